@@ -1,0 +1,45 @@
+"""The data contract: key names and padding values that every room agrees on.
+
+See ``docs/architecture.md`` for the full tables. All functions work on TensorFlow tensors.
+"""
+
+import tensorflow as tf
+
+INFO_KEYS = ("valid_size", "original_size", "scale", "flipped", "image_id", "proposals")
+PADDING_LABEL = -1
+
+
+def as_inputs(inputs):
+    """Splits the first argument of a detector into images and ImageInfo.
+
+    Args:
+        inputs: an image tensor ``[B,H,W,3]`` or a dict with ``images`` and any of ``INFO_KEYS``.
+
+    Returns:
+        ``(images, info)`` where ``info`` always holds ``valid_size``, ``original_size`` and
+        ``scale`` (float32 ``[B,2]``, y before x).
+    """
+    if isinstance(inputs, dict):
+        info = {k: inputs[k] for k in INFO_KEYS if inputs.get(k) is not None}
+        images = inputs["images"]
+    else:
+        info, images = {}, inputs
+    images = tf.convert_to_tensor(images)
+    shape = tf.shape(images)
+    canvas = tf.cast(tf.broadcast_to(shape[1:3], [shape[0], 2]), tf.float32)
+    info.setdefault("valid_size", canvas)
+    info["valid_size"] = tf.cast(info["valid_size"], tf.float32)
+    info.setdefault("scale", tf.ones_like(canvas))
+    info["scale"] = tf.cast(info["scale"], tf.float32)
+    info.setdefault("original_size", tf.round(info["valid_size"] / info["scale"]))
+    return images, info
+
+
+def size_as_box(size):
+    """Sizes or factors ``[B,2]`` (y, x) laid out like boxes: ``[B,1,4]`` (x, y, x, y)."""
+    return tf.stack([size[:, 1], size[:, 0]] * 2, axis=-1)[:, None, :]
+
+
+def is_real_box(boxes):
+    """True where a padded box list holds a box (positive width and height): ``[...]`` bool."""
+    return tf.logical_and(boxes[..., 2] > boxes[..., 0], boxes[..., 3] > boxes[..., 1])
