@@ -1,0 +1,280 @@
+"""Recipes: YAML with ``_base_`` inheritance and dotted overrides, and the objects made out of them.
+
+A recipe is a plain nested mapping with the sections ``model``, ``data``, ``train`` and ``metadata``::
+
+    _base_: [../_base_/models/faster_rcnn_r50_fpn.yaml, ../_base_/schedules/1x.yaml]
+    model:
+      backbone: {depth: 101}
+
+Mappings are merged key by key, everything else (lists too) is replaced; ``_delete_: true`` inside a
+mapping drops what the base says there. ``Config.build("model")`` turns every mapping with a ``type``
+into an object of the class of that name, innermost first.
+"""
+
+import difflib
+import os
+import pathlib
+import re
+
+import yaml
+
+from kdet import published, schema
+from kdet.schema import ConfigError
+
+__all__ = ["Config", "ConfigError", "build", "recipes"]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 numbers (``1e-4`` is a number) and an error for a key that stands twice."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise ConfigError(f"{key_node.start_mark}: the key {key!r} stands twice in one mapping.")
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+class Config(dict):
+    """A resolved recipe: a plain ``dict`` that knows where its values came from.
+
+    Attributes:
+        path: the file it was read from, or ``None``.
+        name: stem of that file.
+        origins: ``{key path tuple: file}`` of the values, for error messages.
+    """
+
+    def __init__(self, values=(), path=None, origins=None):
+        super().__init__(values)
+        self.path = None if path is None else pathlib.Path(path)
+        self.origins = dict(origins or {})
+
+    @property
+    def name(self):
+        return self.path.stem if self.path else "config"
+
+    @classmethod
+    def load(cls, path_or_name, overrides=None, check=True):
+        """Reads a recipe.
+
+        Args:
+            path_or_name: a YAML file, or the name (or an alias) of a recipe that ships with kdet.
+            overrides: ``{"model.backbone.depth": 101}`` or ``["model.backbone.depth=101"]``; list
+                elements are reached by their index (``train.optimizer.0.momentum``).
+            check: compare keys, types and values with what the classes accept.
+
+        Raises:
+            ConfigError: names file, key path and the nearest valid name.
+        """
+        path = _find(path_or_name)
+        values, origins = _read(path)
+        config = cls(values, path=path, origins=origins)
+        figures = published.metadata(config.name)
+        if figures:
+            config["metadata"] = {**figures, **config.get("metadata", {})}
+        config.override(overrides)
+        if check:
+            config.check()
+        return config
+
+    def override(self, overrides):
+        """Applies dotted overrides in place (see :meth:`load`)."""
+        for dotted, value in _override_items(overrides):
+            _set(self, dotted, value)
+            keys = tuple(dotted.split("."))
+            self.origins = {k: v for k, v in self.origins.items() if k[: len(keys)] != keys}
+            self.origins[keys] = f"--set {dotted}"
+        return self
+
+    def check(self):
+        """Checks all sections; raises one :class:`ConfigError` that lists every problem."""
+        problems = [f"{self.origin(path)}: {text}" for path, text in schema.problems(self)]
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return self
+
+    def origin(self, path):
+        """The file (or override) that set the value at the key path ``path``."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.origins:
+                return self.origins[path[:length]]
+        return str(self.path or "config")
+
+    def build(self, section="model"):
+        """The object that ``section`` (a dotted path) describes."""
+        spec = self
+        path = tuple(section.split("."))
+        for key in path:
+            spec = spec[key]
+        return build(spec, path=path, origin=self.origin)
+
+    def to_yaml(self):
+        """The resolved recipe as YAML text, without ``_base_``: reading it back gives the same recipe."""
+        return yaml.safe_dump(_plain(self), sort_keys=False, width=110)
+
+    def save(self, path):
+        """Writes :meth:`to_yaml` to ``path``."""
+        pathlib.Path(path).write_text(self.to_yaml())
+
+
+def build(spec, path=("model",), origin=None):
+    """Builds the object that ``spec`` describes, innermost first.
+
+    Args:
+        spec: nested mapping; where a mapping has a ``type``, that registered class is called with the
+            other keys as keyword arguments. Everything else passes through.
+        path: key path of ``spec``, for error messages.
+        origin: function from key path to the name of its file, for error messages.
+
+    Raises:
+        ConfigError: unknown type, unknown or missing keyword, or a value that the class refuses; all
+            names are checked before the first object is built.
+    """
+    where = origin or (lambda _: "config")
+    found = [f"{where(p)}: {text}" for p, text in schema.spec_problems(spec, tuple(path))]
+    if found:
+        raise ConfigError("\n".join(found))
+    return _build(spec, tuple(path), where)
+
+
+def _build(spec, path, where):
+    if isinstance(spec, (list, tuple)):
+        return [_build(item, (*path, str(i)), where) for i, item in enumerate(spec)]
+    if not isinstance(spec, dict):
+        return spec
+    built = {key: _build(value, (*path, key), where) for key, value in spec.items() if key != "type"}
+    if "type" not in spec:
+        return built
+    try:
+        return schema.lookup(spec["type"])(**built)
+    except ConfigError:
+        raise
+    except (TypeError, ValueError, KeyError) as error:
+        text = f"{where(path)}: {'.'.join(path)} ({spec['type']}): {error}"
+        raise ConfigError(text) from error
+
+
+def recipes():
+    """``{name: path}`` of all recipes that ship with kdet."""
+    found = published.configs_dir().glob("*/*.yaml")
+    return {path.stem: path for path in sorted(found) if not path.parent.name.startswith("_")}
+
+
+def _find(path_or_name):
+    path = pathlib.Path(path_or_name)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml") or os.sep in str(path_or_name):
+        raise ConfigError(f"There is no config file {path}. {_suggest_file(path)}")
+    known = recipes()
+    name = published.canonical_name(str(path_or_name))
+    if name in known:
+        return known[name]
+    near = schema.suggest(name, known)
+    raise ConfigError(f"There is no recipe named {path_or_name!r} and no such file. {near}")
+
+
+def _suggest_file(path):
+    """The nearest existing file name beside the missing ``path``."""
+    names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    return schema.suggest(path.name, names)
+
+
+def _read(path, seen=()):
+    """``(values, origins)`` of the file and its bases."""
+    path = pathlib.Path(path)
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: _base_ goes round in a circle.")
+    try:
+        own = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    own = {} if own is None else own
+    if not isinstance(own, dict):
+        raise ConfigError(f"{path}: a config is a mapping, this is a {type(own).__name__}.")
+    bases = own.pop("_base_", [])
+    values, origins = {}, {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        base_path = path.parent / base
+        if not base_path.is_file():
+            raise ConfigError(f"{path}: _base_: there is no file {base}. {_suggest_file(base_path)}")
+        base_values, base_origins = _read(base_path, (*seen, path.resolve()))
+        _merge(values, base_values, origins, base_origins.get)
+    _merge(values, own, origins, lambda _: str(path))
+    return values, origins
+
+
+def _merge(base, new, origins, origin_of, path=()):
+    """Merges ``new`` into ``base`` in place and keeps the books of ``origins``."""
+    for key, value in new.items():
+        here = (*path, key)
+        if isinstance(value, dict):
+            value = dict(value)
+            replace = value.pop("_delete_", False) or not isinstance(base.get(key), dict)
+            if replace:
+                base[key] = {}
+                for old in [k for k in origins if k[: len(here)] == here]:
+                    del origins[old]
+            origins[here] = origin_of(here) or origins.get(here)
+            _merge(base[key], value, origins, origin_of, here)
+        else:
+            base[key] = value
+            for old in [k for k in origins if k[: len(here)] == here]:
+                del origins[old]
+            origins[here] = origin_of(here)
+
+
+def _override_items(overrides):
+    if not overrides:
+        return
+    if isinstance(overrides, dict):
+        yield from overrides.items()
+        return
+    for item in overrides:
+        dotted, equals, text = item.partition("=")
+        if not equals or not dotted.strip():
+            raise ConfigError(f"An override looks like key.path=value; got {item!r}.")
+        try:
+            yield dotted.strip(), yaml.load(text, Loader=_Loader)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {item}: the value is not valid YAML: {error}") from error
+
+
+def _set(config, dotted, value):
+    keys = dotted.split(".")
+    place = config
+    for i, key in enumerate(keys):
+        at = ".".join(keys[: i + 1])
+        last = i == len(keys) - 1
+        if isinstance(place, list):
+            if not re.fullmatch(r"-?\d+", key) or not -len(place) <= int(key) < len(place):
+                raise ConfigError(f"--set {dotted}: {at}: this is a list of {len(place)}, {key!r} no index.")
+            key = int(key)
+        elif not isinstance(place, dict):
+            raise ConfigError(f"--set {dotted}: {'.'.join(keys[:i])} is the value {place!r}, not a mapping.")
+        elif not last and not isinstance(place.get(key), (dict, list)):
+            if key not in place and difflib.get_close_matches(key, [str(k) for k in place], n=1):
+                raise ConfigError(f"--set {dotted}: there is no {at}. {schema.suggest(key, place)}")
+            if place.get(key) is None:
+                place[key] = {}
+        if last:
+            place[key] = value
+        else:
+            place = place[key]
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value

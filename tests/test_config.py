@@ -1,0 +1,175 @@
+"""Recipes: inheritance, overrides, checks and building."""
+
+from typing import Literal
+
+import pytest
+
+from kdet import registry
+from kdet.config import Config, ConfigError, build
+
+
+@registry.register
+class ExampleNeck(registry.Component):
+    def __init__(self, channels, levels=3, norm: Literal["batch", "group"] = "batch", relu=True):
+        if levels < 1:
+            raise ValueError(f"levels must be positive, got {levels}.")
+        self.channels, self.levels, self.norm, self.relu = channels, levels, norm, relu
+
+
+@registry.register
+class ExampleDetector(registry.Component):
+    def __init__(self, neck, parts=(), size=None, score=0.5):
+        self.neck, self.parts, self.size, self.score = neck, parts, size, score
+
+
+MODEL = """
+model:
+  type: ExampleDetector
+  neck: {type: ExampleNeck, channels: 16}
+"""
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text(text)
+    return path
+
+
+def load(folder, text, overrides=None):
+    return Config.load(write(folder, "recipe.yaml", text), overrides)
+
+
+def test_bases_merge_in_order_and_the_file_wins(tmp_path):
+    write(tmp_path, "base/a.yaml", "train: {epochs: 12, clip: 35, optimizer: {type: SGD, momentum: 0.9}}")
+    write(tmp_path, "base/b.yaml", "train: {epochs: 24, schedule: {steps: [8, 11]}}")
+    text = "_base_: [base/a.yaml, base/b.yaml]\ntrain: {clip: 1, schedule: {steps: [16]}}"
+    assert load(tmp_path, text) == {
+        "train": {
+            "epochs": 24,
+            "clip": 1,
+            "optimizer": {"type": "SGD", "momentum": 0.9},
+            "schedule": {"steps": [16]},
+        }
+    }
+
+
+def test_delete_replaces_a_mapping(tmp_path):
+    write(tmp_path, "base.yaml", "metadata: {a: {x: 1, y: 2}, b: {z: {w: 3}}}")
+    config = load(tmp_path, "_base_: base.yaml\nmetadata: {a: {_delete_: true, y: 5}, b: {z: 0}}")
+    assert config["metadata"] == {"a": {"y": 5}, "b": {"z": 0}}
+
+
+def test_relative_bases_of_bases_and_origins(tmp_path):
+    write(tmp_path, "deep/er/model.yaml", MODEL)
+    write(tmp_path, "deep/mid.yaml", "_base_: er/model.yaml\nmodel: {score: 0.1}")
+    config = load(tmp_path, "_base_: deep/mid.yaml\nmodel: {neck: {levels: 5}}", ["model.size=[4, 5]"])
+    assert config["model"]["neck"] == {"type": "ExampleNeck", "channels": 16, "levels": 5}
+    assert config.origin(("model", "neck", "channels")).endswith("er/model.yaml")
+    assert config.origin(("model", "score")).endswith("mid.yaml")
+    assert config.origin(("model", "neck", "levels")).endswith("recipe.yaml")
+    assert config.origin(("model", "size")) == "--set model.size"
+
+
+def test_scientific_numbers_are_numbers(tmp_path):
+    config = load(tmp_path, "metadata: {a: 1e-4, b: 5E+2, c: 0.02, d: e4}")
+    assert config["metadata"] == {"a": 1e-4, "b": 500.0, "c": 0.02, "d": "e4"}
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("_base_: nothing.yaml", "recipe.yaml: _base_: there is no file nothing.yaml"),
+        ("_base_: recipe.yaml", "circle"),
+        ("a: [", "recipe.yaml: not valid YAML"),
+        ("- 1", "a config is a mapping"),
+        ("train: {epochs: 1, epochs: 2}", "'epochs' stands twice"),
+        ("trian: {epochs: 1}", "recipe.yaml: trian: unknown section. Did you mean 'train'?"),
+        ("train: {epoch: 1}", "recipe.yaml: train.epoch: unknown key. Did you mean 'epochs'?"),
+        ("train: {epochs: many}", "train.epochs: expected int, got 'many'"),
+        ("train: {precision: float23}", "train.precision: unknown value 'float23'. Did you mean 'float32'?"),
+        ("data: {train: {image: x}}", "data.train.image: unknown key. Did you mean 'images'?"),
+        ("model: {neck: 1}", "model: has no `type`"),
+    ],
+)
+def test_errors_of_files_and_sections(tmp_path, text, message):
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, text)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "overrides, message",
+    [
+        ({"model.neck.type": "ExampelNeck"}, "model.neck.type: No class is registered under the type"),
+        ({"model.neck.type": "ExampelNeck"}, "Did you mean ExampleNeck"),
+        ({"model.neck.level": 4}, "model.neck.level: unknown keyword of ExampleNeck. Did you mean 'levels'?"),
+        ({"model.neck.levels": "four"}, "model.neck.levels (ExampleNeck): expected a number, got 'four'"),
+        ({"model.neck.relu": 3}, "model.neck.relu (ExampleNeck): expected true or false, got 3"),
+        (
+            {"model.neck.norm": "grop"},
+            "model.neck.norm (ExampleNeck): unknown value 'grop'. Did you mean 'group'?",
+        ),
+        ({"model.neck": {"type": "ExampleNeck"}}, "model.neck (ExampleNeck): missing channels"),
+        ({"model.parts": [{"type": "Nothing"}]}, "model.parts.0.type: No class"),
+        ({"model.nekc.levels": 4}, "there is no model.nekc. Did you mean 'neck'?"),
+        ({"model.score.x.y": 1}, "model.score is the value 0.1, not a mapping"),
+        ({"model.parts.1": 1}, "this is a list of 1, '1' no index"),
+        (["model.neck.levels"], "An override looks like key.path=value"),
+        (["model.neck.levels=[1"], "not valid YAML"),
+    ],
+)
+def test_errors_of_models_name_the_key_and_the_nearest(tmp_path, overrides, message):
+    path = write(tmp_path, "recipe.yaml", MODEL + "  score: 0.1\n  parts: [1]\n")
+    with pytest.raises(ConfigError) as error:
+        Config.load(path, overrides)
+    assert message in str(error.value)
+
+
+def test_all_problems_are_listed_with_their_files(tmp_path):
+    write(tmp_path, "base.yaml", MODEL + "  scoer: 0.1\n")
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, "_base_: base.yaml\nmodel: {neck: {chanels: 3}}\ntrain: {epoch: 2}")
+    lines = str(error.value).splitlines()
+    assert len(lines) == 3
+    assert "base.yaml: model.scoer" in str(error.value)
+    assert "recipe.yaml: model.neck.chanels" in str(error.value)
+
+
+def test_overrides_set_values_lists_and_new_keys(tmp_path):
+    text = MODEL + "  parts: [1, 2, {a: 3}]\n"
+    config = load(tmp_path, text, ["model.parts.1=7", "model.parts.2.a=1e-3", "model.neck.norm=group"])
+    assert config["model"]["parts"] == [1, 7, {"a": 1e-3}]
+    assert config["model"]["neck"]["norm"] == "group"
+    assert load(tmp_path, text, {"train.optimizer.momentum": 0.8})["train"] == {
+        "optimizer": {"momentum": 0.8}
+    }
+
+
+def test_build_is_innermost_first_and_plain_values_pass(tmp_path):
+    text = MODEL + "  parts: [{type: ExampleNeck, channels: 1}, 4, {x: 2}]\n"
+    model = load(tmp_path, text).build()
+    assert isinstance(model, ExampleDetector) and isinstance(model.neck, ExampleNeck)
+    assert model.neck.channels == 16 and model.parts[0].channels == 1
+    assert model.parts[1:] == [4, {"x": 2}]
+
+
+def test_a_value_that_the_class_refuses_names_its_place(tmp_path):
+    config = load(tmp_path, MODEL, ["model.neck.levels=0"])
+    with pytest.raises(ConfigError, match=r"model\.neck \(ExampleNeck\): levels must be positive, got 0"):
+        config.build()
+    with pytest.raises(ConfigError, match="missing channels"):
+        build({"type": "ExampleNeck"})
+
+
+def test_a_saved_recipe_reads_back_equal(tmp_path):
+    config = load(tmp_path, MODEL, ["train.optimizer.learning_rate=1e-4", "data.classes=['a', 'b']"])
+    config.save(tmp_path / "copy.yaml")
+    assert Config.load(tmp_path / "copy.yaml") == config
+
+
+def test_unknown_names_and_files_suggest():
+    with pytest.raises(ConfigError, match="no such file"):
+        Config.load("nothing_like_this")
+    with pytest.raises(ConfigError, match="There is no config file nowhere/x.yaml"):
+        Config.load("nowhere/x.yaml")
