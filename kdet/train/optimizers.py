@@ -1,0 +1,190 @@
+"""SGD and AdamW with PyTorch's update rule, which the published recipes assume.
+
+They differ from Keras' own in three ways that change a training curve: SGD adds weight decay to the
+gradient *before* the momentum and keeps momentum free of the learning rate (a step of the schedule does
+not rescale what is already in flight); clipping by global norm sees the gradient of the whole batch,
+after the sum over replicas; and every parameter may have its own learning-rate and weight-decay factor.
+"""
+
+import keras
+import tensorflow as tf
+
+from kdet.train.param_groups import ParamGroups
+
+
+class GroupedOptimizer(keras.optimizers.Optimizer):
+    """What both optimizers share: factors per parameter, and clipping after the all-reduce.
+
+    Args:
+        learning_rate: float or ``LearningRateSchedule``.
+        weight_decay: float, multiplied by each parameter's ``decay_mult``.
+        global_clipnorm: largest L2 norm of the whole gradient, or ``None``.
+        parameters: mapping of :class:`kdet.train.param_groups.ParamGroups` arguments, or ``None``.
+
+    The factors are looked up when a model is compiled with the optimizer (:meth:`bind`).
+    """
+
+    def __init__(self, learning_rate, weight_decay=0.0, global_clipnorm=None, parameters=None, name=None):
+        super().__init__(learning_rate=learning_rate, name=name)
+        self.weight_decay = float(weight_decay)
+        self.global_clipnorm = global_clipnorm
+        self.parameters = dict(parameters or {})
+        self._rules = ParamGroups(**self.parameters)
+        self._multipliers = {}
+
+    def bind(self, model):
+        """Looks up ``(lr_mult, decay_mult)`` of every variable of ``model``; call before training."""
+        self._multipliers = {}
+        for variable, pair in self._rules.resolve(model):
+            key = self._var_key(variable)
+            if pair != (1.0, 1.0):
+                self._multipliers[key] = pair
+        return self
+
+    def multipliers(self, variable):
+        """``(lr_mult, decay_mult)`` of a variable."""
+        return self._multipliers.get(self._var_key(variable), (1.0, 1.0))
+
+    def _clip_gradients(self, grads):
+        return grads  # Keras would clip per replica; see _backend_update_step
+
+    def _apply_weight_decay(self, variables):
+        pass  # part of update_step
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        variables = [getattr(v, "value", v) for v in trainable_variables]
+        pairs = self._all_reduce_sum_gradients(list(zip(grads, variables)))
+        if self.global_clipnorm:
+            pairs = clip_by_global_norm(pairs, self.global_clipnorm)
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            self._distributed_tf_update_step, self._distribution_strategy, pairs, learning_rate
+        )
+
+    def get_config(self):
+        base = super().get_config()
+        config = {k: base[k] for k in ("name", "learning_rate", "weight_decay", "global_clipnorm")}
+        return {**config, "parameters": self.parameters}
+
+
+@keras.saving.register_keras_serializable(package="kdet")
+class SGD(GroupedOptimizer):
+    """Stochastic gradient descent: ``buffer = momentum * buffer + gradient + decay * w``; ``w -= lr * buffer``.
+
+    Args:
+        learning_rate, weight_decay, global_clipnorm, parameters: see :class:`GroupedOptimizer`.
+        momentum: factor of the running buffer, 0 for none.
+        nesterov: step along ``gradient + momentum * buffer`` instead of the buffer.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.02,
+        momentum=0.9,
+        nesterov=False,
+        weight_decay=0.0,
+        global_clipnorm=None,
+        parameters=None,
+        name="sgd",
+    ):
+        super().__init__(learning_rate, weight_decay, global_clipnorm, parameters, name)
+        self.momentum = float(momentum)
+        self.nesterov = nesterov
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.momentums = self.add_optimizer_variables(variables, "momentum") if self.momentum else []
+
+    def update_step(self, gradient, variable, learning_rate):
+        lr_mult, decay_mult = self.multipliers(variable)
+        direction = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
+        if self.weight_decay * decay_mult:
+            direction += self.weight_decay * decay_mult * variable
+        if self.momentum:
+            buffer = self.momentums[self._get_variable_index(variable)]
+            moved = self.momentum * tf.convert_to_tensor(buffer) + direction
+            self.assign(buffer, moved)
+            direction = direction + self.momentum * moved if self.nesterov else moved
+        self.assign_sub(variable, tf.cast(learning_rate, variable.dtype) * lr_mult * direction)
+
+    def get_config(self):
+        return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
+
+
+@keras.saving.register_keras_serializable(package="kdet")
+class AdamW(GroupedOptimizer):
+    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019); epsilon outside the bias correction.
+
+    Args:
+        learning_rate, weight_decay, global_clipnorm, parameters: see :class:`GroupedOptimizer`.
+        beta_1, beta_2, epsilon: decay rates of both moments, and the floor of the denominator.
+    """
+
+    def __init__(
+        self,
+        learning_rate=1e-4,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        weight_decay=0.01,
+        global_clipnorm=None,
+        parameters=None,
+        name="adamw",
+    ):
+        super().__init__(learning_rate, weight_decay, global_clipnorm, parameters, name)
+        self.beta_1, self.beta_2, self.epsilon = float(beta_1), float(beta_2), float(epsilon)
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.first_moments, self.second_moments = self.add_optimizer_variables(
+            variables, ["first_moment", "second_moment"]
+        )
+
+    def update_step(self, gradient, variable, learning_rate):
+        lr_mult, decay_mult = self.multipliers(variable)
+        lr = tf.cast(learning_rate, variable.dtype) * lr_mult
+        gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
+        index = self._get_variable_index(variable)
+        m, v = self.first_moments[index], self.second_moments[index]
+        first = self.beta_1 * tf.convert_to_tensor(m) + (1 - self.beta_1) * gradient
+        second = self.beta_2 * tf.convert_to_tensor(v) + (1 - self.beta_2) * tf.square(gradient)
+        self.assign(m, first)
+        self.assign(v, second)
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        first /= 1 - self.beta_1**step
+        denominator = tf.sqrt(second / (1 - self.beta_2**step)) + self.epsilon
+        decay = lr * self.weight_decay * decay_mult * variable
+        self.assign_sub(variable, decay + lr * first / denominator)
+
+    def get_config(self):
+        own = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="kdet")
+class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
+    """Keras' dynamic loss scaling, safe on several replicas.
+
+    Keras asks replica 0 alone whether the gradients are finite. Here all replicas answer together, so
+    an overflow on any of them skips the step on all of them.
+    """
+
+    def check_finite(self, grads):
+        bad = tf.add_n([tf.math.count_nonzero(~tf.math.is_finite(g)) for g in grads if g is not None])
+        context = tf.distribute.get_replica_context()
+        if context is not None and context.num_replicas_in_sync > 1:
+            bad = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(bad > 0, tf.float32))
+        return tf.equal(tf.cast(bad, tf.float32), 0.0)
+
+
+def clip_by_global_norm(pairs, max_norm):
+    """Scales ``(gradient, variable)`` pairs so that the norm of all gradients is at most ``max_norm``."""
+    grads = [None if g is None else tf.convert_to_tensor(g) for g, _ in pairs]
+    norm = tf.sqrt(
+        tf.add_n([tf.reduce_sum(tf.square(tf.cast(g, tf.float32))) for g in grads if g is not None])
+    )
+    factor = tf.minimum(1.0, max_norm / (norm + 1e-6))
+    return [(None if g is None else g * tf.cast(factor, g.dtype), v) for g, (_, v) in zip(grads, pairs)]

@@ -1,0 +1,99 @@
+"""Learning-rate and weight-decay factors per parameter, chosen by name."""
+
+import difflib
+
+NORM_NAMES = ("BatchNorm", "GroupNorm", "LayerNorm", "InstanceNorm")
+
+
+class ParamGroups:
+    """Rules that give every parameter its ``(lr_mult, decay_mult)``.
+
+    A parameter is known by its name in the reference checkpoint (``backbone.layer1.0.conv1.weight``).
+
+    Args:
+        custom_keys: ``{part of a name: {"lr_mult": 0.1, "decay_mult": 1.0}}``; the longest part that
+            occurs in the name wins (then the alphabetically first) and switches the other rules off.
+        bias_lr_mult, bias_decay_mult: factors for biases that do not belong to a norm layer.
+        norm_decay_mult: weight-decay factor of norm layers (gamma and beta).
+    """
+
+    def __init__(self, custom_keys=None, bias_lr_mult=1.0, bias_decay_mult=1.0, norm_decay_mult=1.0):
+        self.custom_keys = dict(custom_keys or {})
+        for key, factors in self.custom_keys.items():
+            unknown = set(factors) - {"lr_mult", "decay_mult"}
+            if unknown:
+                raise ValueError(
+                    f"parameters.custom_keys.{key}: unknown {sorted(unknown)}; use lr_mult and decay_mult."
+                )
+        self.bias_lr_mult = float(bias_lr_mult)
+        self.bias_decay_mult = float(bias_decay_mult)
+        self.norm_decay_mult = float(norm_decay_mult)
+        self._keys = sorted(sorted(self.custom_keys), key=len, reverse=True)
+
+    def factors(self, name, is_norm=False):
+        """``(lr_mult, decay_mult)`` of the parameter ``name``."""
+        for key in self._keys:
+            if key in name:
+                chosen = self.custom_keys[key]
+                return float(chosen.get("lr_mult", 1.0)), float(chosen.get("decay_mult", 1.0))
+        if is_norm:
+            return 1.0, self.norm_decay_mult
+        if name.rsplit(".", 1)[-1] == "bias":
+            return self.bias_lr_mult, self.bias_decay_mult
+        return 1.0, 1.0
+
+    def resolve(self, model):
+        """``[(variable, (lr_mult, decay_mult)), ...]`` of the trainable variables of ``model``.
+
+        Raises:
+            ValueError: a custom key fits no parameter of the model.
+        """
+        named = parameter_names(model)
+        for key in self._keys:
+            if not any(key in name for _, name, _ in named):
+                words = {part for _, name, _ in named for part in name.split(".")}
+                near = difflib.get_close_matches(key, words, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"parameters.custom_keys: {key!r} is in no parameter's name.{hint}")
+        return [(variable, self.factors(name, is_norm)) for variable, name, is_norm in named]
+
+
+def parameter_names(model):
+    """``[(variable, name, belongs to a norm layer), ...]`` of all trainable variables.
+
+    Names follow the attributes from the model down (lists by index). Leaf layers with
+    ``torch_tensors`` name their tensors as the checkpoints do, others by attribute.
+    """
+    found, seen = [], set()
+
+    def visit(node, path):
+        if isinstance(node, (list, tuple)):
+            items = [(str(i), child) for i, child in enumerate(node)]
+        elif isinstance(node, dict):
+            items = [(str(k), child) for k, child in node.items()]
+        elif hasattr(node, "trainable_variables") and id(node) not in seen:
+            seen.add(id(node))
+            items = [(k, child) for k, child in vars(node).items() if not k.startswith("_")]
+            add_variables(node, path)
+        else:
+            return
+        for key, child in items:
+            if isinstance(child, (list, tuple, dict)) or hasattr(child, "trainable_variables"):
+                visit(child, f"{path}.{key}" if path else key)
+
+    def add_variables(layer, path):
+        is_norm = any(n in type(layer).__name__.replace("Normalization", "Norm") for n in NORM_NAMES)
+        torch_names = {rule[0]: name for name, rule in getattr(layer, "torch_tensors", {}).items()}
+        own = {id(v): v for v in getattr(layer, "_trainable_variables", [])}
+        for attribute, value in vars(layer).items():
+            if id(value) in own and id(value) not in seen:
+                seen.add(id(value))
+                name = torch_names.get(attribute.lstrip("_"), attribute.lstrip("_"))
+                found.append((value, f"{path}.{name}" if path else name, is_norm))
+
+    visit(model, "")
+    for variable in model.trainable_variables:
+        if id(variable) not in seen:
+            found.append((variable, variable.path.replace("/", "."), False))
+    wanted = {id(v) for v in model.trainable_variables}
+    return [item for item in found if id(item[0]) in wanted]
