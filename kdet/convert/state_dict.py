@@ -1,0 +1,131 @@
+"""PyTorch state-dicts into and out of a kdet model."""
+
+import dataclasses
+
+from kdet.convert import rules
+from kdet.convert.walk import torch_items
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What ``load_state_dict`` did. Complete when the first three are empty.
+
+    Attributes:
+        unfilled: names of the model that nothing in the state-dict filled.
+        left_over: names of the state-dict that have no place in the model.
+        mismatched: ``{name: (shape in the state-dict, shape in the model)}``; left as they were.
+        renamed: ``{name in the state-dict: name in the model}`` where the two differ.
+        ignored: names that are left out on purpose (``kdet.convert.rules.IGNORED``).
+        filled: how many tensors were assigned.
+    """
+
+    unfilled: tuple
+    left_over: tuple
+    mismatched: dict
+    renamed: dict
+    ignored: tuple
+    filled: int
+
+    def __str__(self):
+        lines = [f"{self.filled} tensors filled"]
+        mismatched = [f"{name}: file {a}, model {b}" for name, (a, b) in self.mismatched.items()]
+        for title, names in (
+            ("unfilled in the model", self.unfilled),
+            ("left over in the file", self.left_over),
+            ("of another shape", mismatched),
+        ):
+            if names:
+                lines.append(f"{len(names)} {title}:")
+                lines.extend(f"  {name}" for name in names)
+        return "\n".join(lines)
+
+
+class IncompleteStateDict(ValueError):
+    """A state-dict and a model do not cover each other; ``report`` is the full ``LoadReport``."""
+
+    def __init__(self, report, model_name):
+        super().__init__(f"The state-dict does not fit the model {model_name!r}: {report}")
+        self.report = report
+
+
+def load_state_dict(model, state_dict, *, strict=True, allow_mismatch=False):
+    """Fills a built model from a state-dict in PyTorch's names and layouts.
+
+    Nothing is assigned before the names and shapes are known to fit, so a failure leaves the model
+    as it was.
+
+    Args:
+        model: a built kdet layer or model.
+        state_dict: ``{torch name: array}``; values need ``shape`` and ``__array__``.
+        strict: raise unless every variable is filled and every tensor is used.
+        allow_mismatch: tensors of another shape than the model's (a prediction layer for another
+            number of classes) keep the model's values and are reported.
+
+    Returns:
+        A ``LoadReport``.
+
+    Raises:
+        IncompleteStateDict: under ``strict`` when the two do not cover each other, and always for
+            mismatched shapes that ``allow_mismatch`` does not admit.
+    """
+    slots = torch_items(model)
+    found, left_over, ignored = _match(state_dict, slots)
+    state = {target: state_dict[source] for target, source in found.items()}
+    for name in slots:
+        derived = rules.derive(name, state)
+        if derived is not None:
+            state[name] = derived
+    mismatched = {
+        name: (tuple(array.shape), slots[name].shape)
+        for name, array in state.items()
+        if tuple(array.shape) != slots[name].shape
+    }
+    reached = {id(v) for name in state for v in slots[name].variables}
+    report = LoadReport(
+        unfilled=_unfilled(model, slots, reached),
+        left_over=left_over,
+        mismatched=mismatched,
+        renamed={source: target for target, source in found.items() if source != target},
+        ignored=ignored,
+        filled=len(state) - len(mismatched),
+    )
+    if (strict and (report.unfilled or left_over)) or (mismatched and not allow_mismatch):
+        raise IncompleteStateDict(report, model.name)
+    for name, array in state.items():
+        if name not in mismatched:
+            slots[name].assign(array)
+    return report
+
+
+def state_dict(model):
+    """The inverse of ``load_state_dict``: ``{torch name: NumPy array}`` in PyTorch's layouts."""
+    return {name: slot.numpy() for name, slot in torch_items(model).items()}
+
+
+def _match(state_dict, slots):
+    """Pairs the names of the file with those of the model; exact names win over renamed ones."""
+    found = {name: name for name in state_dict if name in slots}
+    left_over, ignored = [], []
+    for name in state_dict:
+        if name in slots:
+            continue
+        target = rules.find_name(name, slots)
+        if target is not None and target not in found:
+            found[target] = name
+        else:
+            (ignored if rules.is_ignored(name) else left_over).append(name)
+    return found, tuple(left_over), tuple(ignored)
+
+
+def _unfilled(model, slots, reached):
+    """Names of the variables that stay as they were; a variable without a name shows its Keras path."""
+    unfilled, named = {}, set()
+    for name, slot in slots.items():
+        for variable in slot.variables:
+            named.add(id(variable))
+            if id(variable) not in reached:
+                unfilled.setdefault(id(variable), name)
+    for variable in model.weights:
+        if id(variable) not in named:
+            unfilled[id(variable)] = f"{variable.path} (no PyTorch name: is its attribute private?)"
+    return tuple(dict.fromkeys(unfilled.values()))

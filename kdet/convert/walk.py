@@ -1,0 +1,131 @@
+"""The attribute walk: which variable of a model carries which PyTorch name.
+
+Names come from the attributes that hold the layers (``backbone.layer1.0.conv1``), never from Keras'
+``variable.path``. A layer may say three things about itself:
+
+- ``torch_tensors`` (class attribute, property or method): ``{torch name: (attribute, layout rule)}``
+  for its own variables, e.g. ``{"weight": ("kernel", "conv"), "bias": ("bias", None)}``. An attribute
+  that is ``None`` or missing has no tensor. ``attribute`` may be dotted (``"query.kernel"``: the
+  variable of a child, which is then not walked again) and may be a tuple of attributes: the parts
+  of one PyTorch tensor along its first axis (attention's ``in_proj_weight``).
+- ``torch_names`` (class attribute): ``{attribute: torch name}`` where the two must differ. ``""``
+  lists the children at the level of their parent, as ``torch.nn.Sequential`` does.
+- nothing: variables held directly as public attributes keep their attribute's name and layout.
+
+Private attributes (leading underscore) are not walked unless ``torch_names`` lists them.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from kdet.convert import layouts
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorSlot:
+    """Where one PyTorch tensor goes: ``variables`` (one, or its parts along axis 0) and the layout."""
+
+    variables: tuple
+    rule: object = None
+
+    @property
+    def shape(self):
+        """The shape of the PyTorch tensor."""
+        parts = [layouts.torch_shape(self.rule, v.shape) for v in self.variables]
+        if len(parts) == 1:
+            return parts[0]
+        return (sum(part[0] for part in parts), *parts[0][1:])
+
+    def assign(self, array):
+        """Fills the variables from a PyTorch array of ``shape``.
+
+        Raises:
+            ValueError: when the array has another shape.
+        """
+        array = np.asarray(array)
+        if tuple(array.shape) != self.shape:
+            raise ValueError(f"the model expects {self.shape}, the array is {tuple(array.shape)}")
+        start = 0
+        for variable in self.variables:
+            part = array
+            if len(self.variables) > 1:
+                rows = layouts.torch_shape(self.rule, variable.shape)[0]
+                part = array[start : start + rows]
+                start += rows
+            part = layouts.to_keras(self.rule, part, variable.shape)
+            variable.assign(np.ascontiguousarray(part).reshape(variable.shape))
+
+    def numpy(self):
+        """The variables' values as one contiguous PyTorch array."""
+        parts = [layouts.to_torch(self.rule, keras.ops.convert_to_numpy(v)) for v in self.variables]
+        array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=0)
+        return np.ascontiguousarray(array).reshape(self.shape)
+
+
+def torch_items(model):
+    """All tensors of a model under their PyTorch names, in definition order.
+
+    A layer that is reachable under two names is listed under both (tied weights).
+
+    Args:
+        model: a built Keras layer or model.
+
+    Returns:
+        ``{torch name: TensorSlot}``.
+
+    Raises:
+        ValueError: for an unbuilt layer, or two different variables under one name.
+    """
+    items = {}
+    for name, slot in _layer_items(model, ""):
+        known = items.setdefault(name, slot)
+        if [id(v) for v in known.variables] != [id(v) for v in slot.variables]:
+            raise ValueError(f"Two variables of {model.name!r} would both be called {name!r}.")
+    return items
+
+
+def _layer_items(layer, prefix):
+    declared = getattr(layer, "torch_tensors", {})
+    declared = declared() if callable(declared) else declared
+    covered, found = set(), False
+    for name, (attributes, rule) in declared.items():
+        attributes = attributes if isinstance(attributes, tuple) else (attributes,)
+        covered.update(attribute.split(".")[0] for attribute in attributes)
+        variables = tuple(_resolve(layer, attribute) for attribute in attributes)
+        if all(v is not None for v in variables):
+            found = True
+            yield prefix + name, TensorSlot(variables, rule)
+    if declared and not found and not layer.built:
+        raise ValueError(
+            f"The layer at {prefix[:-1] or layer.name!r} is not built; call the model once before converting."
+        )
+    names = getattr(layer, "torch_names", {})
+    for attribute, value in list(vars(layer).items()):
+        if attribute in covered or (attribute.startswith("_") and attribute not in names):
+            continue
+        yield from _value_items(value, prefix, names.get(attribute, attribute))
+
+
+def _value_items(value, prefix, name):
+    path = prefix + name
+    if isinstance(value, keras.Variable):
+        yield path, TensorSlot((value,))
+        return
+    inner = path + "." if name else prefix
+    if isinstance(value, keras.Layer):
+        yield from _layer_items(value, inner)
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            yield from _value_items(child, inner, str(key))
+    elif isinstance(value, (list, tuple)):
+        for index, child in enumerate(value):
+            yield from _value_items(child, inner, str(index))
+
+
+def _resolve(layer, attribute):
+    value = layer
+    for part in attribute.split("."):
+        value = getattr(value, part, None)
+    return value
