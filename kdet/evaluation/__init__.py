@@ -1,0 +1,7 @@
+"""Scores detections: COCO AP of boxes and masks, proposal recall, Pascal VOC mAP."""
+
+from kdet.evaluation.coco import coco_metrics
+from kdet.evaluation.results import ResultList
+from kdet.evaluation.voc import voc_metrics
+
+__all__ = ["ResultList", "coco_metrics", "voc_metrics"]

@@ -1,0 +1,80 @@
+"""Detections of a model as entries of a COCO result file."""
+
+import json
+import os
+
+import numpy as np
+
+
+class ResultList:
+    """Collects detections batch by batch.
+
+    Args:
+        category_ids: the category id of each label of the model, in label order.
+
+    Attributes:
+        entries: list of COCO result dicts (``image_id``, ``category_id``, ``bbox`` xywh, ``score`` and,
+            where the model has masks, ``segmentation`` as compressed RLE).
+        image_ids: the pictures seen, with detections or without.
+    """
+
+    def __init__(self, category_ids):
+        self.category_ids = list(category_ids)
+        self.entries = []
+        self.image_ids = []
+
+    def add(self, detections, image_ids, sizes):
+        """Adds one batch.
+
+        Args:
+            detections: ``boxes [B,N,4]``, ``scores [B,N]``, ``labels [B,N]`` (-1 = padding) and optional
+                ``masks [B,N,m,m]``, in pixels of the original pictures.
+            image_ids: ``[B]``; a negative id marks padding of the batch and is left out.
+            sizes: ``[B,2]`` (h, w) of the original pictures.
+        """
+        detections = {k: np.asarray(v) for k, v in detections.items()}
+        for i, image_id in enumerate(np.asarray(image_ids).tolist()):
+            if image_id < 0:
+                continue
+            self.image_ids.append(image_id)
+            keep = detections["labels"][i] >= 0
+            boxes = detections["boxes"][i][keep].astype(np.float64)
+            scores = detections["scores"][i][keep].astype(np.float64)
+            labels = detections["labels"][i][keep]
+            if len(labels) and labels.max() >= len(self.category_ids):
+                raise ValueError(
+                    f"The model predicts label {labels.max()} but the data has only "
+                    f"{len(self.category_ids)} categories: model and data do not belong together."
+                )
+            rles = [None] * len(labels)
+            if "masks" in detections:
+                rles = encode_masks(detections["masks"][i][keep], boxes, sizes[i])
+            xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+            for box, score, label, rle in zip(xywh.tolist(), scores.tolist(), labels.tolist(), rles):
+                entry = {"image_id": image_id, "category_id": self.category_ids[label]}
+                entry.update(bbox=box, score=score)
+                if rle is not None:
+                    entry["segmentation"] = rle
+                self.entries.append(entry)
+
+    def save(self, path):
+        """Writes the COCO result file, in one piece."""
+        temporary = f"{path}.part"
+        with open(temporary, "w") as file:
+            json.dump(self.entries, file)
+        os.replace(temporary, path)
+
+
+def encode_masks(masks, boxes, size, threshold=0.5):
+    """Compressed RLE of masks ``[N,m,m]`` (probabilities in the frame of ``boxes``) on a picture ``(h, w)``."""
+    from pycocotools import mask as coco_mask
+
+    from kdet.ops import paste
+
+    h, w = (int(round(float(s))) for s in size)
+    encoded = []
+    for mask, box in zip(masks, boxes):
+        full = np.asarray(paste.paste_masks(mask[None], box[None], (h, w)))[0] >= threshold
+        rle = coco_mask.encode(np.asfortranarray(full.astype(np.uint8)))
+        encoded.append({"size": rle["size"], "counts": rle["counts"].decode("ascii")})
+    return encoded

@@ -1,0 +1,101 @@
+"""Pascal VOC mean average precision (Everingham et al., 2010), by the rule of 2007 or of 2010-2012."""
+
+import collections
+
+import numpy as np
+
+RULES = ("07", "12")
+
+
+def voc_metrics(ground_truth, results, rule="12", iou_threshold=0.5, image_ids=None, pixel_inclusive=True):
+    """Mean AP of box detections.
+
+    A detection counts for the object of its class that it overlaps most: right the first time, wrong
+    when that object was already found, and not counted at all when the object is marked difficult.
+
+    Args:
+        ground_truth: COCO dict; an annotation with ``difficult``, ``ignore`` or ``iscrowd`` set is neither
+            required nor a mistake to find.
+        results: list of COCO result dicts with ``image_id``, ``category_id``, ``bbox`` xywh, ``score``.
+        rule: ``"07"``: mean of the best precision at recall 0, 0.1, ..., 1; ``"12"``: area under the
+            precision envelope.
+        iou_threshold: smallest overlap of a match.
+        image_ids: evaluate these pictures only; default all of ``ground_truth``.
+        pixel_inclusive: corners are pixels inside the box, so widths are ``x2 - x1 + 1`` (the devkit's).
+
+    Returns:
+        ``{"mAP": ..., "AP/<class name>": ...}``; a class without (not difficult) objects is NaN and does not
+        enter the mean.
+    """
+    if rule not in RULES:
+        raise ValueError(f"The VOC rule is one of {', '.join(RULES)}; got {rule!r}.")
+    wanted = {i["id"] for i in ground_truth["images"]}
+    wanted = wanted if image_ids is None else wanted & set(image_ids)
+    objects = collections.defaultdict(lambda: ([], []))  # (image, class) -> boxes, difficult
+    for annotation in ground_truth.get("annotations", []):
+        boxes, difficult = objects[annotation["image_id"], annotation["category_id"]]
+        boxes.append(annotation["bbox"])
+        difficult.append(any(annotation.get(k) for k in ("difficult", "ignore", "iscrowd")))
+    detections = collections.defaultdict(list)
+    for result in results:
+        if result["image_id"] in wanted:
+            detections[result["category_id"]].append(result)
+
+    figures = {"mAP": float("nan")}
+    extra = 1.0 if pixel_inclusive else 0.0
+    for category in ground_truth["categories"]:
+        here = {i: objects[i, category["id"]] for i in wanted if (i, category["id"]) in objects}
+        count = sum(not d for _, difficult in here.values() for d in difficult)
+        right, counted = _matches(here, detections[category["id"]], iou_threshold, extra)
+        precision, recall = _curve(right, counted, count)
+        ap = _average_precision(precision, recall, rule) if count else float("nan")
+        figures[f"AP/{category['name']}"] = ap
+    values = np.array([v for k, v in figures.items() if k != "mAP"])
+    if np.isfinite(values).any():
+        figures["mAP"] = float(np.nanmean(values))
+    return figures
+
+
+def _matches(objects, detections, iou_threshold, extra):
+    """``(right [D], counted [D])`` bool of the detections of one class, best score first."""
+    order = np.argsort([-d["score"] for d in detections], kind="stable")
+    right, counted = np.zeros(len(order), bool), np.ones(len(order), bool)
+    found = {image: np.zeros(len(boxes), bool) for image, (boxes, _) in objects.items()}
+    for rank, index in enumerate(order):
+        detection = detections[index]
+        if detection["image_id"] not in objects:
+            continue
+        boxes, difficult = objects[detection["image_id"]]
+        overlaps = _iou(np.asarray(detection["bbox"], float), np.asarray(boxes, float), extra)
+        best = int(overlaps.argmax())
+        if overlaps[best] < iou_threshold:
+            continue
+        if difficult[best]:
+            counted[rank] = False
+        elif not found[detection["image_id"]][best]:
+            found[detection["image_id"]][best] = right[rank] = True
+    return right, counted
+
+
+def _iou(box, boxes, extra):
+    """Overlap of one xywh box with ``[G, 4]`` others."""
+    low = np.maximum(box[:2], boxes[:, :2])
+    high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
+    intersection = np.clip(high - low + extra, 0, None).prod(axis=1)
+    union = (box[2:] + extra).prod() + (boxes[:, 2:] + extra).prod(axis=1) - intersection
+    return intersection / union
+
+
+def _curve(right, counted, count):
+    hits = np.cumsum(right & counted)
+    misses = np.cumsum(~right & counted)
+    return hits / np.maximum(hits + misses, 1), hits / max(count, 1)
+
+
+def _average_precision(precision, recall, rule):
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    if rule == "12":
+        return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
+    # A recall of exactly 3/10 reaches the level 0.3, whatever the rounding.
+    first = np.searchsorted(recall, np.linspace(0, 1, 11) - 1e-9)
+    return float(np.append(envelope, 0.0)[np.minimum(first, len(recall))].mean())
