@@ -22,7 +22,7 @@ def configs_dir():
 def table():
     """``{name: metadata}`` of all published models.
 
-    Metadata: ``family``, ``mmdet_config``, the published ``box_ap``, ``mask_ap``, ``ar1000``,
+    Metadata: ``family``, ``mmdet_config``, ``parameters`` (learnable ones), the published ``box_ap``, ``mask_ap``, ``ar1000``,
     ``train_mem_gb``, ``fps`` (each only where published), ``checkpoint`` (address), ``sha256`` (the first
     eight hex digits) and ``aliases``.
     """
@@ -33,6 +33,8 @@ def table():
 def _metadata(row):
     values = {key: text for key, text in row.items() if text}
     values.update({key: float(values[key]) for key in _NUMBERS if key in values})
+    if "parameters" in values:
+        values["parameters"] = int(values["parameters"])
     values["aliases"] = values.get("aliases", "").split()
     return values
 

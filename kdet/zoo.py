@@ -1,0 +1,189 @@
+"""The published models by name: what there is, what is known about one, and one loaded.
+
+>>> kdet.zoo.list("mask_rcnn_r50*")
+>>> kdet.zoo.info("mask_rcnn_r50_fpn_1x")
+>>> kdet.zoo.load("mask_rcnn_r50_fpn_1x", num_classes=3)
+"""
+
+import contextlib
+import dataclasses
+import fnmatch
+import logging
+import pathlib
+
+import keras
+
+from kdet import published
+from kdet.config import Config, recipes
+
+__all__ = ["ModelInfo", "info", "list", "load"]
+
+logger = logging.getLogger("kdet")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What is known about a recipe. Figures are the reference's published ones, ``None`` where it has none.
+
+    Attributes:
+        name, family, config: kdet's name, the family, and the path of the recipe.
+        detector, backbone: class of the detector; class and depth of its backbone.
+        num_classes: classes that it was trained for, ``None`` for proposal networks.
+        parameters: learnable parameters of the published model.
+        box_ap, mask_ap, ar1000: COCO val AP (AR at 1000 proposals) in percent.
+        train_mem_gb, fps: training memory per GPU and inference speed as measured by the reference.
+        checkpoint, sha256: address of the published weights and the first eight digits of their hash.
+        imagenet: name of the ImageNet weights that training starts from.
+        aliases: other spellings that ``load`` takes.
+    """
+
+    name: str
+    family: str
+    config: pathlib.Path
+    detector: str
+    backbone: str
+    num_classes: int | None = None
+    parameters: int | None = None
+    box_ap: float | None = None
+    mask_ap: float | None = None
+    ar1000: float | None = None
+    train_mem_gb: float | None = None
+    fps: float | None = None
+    checkpoint: str | None = None
+    sha256: str | None = None
+    imagenet: str | None = None
+    mmdet_config: str | None = None
+    aliases: tuple = ()
+
+    def __str__(self):
+        rows = [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)]
+        return "\n".join(f"{key:13} {value}" for key, value in rows if value not in (None, ()))
+
+
+def list(pattern="*"):
+    """Sorted names of the recipes that match a shell pattern (``"retinanet*"``)."""
+    return sorted(name for name in recipes() if fnmatch.fnmatch(name, pattern))
+
+
+def info(name):
+    """:class:`ModelInfo` of a recipe by name or alias; unknown names raise with the nearest ones."""
+    config = Config.load(name, check=False)
+    known = {field.name for field in dataclasses.fields(ModelInfo)}
+    figures = {key: value for key, value in config.get("metadata", {}).items() if key in known}
+    model = config["model"]
+    backbone = model.get("backbone", {})
+    figures.setdefault("family", config.path.parent.name)
+    figures["aliases"] = tuple(figures.get("aliases", ()))
+    return ModelInfo(
+        name=config.name,
+        config=config.path,
+        detector=model["type"],
+        backbone=" ".join(str(backbone[key]) for key in ("type", "depth") if key in backbone),
+        num_classes=next(iter(_find_values(model, "num_classes")), None),
+        imagenet=backbone.get("pretrained"),
+        **figures,
+    )
+
+
+def load(name, weights="published", num_classes=None, dtype=None, **overrides):
+    """Builds a detector and fills it with weights.
+
+    Args:
+        name: name or alias of a recipe, or path of a YAML file.
+        weights: ``"published"`` the detector as published (fetched once, checked, cached);
+            ``"imagenet"`` the backbone that training starts from; a path of a ``.pth``, ``.weights.h5``
+            or ``.keras`` file; ``None`` random weights.
+        num_classes: classes of the new model. Published weights that fit another number of classes fill
+            everything but the layers whose shape differs; those are reported in the log and start fresh.
+        dtype: Keras dtype policy (``"mixed_bfloat16"`` ...), ``None`` for the current global one.
+        **overrides: dotted changes of the recipe: ``**{"model.backbone.frozen_stages": -1}``.
+
+    Returns:
+        The detector, a ``keras.Model``.
+
+    Raises:
+        ConfigError: unknown name or override. Other errors come from ``kdet.convert`` and say what to do
+            when weights are missing, cannot be fetched, or do not fit.
+    """
+    config = Config.load(name, overrides)
+    if num_classes is not None:
+        set_num_classes(config, num_classes)
+    with _dtype_policy(dtype):
+        model = config.build("model")
+    fill(model, config, weights, partial=num_classes is not None)
+    return model
+
+
+def fill(model, config, weights, partial=False):
+    """Fills a built detector; see :func:`load` for ``weights``.
+
+    Args:
+        model: the detector that ``config`` describes.
+        config: its recipe, for the addresses of the weights.
+        weights: as in :func:`load`.
+        partial: tensors of another shape keep the model's values and are reported.
+    """
+    if weights is None:
+        return
+    from kdet import convert
+
+    if weights == "imagenet":
+        convert.load_imagenet(model, config)
+        return
+    if weights == "published":
+        state = convert.published_state_dict(config)
+    else:
+        state = convert.read_state_dict(weights)
+    report = convert.load_state_dict(model, state, allow_mismatch=partial)
+    if report.mismatched:
+        logger.warning("Started afresh, the weights are for another number of classes: %s", report)
+
+
+def set_num_classes(config, num_classes):
+    """Sets every ``num_classes`` of the model section (in place).
+
+    Raises:
+        ValueError: the model has no classes (a proposal network).
+    """
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
+    if not _replace_values(config["model"], "num_classes", num_classes):
+        raise ValueError(f"{config.name} has no classes, so num_classes={num_classes} has no place in it.")
+
+
+def _find_values(spec, key):
+    """All values of ``key`` in a nested spec, outermost first."""
+    if isinstance(spec, dict):
+        if key in spec:
+            yield spec[key]
+        for value in spec.values():
+            yield from _find_values(value, key)
+    elif isinstance(spec, (tuple, type([]))):
+        for value in spec:
+            yield from _find_values(value, key)
+
+
+def _replace_values(spec, key, new):
+    """Replaces all values of ``key`` in a nested spec; how many there were."""
+    if isinstance(spec, dict):
+        count = sum(_replace_values(value, key, new) for value in spec.values())
+        if key in spec:
+            spec[key] = new
+            count += 1
+        return count
+    if isinstance(spec, (tuple, type([]))):
+        return sum(_replace_values(value, key, new) for value in spec)
+    return 0
+
+
+@contextlib.contextmanager
+def _dtype_policy(dtype):
+    if dtype is None:
+        yield
+        return
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

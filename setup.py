@@ -1,0 +1,55 @@
+"""Packs the recipes and the op sources into the wheel and, where TensorFlow is at hand, compiles the ops."""
+
+import importlib.util
+import pathlib
+
+import setuptools
+from setuptools.command.build_py import build_py
+from setuptools.dist import Distribution
+
+HERE = pathlib.Path(__file__).resolve().parent
+BUILDER = HERE / "kdet" / "ops" / "build.py"
+
+
+def can_compile():
+    return BUILDER.is_file() and importlib.util.find_spec("tensorflow") is not None
+
+
+class BuildWithOps(build_py):
+    """``build_py`` that also compiles the CPU ops; a failure leaves the portable ops and says so."""
+
+    def run(self):
+        super().run()
+        if not can_compile():
+            self.announce("TensorFlow is not importable here: run `python -m kdet.ops build` later.", level=3)
+            return
+        spec = importlib.util.spec_from_file_location("kdet_ops_build", BUILDER)
+        builder = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(builder)
+        try:
+            if self.editable_mode:
+                builder.build()
+            else:
+                builder.build(output_dir=pathlib.Path(self.build_lib) / "kdet" / "ops")
+        except Exception as error:  # any failure of a compiler must not stop the installation
+            self.warn(f"The compiled ops were not built ({error}); kdet uses its portable ops.")
+
+
+class MaybeBinary(Distribution):
+    """A wheel with compiled ops in it is bound to its platform."""
+
+    def has_ext_modules(self):
+        return can_compile()
+
+
+setuptools.setup(
+    packages=[*setuptools.find_packages(include=["kdet", "kdet.*"]), "kdet._configs", "kdet._custom_ops"],
+    package_dir={"kdet._configs": "configs", "kdet._custom_ops": "custom_ops"},
+    package_data={
+        "kdet": ["**/*.csv", "**/*.json", "**/*.yaml"],
+        "kdet._configs": ["*.csv", "*/*.yaml", "*/*/*.yaml"],
+        "kdet._custom_ops": ["**/*.h", "**/*.cc", "**/*.cu"],
+    },
+    cmdclass={"build_py": BuildWithOps},
+    distclass=MaybeBinary,
+)
