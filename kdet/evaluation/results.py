@@ -66,7 +66,7 @@ class ResultList:
 
 
 def encode_masks(masks, boxes, size, threshold=0.5):
-    """Compressed RLE of masks ``[N,m,m]`` (probabilities in the frame of ``boxes``) on a picture ``(h, w)``."""
+    """Compressed RLE, on a picture ``(h, w)``, of masks ``[N,m,m]`` (probabilities in the frame of ``boxes``)."""
     from pycocotools import mask as coco_mask
 
     from kdet.ops import paste

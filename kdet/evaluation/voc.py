@@ -96,6 +96,6 @@ def _average_precision(precision, recall, rule):
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     if rule == "12":
         return float(np.sum(np.diff(recall, prepend=0.0) * envelope))
-    # A recall of exactly 3/10 reaches the level 0.3, whatever the rounding.
-    first = np.searchsorted(recall, np.linspace(0, 1, 11) - 1e-9)
+    # As in the published evaluators a recall of exactly 3/10 misses the level 3 * 0.1 (also 6 and 7 tenths).
+    first = np.searchsorted(recall, 0.1 * np.arange(11))
     return float(np.append(envelope, 0.0)[np.minimum(first, len(recall))].mean())

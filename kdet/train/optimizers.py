@@ -68,7 +68,7 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
 
 @keras.saving.register_keras_serializable(package="kdet")
 class SGD(GroupedOptimizer):
-    """Stochastic gradient descent: ``buffer = momentum * buffer + gradient + decay * w``; ``w -= lr * buffer``.
+    """Stochastic gradient descent: ``v = momentum * v + gradient + decay * w``, then ``w -= lr * v``.
 
     Args:
         learning_rate, weight_decay, global_clipnorm, parameters: see :class:`GroupedOptimizer`.

@@ -1,8 +1,4 @@
-"""VOC mean AP against recorded figures of the reference (voc_cases.json) and by hand.
-
-The reference holds float32 recalls against the levels 0, 0.1, ..., 1. It was recorded with the levels in
-float32 too (what NumPy 1 made of that comparison); under NumPy 2 it misses a recall of exactly 0.7 or 0.9.
-"""
+"""VOC mean AP against recorded figures of the reference (voc_cases.json) and by hand."""
 
 import json
 import pathlib
