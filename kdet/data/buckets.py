@@ -1,0 +1,73 @@
+"""Static canvas shapes, and which pictures share a batch."""
+
+import math
+
+import numpy as np
+
+
+def bucket_shapes(max_size=(1333, 800), divisor=32, aspects=(4 / 3,)):
+    """The few canvas shapes (h, w) that hold any picture resized with its aspect ratio into ``max_size``.
+
+    A wide and a tall canvas of the full size, and for each of ``aspects`` (long : short) a pair of
+    shorter ones, so that common pictures carry less padding. All sides are multiples of ``divisor``.
+    """
+    long, short = max(max_size), min(max_size)
+    longs = sorted({min(long, int(short * aspect + 0.5)) for aspect in aspects} | {long})
+    shapes = []
+    for side in longs:
+        wide = (round_up(short, divisor), round_up(side, divisor))
+        shapes += [shape for shape in (wide, wide[::-1]) if shape not in shapes]
+    return shapes
+
+
+def round_up(value, divisor):
+    return int(math.ceil(value / divisor) * divisor)
+
+
+def choose_bucket(sizes, shapes):
+    """Index of the smallest of ``shapes`` that holds every one of ``sizes [n,2]``; -1 where none does."""
+    sizes = np.asarray(sizes).reshape(-1, 2)
+    fits = [i for i, (h, w) in enumerate(shapes) if (sizes[:, 0] <= h).all() and (sizes[:, 1] <= w).all()]
+    return min(fits, key=lambda i: shapes[i][0] * shapes[i][1], default=-1)
+
+
+class BatchPlan:
+    """Which pictures make up every training step: a pure function of (seed, step).
+
+    Each epoch shuffles the pictures of every bucket, cuts them into batches of one bucket and shuffles
+    the batches. Because nothing is carried from step to step, training resumes at any step exactly.
+
+    Args:
+        buckets: int ``[n]``, the bucket of each picture.
+        batch_size: pictures per global batch.
+        seed: of the shuffling.
+        shuffle: False keeps the order of the dataset within each bucket.
+        remainder: "fill" completes the last batch of a bucket with pictures from its beginning (so an
+            epoch sees every picture), "drop" leaves it out.
+    """
+
+    def __init__(self, buckets, batch_size, *, seed=0, shuffle=True, remainder="fill"):
+        self._groups = [np.flatnonzero(buckets == b) for b in np.unique(buckets)]
+        self._batch_size, self._seed, self._shuffle = batch_size, seed, shuffle
+        rounding = math.ceil if remainder == "fill" else math.floor
+        self._batches = [rounding(len(group) / batch_size) for group in self._groups]
+        self.steps_per_epoch = sum(self._batches)
+        self._cached = (None, None)
+
+    def batch(self, step):
+        """int ``[batch_size]``: the pictures of global step ``step`` (0-based, over all epochs)."""
+        epoch, position = divmod(int(step), self.steps_per_epoch)
+        cached_epoch, batches = self._cached  # one tuple: map functions run in several threads
+        if cached_epoch != epoch:
+            batches = self._epoch(epoch)
+            self._cached = (epoch, batches)
+        return batches[position]
+
+    def _epoch(self, epoch):
+        random = np.random.default_rng([self._seed, epoch])
+        batches = []
+        for group, count in zip(self._groups, self._batches, strict=True):
+            order = random.permutation(group) if self._shuffle else group
+            batches.append(np.resize(order, count * self._batch_size).reshape(count, self._batch_size))
+        batches = np.concatenate(batches)
+        return random.permutation(batches) if self._shuffle else batches

@@ -1,0 +1,167 @@
+"""Reader of COCO JSON annotations (boxes, polygons, RLE, crowds)."""
+
+import json
+import math
+import os
+
+from kdet.data.index import (
+    DatasetIndex,
+    PictureFolder,
+    Record,
+    Skips,
+    as_boxes,
+    as_labels,
+    missing_picture,
+    select_classes,
+)
+
+
+def read_coco(annotations, images, *, classes=None, masks=False, on_missing="error"):
+    """Reads one COCO annotation file.
+
+    Left out, counted and reported: boxes outside the picture or thinner than a pixel, annotations marked
+    ``ignore``, without a usable box, of a picture or category that is not listed, and with ``masks``
+    objects without a usable segmentation. Crowds become ignore regions.
+
+    Args:
+        annotations: path of the JSON file.
+        images: folder that the ``file_name`` entries start from.
+        classes: names to use, in label order; None takes all categories in the file's order.
+        masks: keep the segmentations.
+        on_missing: "error" or "skip", for pictures that are not on disk.
+
+    Returns:
+        ``DatasetIndex``.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the file, the key and what to do.
+    """
+    content = _parse(annotations)
+    names = {c["id"]: c["name"] for c in content["categories"]}
+    if len(set(names.values())) < len(names):
+        raise ValueError(f"{annotations}: two categories have the same name.")
+    class_names = select_classes(list(names.values()), classes, annotations)
+    id_of = {name: i for i, name in names.items()}
+    label_of = {id_of[name]: label for label, name in enumerate(class_names)}
+
+    skips, folder = Skips(), PictureFolder(images)
+    by_picture = _group(content, names, skips, annotations)
+    records = []
+    for info in content["images"]:
+        name = info["file_name"]
+        path = folder.find(name)
+        if path is None:
+            missing_picture(os.path.join(folder.root, name), annotations, on_missing, skips)
+            continue
+        records.append(_record(info, path, by_picture.get(info["id"], []), label_of, masks, skips))
+    return DatasetIndex(
+        name=str(annotations),
+        class_names=class_names,
+        category_ids=[id_of[name] for name in class_names],
+        records=records,
+        skips=skips,
+        has_masks=masks,
+    )
+
+
+def _parse(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"Annotation file {path} does not exist (data.annotations).") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
+    for key, fields in (("images", ("id", "file_name", "height", "width")), ("categories", ("id", "name"))):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise ValueError(f"{path} is not a COCO annotation file: it has no list {key!r}.")
+        for entry in content[key]:
+            absent = [f for f in fields if f not in entry]
+            if absent:
+                raise ValueError(f"{path}: an entry of {key!r} lacks {absent}: {str(entry)[:200]}")
+    ids = [i["id"] for i in content["images"]]
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"{path}: two entries of 'images' have the same id.")
+    return content
+
+
+def _group(content, names, skips, path):
+    """Annotations per picture id, in file order; those that belong nowhere are counted."""
+    known = {i["id"] for i in content["images"]}
+    groups, seen = {}, set()
+    for annotation in content.get("annotations", []):
+        label = f"annotation {annotation.get('id')}"
+        if annotation.get("id") is not None:
+            if annotation["id"] in seen:
+                raise ValueError(f"{path}: two annotations have the id {annotation['id']}.")
+            seen.add(annotation["id"])
+        if annotation.get("image_id") not in known:
+            skips.add("annotation of a picture that is not listed", label)
+        elif annotation.get("category_id") not in names:
+            skips.add("annotation of an unknown category id", label)
+        else:
+            groups.setdefault(annotation["image_id"], []).append(annotation)
+    return groups
+
+
+def _record(info, path, annotations, label_of, masks, skips):
+    boxes, labels, segmentations, ignore_boxes, ignore_labels = [], [], [], [], []
+    wanted = [a for a in annotations if a["category_id"] in label_of]
+    for annotation in wanted:
+        reason = _defect(annotation, info, masks)
+        if reason:
+            skips.add(reason, f"annotation {annotation.get('id')} of {info['file_name']}")
+            continue
+        x, y, w, h = annotation["bbox"]
+        box, label = [x, y, x + w, y + h], label_of[annotation["category_id"]]
+        if annotation.get("iscrowd"):
+            ignore_boxes.append(box)
+            ignore_labels.append(label)
+        else:
+            boxes.append(box)
+            labels.append(label)
+            segmentations.append(annotation.get("segmentation"))
+    return Record(
+        image_id=int(info["id"]),
+        name=info["file_name"],
+        source=path,
+        height=int(info["height"]),
+        width=int(info["width"]),
+        boxes=as_boxes(boxes),
+        labels=as_labels(labels),
+        ignore_boxes=as_boxes(ignore_boxes),
+        ignore_labels=as_labels(ignore_labels),
+        segmentations=segmentations if masks else None,
+        empty=not wanted,
+    )
+
+
+def _defect(annotation, info, masks):
+    """Why an annotation cannot be used, or None."""
+    if annotation.get("ignore"):
+        return "annotation marked 'ignore'"
+    box = annotation.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(_finite(v) for v in box):
+        return "annotation without a usable 'bbox' [x, y, w, h]"
+    x, y, w, h = box
+    inside_w = min(x + w, info["width"]) - max(x, 0)
+    inside_h = min(y + h, info["height"]) - max(y, 0)
+    if w < 1 or h < 1 or annotation.get("area", 1) <= 0:
+        return "degenerate box (thinner than a pixel, or no area)"
+    if inside_w <= 0 or inside_h <= 0:
+        return "box outside the picture"
+    if masks and not annotation.get("iscrowd") and not _usable(annotation.get("segmentation")):
+        return "object without a usable segmentation"
+    return None
+
+
+def _finite(value):
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _usable(segmentation):
+    if isinstance(segmentation, dict):
+        return "counts" in segmentation and "size" in segmentation
+    if not isinstance(segmentation, list):
+        return False
+    return any(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in segmentation)

@@ -1,0 +1,271 @@
+"""What every reader produces: the list of pictures with their objects, and what was left out."""
+
+import dataclasses
+import difflib
+import logging
+import os
+
+import numpy as np
+
+logger = logging.getLogger("kdet.data")
+
+
+@dataclasses.dataclass
+class Record:
+    """One picture and its objects, in pixels of the picture on disk.
+
+    ``boxes [n,4]`` float32 xyxy, ``labels [n]`` int32; ``ignore_boxes [m,4]``, ``ignore_labels [m]``:
+    crowds and difficult objects. ``segmentations``: per object a COCO polygon list, an RLE dict or PNG
+    bytes (None: no mask). ``source`` is a file path, or whatever the index's ``read`` understands.
+    """
+
+    image_id: int
+    name: str
+    source: object
+    height: int
+    width: int
+    boxes: np.ndarray
+    labels: np.ndarray
+    ignore_boxes: np.ndarray
+    ignore_labels: np.ndarray
+    segmentations: list = None
+    empty: bool = False  # no object of the wanted classes is annotated at all
+
+
+class Skips:
+    """Counts what was left out and why, with a few examples of each."""
+
+    def __init__(self, examples=3):
+        self._examples = examples
+        self.counts = {}
+        self.examples = {}
+
+    def add(self, reason, example, count=1):
+        self.counts[reason] = self.counts.get(reason, 0) + count
+        shown = self.examples.setdefault(reason, [])
+        if len(shown) < self._examples:
+            shown.append(str(example))
+
+    def update(self, other):
+        for reason, count in other.counts.items():
+            for example in other.examples[reason]:
+                self.add(reason, example, 0)
+            self.counts[reason] = self.counts.get(reason, 0) + count
+
+    def lines(self):
+        return [
+            f"skipped {count} x {reason} (e.g. {', '.join(self.examples[reason])})"
+            for reason, count in self.counts.items()
+        ]
+
+
+class DatasetIndex:
+    """The pictures of a dataset.
+
+    Attributes:
+        class_names: list; a label is a position in it.
+        category_ids: the file's own id of every class (COCO ``category_id``; 1.. where it has none).
+        records: list of ``Record``.
+        skips: ``Skips``.
+        has_masks: whether the objects carry segmentations.
+    """
+
+    def __init__(self, *, name, class_names, category_ids, records, skips, has_masks=False, read=None):
+        self.name = name
+        self.class_names = list(class_names)
+        self.category_ids = list(category_ids)
+        self.records = records
+        self.skips = skips
+        self.has_masks = has_masks
+        self.read = read or read_file
+
+    def __len__(self):
+        return len(self.records)
+
+    def report(self):
+        """A few lines: how much there is, and what was skipped and why."""
+        objects = sum(len(r.labels) for r in self.records)
+        ignored = sum(len(r.ignore_boxes) for r in self.records)
+        head = (
+            f"{self.name}: {len(self)} pictures, {objects} objects of {len(self.class_names)} classes, "
+            f"{ignored} ignore regions"
+        )
+        return "\n  ".join([head, *self.skips.lines()])
+
+    def counts(self):
+        """Objects per class: ``{name: count}``."""
+        totals = np.zeros(len(self.class_names), np.int64)
+        for record in self.records:
+            np.add.at(totals, record.labels, 1)
+        return dict(zip(self.class_names, totals.tolist(), strict=True))
+
+    def filtered(self, *, empty, min_side):
+        """Without pictures that have no object (``empty``) or a side below ``min_side``, as counted skips."""
+        kept, skips = [], self.skips
+        for record in self.records:
+            if empty and record.empty:
+                skips.add("picture without objects (filter_empty)", record.name)
+            elif min(record.height, record.width) < min_side:
+                skips.add(f"picture with a side below {min_side} pixels (min_side)", record.name)
+            else:
+                kept.append(record)
+        return self._with_records(kept)
+
+    def to_coco(self, masks=True):
+        """The index as a COCO ground-truth dict, for any evaluator that takes one.
+
+        Ignore regions become ``iscrowd`` annotations. Degenerate and outside boxes are not in it: for
+        published COCO figures evaluate against the annotation file itself.
+        """
+        annotations = []
+        for record in self.records:
+            plain = zip(record.boxes, record.labels, _segmentations(record, masks), strict=True)
+            crowd = zip(
+                record.ignore_boxes, record.ignore_labels, [None] * len(record.ignore_boxes), strict=True
+            )
+            for is_crowd, objects in ((0, plain), (1, crowd)):
+                for box, label, segmentation in objects:
+                    annotations.append(self._annotation(record, box, label, segmentation, is_crowd))
+                    annotations[-1]["id"] = len(annotations)
+        return {
+            "images": [
+                {"id": r.image_id, "file_name": r.name, "height": r.height, "width": r.width}
+                for r in self.records
+            ],
+            "annotations": annotations,
+            "categories": [
+                {"id": i, "name": name} for i, name in zip(self.category_ids, self.class_names, strict=True)
+            ],
+        }
+
+    def _annotation(self, record, box, label, segmentation, is_crowd):
+        x1, y1, x2, y2 = (float(v) for v in box)
+        annotation = {
+            "image_id": record.image_id,
+            "category_id": self.category_ids[int(label)],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "area": (x2 - x1) * (y2 - y1),
+            "iscrowd": is_crowd,
+        }
+        if segmentation is not None:
+            from kdet.data import masks
+
+            rle = masks.encode(segmentation, record.height, record.width)
+            annotation.update(segmentation=rle, area=masks.area(rle))
+        return annotation
+
+    def _with_records(self, records):
+        return DatasetIndex(
+            name=self.name,
+            class_names=self.class_names,
+            category_ids=self.category_ids,
+            records=records,
+            skips=self.skips,
+            has_masks=self.has_masks,
+            read=self.read,
+        )
+
+
+def _segmentations(record, wanted):
+    if wanted and record.segmentations is not None:
+        return record.segmentations
+    return [None] * len(record.labels)
+
+
+def concatenate(parts):
+    """One index out of several with the same classes. Picture ids that clash are numbered anew.
+
+    Raises:
+        ValueError: the class lists differ.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    for part in parts[1:]:
+        if part.class_names != first.class_names:
+            raise ValueError(
+                f"{part.name} has the classes {part.class_names} but {first.name} has {first.class_names}; "
+                "give data.classes so that both use the same list."
+            )
+    skips = Skips()
+    for part in parts:
+        skips.update(part.skips)
+    records = [record for part in parts for record in part.records]
+    if len({r.image_id for r in records}) < len(records):
+        records = [dataclasses.replace(r, image_id=i) for i, r in enumerate(records)]
+    joined = DatasetIndex(
+        name=" + ".join(part.name for part in parts),
+        class_names=first.class_names,
+        category_ids=first.category_ids,
+        records=records,
+        skips=skips,
+        has_masks=all(part.has_masks for part in parts),
+        read=first.read,
+    )
+    return joined
+
+
+def select_classes(available, wanted, where):
+    """The class list to use: ``wanted`` (any order, any subset) or, if None, all that is available.
+
+    Raises:
+        ValueError: a wanted name is not in the dataset (the nearest ones are named) or comes twice.
+    """
+    if wanted is None:
+        return list(available)
+    wanted = list(wanted)
+    for name in wanted:
+        if name not in available:
+            near = difflib.get_close_matches(str(name), list(available), n=3, cutoff=0.5)
+            known = ", ".join(near) if near else ", ".join(map(str, available))
+            raise ValueError(f"{where} has no class {name!r} (data.classes). Nearest names there: {known}.")
+    if len(set(wanted)) < len(wanted):
+        raise ValueError(f"data.classes names a class twice: {wanted}.")
+    return wanted
+
+
+def read_file(record):
+    """The encoded bytes of a record that names a file."""
+    with open(record.source, "rb") as file:
+        return file.read()
+
+
+class PictureFolder:
+    """Which files a folder has: one listing per directory instead of one look-up per picture."""
+
+    def __init__(self, root):
+        self.root = os.fspath(root)
+        self._listings = {}
+
+    def find(self, name):
+        """The path of picture ``name`` below the root, or None if there is no such file."""
+        path = os.path.join(self.root, name)
+        folder, base = os.path.split(path)
+        if folder not in self._listings:
+            try:
+                self._listings[folder] = set(os.listdir(folder))
+            except (FileNotFoundError, NotADirectoryError):
+                self._listings[folder] = set()
+        return path if base in self._listings[folder] else None
+
+
+def missing_picture(path, where, on_missing, skips):
+    """Raises or counts, by the option ``on_missing`` (error | skip), a picture that is not there.
+
+    Raises:
+        FileNotFoundError: with ``on_missing="error"``.
+    """
+    if on_missing == "error":
+        raise FileNotFoundError(
+            f"{where} lists the picture {path}, which does not exist. Check data.images, or set "
+            "data.on_missing: skip to leave such pictures out."
+        )
+    skips.add("picture file missing", path)
+
+
+def as_boxes(rows):
+    return np.asarray(rows, np.float32).reshape(-1, 4)
+
+
+def as_labels(rows):
+    return np.asarray(rows, np.int32).reshape(-1)

@@ -1,0 +1,67 @@
+"""Instance masks: rasterised at the picture's own size, moved by index maps, packed to bits.
+
+Every geometric transform of the pipeline is separable, so a whole chain of crops, resizes, flips and
+pads is two integer vectors: which source row and which source column each output row and column copies
+(-1: outside). Applying them to a mask is one gather, and it is the reference's nearest-neighbour rule.
+"""
+
+import numpy as np
+import tensorflow as tf
+from pycocotools import mask as coco_mask
+
+
+def encode(segmentation, height, width):
+    """COCO polygons, RLE (compressed or not), or PNG bytes -> one compressed RLE (``counts`` a string)."""
+    if isinstance(segmentation, bytes):
+        pixels = tf.io.decode_png(segmentation, channels=1).numpy()[..., 0]
+        rle = coco_mask.encode(np.asfortranarray(pixels > 0, np.uint8))
+    elif isinstance(segmentation, list):
+        polygons = [p for p in segmentation if len(p) >= 6]
+        rle = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+    elif isinstance(segmentation["counts"], list):
+        rle = coco_mask.frPyObjects(segmentation, height, width)
+    else:
+        rle = dict(segmentation)
+    if tuple(rle["size"]) != (height, width):
+        raise ValueError(f"A mask of size {tuple(rle['size'])} belongs to a picture of {(height, width)}.")
+    counts = rle["counts"]
+    return {"size": [height, width], "counts": counts.decode() if isinstance(counts, bytes) else counts}
+
+
+def area(rle):
+    """Pixels of a compressed RLE."""
+    return float(coco_mask.area(rle))
+
+
+def rasterise(segmentation, height, width):
+    """One object's mask ``[h, w]`` uint8, 0 or 1."""
+    return coco_mask.decode(encode(segmentation, height, width))
+
+
+def transformed(segmentations, size, rows, columns, count):
+    """Masks of several objects after a chain of transforms, packed.
+
+    Args:
+        segmentations: one per object (see ``encode``).
+        size: (h, w) of the picture they belong to.
+        rows: int ``[H]`` source row of every output row, -1 for none.
+        columns: int ``[W]`` likewise.
+        count: rows of the result; objects beyond it are dropped.
+
+    Returns:
+        uint8 ``[count, H, ceil(W/8)]``, most significant bit first (``np.packbits(axis=-1)``).
+    """
+    packed = np.zeros((count, len(rows), (len(columns) + 7) // 8), np.uint8)
+    no_row, no_column = rows < 0, columns < 0
+    rows, columns = np.maximum(rows, 0), np.maximum(columns, 0)
+    for target, segmentation in zip(packed, segmentations, strict=False):
+        wide = rasterise(segmentation, *size)[:, columns]  # [h, W]
+        wide[:, no_column] = 0
+        np.take(np.packbits(wide, axis=-1), rows, axis=0, out=target)  # rows last: they are bytes by now
+        target[no_row] = 0
+    return packed
+
+
+def unpack(packed, width):
+    """``[..., H, ceil(W/8)]`` packed bits -> ``[..., H, width]`` uint8 0/1 (NumPy)."""
+    return np.unpackbits(packed, axis=-1, count=width)

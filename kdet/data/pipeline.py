@@ -1,0 +1,287 @@
+"""The tf.data pipeline: records -> batches of (inputs, targets) of the data contract."""
+
+import logging
+
+import numpy as np
+import tensorflow as tf
+
+from kdet.data import buckets, masks, pictures, transforms
+from kdet.data.index import Skips
+
+logger = logging.getLogger("kdet.data")
+
+
+class Pipeline:
+    """Batches of one dataset. Made by ``kdet.data.load``.
+
+    Every random choice is a function of (seed, step, position in the batch), and decoding, shuffling and
+    augmentation keep no state: ``dataset(skip=n)`` continues exactly where an earlier run stopped.
+
+    Attributes:
+        index: the ``DatasetIndex``; ``class_names`` are its labels.
+        batch_size: pictures per global batch.
+        shapes: the canvas shapes (h, w) that batches come in; with a single one the shapes are static.
+        steps_per_epoch: global batches per epoch (training) or in the dataset (evaluation).
+        max_objects, max_ignore: padded lengths G and I of the targets.
+        skips: pictures that turned out unusable while reading (with ``on_corrupt="skip"``).
+    """
+
+    def __init__(self, index, *, shapes, limit, batch_size, training, seed, spec, proposals=None):
+        self.index, self.batch_size = index, batch_size
+        self.class_names = index.class_names
+        self.skips = Skips()
+        self._training, self._seed, self._spec, self._noted = training, seed, spec, set()
+        self._skip_corrupt = spec["on_corrupt"] == "skip"
+        self.max_objects = spec["max_objects"] or max([1, *(len(r.labels) for r in index.records)])
+        self.max_ignore = max([0, *(len(r.ignore_boxes) for r in index.records)])
+        self._has_proposals = proposals is not None
+        self._tables = _Tables(index.records, proposals, spec["max_proposals"])
+        used, self._bucket = np.unique(_assign_buckets(index.records, shapes, limit), return_inverse=True)
+        self.shapes = [tuple(shapes[bucket]) for bucket in used]
+        repeated = np.tile(self._bucket, spec["repeat"] if training else 1)
+        if training:
+            self._plan = buckets.BatchPlan(
+                repeated, batch_size, seed=seed, shuffle=spec["shuffle"], remainder=spec["remainder"]
+            )
+            self.steps_per_epoch = self._plan.steps_per_epoch
+        else:
+            counts = np.unique(self._bucket, return_counts=True)[1]
+            self.steps_per_epoch = int(sum(-(-count // batch_size) for count in counts))
+
+    def __len__(self):
+        return self.steps_per_epoch
+
+    def report(self):
+        """What the dataset holds, and what was left out, also while reading so far."""
+        return "\n  ".join([self.index.report(), *self.skips.lines()])
+
+    def dataset(self, skip=0, shard=(0, 1), split=1):
+        """A ``tf.data.Dataset`` of ``(inputs, targets)``.
+
+        Training: endless, reshuffled every epoch (use ``steps_per_epoch``). Evaluation: one pass, bucket
+        by bucket; the last batch of a bucket may be smaller.
+
+        Args:
+            skip: global batches to leave out at the start (to resume training). Costs nothing.
+            shard: (i, n): the part of every global batch that input pipeline i of n gets.
+            split: deliver this pipeline's part in that many elements (one per replica of a worker).
+        """
+        part, parts = shard
+        if self._training:
+            if self.batch_size % (parts * split):
+                raise ValueError(
+                    f"batch_size {self.batch_size} cannot be divided among {parts} x {split} replicas."
+                )
+            size = self.batch_size // parts
+            data = tf.data.Dataset.counter(skip).map(lambda step: self._batch_of(step, part * size, size))
+            data = self._read(data.unbatch(), self.shapes).batch(size // split, drop_remainder=True)
+        else:
+            data = self._evaluation(part, parts, self.batch_size // (parts * split))
+            data = data.skip(skip) if skip else data
+        options = tf.data.Options()
+        options.deterministic = True
+        options.experimental_distribute.auto_shard_policy = (
+            tf.data.experimental.AutoShardPolicy.OFF
+            if parts > 1
+            else tf.data.experimental.AutoShardPolicy.DATA
+        )
+        return data.with_options(options).prefetch(2)
+
+    def _batch_of(self, step, start, size):
+        pictures_of = tf.numpy_function(self._plan.batch, [step], tf.int64, stateful=False)
+        chosen = tf.ensure_shape(pictures_of, [self.batch_size]) % len(self.index)
+        positions = step * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
+        return chosen[start : start + size], positions[start : start + size]
+
+    def _evaluation(self, part, parts, size):
+        data = None
+        for bucket, shape in enumerate(self.shapes):
+            chosen = np.flatnonzero(self._bucket == bucket)[part::parts]
+            one = tf.data.Dataset.from_tensor_slices((chosen, chosen))
+            one = self._read(one, [shape]).batch(size)
+            one = one if len(self.shapes) == 1 else _relaxed(one)
+            data = one if data is None else data.concatenate(one)
+        return data
+
+    def _read(self, data, shapes):
+        return data.map(lambda i, position: self._element(i, position, shapes), tf.data.AUTOTUNE)
+
+    def _element(self, i, position, shapes):
+        """One picture: (inputs, targets) without the batch axis."""
+        image, i = tf.numpy_function(self._picture, [i], [tf.uint8, tf.int64], stateful=False)
+        image, i = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(i, [])
+        original_size = tf.shape(image)[:2]
+        sample = self._tables.sample(i)
+        sample.update(
+            image=image,
+            objects=tf.range(tf.shape(sample["labels"])[0]),
+            scale=tf.ones([2]),
+            rows=tf.range(original_size[0]),
+            columns=tf.range(original_size[1]),
+        )
+        for number, transform in enumerate(self._transforms()):
+            sample = transform(sample, tf.random.fold_in(tf.stack([self._seed, position]), number))
+        canvas = tf.gather(tf.constant(self.shapes), tf.gather(tf.constant(self._bucket), i))
+        if len(shapes) == 1:
+            canvas = shapes[0]
+        inputs = {
+            "images": pad_picture(sample["image"], canvas),
+            "valid_size": tf.cast(tf.shape(sample["image"])[:2], tf.float32),
+            "original_size": tf.cast(original_size, tf.float32),
+            "scale": sample["scale"],
+            "image_id": tf.gather(self._tables.image_id, i),
+        }
+        if self._has_proposals:
+            inputs["proposals"] = pad_rows(sample["proposals"], self._spec["max_proposals"], 0.0)
+        return inputs, self._targets(sample, i, canvas)
+
+    def _targets(self, sample, i, canvas):
+        targets = {
+            "boxes": pad_rows(sample["boxes"], self.max_objects, 0.0),
+            "labels": pad_rows(sample["labels"], self.max_objects, -1),
+        }
+        if self.max_ignore:
+            targets["ignore_boxes"] = pad_rows(sample["ignore_boxes"], self.max_ignore, 0.0)
+        if self._spec["masks"]:
+            maps = [_pad_map(sample["rows"], canvas[0]), _pad_map(sample["columns"], canvas[1])]
+            packed = tf.numpy_function(self._masks, [i, sample["objects"], *maps], tf.uint8, stateful=False)
+            height, width = tf.get_static_value(canvas[0]), tf.get_static_value(canvas[1])
+            targets["masks"] = tf.ensure_shape(
+                packed, [self.max_objects, height, None if width is None else (width + 7) // 8]
+            )
+        return targets
+
+    def _transforms(self):
+        resize = transforms.Resize(**self._spec["resize"])
+        if not self._training:
+            return [resize]
+        chain = [resize]
+        if self._spec["crop"]:
+            chain.append(transforms.RandomCrop(**self._spec["crop"]))
+        if self._spec["flip"]:
+            chain.append(transforms.Flip(self._spec["flip"]))
+        return chain
+
+    def _picture(self, i):
+        """The decoded picture ``i``, or with ``on_corrupt="skip"`` the next usable one of its bucket."""
+        for candidate in self._candidates(int(i)):
+            record = self.index.records[candidate]
+            try:
+                return self._decoded(record), np.int64(candidate)
+            except (pictures.CorruptPicture, OSError) as error:
+                if not self._skip_corrupt:
+                    raise ValueError(
+                        f"Picture {record.name} of {self.index.name} {error}. Repair or remove it, or set "
+                        "data.on_corrupt: skip."
+                    ) from error
+                self._note(record, error)
+        raise ValueError(f"No usable picture is left in {self.index.name}.")
+
+    def _candidates(self, i):
+        same = np.flatnonzero(self._bucket == self._bucket[i])
+        return np.roll(same, -int(np.searchsorted(same, i)))
+
+    def _decoded(self, record):
+        encoded = self.index.read(record)
+        image = pictures.decode(encoded)
+        expected = (record.height, record.width)
+        if image.shape[:2] != expected and image.shape[1::-1] == expected:
+            image = pictures.decode(encoded, orient=False)  # annotated on the picture as it lies on disk
+        if image.shape[:2] != expected:
+            raise pictures.CorruptPicture(
+                f"is {image.shape[0]}x{image.shape[1]} (h x w) but its annotation says "
+                f"{record.height}x{record.width}"
+            )
+        return image
+
+    def _note(self, record, error):
+        if record.name not in self._noted:
+            self._noted.add(record.name)
+            self.skips.add("unusable picture", f"{record.name} {error}")
+            logger.warning("Skipping picture %s, which %s", record.name, error)
+
+    def _masks(self, i, objects, rows, columns):
+        record = self.index.records[int(i)]
+        chosen = [record.segmentations[o] for o in objects]
+        return masks.transformed(chosen, (record.height, record.width), rows, columns, self.max_objects)
+
+
+class _Tables:
+    """The records as tensors: flat values and row splits, gathered by picture number."""
+
+    def __init__(self, records, proposals, max_proposals):
+        self.image_id = tf.constant([r.image_id for r in records], tf.int64)
+        self._tables = {
+            "boxes": _flat([r.boxes for r in records], np.zeros((0, 4), np.float32)),
+            "labels": _flat([r.labels for r in records], np.zeros((0,), np.int32)),
+            "ignore_boxes": _flat([r.ignore_boxes for r in records], np.zeros((0, 4), np.float32)),
+        }
+        if proposals is not None:
+            rows = [np.asarray(p, np.float32)[:max_proposals, :4] for p in proposals]
+            self._tables["proposals"] = _flat(rows, np.zeros((0, 4), np.float32))
+
+    def sample(self, i):
+        sample = {"proposals": tf.zeros([0, 4])}
+        for key, (values, splits) in self._tables.items():
+            sample[key] = values[splits[i] : splits[i + 1]]
+        return sample
+
+
+def _flat(rows, empty):
+    splits = np.cumsum([0, *(len(r) for r in rows)])
+    return tf.constant(np.concatenate([empty, *rows])), tf.constant(splits)
+
+
+def _assign_buckets(records, shapes, limit):
+    """Bucket number of each record; ``limit`` is the keep-ratio limit, None where all pictures fit all."""
+    if limit is None:
+        return np.zeros(len(records), np.int64)
+    chosen = [buckets.choose_bucket(_fitted((r.height, r.width), limit), shapes) for r in records]
+    if -1 in chosen:
+        record = records[chosen.index(-1)]
+        raise ValueError(
+            f"Picture {record.name} ({record.height}x{record.width}) fits none of the canvas shapes {shapes} "
+            "after resizing: add a larger one to data.buckets."
+        )
+    return np.asarray(chosen, np.int64)
+
+
+def _fitted(size, limit):
+    factor = min(max(limit) / max(size), min(limit) / min(size))
+    return [int(side * factor + 0.5) for side in size]
+
+
+def _relaxed(data):
+    """Forgets the static canvas size, so that datasets of different buckets can be concatenated."""
+
+    def loosen(inputs, targets):
+        inputs = dict(inputs, images=_without_shape(inputs["images"], 3))
+        if "masks" in targets:
+            targets = dict(targets, masks=_without_shape(targets["masks"], 1))
+        return inputs, targets
+
+    return data.map(loosen)
+
+
+def _without_shape(value, kind):
+    shape = [None, None, None, 3] if kind == 3 else [None, value.shape[1], None, None]
+    return tf.ensure_shape(tf.raw_ops.PlaceholderWithDefault(input=value, shape=shape), shape)
+
+
+def pad_picture(image, canvas):
+    """Pads ``[h,w,3]`` with zeros below and to the right up to ``canvas`` (h, w)."""
+    shape = tf.shape(image)
+    image = tf.pad(image, [[0, canvas[0] - shape[0]], [0, canvas[1] - shape[1]], [0, 0]])
+    return tf.ensure_shape(image, [tf.get_static_value(canvas[0]), tf.get_static_value(canvas[1]), 3])
+
+
+def pad_rows(values, count, padding):
+    """Pads or cuts the first axis to ``count``."""
+    values = values[:count]
+    missing = count - tf.shape(values)[0]
+    values = tf.pad(values, [[0, missing]] + [[0, 0]] * (values.shape.rank - 1), constant_values=padding)
+    return tf.ensure_shape(values, [count, *values.shape[1:]])
+
+
+def _pad_map(index, length):
+    return tf.pad(index, [[0, length - tf.shape(index)[0]]], constant_values=-1)

@@ -1,0 +1,150 @@
+"""Geometry and colour of one picture with its boxes: small functions on a ``sample`` dict.
+
+A sample holds ``image [h,w,3]``, ``boxes [n,4]``, ``labels [n]``, ``objects [n]`` (the position of each
+object in its record, by which the masks are found later), ``ignore_boxes [m,4]``, ``proposals [p,4]``,
+``scale [2]`` (y, x) and the index maps ``rows [h]``, ``columns [w]`` into the picture on disk (-1:
+outside; see ``kdet.data.masks``).
+
+Random transforms take a stateless seed: the same seed gives the same sample, whatever ran before.
+"""
+
+import tensorflow as tf
+
+from kdet.data import resize
+
+BOX_KEYS = ("boxes", "ignore_boxes", "proposals")
+
+
+class Resize:
+    """Resizes the picture; boxes are scaled and clipped to it.
+
+    Args:
+        sizes: list of (long, short) limits with ``keep_ratio``, else of (w, h).
+        mode: "keep_ratio" or "fixed".
+        multiscale: with several sizes, "value" picks one of them and "range" draws the long and the
+            short side from the ranges they span (both ends included).
+        ratio_range: (low, high): a random factor on the (single) size.
+    """
+
+    def __init__(self, sizes, mode="keep_ratio", multiscale="value", ratio_range=None):
+        self.sizes = [tuple(int(v) for v in size) for size in sizes]
+        self.mode, self.multiscale, self.ratio_range = mode, multiscale, ratio_range
+
+    def largest(self):
+        """The largest (long, short) or (w, h) that can come out."""
+        first = max(s[0] for s in self.sizes), max(s[1] for s in self.sizes)
+        if self.mode == "keep_ratio":
+            first = max(max(s) for s in self.sizes), max(min(s) for s in self.sizes)
+        factor = self.ratio_range[1] if self.ratio_range else 1
+        return tuple(int(v * factor) for v in first)
+
+    def __call__(self, sample, seed):
+        limit = self._draw(seed)
+        source = tf.shape(sample["image"])[:2]
+        if self.mode == "keep_ratio":
+            size = resize.keep_ratio_size(source, limit)
+        else:
+            size = limit[::-1]
+        factor = tf.cast(size, tf.float64) / tf.cast(source, tf.float64)
+        factor = tf.cast(factor, tf.float32)
+        sample = dict(sample)
+        sample["image"] = resize.resize_bilinear(sample["image"], size)
+        sample["rows"] = tf.gather(sample["rows"], resize.nearest_index(source[0], size[0]))
+        sample["columns"] = tf.gather(sample["columns"], resize.nearest_index(source[1], size[1]))
+        sample["scale"] = sample["scale"] * factor
+        for key in BOX_KEYS:
+            sample[key] = clip(sample[key] * tf.tile(factor[::-1], [2]), size)
+        return sample
+
+    def _draw(self, seed):
+        sizes = tf.constant(self.sizes)
+        if self.ratio_range:
+            low, high = self.ratio_range
+            ratio = tf.random.stateless_uniform([], seed, low, high, tf.float64)
+            return tf.cast(tf.cast(sizes[0], tf.float64) * ratio, tf.int32)
+        if len(self.sizes) == 1:
+            return sizes[0]
+        if self.multiscale == "value":
+            return sizes[tf.random.stateless_uniform([], seed, 0, len(self.sizes), tf.int32)]
+        longs, shorts = [max(s) for s in self.sizes], [min(s) for s in self.sizes]
+        low, high = tf.constant([min(longs), min(shorts)]), tf.constant([max(longs), max(shorts)])
+        return tf.random.stateless_uniform([2], seed, low, high + 1, tf.int32)
+
+
+class Flip:
+    """Mirrors the picture left to right with the given probability."""
+
+    def __init__(self, probability=0.5):
+        self.probability = probability
+
+    def __call__(self, sample, seed):
+        chosen = tf.random.stateless_uniform([], seed) < self.probability
+        return tf.cond(chosen, lambda: self._flipped(sample), lambda: dict(sample))
+
+    @staticmethod
+    def _flipped(sample):
+        width = tf.cast(tf.shape(sample["image"])[1], tf.float32)
+        sample = dict(sample)
+        sample["image"] = tf.reverse(sample["image"], [1])
+        sample["columns"] = tf.reverse(sample["columns"], [0])
+        for key in BOX_KEYS:
+            x1, y1, x2, y2 = tf.unstack(sample[key], axis=-1)
+            sample[key] = tf.stack([width - x2, y1, width - x1, y2], axis=-1)
+        return sample
+
+
+class RandomCrop:
+    """Cuts a window of at most ``size`` (w, h) out of the picture.
+
+    Boxes are shifted and clipped; objects without area left are dropped. Of ``tries`` positions the first
+    that keeps an object is taken. (The reference draws another picture when its one try keeps none;
+    here the picture is then kept without objects, so that a step stays a function of its seed.)
+    """
+
+    def __init__(self, size, tries=10):
+        self.size, self.tries = tuple(int(v) for v in size), tries
+
+    def __call__(self, sample, seed):
+        source = tf.shape(sample["image"])[:2]
+        size = tf.minimum(source, tf.constant(self.size[::-1]))
+        corners = tf.random.stateless_uniform([self.tries, 2], seed, dtype=tf.float64)
+        corners = tf.cast(corners * tf.cast(source - size + 1, tf.float64), tf.int32)  # [tries, 2] (y, x)
+        windows = tf.cast(tf.concat([corners[:, ::-1], (corners + size)[:, ::-1]], -1), tf.float32)
+        overlaps = intersect(sample["boxes"], windows[:, None, :])  # [tries, n, 4]
+        keeps = tf.reduce_any(has_area(overlaps), axis=-1)
+        return crop(sample, corners[tf.argmax(keeps, output_type=tf.int32)], size)
+
+
+def crop(sample, corner, size):
+    """Cuts the window at ``corner`` (y, x) of ``size`` (h, w), both int32 ``[2]``, out of a sample."""
+    y, x = corner[0], corner[1]
+    offset = tf.cast(tf.stack([x, y, x, y]), tf.float32)
+    sample = dict(sample)
+    sample["image"] = sample["image"][y : y + size[0], x : x + size[1]]
+    sample["rows"] = sample["rows"][y : y + size[0]]
+    sample["columns"] = sample["columns"][x : x + size[1]]
+    for key in BOX_KEYS:
+        sample[key] = clip(sample[key] - offset, size)
+    return keep_objects(sample, has_area(sample["boxes"]))
+
+
+def keep_objects(sample, keep):
+    """Drops the objects where ``keep [n]`` is False."""
+    return dict(sample, **{k: tf.boolean_mask(sample[k], keep) for k in ("boxes", "labels", "objects")})
+
+
+def clip(boxes, size):
+    """Clips ``[n,4]`` boxes to a picture of ``size`` (h, w)."""
+    height, width = tf.cast(size[0], tf.float32), tf.cast(size[1], tf.float32)
+    return tf.clip_by_value(boxes, 0.0, tf.stack([width, height, width, height]))
+
+
+def intersect(boxes, windows):
+    """Intersection of broadcast boxes, ``[..., 4]`` (may come out inverted: see ``has_area``)."""
+    low = tf.maximum(boxes[..., :2], windows[..., :2])
+    high = tf.minimum(boxes[..., 2:], windows[..., 2:])
+    return tf.concat([low, high], axis=-1)
+
+
+def has_area(boxes):
+    return tf.reduce_all(boxes[..., 2:] > boxes[..., :2], axis=-1)
