@@ -11,15 +11,16 @@
 | `masks` | false | deliver instance masks |
 | `resize` | `[1333, 800]` | `{mode: keep_ratio or fixed, sizes: [[1333, 800], ...], multiscale: value or range, ratio_range: [lo, hi]}`; sizes are (long, short) limits, or (w, h) in mode fixed |
 | `flip` | 0.5 | probability of mirroring; training only |
-| `crop` | | `{size: [w, h]}` random window after resizing; training only |
+| `crop` | | `[w, h]`: random window after resizing; training only |
 | `divisor` | 32 (fixed: 1) | canvas sides are multiples of it |
 | `buckets` | from `resize` | canvas shapes `[[h, w], ...]`; see `bucket_shapes` |
 | `filter_empty` | true | leave out pictures without objects; training only |
-| `min_side` | 32 | leave out pictures with a shorter side; training only |
+| `min_size` | 32 | leave out pictures with a shorter side; training only |
 | `on_missing`, `on_corrupt` | `error` | or `skip`: count and report |
-| `max_objects` | from the data | padded number of objects G |
+| `max_boxes` | from the data | padded number of objects G |
 | `proposals`, `max_proposals` | , 2000 | Fast R-CNN's proposal file (`.npz`, `.json`, `.pkl`) |
 | `shuffle`, `remainder`, `repeat` | true, `fill`, 1 | order of training; `remainder` `fill` or `drop`; passes per epoch |
+| `limit` | | only the first pictures |
 
 Unknown keys and values fail with the nearest valid name.
 """
@@ -69,7 +70,9 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
             "classes with data.classes."
         )
     if training:
-        index = index.filtered(empty=spec["filter_empty"], min_side=spec["min_side"])
+        index = index.filtered(empty=spec["filter_empty"], min_size=spec["min_size"])
+    if spec["limit"]:
+        index = index.first(spec["limit"])
     if not len(index):
         raise ValueError(f"No picture is left to read.\n{index.report()}")
     if not training and (len(spec["resize"]["sizes"]) > 1 or spec["resize"]["ratio_range"]):
@@ -98,7 +101,7 @@ def _canvas(spec, training):
     """Canvas shapes (h, w), and the keep-ratio limit that decides among them (None: one fits all)."""
     largest = Resize(**spec["resize"]).largest()
     divisor = spec["divisor"]
-    fixed = spec["crop"]["size"] if training and spec["crop"] else None
+    fixed = spec["crop"] if training and spec["crop"] else None
     if fixed is None and spec["resize"]["mode"] == "fixed":
         fixed = largest
     if spec["buckets"]:

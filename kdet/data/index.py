@@ -92,6 +92,10 @@ class DatasetIndex:
         )
         return "\n  ".join([head, *self.skips.lines()])
 
+    def first(self, count):
+        """The first ``count`` pictures only."""
+        return self._with_records(self.records[:count])
+
     def counts(self):
         """Objects per class: ``{name: count}``."""
         totals = np.zeros(len(self.class_names), np.int64)
@@ -99,14 +103,14 @@ class DatasetIndex:
             np.add.at(totals, record.labels, 1)
         return dict(zip(self.class_names, totals.tolist(), strict=True))
 
-    def filtered(self, *, empty, min_side):
-        """Without pictures that have no object (``empty``) or a side below ``min_side``, as counted skips."""
+    def filtered(self, *, empty, min_size):
+        """Without pictures that have no object (``empty``) or a side below ``min_size``: counted skips."""
         kept, skips = [], self.skips
         for record in self.records:
             if empty and record.empty:
                 skips.add("picture without objects (filter_empty)", record.name)
-            elif min(record.height, record.width) < min_side:
-                skips.add(f"picture with a side below {min_side} pixels (min_side)", record.name)
+            elif min(record.height, record.width) < min_size:
+                skips.add(f"picture with a side below {min_size} pixels (min_size)", record.name)
             else:
                 kept.append(record)
         return self._with_records(kept)

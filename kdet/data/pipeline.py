@@ -22,7 +22,7 @@ class Pipeline:
         batch_size: pictures per global batch.
         shapes: the canvas shapes (h, w) that batches come in; with a single one the shapes are static.
         steps_per_epoch: global batches per epoch (training) or in the dataset (evaluation).
-        max_objects, max_ignore: padded lengths G and I of the targets.
+        max_boxes, max_ignore: padded lengths G and I of the targets.
         skips: pictures that turned out unusable while reading (with ``on_corrupt="skip"``).
     """
 
@@ -32,7 +32,7 @@ class Pipeline:
         self.skips = Skips()
         self._training, self._seed, self._spec, self._noted = training, seed, spec, set()
         self._skip_corrupt = spec["on_corrupt"] == "skip"
-        self.max_objects = spec["max_objects"] or max([1, *(len(r.labels) for r in index.records)])
+        self.max_boxes = spec["max_boxes"] or max([1, *(len(r.labels) for r in index.records)])
         self.max_ignore = max([0, *(len(r.ignore_boxes) for r in index.records)])
         self._has_proposals = proposals is not None
         self._tables = _Tables(index.records, proposals, spec["max_proposals"])
@@ -137,8 +137,8 @@ class Pipeline:
 
     def _targets(self, sample, i, canvas):
         targets = {
-            "boxes": pad_rows(sample["boxes"], self.max_objects, 0.0),
-            "labels": pad_rows(sample["labels"], self.max_objects, -1),
+            "boxes": pad_rows(sample["boxes"], self.max_boxes, 0.0),
+            "labels": pad_rows(sample["labels"], self.max_boxes, -1),
         }
         if self.max_ignore:
             targets["ignore_boxes"] = pad_rows(sample["ignore_boxes"], self.max_ignore, 0.0)
@@ -147,7 +147,7 @@ class Pipeline:
             packed = tf.numpy_function(self._masks, [i, sample["objects"], *maps], tf.uint8, stateful=False)
             height, width = tf.get_static_value(canvas[0]), tf.get_static_value(canvas[1])
             targets["masks"] = tf.ensure_shape(
-                packed, [self.max_objects, height, None if width is None else (width + 7) // 8]
+                packed, [self.max_boxes, height, None if width is None else (width + 7) // 8]
             )
         return targets
 
@@ -157,7 +157,7 @@ class Pipeline:
             return [resize]
         chain = [resize]
         if self._spec["crop"]:
-            chain.append(transforms.RandomCrop(**self._spec["crop"]))
+            chain.append(transforms.RandomCrop(self._spec["crop"]))
         if self._spec["flip"]:
             chain.append(transforms.Flip(self._spec["flip"]))
         return chain
@@ -203,7 +203,7 @@ class Pipeline:
     def _masks(self, i, objects, rows, columns):
         record = self.index.records[int(i)]
         chosen = [record.segmentations[o] for o in objects]
-        return masks.transformed(chosen, (record.height, record.width), rows, columns, self.max_objects)
+        return masks.transformed(chosen, (record.height, record.width), rows, columns, self.max_boxes)
 
 
 class _Tables:

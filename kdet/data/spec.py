@@ -15,15 +15,16 @@ KEYS = {
     "divisor": None,
     "buckets": None,
     "filter_empty": True,
-    "min_side": 32,
+    "min_size": 32,
     "on_missing": "error",
     "on_corrupt": "error",
-    "max_objects": None,
+    "max_boxes": None,
     "proposals": None,
     "max_proposals": 2000,
     "shuffle": True,
     "remainder": "fill",
     "repeat": 1,
+    "limit": None,
 }
 RESIZE_KEYS = {"mode": "keep_ratio", "sizes": REQUIRED, "multiscale": "value", "ratio_range": None}
 CHOICES = {
@@ -49,9 +50,7 @@ def complete(spec, where="data"):
     if not 0 <= full["flip"] <= 1:
         raise ValueError(f"{where}.flip is a probability (or true/false); got {spec['flip']!r}.")
     if full["crop"] is not None:
-        crop = full["crop"] if isinstance(full["crop"], dict) else {"size": full["crop"]}
-        full["crop"] = _fill(crop, {"size": REQUIRED}, f"{where}.crop")
-        full["crop"]["size"] = _pair(full["crop"]["size"], f"{where}.crop.size")
+        full["crop"] = _pair(full["crop"], f"{where}.crop")
     if full["divisor"] is None:
         full["divisor"] = 1 if full["resize"]["mode"] == "fixed" else 32
     return full

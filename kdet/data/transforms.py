@@ -68,7 +68,8 @@ class Resize:
             return sizes[tf.random.stateless_uniform([], seed, 0, len(self.sizes), tf.int32)]
         longs, shorts = [max(s) for s in self.sizes], [min(s) for s in self.sizes]
         low, high = tf.constant([min(longs), min(shorts)]), tf.constant([max(longs), max(shorts)])
-        return tf.random.stateless_uniform([2], seed, low, high + 1, tf.int32)
+        unit = tf.random.stateless_uniform([2], seed, dtype=tf.float64)
+        return low + tf.cast(unit * tf.cast(high - low + 1, tf.float64), tf.int32)
 
 
 class Flip:

@@ -1,0 +1,163 @@
+"""The pipeline against the reference's own output, and its promises: static shapes, exact resume."""
+
+import numpy as np
+import pytest
+
+import kdet.data
+from kdet.data import masks
+
+
+def elements(pipeline, count, **options):
+    """The first pictures of a pipeline, unbatched, as ``{image_id: (inputs, targets)}`` in order."""
+    return [
+        tuple({k: v[b].numpy() for k, v in part.items()} for part in element)
+        for element in pipeline.dataset(**options).take(count)
+        for b in range(element[0]["images"].shape[0])
+    ]
+
+
+def assert_equals_reference(element, reference, key):
+    inputs, targets = element
+    h, w = inputs["valid_size"].astype(int)
+    count = len(reference[f"{key}/labels"])
+    np.testing.assert_array_equal(inputs["scale"], reference[f"{key}/scale"])
+    np.testing.assert_array_equal(targets["labels"][:count], reference[f"{key}/labels"])
+    assert (targets["labels"][count:] == -1).all()
+    np.testing.assert_allclose(targets["boxes"][:count], reference[f"{key}/boxes"], atol=1e-5)
+    if "ignore_boxes" in targets:
+        ignored = reference[f"{key}/ignore"]
+        np.testing.assert_allclose(targets["ignore_boxes"][: len(ignored)], ignored, atol=1e-5)
+        assert not targets["ignore_boxes"][len(ignored) :].any()
+    assert not inputs["images"][h:].any() and not inputs["images"][:, w:].any()
+    if f"{key}/image" in reference:
+        np.testing.assert_array_equal(inputs["images"][:h, :w], reference[f"{key}/image"])
+    if "masks" in targets:
+        canvas_width = inputs["images"].shape[1]
+        got = masks.unpack(targets["masks"], canvas_width)
+        padded_h, padded_w = reference[f"{key}/pad_shape"]
+        expected = masks.unpack(reference[f"{key}/masks"], padded_w)
+        np.testing.assert_array_equal(got[:count, :h, :w], expected[:, :h, :w])
+        assert not got[count:].any() and not got[:, h:].any() and not got[:, :, w:].any()
+
+
+@pytest.mark.parametrize("flip", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "resize"),
+    [("keep", {"sizes": [[133, 80]]}), ("fixed", {"mode": "fixed", "sizes": [[50, 70]]})],
+)
+def test_coco_equals_reference(coco, reference, name, resize, flip):
+    coco.update(resize=resize, flip=flip, shuffle=False)
+    pipeline = kdet.data.load(coco, training=True, batch_size=1)
+    seen = elements(pipeline, 3)
+    assert sorted(int(e[0]["image_id"]) for e in seen) == [1, 2, 3]
+    for element in seen:
+        picture = int(element[0]["image_id"]) - 1
+        assert_equals_reference(element, reference, f"coco_{name}_{flip}/{picture}")
+
+
+@pytest.mark.parametrize("flip", [0, 1])
+def test_voc_equals_reference(assets, reference, flip):
+    spec = {
+        "format": "voc",
+        "annotations": str(assets / "voc/ImageSets/Main/train.txt"),
+        "classes": ["cat", "dog"],
+        "resize": [64, 41],
+        "flip": flip,
+    }
+    pipeline = kdet.data.load(spec, training=True)
+    assert_equals_reference(elements(pipeline, 1)[0], reference, f"voc_keep_{flip}/0")
+
+
+def test_evaluation_visits_every_picture_once_in_static_buckets(coco):
+    pipeline = kdet.data.load(coco, batch_size=2)
+    batches = list(pipeline.dataset())
+    assert len(batches) == len(pipeline) == 2
+    assert sorted(i for x, _ in batches for i in x["image_id"].numpy()) == [1, 2, 3]
+    for inputs, targets in batches:
+        assert tuple(inputs["images"].shape[1:3]) in pipeline.shapes
+        assert targets["masks"].shape[2] == inputs["images"].shape[1]
+        assert targets["masks"].shape[3] == inputs["images"].shape[2] // 8
+
+
+def test_one_bucket_has_a_static_shape(coco):
+    coco.update(resize={"mode": "fixed", "sizes": [[50, 70]]}, divisor=32)
+    inputs, targets = kdet.data.load(coco, training=True, batch_size=2).dataset().element_spec
+    assert inputs["images"].shape == (2, 96, 64, 3)
+    assert targets["masks"].shape == (2, 3, 96, 8)
+
+
+def random_spec(coco):
+    coco.update(flip=0.5, resize={"sizes": [[100, 40], [133, 80]], "multiscale": "range"}, crop=[96, 64])
+    return coco
+
+
+def test_resume_is_exact(coco):
+    first = elements(kdet.data.load(random_spec(coco), training=True, batch_size=2, seed=3), 6)
+    again = elements(kdet.data.load(random_spec(coco), training=True, batch_size=2, seed=3), 3, skip=3)
+    for (x, y), (x2, y2) in zip(first[6:], again, strict=True):
+        for key in x:
+            np.testing.assert_array_equal(x[key], x2[key])
+        for key in y:
+            np.testing.assert_array_equal(y[key], y2[key])
+
+
+def test_seeds_and_epochs_differ(coco):
+    def draws(seed):
+        seen = elements(kdet.data.load(random_spec(coco), training=True, batch_size=1, seed=seed), 6)
+        return [(int(x["image_id"]), x["valid_size"].tolist(), x["scale"].tolist()) for x, _ in seen]
+
+    assert draws(0) == draws(0) != draws(1)
+    assert draws(0)[:3] != draws(0)[3:]
+
+
+def test_shards_and_splits_make_up_the_global_batch(coco):
+    pipeline = kdet.data.load(random_spec(coco), training=True, batch_size=4)
+    whole = elements(pipeline, 2)
+    parts = [elements(pipeline, 4, shard=(i, 2), split=2) for i in range(2)]
+    joined = parts[0][:2] + parts[1][:2] + parts[0][2:] + parts[1][2:]
+    for (x, _), (x2, _) in zip(whole, joined, strict=True):
+        np.testing.assert_array_equal(x["images"], x2["images"])
+    with pytest.raises(ValueError, match="cannot be divided"):
+        pipeline.dataset(shard=(0, 3))
+
+
+def test_crop_keeps_masks_and_boxes_together(coco):
+    coco.update(crop=[40, 30], flip=0.5, buckets=[[32, 64]])
+    for inputs, targets in elements(kdet.data.load(coco, training=True, batch_size=1, seed=1), 12):
+        h, w = inputs["valid_size"]
+        assert (h, w) == (30, 40)
+        for box, label, mask in zip(targets["boxes"], targets["labels"], targets["masks"], strict=True):
+            ys, xs = np.nonzero(masks.unpack(mask, 64))
+            if label < 0:
+                assert not len(xs)
+            elif len(xs):  # the mask lies in its box, up to the rounding of its outline
+                assert xs.min() >= box[0] - 2 and xs.max() <= box[2] + 2
+                assert ys.min() >= box[1] - 2 and ys.max() <= box[3] + 2
+
+
+def test_pictures_without_objects_train_or_are_left_out(coco):
+    kept = kdet.data.load(coco, training=True)
+    assert len(kept.index) == 3
+    coco["filter_empty"] = True
+    filtered = kdet.data.load(coco, training=True)
+    assert [r.image_id for r in filtered.index.records] == [1, 2]
+    assert "picture without objects" in filtered.report()
+    assert len(kdet.data.load(coco).index) == 3  # evaluation sees them all
+
+
+def test_corrupt_picture_is_named_or_skipped_and_counted(coco, assets, tmp_path):
+    for name in ("a.jpg", "b.png", "c.jpg"):
+        (tmp_path / name).write_bytes((assets / name).read_bytes())
+    (tmp_path / "c.jpg").write_bytes((assets / "c.jpg").read_bytes()[:700])
+    coco.update(images=str(tmp_path))
+    with pytest.raises(Exception, match=r"c\.jpg.*on_corrupt"):
+        elements(kdet.data.load(coco, training=True), 3)
+    coco.update(on_corrupt="skip")
+    pipeline = kdet.data.load(coco, training=True)
+    assert {int(x["image_id"]) for x, _ in elements(pipeline, 6)} == {1, 2}
+    assert "skipped 1 x unusable picture (e.g. c.jpg" in pipeline.report()
+
+
+def test_class_count_must_fit_the_model(coco):
+    with pytest.raises(ValueError, match=r"model has 80 classes but .*coco.json has 2: \['cat', 'dog'\]"):
+        kdet.data.load(coco, num_classes=80)

@@ -1,0 +1,42 @@
+"""Pixels and sizes of resizing against values of OpenCV 4 (recorded) and the rule by hand."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kdet.data import resize
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "expected"),
+    [
+        ((480, 640), (1333, 800), (800, 1067)),
+        ((640, 480), (1333, 800), (1067, 800)),
+        ((427, 640), (1333, 800), (800, 1199)),
+        ((300, 1000), (800, 1333), (400, 1333)),
+        ((600, 800), (1333, 800), (800, 1067)),
+        ((10, 3000), (1333, 800), (4, 1333)),
+    ],
+)
+def test_keep_ratio_size(size, limit, expected):
+    assert tuple(resize.keep_ratio_size(size, limit).numpy()) == expected
+
+
+def test_nearest_index_is_opencvs():
+    np.testing.assert_array_equal(resize.nearest_index(3, 7), [0, 0, 0, 1, 1, 2, 2])
+    np.testing.assert_array_equal(resize.nearest_index(7, 3), [0, 2, 4])
+    np.testing.assert_array_equal(resize.nearest_index(5, 5), range(5))
+
+
+def test_bilinear_by_hand():
+    image = tf.constant([[[0], [255]]], tf.uint8)  # [1, 2, 1]
+    # Positions -0.25, 0.25, 0.75, 1.25: weights 0, 1/4, 3/4, 1.
+    np.testing.assert_array_equal(resize.resize_bilinear(image, [1, 4])[0, :, 0], [0, 64, 191, 255])
+
+
+def test_bilinear_keeps_size_dtype_and_constants():
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    np.testing.assert_array_equal(resize.resize_bilinear(tf.constant(image), [9, 7]), image)
+    flat = tf.fill([5, 6, 3], tf.constant(255, tf.uint8))
+    assert (resize.resize_bilinear(flat, [13, 11]).numpy() == 255).all()
+    assert resize.resize_bilinear(tf.zeros([4, 4, 3]), [8, 8]).dtype == tf.float32
