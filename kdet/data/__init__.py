@@ -2,25 +2,29 @@
 
 ``load`` takes a plain dict, the ``data.train`` or ``data.val`` section of a config:
 
-| key | default | meaning |
-|-|-|-|
-| `format` | `coco` | `coco` (JSON), `voc` (XML) or `tfrecord` (Model Garden's TFExample layout) |
-| `annotations` | required | COCO: the JSON. VOC: the split file (`.../ImageSets/Main/train.txt`). TFRecord: a file pattern. A list concatenates |
-| `images` | | COCO: the picture folder. VOC: the folder with `JPEGImages/` (default: the one around the split). A list goes with a list |
-| `classes` | all | class names in label order: selects and reorders |
-| `masks` | false | deliver instance masks |
-| `resize` | `[1333, 800]` | `{mode: keep_ratio or fixed, sizes: [[1333, 800], ...], multiscale: value or range, ratio_range: [lo, hi]}`; sizes are (long, short) limits, or (w, h) in mode fixed |
-| `flip` | 0.5 | probability of mirroring; training only |
-| `crop` | | `[w, h]`: random window after resizing; training only |
-| `divisor` | 32 (fixed: 1) | canvas sides are multiples of it |
-| `buckets` | from `resize` | canvas shapes `[[h, w], ...]`; see `bucket_shapes` |
-| `filter_empty` | true | leave out pictures without objects; training only |
-| `min_size` | 32 | leave out pictures with a shorter side; training only |
-| `on_missing`, `on_corrupt` | `error` | or `skip`: count and report |
-| `max_boxes` | from the data | padded number of objects G |
-| `proposals`, `max_proposals` | , 2000 | Fast R-CNN's proposal file (`.npz`, `.json`, `.pkl`) |
-| `shuffle`, `remainder`, `repeat` | true, `fill`, 1 | order of training; `remainder` `fill` or `drop`; passes per epoch |
-| `limit` | | only the first pictures |
+- ``format`` (coco): ``coco`` (JSON), ``voc`` (XML) or ``tfrecord`` (Model Garden's TFExample layout).
+- ``annotations`` (required): COCO: the JSON file; VOC: the split, ``.../ImageSets/Main/train.txt``; TFRecord:
+  a file pattern. A list joins several.
+- ``images``: COCO: the picture folder; VOC: the folder with ``JPEGImages/`` (default: the one around the
+  split). A list goes with a list of annotations.
+- ``classes`` (all): class names in label order; selects and reorders.
+- ``masks`` (false): deliver instance masks.
+- ``resize`` ([1333, 800]): ``{mode: keep_ratio | fixed, sizes: [[1333, 800], ...], multiscale: value | range,
+  ratio_range: [low, high]}``. Sizes are (long, short) limits; (w, h) in mode ``fixed``.
+- ``divisor`` (32; fixed sizes: 1): canvas sides are multiples of it.
+- ``buckets`` (from ``resize``): canvas shapes ``[[h, w], ...]``; see ``bucket_shapes``.
+- ``on_missing``, ``on_corrupt`` (error): or ``skip``: leave such pictures out, count and report them.
+- ``max_boxes`` (from the data): padded number of objects G.
+- ``proposals``, ``max_proposals`` (2000): Fast R-CNN's proposal file (``.npz``, ``.json``, ``.pkl``).
+- ``limit``: only the first pictures.
+
+For training only (ignored in evaluation):
+
+- ``flip`` (0.5): probability of mirroring left to right.
+- ``crop``: ``[w, h]`` of a random window, cut out after resizing.
+- ``filter_empty`` (true), ``min_size`` (32): leave out pictures without objects, or with a shorter side.
+- ``shuffle`` (true), ``repeat`` (1): random order; passes over the data per epoch.
+- ``remainder`` (fill): pictures that do not make up a batch: ``fill`` it with others of the bucket, or ``drop``.
 
 Unknown keys and values fail with the nearest valid name.
 """
@@ -29,6 +33,7 @@ from kdet.data import spec as _spec
 from kdet.data.buckets import bucket_shapes, choose_bucket
 from kdet.data.coco import read_coco
 from kdet.data.index import DatasetIndex, Record, concatenate
+from kdet.data.inference import batches, preprocess_pictures
 from kdet.data.pipeline import Pipeline
 from kdet.data.transforms import Resize
 from kdet.data.voc import read_voc
@@ -37,9 +42,11 @@ __all__ = [
     "DatasetIndex",
     "Pipeline",
     "Record",
+    "batches",
     "bucket_shapes",
     "choose_bucket",
     "load",
+    "preprocess_pictures",
     "read_coco",
     "read_index",
     "read_voc",
@@ -100,12 +107,8 @@ def read_index(spec):
 def _canvas(spec, training):
     """Canvas shapes (h, w), and the keep-ratio limit that decides among them (None: one fits all)."""
     largest = Resize(**spec["resize"]).largest()
-    divisor = spec["divisor"]
-    fixed = spec["crop"] if training and spec["crop"] else None
-    if fixed is None and spec["resize"]["mode"] == "fixed":
-        fixed = largest
-    if spec["buckets"]:
-        return [tuple(shape) for shape in spec["buckets"]], None if fixed else largest
-    if fixed:
-        return [tuple(-(-side // divisor) * divisor for side in fixed[::-1])], None
-    return bucket_shapes(largest, divisor), largest
+    fixed = spec["resize"]["mode"] == "fixed"
+    if training and spec["crop"]:
+        largest, fixed = spec["crop"], True
+    shapes = spec["buckets"] or _spec.canvas_shapes(largest, fixed, spec["divisor"])
+    return [tuple(shape) for shape in shapes], None if fixed else largest

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import tensorflow as tf
 
-from kdet.data import buckets, masks, pictures, transforms
+from kdet.data import buckets, masks, pictures, resize, transforms
 from kdet.data.index import Skips
 
 logger = logging.getLogger("kdet.data")
@@ -152,10 +152,9 @@ class Pipeline:
         return targets
 
     def _transforms(self):
-        resize = transforms.Resize(**self._spec["resize"])
+        chain = [transforms.Resize(**self._spec["resize"])]
         if not self._training:
-            return [resize]
-        chain = [resize]
+            return chain
         if self._spec["crop"]:
             chain.append(transforms.RandomCrop(self._spec["crop"]))
         if self._spec["flip"]:
@@ -236,7 +235,7 @@ def _assign_buckets(records, shapes, limit):
     """Bucket number of each record; ``limit`` is the keep-ratio limit, None where all pictures fit all."""
     if limit is None:
         return np.zeros(len(records), np.int64)
-    chosen = [buckets.choose_bucket(_fitted((r.height, r.width), limit), shapes) for r in records]
+    chosen = [buckets.choose_bucket(resize.fitted((r.height, r.width), limit), shapes) for r in records]
     if -1 in chosen:
         record = records[chosen.index(-1)]
         raise ValueError(
@@ -244,11 +243,6 @@ def _assign_buckets(records, shapes, limit):
             "after resizing: add a larger one to data.buckets."
         )
     return np.asarray(chosen, np.int64)
-
-
-def _fitted(size, limit):
-    factor = min(max(limit) / max(size), min(limit) / min(size))
-    return [int(side * factor + 0.5) for side in size]
 
 
 def _relaxed(data):

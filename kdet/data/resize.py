@@ -25,6 +25,12 @@ def keep_ratio_size(size, limit):
     return tf.maximum(tf.cast(size * factor + 0.5, tf.int32), 1)
 
 
+def fitted(size, limit):
+    """``keep_ratio_size`` in plain Python: (h, w)."""
+    factor = min(max(limit) / max(size), min(limit) / min(size))
+    return tuple(max(int(side * factor + 0.5), 1) for side in size)
+
+
 def nearest_index(source, target):
     """Which of ``source`` rows each of ``target`` rows copies (``cv2.INTER_NEAREST``): int32 ``[target]``."""
     step = 1.0 / (tf.cast(target, tf.float64) / tf.cast(source, tf.float64))

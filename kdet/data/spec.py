@@ -2,6 +2,8 @@
 
 import difflib
 
+from kdet.data import buckets
+
 REQUIRED = object()
 KEYS = {
     "format": "coco",
@@ -51,9 +53,17 @@ def complete(spec, where="data"):
         raise ValueError(f"{where}.flip is a probability (or true/false); got {spec['flip']!r}.")
     if full["crop"] is not None:
         full["crop"] = _pair(full["crop"], f"{where}.crop")
-    if full["divisor"] is None:
-        full["divisor"] = 1 if full["resize"]["mode"] == "fixed" else 32
     return full
+
+
+def canvas_shapes(size, fixed, divisor=None):
+    """Canvas shapes (h, w) for a size: one for a fixed (w, h), the buckets for a (long, short) limit.
+
+    ``divisor`` defaults to 1 for a fixed size and to 32 else.
+    """
+    if fixed:
+        return [tuple(buckets.round_up(side, divisor or 1) for side in size[::-1])]
+    return buckets.bucket_shapes(size, divisor or 32)
 
 
 def complete_resize(resize, where="resize"):

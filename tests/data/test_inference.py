@@ -1,0 +1,103 @@
+"""Pictures for prediction: every kind of input, the pipeline's pixels, one shape per bucket."""
+
+import numpy as np
+import pytest
+
+import kdet.data
+from kdet.data import pictures
+
+
+def test_equals_the_pipeline(coco, assets):
+    coco["masks"] = False
+    expected = {int(i): x for x, _ in kdet.data.load(coco).dataset() for i in x["image_id"]}
+    for image_id, name in ((1, "a.jpg"), (2, "b.png")):
+        got = kdet.data.preprocess_pictures([assets / name], (133, 80))
+        for key in ("images", "valid_size", "original_size", "scale"):
+            np.testing.assert_array_equal(got[key], expected[image_id][key])
+
+
+def test_paths_bytes_and_arrays_agree(assets):
+    path = assets / "a.jpg"
+    kinds = [str(path), path.read_bytes(), pictures.load(path)]
+    images = kdet.data.preprocess_pictures(kinds, (133, 80))["images"].numpy()
+    np.testing.assert_array_equal(images[0], images[1])
+    np.testing.assert_array_equal(images[0], images[2])
+
+
+def test_gray_and_float_arrays():
+    gray = np.arange(60, dtype=np.uint8).reshape(6, 10)
+    got = kdet.data.preprocess_pictures([gray, gray[..., None].astype(np.float32)], (10, 6), divisor=1)
+    np.testing.assert_array_equal(got["images"][0], np.repeat(gray[..., None], 3, -1))
+    np.testing.assert_array_equal(got["images"][0], got["images"][1])
+
+
+def test_wide_and_tall_share_a_square():
+    wide, tall = np.zeros((30, 60, 3), np.uint8), np.zeros((60, 30, 3), np.uint8)
+    assert kdet.data.preprocess_pictures([wide, tall], (128, 64))["images"].shape == (2, 128, 128, 3)
+
+
+def test_batches_keep_to_buckets_and_account_for_every_picture():
+    random = np.random.default_rng(0)
+    given = [np.full((*random.integers(20, 60, 2), 3), i, np.uint8) for i in range(11)]
+    seen, shapes = [], set()
+    for positions, inputs in kdet.data.batches(given, (128, 64), batch_size=3):
+        assert inputs["images"].shape[0] == 3
+        shapes.add(tuple(inputs["images"].shape[1:3]))
+        for row, position in enumerate(positions):
+            assert inputs["images"][row, 0, 0, 0] == position
+            np.testing.assert_array_equal(inputs["original_size"][row], given[position].shape[:2])
+        seen += positions
+    assert sorted(seen) == list(range(11))
+    assert shapes <= set(kdet.data.bucket_shapes((128, 64)))
+
+
+@pytest.mark.parametrize(
+    ("picture", "error", "words"),
+    [
+        ("nowhere.jpg", FileNotFoundError, "nowhere.jpg"),
+        (b"\xff\xd8 no picture", pictures.CorruptPicture, "cannot be decoded"),
+        (b"plain text", pictures.CorruptPicture, "cannot be decoded"),
+        (np.zeros((4, 4, 7), np.uint8), TypeError, r"\(4, 4, 7\)"),
+        (np.full((4, 4, 3), 0.5), TypeError, "0..255"),
+        (np.full((4, 4, 3), -3), TypeError, "outside"),
+    ],
+)
+def test_bad_pictures_are_explained(picture, error, words):
+    with pytest.raises(error, match=words):
+        kdet.data.preprocess_pictures([picture])
+
+
+def exif(orientation, order):
+    tiff = b"".join(
+        [
+            {"little": b"II*\0", "big": b"MM\0*"}[order],
+            (8).to_bytes(4, order),
+            (1).to_bytes(2, order),
+            (0x0112).to_bytes(2, order) + (3).to_bytes(2, order) + (1).to_bytes(4, order),
+            orientation.to_bytes(2, order) + b"\0\0",
+            b"\0" * 4,
+        ]
+    )
+    body = b"Exif\0\0" + tiff
+    return b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(assets, orientation, order):
+    plain = (assets / "a.jpg").read_bytes()
+    turned = plain[:2] + exif(orientation, order) + plain[2:]
+    image = pictures.decode(plain)
+    expected = {
+        1: image,
+        2: image[:, ::-1],
+        3: image[::-1, ::-1],
+        4: image[::-1],
+        5: image.transpose(1, 0, 2),
+        6: np.rot90(image, -1),
+        7: image[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(image, 1),
+    }[orientation]
+    np.testing.assert_array_equal(pictures.decode(turned), expected)
+    assert pictures.size_of(turned) == expected.shape[:2]
+    np.testing.assert_array_equal(pictures.decode(turned, orient=False), image)
