@@ -1,6 +1,29 @@
 """Checkpoints of PyTorch / MMDetection in and out of kdet models, without PyTorch."""
 
+from kdet.convert.checkpoint import Checkpoint, load_checkpoint, read_checkpoint
+from kdet.convert.fetch import FetchError, fetch
+from kdet.convert.load import load_file, load_imagenet, load_published
+from kdet.convert.pretrained import load_pretrained
+from kdet.convert.pth import CheckpointError, read_pth
 from kdet.convert.state_dict import IncompleteStateDict, LoadReport, load_state_dict, state_dict
 from kdet.convert.walk import TensorSlot, torch_items
 
-__all__ = ["IncompleteStateDict", "LoadReport", "TensorSlot", "load_state_dict", "state_dict", "torch_items"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "FetchError",
+    "IncompleteStateDict",
+    "LoadReport",
+    "TensorSlot",
+    "fetch",
+    "load_checkpoint",
+    "load_file",
+    "load_imagenet",
+    "load_pretrained",
+    "load_published",
+    "load_state_dict",
+    "read_checkpoint",
+    "read_pth",
+    "state_dict",
+    "torch_items",
+]

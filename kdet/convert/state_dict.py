@@ -19,12 +19,12 @@ class LoadReport:
         filled: how many tensors were assigned.
     """
 
-    unfilled: tuple
-    left_over: tuple
-    mismatched: dict
-    renamed: dict
-    ignored: tuple
-    filled: int
+    unfilled: tuple = ()
+    left_over: tuple = ()
+    mismatched: dict = dataclasses.field(default_factory=dict)
+    renamed: dict = dataclasses.field(default_factory=dict)
+    ignored: tuple = ()
+    filled: int = 0
 
     def __str__(self):
         lines = [f"{self.filled} tensors filled"]
@@ -48,7 +48,7 @@ class IncompleteStateDict(ValueError):
         self.report = report
 
 
-def load_state_dict(model, state_dict, *, strict=True, allow_mismatch=False):
+def load_state_dict(model, state_dict, *, strict=True, allow_mismatch=False, may_keep=None):
     """Fills a built model from a state-dict in PyTorch's names and layouts.
 
     Nothing is assigned before the names and shapes are known to fit, so a failure leaves the model
@@ -60,6 +60,7 @@ def load_state_dict(model, state_dict, *, strict=True, allow_mismatch=False):
         strict: raise unless every variable is filled and every tensor is used.
         allow_mismatch: tensors of another shape than the model's (a prediction layer for another
             number of classes) keep the model's values and are reported.
+        may_keep: predicate over the model's names: variables that need not be filled.
 
     Returns:
         A ``LoadReport``.
@@ -89,7 +90,8 @@ def load_state_dict(model, state_dict, *, strict=True, allow_mismatch=False):
         ignored=ignored,
         filled=len(state) - len(mismatched),
     )
-    if (strict and (report.unfilled or left_over)) or (mismatched and not allow_mismatch):
+    missing = [name for name in report.unfilled if may_keep is None or not may_keep(name)]
+    if (strict and (missing or left_over)) or (mismatched and not allow_mismatch):
         raise IncompleteStateDict(report, model.name)
     for name, array in state.items():
         if name not in mismatched:

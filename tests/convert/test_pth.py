@@ -90,7 +90,8 @@ def test_tensor_beyond_its_storage_is_refused(tmp_path):
 
 
 def test_tensor_cannot_be_changed_behind_its_check(tmp_path):
-    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI4\ntQI0\n(I4\nt(I1\nttR"
+    storage = b"(Vstorage\nctorch\nFloatStorage\nV0\nVcpu\nI4\ntQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(%bI0\n(I4\nt(I1\nttR" % storage
     with pytest.raises(CheckpointError, match="tries to change a StoredTensor"):
         read_pth(_zip_with(tmp_path / "x.pth", tensor + b"}V_strides\n(I99\ntsb."))
 
@@ -105,7 +106,9 @@ def test_truncated_files_say_so(name, tmp_path):
             read_pth(path)
 
 
-@pytest.mark.parametrize("data", [b"<html>not found</html>", b"version https://git-lfs\n", pickle.dumps({"a": 1})])
+@pytest.mark.parametrize(
+    "data", [b"<html>not found</html>", b"version https://git-lfs\n", pickle.dumps({"a": 1})]
+)
 def test_other_files_are_no_checkpoints(data, tmp_path):
     path = tmp_path / "other.pth"
     path.write_bytes(data)

@@ -1,0 +1,100 @@
+"""Weights into a detector from wherever they are: published, ImageNet, or a file at hand."""
+
+import logging
+import pathlib
+
+from kdet.convert import cache
+from kdet.convert.checkpoint import load_checkpoint
+from kdet.convert.fetch import FetchError, fetch, home
+from kdet.convert.pretrained import load_pretrained
+from kdet.convert.state_dict import LoadReport
+
+logger = logging.getLogger("kdet")
+
+
+def load_published(model, config, *, allow_mismatch=False):
+    """Fills a detector with the published weights of its recipe.
+
+    The first call downloads and converts; later calls read the converted weights.
+
+    Args:
+        model: the built detector.
+        config: its recipe; ``config["metadata"]["checkpoint"]`` is the address.
+        allow_mismatch: tensors of another shape (another number of classes) keep the model's values.
+
+    Returns:
+        A ``LoadReport``.
+
+    Raises:
+        FetchError: nothing was published under this name, or it cannot be had.
+        CheckpointError, IncompleteStateDict: as ``load_checkpoint``.
+    """
+    metadata = config.get("metadata", {})
+    address = metadata.get("checkpoint")
+    if not address:
+        raise FetchError(f"No weights were published for {config.name}; give a file, 'imagenet' or None.")
+    converted = home() / "converted" / (pathlib.PurePosixPath(address).stem + ".safetensors")
+    if converted.exists() and cache.load_weights(model, converted):
+        return LoadReport(filled=len(model.weights))
+    legacy = True if metadata.get("family") == "legacy_1.x" else None
+    report = load_checkpoint(model, fetch(address), allow_mismatch=allow_mismatch, legacy=legacy)
+    if not report.mismatched and cache.is_exact(model):
+        try:
+            cache.save_weights(model, converted)
+        except OSError as error:
+            logger.warning("The converted weights of %s are not kept: %s", config.name, error)
+    return report
+
+
+def load_file(model, path, *, strict=True, allow_mismatch=False):
+    """Fills a detector from a ``.pth``, ``.safetensors`` (of kdet), ``.weights.h5`` or ``.keras`` file.
+
+    Returns:
+        A ``LoadReport``.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, or a kind that kdet does not read.
+        CheckpointError, IncompleteStateDict: as ``load_checkpoint``.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no weights file {path}.")
+    if path.suffix == ".safetensors":
+        if not cache.load_weights(model, path):
+            raise ValueError(f"{path} was not written by kdet for this model.")
+    elif path.name.endswith((".weights.h5", ".keras")):
+        model.load_weights(path, skip_mismatch=allow_mismatch)
+    elif path.suffix in (".pth", ".pt", ".tar"):
+        return load_checkpoint(model, path, strict=strict, allow_mismatch=allow_mismatch)
+    else:
+        raise ValueError(f"{path}: kdet reads .pth, .safetensors, .weights.h5 and .keras files.")
+    return LoadReport(filled=len(model.weights))
+
+
+def load_imagenet(model, config):
+    """Fills the backbone (every part whose spec says ``pretrained``) with the file its recipe names.
+
+    Returns:
+        ``{attribute path: LoadReport}``.
+
+    Raises:
+        ValueError: the recipe names no pretrained file.
+        FetchError, CheckpointError, IncompleteStateDict: as ``load_pretrained``.
+    """
+    reports = {}
+    for path, source in _pretrained_parts(config["model"], ()):
+        part = model
+        for attribute in path:
+            part = getattr(part, attribute)
+        reports[".".join(path)] = load_pretrained(part, source)
+    if not reports:
+        raise ValueError(f"The recipe {config.name} names no pretrained weights for its backbone.")
+    return reports
+
+
+def _pretrained_parts(spec, path):
+    for key, value in spec.items():
+        if key == "pretrained" and value:
+            yield path, value
+        elif isinstance(value, dict):
+            yield from _pretrained_parts(value, (*path, key))
