@@ -131,10 +131,9 @@ def fill(model, config, weights, partial=False):
         convert.load_imagenet(model, config)
         return
     if weights == "published":
-        state = convert.published_state_dict(config)
+        report = convert.load_published(model, config, allow_mismatch=partial)
     else:
-        state = convert.read_state_dict(weights)
-    report = convert.load_state_dict(model, state, allow_mismatch=partial)
+        report = convert.load_file(model, weights, allow_mismatch=partial)
     if report.mismatched:
         logger.warning("Started afresh, the weights are for another number of classes: %s", report)
 

@@ -1,6 +1,7 @@
 """Checkpoints of PyTorch / MMDetection in and out of kdet models, without PyTorch."""
 
 from kdet.convert.checkpoint import Checkpoint, load_checkpoint, read_checkpoint
+from kdet.convert.export import save_checkpoint
 from kdet.convert.fetch import FetchError, fetch
 from kdet.convert.load import load_file, load_imagenet, load_published
 from kdet.convert.pretrained import load_pretrained
@@ -24,6 +25,7 @@ __all__ = [
     "load_state_dict",
     "read_checkpoint",
     "read_pth",
+    "save_checkpoint",
     "state_dict",
     "torch_items",
 ]

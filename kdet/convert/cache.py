@@ -9,7 +9,6 @@ import json
 import mmap
 import struct
 
-import keras
 import numpy as np
 
 from kdet.convert.files import atomic_path
@@ -40,7 +39,7 @@ def save_weights(model, path):
     with atomic_path(path) as partial, open(partial, "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for variable in variables.values():
-            file.write(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).data)
+            file.write(np.ascontiguousarray(variable.numpy()).data)
 
 
 def load_weights(model, path):

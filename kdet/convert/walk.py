@@ -59,7 +59,7 @@ class TensorSlot:
 
     def numpy(self):
         """The variables' values as one contiguous PyTorch array."""
-        parts = [layouts.to_torch(self.rule, keras.ops.convert_to_numpy(v)) for v in self.variables]
+        parts = [layouts.to_torch(self.rule, v.numpy()) for v in self.variables]
         array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=0)
         return np.ascontiguousarray(array).reshape(self.shape)
 
