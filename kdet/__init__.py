@@ -23,6 +23,9 @@ _ROOMS = (
     "heads",
     "postprocess",
     "detectors",
+    "data",
+    "train.optimizers",
+    "train.schedules",
     "config",
     "zoo",
 )

@@ -22,9 +22,9 @@ def configs_dir():
 def table():
     """``{name: metadata}`` of all published models.
 
-    Metadata: ``family``, ``mmdet_config``, ``parameters`` (learnable ones), the published ``box_ap``, ``mask_ap``, ``ar1000``,
-    ``train_mem_gb``, ``fps`` (each only where published), ``checkpoint`` (address), ``sha256`` (the first
-    eight hex digits) and ``aliases``.
+    Metadata: ``family``, ``mmdet_config``, ``parameters`` (learnable ones), the published ``box_ap``,
+    ``mask_ap``, ``ar1000``, ``train_mem_gb``, ``fps`` (each only where published), ``checkpoint``
+    (address), ``sha256`` (the first eight hex digits) and ``aliases``.
     """
     with open(configs_dir() / "published.csv", newline="", encoding="utf-8") as file:
         return {row.pop("name"): _metadata(row) for row in csv.DictReader(file)}

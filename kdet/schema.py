@@ -23,17 +23,20 @@ DATASET = {
     "masks": bool,  # read instance masks
     "filter_empty": bool,  # leave out pictures without objects
     "min_size": NUMBER,  # leave out pictures with a side below this
-    "repeat": int,  # epochs over the files that count as one
+    "repeat": int,  # passes over the files that count as one epoch
     "limit": int,  # only the first pictures
-    "resize": {"sizes": list, "mode": ("value", "range"), "keep_ratio": bool},
-    "flip": NUMBER,
-    "crop": dict,
+    "resize": {
+        "sizes": list,  # (long, short) limits
+        "mode": ("keep_ratio", "fixed"),
+        "multiscale": ("value", "range"),
+        "ratio_range": list,
+    },
+    "flip": NUMBER,  # probability
+    "crop": list,
     "transforms": list,
-    "buckets": list,
     "max_boxes": int,
     "cache": [bool, str],
-    "shuffle": bool,
-    "seed": int,
+    "on_missing": ("error", "skip"),
 }
 SECTIONS = {
     "model": dict,
@@ -42,31 +45,18 @@ SECTIONS = {
         "train": DATASET,
         "val": DATASET,
         "test": DATASET,
-        "evaluation": {"metrics": list, "interval": int, "voc_rule": ("07", "12", "area", "11points")},
+        "metrics": list,  # "bbox", "segm", "proposal", "voc07", "voc12"
     },
+    # A `type` in here is a class that the training engine completes: what it adds may be missing.
     "train": {
-        "optimizer": {
-            "type": str,
-            "learning_rate": NUMBER,
-            "momentum": NUMBER,
-            "weight_decay": NUMBER,
-            "base_batch_size": int,
-            "parameters": dict,
-        },
-        "schedule": {
-            "type": ("step", "cosine", "constant"),
-            "steps": list,
-            "gamma": NUMBER,
-            "min_ratio": NUMBER,
-            "by_epoch": bool,
-            "warmup_steps": int,
-            "warmup_ratio": NUMBER,
-        },
+        "optimizer": dict,
+        "schedule": dict,
         "epochs": int,
-        "batch_size": int,
-        "clip": NUMBER,
+        "batch_size": int,  # pictures of one step, over all devices
+        "base_batch_size": int,  # the batch that the learning rate is meant for (linear scaling rule)
         "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
-        "initial": str,
+        "loss_scale": [int, float, str],
+        "load_from": str,  # weights of a whole detector to start from
         "seed": int,
         "log_every": int,
         "save_every": int,
@@ -98,8 +88,8 @@ def problems(config):
 def _section_problems(value, known, path):
     if value is None or known is None:
         return
-    if isinstance(value, dict) and _is_registered(value.get("type")):
-        yield from spec_problems(value, path)
+    if isinstance(value, dict) and "type" in value and (known is dict or value["type"] in registry.names()):
+        yield from spec_problems(value, path, complete=False)
     elif isinstance(known, dict):
         if not isinstance(value, dict):
             yield path, f"{'.'.join(path)}: expected a mapping with {', '.join(known)}; got {value!r}."
@@ -129,22 +119,28 @@ def _value_problem(value, known):
     return f"expected {' or '.join(k.__name__ for k in kinds)}, got {value!r}."
 
 
-def spec_problems(spec, path):
-    """All ``(key path tuple, what is wrong)`` below a mapping whose ``type`` names classes."""
+def spec_problems(spec, path, complete=True):
+    """All ``(key path tuple, what is wrong)`` below a mapping whose ``type`` names classes.
+
+    Args:
+        spec: the mapping (or a list of them).
+        path: its key path.
+        complete: arguments without a default must be given.
+    """
     if isinstance(spec, (list, tuple)):
         for i, item in enumerate(spec):
-            yield from spec_problems(item, (*path, str(i)))
+            yield from spec_problems(item, (*path, str(i)), complete)
     if not isinstance(spec, dict):
         return
     for key, value in spec.items():
-        yield from spec_problems(value, (*path, str(key)))
+        yield from spec_problems(value, (*path, str(key)), complete)
     if path == ("model",) and "type" not in spec:
         yield path, "model: has no `type`, the class of the detector."
     if "type" in spec:
-        yield from _call_problems(spec, path)
+        yield from _call_problems(spec, path, complete)
 
 
-def _call_problems(spec, path):
+def _call_problems(spec, path, complete):
     dotted = ".".join(path)
     try:
         cls = lookup(spec["type"])
@@ -163,7 +159,7 @@ def _call_problems(spec, path):
         if text:
             yield here, f"{'.'.join(here)} ({cls.__name__}): {text}"
     missing = [n for n, p in parameters.items() if p is not None and p.default is p.empty and n not in spec]
-    if missing:
+    if missing and complete:
         yield path, f"{dotted} ({cls.__name__}): missing {', '.join(missing)}."
 
 
@@ -206,10 +202,6 @@ def lookup(type_name):
         return registry.get(type_name)
     except KeyError as error:
         raise ConfigError(error.args[0]) from None
-
-
-def _is_registered(type_name):
-    return isinstance(type_name, str) and type_name in registry.names()
 
 
 def _unknown(what, path, key, known):

@@ -13,7 +13,6 @@ import pathlib
 
 import keras
 
-from kdet import published
 from kdet.config import Config, recipes
 
 __all__ = ["ModelInfo", "info", "list", "load"]
