@@ -24,8 +24,7 @@ _ROOMS = (
     "postprocess",
     "detectors",
     "data",
-    "train.optimizers",
-    "train.schedules",
+    "train",
     "config",
     "zoo",
 )

@@ -1,7 +1,7 @@
 """What a recipe may say: the known sections and keys, and the checks against constructor signatures.
 
-``model`` and every other mapping with a ``type`` are checked against the constructor of that class.
-The keys of ``data`` and ``train`` are listed here, in one place.
+In ``model`` every mapping with a ``type`` is checked against the constructor of that class. The keys of
+``data`` and ``train`` are listed here, in one place.
 """
 
 import difflib
@@ -19,24 +19,27 @@ DATASET = {
     "annotations": [str, list],  # file(s); for voc the image-set file(s)
     "images": [str, list],  # picture folder(s), one per annotation file or one for all
     "classes": list,  # default: data.classes
-    "proposals": [str, list],  # file(s) of pre-computed proposals (Fast R-CNN)
     "masks": bool,  # read instance masks
-    "filter_empty": bool,  # leave out pictures without objects
-    "min_size": NUMBER,  # leave out pictures with a side below this
-    "repeat": int,  # passes over the files that count as one epoch
-    "limit": int,  # only the first pictures
     "resize": {
         "sizes": list,  # (long, short) limits
         "mode": ("keep_ratio", "fixed"),
         "multiscale": ("value", "range"),
         "ratio_range": list,
     },
-    "flip": NUMBER,  # probability
-    "crop": list,
-    "transforms": list,
-    "max_boxes": int,
-    "cache": [bool, str],
+    "flip": [float, int, bool],  # probability
+    "crop": [dict, list],
+    "divisor": int,
+    "buckets": list,
+    "filter_empty": bool,  # leave out pictures without objects
+    "min_side": NUMBER,  # leave out pictures with a shorter side
     "on_missing": ("error", "skip"),
+    "on_corrupt": ("error", "skip"),
+    "max_objects": int,
+    "proposals": [str, list],  # file(s) of pre-computed proposals (Fast R-CNN)
+    "max_proposals": int,
+    "shuffle": bool,
+    "remainder": ("fill", "drop"),
+    "repeat": int,  # passes over the files that count as one epoch
 }
 SECTIONS = {
     "model": dict,
@@ -47,16 +50,36 @@ SECTIONS = {
         "test": DATASET,
         "metrics": list,  # "bbox", "segm", "proposal", "voc07", "voc12"
     },
-    # A `type` in here is a class that the training engine completes: what it adds may be missing.
     "train": {
-        "optimizer": dict,
-        "schedule": dict,
+        "optimizer": {
+            "type": ("SGD", "AdamW"),
+            "learning_rate": NUMBER,
+            "momentum": NUMBER,
+            "nesterov": bool,
+            "beta_1": NUMBER,
+            "beta_2": NUMBER,
+            "epsilon": NUMBER,
+            "weight_decay": NUMBER,
+            "base_batch_size": int,  # the batch that the rate is meant for (linear scaling rule)
+            "parameters": dict,
+        },
+        "schedule": {
+            "type": ("step", "cosine", "polynomial", "constant"),
+            "steps": list,
+            "gamma": NUMBER,
+            "min_ratio": NUMBER,
+            "power": NUMBER,
+            "by_epoch": bool,
+            "warmup": ("linear", "exp", "constant"),
+            "warmup_steps": int,
+            "warmup_ratio": NUMBER,
+        },
         "epochs": int,
         "batch_size": int,  # pictures of one step, over all devices
-        "base_batch_size": int,  # the batch that the learning rate is meant for (linear scaling rule)
+        "clip": NUMBER,  # largest global norm of the gradients
         "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
         "loss_scale": [int, float, str],
-        "load_from": str,  # weights of a whole detector to start from
+        "initial": str,  # weights of a whole detector to start from
         "seed": int,
         "log_every": int,
         "save_every": int,
@@ -88,9 +111,7 @@ def problems(config):
 def _section_problems(value, known, path):
     if value is None or known is None:
         return
-    if isinstance(value, dict) and "type" in value and (known is dict or value["type"] in registry.names()):
-        yield from spec_problems(value, path, complete=False)
-    elif isinstance(known, dict):
+    if isinstance(known, dict):
         if not isinstance(value, dict):
             yield path, f"{'.'.join(path)}: expected a mapping with {', '.join(known)}; got {value!r}."
             return
@@ -119,28 +140,22 @@ def _value_problem(value, known):
     return f"expected {' or '.join(k.__name__ for k in kinds)}, got {value!r}."
 
 
-def spec_problems(spec, path, complete=True):
-    """All ``(key path tuple, what is wrong)`` below a mapping whose ``type`` names classes.
-
-    Args:
-        spec: the mapping (or a list of them).
-        path: its key path.
-        complete: arguments without a default must be given.
-    """
+def spec_problems(spec, path):
+    """All ``(key path tuple, what is wrong)`` below a mapping whose ``type`` names classes."""
     if isinstance(spec, (list, tuple)):
         for i, item in enumerate(spec):
-            yield from spec_problems(item, (*path, str(i)), complete)
+            yield from spec_problems(item, (*path, str(i)))
     if not isinstance(spec, dict):
         return
     for key, value in spec.items():
-        yield from spec_problems(value, (*path, str(key)), complete)
+        yield from spec_problems(value, (*path, str(key)))
     if path == ("model",) and "type" not in spec:
         yield path, "model: has no `type`, the class of the detector."
     if "type" in spec:
-        yield from _call_problems(spec, path, complete)
+        yield from _call_problems(spec, path)
 
 
-def _call_problems(spec, path, complete):
+def _call_problems(spec, path):
     dotted = ".".join(path)
     try:
         cls = lookup(spec["type"])
@@ -159,7 +174,7 @@ def _call_problems(spec, path, complete):
         if text:
             yield here, f"{'.'.join(here)} ({cls.__name__}): {text}"
     missing = [n for n, p in parameters.items() if p is not None and p.default is p.empty and n not in spec]
-    if missing and complete:
+    if missing:
         yield path, f"{dotted} ({cls.__name__}): missing {', '.join(missing)}."
 
 
