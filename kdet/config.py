@@ -21,10 +21,10 @@ import yaml
 from kdet import published, schema
 from kdet.schema import ConfigError
 
-__all__ = ["Config", "ConfigError", "build", "recipes"]
+__all__ = ["Config", "ConfigError", "build", "find_values", "recipes"]
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """YAML 1.2 numbers (``1e-4`` is a number) and an error for a key that stands twice."""
 
     def construct_mapping(self, node, deep=False):
@@ -69,7 +69,8 @@ class Config(dict):
         Args:
             path_or_name: a YAML file, or the name (or an alias) of a recipe that ships with kdet.
             overrides: ``{"model.backbone.depth": 101}`` or ``["model.backbone.depth=101"]``; list
-                elements are reached by their index (``train.optimizer.0.momentum``).
+                elements are reached by their index (``data.train.annotations.0``). ``num_classes`` on a
+                part that has none itself goes to all parts below it (``model.num_classes=3``).
             check: compare keys, types and values with what the classes accept.
 
         Raises:
@@ -89,10 +90,10 @@ class Config(dict):
     def override(self, overrides):
         """Applies dotted overrides in place (see :meth:`load`)."""
         for dotted, value in _override_items(overrides):
-            _set(self, dotted, value)
-            keys = tuple(dotted.split("."))
-            self.origins = {k: v for k, v in self.origins.items() if k[: len(keys)] != keys}
-            self.origins[keys] = f"--set {dotted}"
+            for keys in _spread(self, tuple(dotted.split("."))):
+                _set(self, dotted, keys, value)
+                self.origins = {k: v for k, v in self.origins.items() if k[: len(keys)] != keys}
+                self.origins[keys] = f"--set {dotted}"
         return self
 
     def check(self):
@@ -110,11 +111,14 @@ class Config(dict):
         return str(self.path or "config")
 
     def build(self, section="model"):
-        """The object that ``section`` (a dotted path) describes."""
+        """The object that ``section`` (a dotted path) describes; a model learns its class names."""
         spec = self
         path = tuple(section.split("."))
         for key in path:
             spec = spec[key]
+        classes = self.get("data", {}).get("classes")
+        if section == "model" and classes and len(classes) in find_values(spec, "num_classes"):
+            spec = {"class_names": classes, **spec}
         return build(spec, path=path, origin=self.origin)
 
     def to_yaml(self):
@@ -249,8 +253,38 @@ def _override_items(overrides):
             raise ConfigError(f"--set {item}: the value is not valid YAML: {error}") from error
 
 
-def _set(config, dotted, value):
-    keys = dotted.split(".")
+def _spread(config, keys):
+    """The key paths that an override means: ``num_classes`` reaches down to the parts that have one."""
+    place = config
+    for key in keys[:-1]:
+        place = place.get(key) if isinstance(place, dict) else None
+    if keys[-1] != "num_classes" or not isinstance(place, dict) or "num_classes" in place:
+        return [keys]
+    return [(*keys[:-1], *path) for path in _paths_to(place, "num_classes")] or [keys]
+
+
+def _paths_to(spec, wanted):
+    """Key paths of all keys ``wanted`` in a nested mapping."""
+    if isinstance(spec, dict):
+        for key, value in spec.items():
+            if key == wanted:
+                yield (key,)
+            yield from ((str(key), *path) for path in _paths_to(value, wanted))
+    elif isinstance(spec, list):
+        for i, value in enumerate(spec):
+            yield from ((str(i), *path) for path in _paths_to(value, wanted))
+
+
+def find_values(spec, wanted):
+    """All values of the keys ``wanted`` in a nested mapping."""
+    for path in _paths_to(spec, wanted):
+        value = spec
+        for key in path:
+            value = value[int(key) if isinstance(value, list) else key]
+        yield value
+
+
+def _set(config, dotted, keys, value):
     place = config
     for i, key in enumerate(keys):
         at = ".".join(keys[: i + 1])

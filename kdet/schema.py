@@ -79,7 +79,7 @@ SECTIONS = {
         "clip": NUMBER,  # largest global norm of the gradients
         "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
         "loss_scale": [int, float, str],
-        "initial": str,  # weights of a whole detector to start from
+        "initial": str,  # "imagenet" (what the backbone's `pretrained` names), a file or an address
         "seed": int,
         "log_every": int,
         "save_every": int,
@@ -173,7 +173,7 @@ def _call_problems(spec, path):
         text = _argument_problem(value, parameters[key])
         if text:
             yield here, f"{'.'.join(here)} ({cls.__name__}): {text}"
-    missing = [n for n, p in parameters.items() if p is not None and p.default is p.empty and n not in spec]
+    missing = [n for n, p in own_keywords(cls).items() if p.default is p.empty and n not in spec]
     if missing:
         yield path, f"{dotted} ({cls.__name__}): missing {', '.join(missing)}."
 
@@ -193,22 +193,33 @@ def _argument_problem(value, parameter):
 
 
 def keywords(cls):
-    """``{keyword: inspect.Parameter}`` that the constructor of ``cls`` takes (``None``: Keras' own)."""
+    """``{keyword: inspect.Parameter}`` that the constructor of ``cls`` takes (``None``: Keras' own).
+
+    An open ``**kwargs`` goes on to the next base class, down to Keras' layer.
+    """
     found = {}
-    for base in inspect.getmro(cls):
-        if "__init__" not in base.__dict__ or base.__module__.startswith(("keras.", "builtins")):
-            continue
-        open_ended = False
-        for name, parameter in list(inspect.signature(base.__init__).parameters.items())[1:]:
-            if parameter.kind is parameter.VAR_KEYWORD:
-                open_ended = True
-            elif parameter.kind is not parameter.VAR_POSITIONAL:
-                found.setdefault(name, parameter)
-        if not open_ended:
+    for base in _constructors(cls):
+        parameters = inspect.signature(base.__init__).parameters.values()
+        for name, parameter in own_keywords(base).items():
+            found.setdefault(name, parameter)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             return found
-    for name in _LAYER_KEYWORDS:
-        found.setdefault(name, None)
-    return found
+    return {**dict.fromkeys(_LAYER_KEYWORDS), **found}
+
+
+def own_keywords(cls):
+    """The keywords that the nearest constructor of ``cls`` names itself."""
+    for base in _constructors(cls):
+        parameters = list(inspect.signature(base.__init__).parameters.items())[1:]
+        return {n: p for n, p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    return {}
+
+
+def _constructors(cls):
+    """The classes of the hierarchy with a constructor of their own, Keras' excluded."""
+    for base in inspect.getmro(cls):
+        if "__init__" in base.__dict__ and not base.__module__.startswith(("keras.", "builtins")):
+            yield base
 
 
 def lookup(type_name):

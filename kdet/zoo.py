@@ -13,7 +13,7 @@ import pathlib
 
 import keras
 
-from kdet.config import Config, recipes
+from kdet.config import Config, find_values, recipes
 
 __all__ = ["ModelInfo", "info", "list", "load"]
 
@@ -78,7 +78,7 @@ def info(name):
         config=config.path,
         detector=model["type"],
         backbone=" ".join(str(backbone[key]) for key in ("type", "depth") if key in backbone),
-        num_classes=next(iter(_find_values(model, "num_classes")), None),
+        num_classes=next(iter(find_values(model, "num_classes")), None),
         imagenet=backbone.get("pretrained"),
         **figures,
     )
@@ -119,7 +119,7 @@ def fill(model, config, weights, partial=False):
     Args:
         model: the detector that ``config`` describes.
         config: its recipe, for the addresses of the weights.
-        weights: as in :func:`load`.
+        weights: as in :func:`load`, or the address of a file.
         partial: tensors of another shape keep the model's values and are reported.
     """
     if weights is None:
@@ -132,7 +132,8 @@ def fill(model, config, weights, partial=False):
     if weights == "published":
         report = convert.load_published(model, config, allow_mismatch=partial)
     else:
-        report = convert.load_file(model, weights, allow_mismatch=partial)
+        path = convert.fetch(weights) if str(weights).startswith(("http://", "https://")) else weights
+        report = convert.load_file(model, path, allow_mismatch=partial)
     if report.mismatched:
         logger.warning("Started afresh, the weights are for another number of classes: %s", report)
 
@@ -145,33 +146,9 @@ def set_num_classes(config, num_classes):
     """
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
-    if not _replace_values(config["model"], "num_classes", num_classes):
+    if not any(True for _ in find_values(config["model"], "num_classes")):
         raise ValueError(f"{config.name} has no classes, so num_classes={num_classes} has no place in it.")
-
-
-def _find_values(spec, key):
-    """All values of ``key`` in a nested spec, outermost first."""
-    if isinstance(spec, dict):
-        if key in spec:
-            yield spec[key]
-        for value in spec.values():
-            yield from _find_values(value, key)
-    elif isinstance(spec, (tuple, type([]))):
-        for value in spec:
-            yield from _find_values(value, key)
-
-
-def _replace_values(spec, key, new):
-    """Replaces all values of ``key`` in a nested spec; how many there were."""
-    if isinstance(spec, dict):
-        count = sum(_replace_values(value, key, new) for value in spec.values())
-        if key in spec:
-            spec[key] = new
-            count += 1
-        return count
-    if isinstance(spec, (tuple, type([]))):
-        return sum(_replace_values(value, key, new) for value in spec)
-    return 0
+    config.override({"model.num_classes": num_classes})
 
 
 @contextlib.contextmanager

@@ -22,6 +22,12 @@ class ExampleDetector(registry.Component):
         self.neck, self.parts, self.size, self.score = neck, parts, size, score
 
 
+@registry.register
+class ExampleHead(registry.Component):
+    def __init__(self, num_classes):
+        self.num_classes = num_classes
+
+
 MODEL = """
 model:
   type: ExampleDetector
@@ -88,7 +94,10 @@ def test_scientific_numbers_are_numbers(tmp_path):
         ("train: {epoch: 1}", "recipe.yaml: train.epoch: unknown key. Did you mean 'epochs'?"),
         ("train: {epochs: many}", "train.epochs: expected int, got 'many'"),
         ("train: {precision: float23}", "train.precision: unknown value 'float23'. Did you mean 'float32'?"),
-        ("train: {schedule: {type: stpe}}", "train.schedule.type: unknown value 'stpe'. Did you mean 'step'?"),
+        (
+            "train: {schedule: {type: stpe}}",
+            "train.schedule.type: unknown value 'stpe'. Did you mean 'step'?",
+        ),
         ("train: {optimizer: 1}", "train.optimizer: expected a mapping"),
         ("data: {train: {image: x}}", "data.train.image: unknown key. Did you mean 'images'?"),
         ("model: {neck: 1}", "model: has no `type`"),
@@ -146,6 +155,16 @@ def test_overrides_set_values_lists_and_new_keys(tmp_path):
     assert load(tmp_path, text, {"train.optimizer.momentum": 0.8})["train"] == {
         "optimizer": {"momentum": 0.8}
     }
+
+
+def test_num_classes_reaches_down_to_the_parts_that_have_it(tmp_path):
+    base = "model: {type: ExampleDetector, neck: {type: ExampleHead, num_classes: 80}, parts: [1]}"
+    for override in ("model.num_classes=3", "model.neck.num_classes=3"):
+        config = load(tmp_path, base, [override])
+        assert config["model"]["neck"] == {"type": "ExampleHead", "num_classes": 3}
+        assert "num_classes" not in config["model"]
+    with pytest.raises(ConfigError, match="model.neck.num_classes: unknown keyword of ExampleNeck"):
+        load(tmp_path, MODEL, ["model.neck.num_classes=3"])
 
 
 def test_build_is_innermost_first_and_plain_values_pass(tmp_path):
