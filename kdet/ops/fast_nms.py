@@ -1,0 +1,42 @@
+"""Fast NMS of YOLACT (Bolya et al. 2019): suppression in one matrix step."""
+
+import tensorflow as tf
+
+from kdet.ops.boxes import iou_with
+
+
+def fast_nms(boxes, scores, *, iou_threshold, score_threshold, top_k, max_output):
+    """Per class, drops every box that overlaps any better one, kept or not.
+
+    Args:
+        boxes: ``[B,N,4]`` float32 xyxy, shared by all classes.
+        scores: ``[B,N,C]``, without background.
+        iou_threshold: a box is kept when its largest IoU with a better one is at most this.
+        score_threshold: kept boxes have a strictly greater score.
+        top_k: candidates per class.
+        max_output: rows of the output.
+
+    Returns:
+        ``(indices [B,max_output] int32 into N, labels [B,max_output] int32, scores
+        [B,max_output], num [B] int32)`` by falling score; past ``num`` all are 0. No gradient.
+    """
+    boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
+    scores = tf.stop_gradient(tf.cast(scores, tf.float32))
+    classes = scores.shape[-1]
+    top_k = tf.minimum(top_k, tf.shape(scores)[1]) if scores.shape[1] is None else min(top_k, scores.shape[1])
+    best, index = tf.math.top_k(tf.linalg.matrix_transpose(scores), top_k)  # [B,C,K]
+    candidates = tf.gather(boxes, index, batch_dims=1)  # [B,C,K,4]
+    # Rows are sorted, so the better ones of column k are the rows above the diagonal.
+    overlap = iou_with(candidates[:, :, :, None], candidates[:, :, None, :], epsilon=1e-6)
+    overlap = tf.linalg.band_part(overlap, 0, -1) - tf.linalg.band_part(overlap, 0, 0)
+    keep = (tf.reduce_max(overlap, axis=2) <= iou_threshold) & (best > score_threshold)
+
+    flat = tf.reshape(tf.where(keep, best, float("-inf")), [tf.shape(boxes)[0], -1])
+    flat = tf.pad(flat, [[0, 0], [0, max_output]], constant_values=float("-inf"))
+    kept, position = tf.math.top_k(flat, max_output)
+    real = kept > float("-inf")
+    position = tf.where(real, position, 0)
+    labels = tf.where(real, position // tf.maximum(top_k, 1), 0)
+    index = tf.gather(tf.reshape(index, [tf.shape(boxes)[0], classes * top_k]), position, batch_dims=1)
+    num = tf.reduce_sum(tf.cast(real, tf.int32), axis=1)
+    return tf.where(real, index, 0), labels, tf.where(real, kept, 0.0), num

@@ -1,0 +1,66 @@
+"""Masks in the frame of their box, pasted into the picture."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def paste_masks(masks, boxes, height, width, threshold=None):
+    """Resamples mask probabilities over a whole picture.
+
+    The pixel centre ``(x + 0.5, y + 0.5)`` takes the bilinear value of its place in the box;
+    outside the mask's pixels the value is 0. Boxes of no area (padding) give an empty mask.
+
+    Args:
+        masks: ``[B,N,m,m]`` float probabilities.
+        boxes: ``[B,N,4]`` float32 xyxy in the picture's pixels.
+        height, width: the picture's size.
+        threshold: None for probabilities, otherwise True where the probability is at least this.
+
+    Returns:
+        ``[B,N,height,width]`` float32, or bool with a threshold.
+    """
+    masks, boxes = tf.cast(masks, tf.float32), tf.cast(boxes, tf.float32)
+
+    def axis_weights(low, high, size, pixels):
+        centre = tf.range(size, dtype=tf.float32) + 0.5
+        extent = tf.maximum(high - low, 1e-6)[..., None]
+        place = (centre - low[..., None]) / extent * pixels - 0.5  # [B,N,size]
+        cells = tf.range(pixels, dtype=tf.float32)
+        weights = tf.maximum(1.0 - tf.abs(place[..., None] - cells), 0.0)
+        return tf.where((high > low)[..., None, None], weights, 0.0)  # [B,N,size,m]
+
+    rows = axis_weights(boxes[..., 1], boxes[..., 3], height, masks.shape[-2])
+    columns = axis_weights(boxes[..., 0], boxes[..., 2], width, masks.shape[-1])
+    pasted = tf.matmul(tf.matmul(rows, masks), columns, transpose_b=True)
+    return pasted if threshold is None else pasted >= threshold
+
+
+def paste_masks_numpy(masks, boxes, height, width, threshold=0.5):
+    """The same for one picture in NumPy, computing only the pixels around each box.
+
+    Args:
+        masks: ``[N,m,m]`` probabilities; boxes: ``[N,4]`` xyxy in the picture's pixels.
+
+    Returns:
+        ``[N,height,width]`` bool, True where the probability is at least ``threshold``.
+    """
+    if not 0 < threshold:
+        raise ValueError(f"paste_masks_numpy needs a threshold above 0, not {threshold}.")
+    masks, boxes = np.asarray(masks, np.float32), np.asarray(boxes, np.float32)
+    pasted = np.zeros((len(masks), height, width), bool)
+    for mask, (x1, y1, x2, y2), canvas in zip(masks, boxes, pasted, strict=True):
+        if not (x2 > x1 and y2 > y1):
+            continue
+        top, rows = _region_weights(y1, y2, height, mask.shape[0])
+        left, columns = _region_weights(x1, x2, width, mask.shape[1])
+        region = rows @ mask @ columns.T >= threshold
+        canvas[top : top + region.shape[0], left : left + region.shape[1]] = region
+    return pasted
+
+
+def _region_weights(low, high, size, pixels):
+    """First pixel of the box's surroundings along one axis, and ``[extent, pixels]`` weights."""
+    start = int(np.clip(np.floor(low) - 1, 0, size))
+    end = int(np.clip(np.ceil(high) + 1, start, size))
+    place = (np.arange(start, end, dtype=np.float32) + 0.5 - low) / (high - low) * pixels - 0.5
+    return start, np.maximum(1 - np.abs(place[:, None] - np.arange(pixels, dtype=np.float32)), 0)

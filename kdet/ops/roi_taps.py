@@ -1,0 +1,101 @@
+"""Which pixels a RoIAlign bin takes from along one axis, and with what weights."""
+
+import tensorflow as tf
+
+# A tap takes from the samples within one pixel. Adaptive samples are more than half a pixel apart,
+# so these are at most four; the fifth guards against rounding.
+_ADAPTIVE_CANDIDATES = 5
+
+
+class AxisTaps:
+    """The bins of RoIs along one axis.
+
+    A RoI's members (`start`, `step` of a bin, samples per bin `grid`, map `size`, number of `taps`
+    per bin) are tensors of one shape, ``[M]`` at first; `map` gathers or reshapes them together.
+
+    Args:
+        start, extent: ``[M]`` float32, in pixels of the map, already shifted by half a pixel where
+            the RoIs are aligned. A RoI of no positive extent has no taps when sampling is adaptive.
+        size: ``[M]`` int32, pixels of the map.
+        bins: number of bins.
+        sampling_ratio: samples per bin, or 0 for ``ceil(extent / bins)``.
+    """
+
+    def __init__(self, start, extent, size, bins, sampling_ratio):
+        self.bins, self.sampling_ratio = bins, sampling_ratio
+        self.start, self.step, self.size = start, extent / bins, size
+        if sampling_ratio > 0:
+            self.grid = tf.fill(tf.shape(start), float(sampling_ratio))
+            self.taps = tf.fill(tf.shape(start), 2 * sampling_ratio)
+        else:
+            # Graph optimisers turn the division into a multiplication, which may land just above
+            # a whole number; the correction makes the ceiling exact.
+            grid = tf.math.ceil(extent / bins)
+            self.grid = tf.where((grid - 1.0) * bins >= extent, grid - 1.0, grid)
+            self.taps = tf.zeros_like(size)
+            self.taps = self._adaptive_taps(extent)
+
+    def map(self, function):
+        """The same RoIs with ``function`` applied to every member."""
+        mapped = object.__new__(AxisTaps)
+        mapped.bins, mapped.sampling_ratio = self.bins, self.sampling_ratio
+        for name in ("start", "step", "size", "grid", "taps"):
+            setattr(mapped, name, function(getattr(self, name)))
+        return mapped
+
+    def tap(self, bin_index, t):
+        """Pixel (int32) and weight (float32) of tap ``t`` of a bin; arguments broadcast.
+
+        The weights of one bin sum to 1 where all its samples lie on the map. A tap past the end of
+        the list has weight 0 and a pixel on the map.
+        """
+        low = self._bin_start(bin_index)
+        if self.sampling_ratio > 0:
+            # Two taps per sample, for fixed samples may lie far apart.
+            index = tf.cast(t // 2, tf.float32)
+            pixel = tf.floor(self._clipped(self._sample(low, index))) + tf.cast(t % 2, tf.float32)
+            weight = self._on_map(pixel, self._hat(low, index, pixel))
+        else:
+            pixel = tf.floor(self._clipped(self._sample(low, 0.0))) + tf.cast(t, tf.float32)
+            weight = self.adaptive_weight(bin_index, pixel)
+        return tf.cast(tf.minimum(pixel, self._end()), tf.int32), weight
+
+    def adaptive_weight(self, bin_index, pixel):
+        """Weight of any whole ``pixel`` (float32) in a bin that is sampled adaptively."""
+        low = self._bin_start(bin_index)
+        spacing = tf.maximum(self.step / tf.maximum(self.grid, 1.0), 1e-12)
+        nearest = tf.maximum(tf.math.ceil((pixel - 1.0 - self._sample(low, 0.0)) / spacing), 0.0)
+        weight = tf.add_n([self._hat(low, nearest + k, pixel) for k in range(_ADAPTIVE_CANDIDATES)])
+        return self._on_map(pixel, weight)
+
+    def _bin_start(self, bin_index):
+        return self.start + tf.cast(bin_index, tf.float32) * self.step
+
+    def _on_map(self, pixel, weight):
+        return tf.where(pixel <= self._end(), weight / tf.maximum(self.grid, 1.0), 0.0)
+
+    def _end(self):
+        return tf.maximum(tf.cast(self.size, tf.float32) - 1.0, 0.0)
+
+    def _adaptive_taps(self, extent):
+        """Longest list of any bin, ``[M]`` int32: from the first sample's pixel to the last's."""
+        low = self.start[:, None] + tf.range(self.bins, dtype=tf.float32) * self.step[:, None]
+        axis = self.map(lambda values: values[:, None])
+        first, last = axis._sample(low, 0.0), axis._sample(low, axis.grid - 1.0)
+        limit = tf.cast(axis.size, tf.float32)
+        top = tf.minimum(tf.floor(axis._clipped(last)) + 1.0, limit - 1.0)
+        inside = (last >= -1.0) & (first <= limit) & (extent[:, None] > 0.0)
+        count = tf.cast(top - tf.floor(axis._clipped(first)), tf.int32) + 1
+        return tf.reduce_max(tf.where(inside, count, 0), axis=1)
+
+    def _sample(self, low, index):
+        return low + (index + 0.5) * self.step / tf.maximum(self.grid, 1.0)
+
+    def _clipped(self, position):
+        return tf.clip_by_value(position, 0.0, self._end())
+
+    def _hat(self, low, index, pixel):
+        """Bilinear weight that sample ``index`` gives to ``pixel``; 0 for samples that do not count."""
+        position = self._sample(low, index)
+        counts = (position >= -1.0) & (position <= tf.cast(self.size, tf.float32)) & (index < self.grid)
+        return tf.where(counts, tf.maximum(1.0 - tf.abs(self._clipped(position) - pixel), 0.0), 0.0)

@@ -1,0 +1,170 @@
+"""Records what the reference's ops give on small cases, for tests/ops.
+
+Run with an interpreter that has PyTorch, mmcv-full 1.7 and mmdet 2.28; give the folder that holds a
+``compat`` module as the first argument where mmcv has no CPU kernel for CARAFE and deformable RoI
+pooling. One ``.npz`` per op is written next to this script. Arrays are NHWC.
+"""
+
+import pathlib
+import sys
+
+sys.path[:0] = sys.argv[1:2]
+import compat  # noqa: E402, F401  (must come before mmcv)
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from mmcv import ops  # noqa: E402
+
+HERE = pathlib.Path(__file__).parent
+
+
+def nhwc(tensor):
+    return np.moveaxis(tensor.detach().numpy(), 1, -1)
+
+
+def nchw(array):
+    return torch.tensor(np.ascontiguousarray(np.moveaxis(array, -1, 1)), requires_grad=True)
+
+
+def save(name, **arrays):
+    np.savez_compressed(HERE / f"{name}.npz", **arrays)
+
+
+def random_boxes(rng, count, width, height):
+    corner = rng.rand(count, 2) * [width, height]
+    size = rng.rand(count, 2) * [width, height] * 0.6
+    return np.concatenate([corner, corner + size], 1).astype("f")
+
+
+def record_roi_align():
+    rng = np.random.RandomState(0)
+    features = rng.randn(2, 20, 30, 3).astype("f")
+    boxes = np.stack([random_boxes(rng, 12, 100, 60) for _ in range(2)])
+    boxes[0, :6] = [
+        [-300, -200, 1000, 900],  # much larger than the map
+        [5, 5, 5, 5],  # empty
+        [2000, 2000, 3000, 3000],  # off the map
+        [20, 20, 21, 20.5],  # below one pixel
+        [-4, -4, 120, 80],  # the border band
+        [0, 0, 140, 70],  # whole numbers of samples
+    ]
+    boxes[1, 0] = [0, 0, 600, 3]
+    rois = np.concatenate([np.repeat([[0], [1]], 12, 0), boxes.reshape(-1, 4)], 1).astype("f")
+    arrays = dict(features=features, boxes=boxes, upstream=rng.randn(2, 12, 7, 5, 3).astype("f"))
+    for aligned in (False, True):
+        for ratio in (0, 2):
+            x = nchw(features)
+            out = ops.roi_align(x, torch.tensor(rois), (7, 5), 0.25, ratio, "avg", aligned)
+            (nhwc_tensor(out) * torch.tensor(arrays["upstream"]).reshape(24, 7, 5, 3)).sum().backward()
+            key = f"{'aligned' if aligned else 'legacy'}_{ratio}"
+            arrays[f"{key}_out"] = nhwc(out).reshape(2, 12, 7, 5, 3)
+            arrays[f"{key}_grad"] = nhwc(x.grad)
+    save("roi_align", **arrays)
+
+
+def nhwc_tensor(tensor):
+    return tensor.permute(0, 2, 3, 1)
+
+
+def record_nms():
+    rng = np.random.RandomState(1)
+    boxes = np.stack([random_boxes(rng, 200, 600, 400) for _ in range(2)])
+    boxes[:, 100:] = boxes[:, :100] + rng.randn(2, 100, 4) * 6
+    boxes = boxes.clip(0).astype("f")
+    scores = rng.rand(2, 200).astype("f")
+    labels = rng.randint(0, 5, (2, 200)).astype("i4")
+    arrays = dict(boxes=boxes, scores=scores, labels=labels)
+    configs = {
+        "hard": dict(type="nms", iou_threshold=0.5),
+        "linear": dict(type="soft_nms", iou_threshold=0.3, min_score=0.05, method="linear"),
+        "gaussian": dict(type="soft_nms", iou_threshold=0.3, min_score=0.05, method="gaussian"),
+    }
+    for name, config in configs.items():
+        for agnostic in (False, True):
+            for i in range(2):
+                keep = scores[i] > 0.1
+                found, kept = ops.batched_nms(
+                    torch.tensor(boxes[i][keep]),
+                    torch.tensor(scores[i][keep]),
+                    torch.tensor(labels[i][keep]),
+                    config,
+                    agnostic,
+                )
+                key = f"{name}_{'agnostic' if agnostic else 'class'}_{i}"
+                arrays[f"{key}_index"] = np.nonzero(keep)[0][kept.numpy()]
+                arrays[f"{key}_score"] = found[:, 4].numpy()
+    save("nms", **arrays)
+
+
+def record_fast_nms():
+    from mmdet.core.post_processing import fast_nms
+
+    rng = np.random.RandomState(2)
+    boxes = random_boxes(rng, 60, 300, 200)
+    boxes[30:] = boxes[:30] + rng.randn(30, 4) * 8
+    scores = rng.rand(60, 5).astype("f")
+    index = torch.arange(60.0)[:, None]
+    found, labels, kept = fast_nms(torch.tensor(boxes), torch.tensor(scores), index, 0.2, 0.5, 20, 100)
+    save(
+        "fast_nms",
+        boxes=boxes,
+        scores=scores[:, :4],
+        found=found.numpy(),
+        labels=labels.numpy(),
+        kept=kept.numpy()[:, 0].astype("i4"),
+    )
+
+
+def record_masks():
+    from mmdet.core.mask.structures import BitmapMasks
+    from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
+
+    rng = np.random.RandomState(3)
+    y, x = np.mgrid[:90, :133]
+    masks = np.stack([((y - a) ** 2 / b + (x - c) ** 2 / d) < 900 for a, b, c, d in
+                      [(40, 1.0, 60, 2.0), (20, 0.3, 100, 0.5), (70, 2.0, 20, 0.4)]]).astype("u1")
+    boxes = random_boxes(rng, 20, 100, 70)
+    boxes[0] = [0, 0, 133, 90]
+    boxes[1] = [-20, -10, 300, 60]
+    boxes[2] = [10, 10, 38, 38]
+    index = rng.randint(0, 3, 20)
+    targets = BitmapMasks(masks, 90, 133).crop_and_resize(boxes, (28, 28), index).masks
+    probabilities = rng.rand(20, 14, 14).astype("f")
+    pasted, _ = _do_paste_mask(torch.tensor(probabilities)[:, None], torch.tensor(boxes), 90, 133, False)
+    save(
+        "masks",
+        masks=masks,
+        boxes=boxes,
+        index=index.astype("i4"),
+        targets=np.packbits(targets, axis=-1),
+        probabilities=probabilities,
+        pasted=pasted.numpy().astype("f2"),
+        pasted_binary=np.packbits(pasted.numpy() >= 0.5, axis=-1),
+    )
+
+
+def record_grouped_conv():
+    rng = np.random.RandomState(4)
+    arrays = {}
+    cases = {"narrow": (16, 16, 8, 1, 1), "wide": (32, 48, 2, 2, 1), "dilated": (8, 12, 4, 1, 2), "depthwise": (6, 12, 6, 2, 1), "dense": (3, 5, 1, 2, 3)}
+    for name, (inputs, outputs, groups, stride, dilation) in cases.items():
+        x, weight = rng.randn(2, 9, 11, inputs).astype("f"), rng.randn(outputs, inputs // groups, 3, 3).astype("f")
+        image, kernel = nchw(x), torch.tensor(weight, requires_grad=True)
+        out = torch.nn.functional.conv2d(image, kernel, None, stride, dilation, dilation, groups)
+        upstream = rng.randn(*out.shape).astype("f")
+        (out * torch.tensor(upstream)).sum().backward()
+        arrays.update({
+            f"{name}_config": np.array([groups, stride, dilation]),
+            f"{name}_x": x,
+            f"{name}_kernel": weight.transpose(2, 3, 1, 0),
+            f"{name}_out": nhwc(out),
+            f"{name}_upstream": np.moveaxis(upstream, 1, -1),
+            f"{name}_grad_x": nhwc(image.grad),
+            f"{name}_grad_kernel": kernel.grad.numpy().transpose(2, 3, 1, 0),
+        })
+    save("grouped_conv", **arrays)
+
+
+if __name__ == "__main__":
+    wanted = sys.argv[2:] or [name[7:] for name in list(globals()) if name.startswith("record_")]
+    for name in wanted:
+        globals()[f"record_{name}"]()

@@ -1,0 +1,25 @@
+import golden
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kdet import ops
+
+
+@pytest.mark.parametrize("name", ["narrow", "wide", "dilated", "depthwise", "dense"])
+def test_equals_the_reference(name):
+    case = {k.split("_", 1)[1]: v for k, v in golden.load("grouped_conv").items() if k.startswith(name)}
+    groups, stride, dilation = (int(v) for v in case["config"])
+    x, kernel = tf.constant(case["x"]), tf.constant(case["kernel"])
+    with tf.GradientTape() as tape:
+        tape.watch((x, kernel))
+        out = ops.grouped_conv2d(x, kernel, stride, dilation, dilation, groups)
+    grad_x, grad_kernel = tape.gradient(out, (x, kernel), case["upstream"])
+    np.testing.assert_allclose(out, case["out"], atol=2e-5)
+    np.testing.assert_allclose(grad_x, case["grad_x"], atol=2e-5)
+    np.testing.assert_allclose(grad_kernel, case["grad_kernel"], atol=5e-5)
+
+
+def test_groups_must_fit():
+    with pytest.raises(ValueError, match="3 groups do not fit an input of 8 channels"):
+        ops.grouped_conv2d(tf.ones([1, 4, 4, 8]), tf.ones([3, 3, 2, 8]), groups=3)

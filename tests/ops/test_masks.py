@@ -1,0 +1,60 @@
+import golden
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kdet import ops
+
+
+@pytest.mark.parametrize("jit_compile", [None, True])
+def test_crop_equals_the_reference(jit_compile):
+    case = golden.load("masks")
+    packed = np.packbits(case["masks"], axis=-1)
+    packed = np.stack([packed[::-1], packed])
+    boxes = np.stack([case["boxes"][::-1], case["boxes"]])
+    index = np.stack([2 - case["index"][::-1], case["index"]])
+    crop = tf.function(ops.crop_masks, jit_compile=jit_compile)
+    targets = crop(packed, boxes, index, 28).numpy()
+    expected = np.unpackbits(case["targets"], axis=-1, count=28)
+    np.testing.assert_array_equal(targets[0], expected[::-1])
+    np.testing.assert_array_equal(targets[1], expected)
+
+
+def test_crop_by_hand():
+    mask = np.zeros((1, 1, 8, 16), np.uint8)
+    mask[..., 2:6, 4:12] = 1
+    packed = np.packbits(mask, axis=-1)
+    boxes = np.array([[[4, 2, 12, 6], [0, 0, 4, 2], [4, 2, 12, 6], [5, 5, 5, 5]]], np.float32)
+    targets = ops.crop_masks(packed, boxes, [[0, 0, -1, 0]], (2, 4)).numpy()[0]
+    assert targets[0].all() and not targets[1:].any()
+
+
+def test_crop_of_nothing():
+    packed = np.zeros((2, 3, 8, 2), np.uint8)
+    assert ops.crop_masks(packed, tf.zeros([2, 0, 4]), tf.zeros([2, 0], tf.int32), 28).shape == (2, 0, 28, 28)
+
+
+def test_unpack():
+    bits = np.random.RandomState(0).randint(0, 2, (3, 24)).astype(np.uint8)
+    np.testing.assert_array_equal(ops.unpack_bits(np.packbits(bits, axis=-1)), bits)
+
+
+def test_paste_equals_the_reference():
+    case = golden.load("masks")
+    pasted = ops.paste_masks(case["probabilities"][None], case["boxes"][None], 90, 133)[0]
+    np.testing.assert_allclose(pasted, case["pasted"], atol=1e-3)  # recorded in float16
+    binary = np.unpackbits(case["pasted_binary"], axis=-1, count=133).astype(bool)
+    tensor = ops.paste_masks(case["probabilities"][None], case["boxes"][None], 90, 133, threshold=0.5)[0]
+    array = ops.paste_masks_numpy(case["probabilities"], case["boxes"], 90, 133)
+    # A pixel within rounding of the threshold may fall on either side.
+    assert (tensor.numpy() != binary).sum() <= 2
+    assert (array != binary).sum() <= 2
+
+
+def test_paste_leaves_padding_empty():
+    masks, boxes = np.ones((1, 2, 4, 4), "f"), np.array([[[0, 0, 0, 0], [1, 1, 3, 3]]], "f")
+    pasted = ops.paste_masks(masks, boxes, 6, 6, threshold=0.5).numpy()[0]
+    assert not pasted[0].any() and pasted[1].sum() == 4
+    np.testing.assert_array_equal(ops.paste_masks_numpy(masks[0], boxes[0], 6, 6), pasted)
+    with pytest.raises(ValueError, match="above 0"):
+        ops.paste_masks_numpy(masks[0], boxes[0], 6, 6, threshold=-1)

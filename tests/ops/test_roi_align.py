@@ -1,0 +1,79 @@
+import golden
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kdet import ops
+
+CASES = [(aligned, ratio) for aligned in (False, True) for ratio in (0, 2)]
+
+
+def pooled_and_gradient(case, aligned, ratio, jit_compile=None, dtype=tf.float32):
+    def run(features):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            out = ops.roi_align(features, case["boxes"], (7, 5), 0.25, ratio, aligned)
+        return out, tape.gradient(out, features, tf.cast(case["upstream"], dtype))
+
+    if jit_compile is not None:
+        run = tf.function(run, jit_compile=jit_compile)
+    return run(tf.cast(case["features"], dtype))
+
+
+@pytest.mark.parametrize("aligned,ratio", CASES)
+def test_equals_the_reference(aligned, ratio):
+    case = golden.load("roi_align")
+    out, gradient = pooled_and_gradient(case, aligned, ratio)
+    key = f"{'aligned' if aligned else 'legacy'}_{ratio}"
+    np.testing.assert_allclose(out, case[f"{key}_out"], atol=1e-5)
+    np.testing.assert_allclose(gradient, case[f"{key}_grad"], atol=2e-5)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_graph_and_xla_equal_eager(jit_compile):
+    case = golden.load("roi_align")
+    eager = pooled_and_gradient(case, True, 0)
+    graph = pooled_and_gradient(case, True, 0, jit_compile)
+    for a, b in zip(eager, graph, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype,tolerance", [(tf.float16, 5e-3), (tf.bfloat16, 4e-2)])
+def test_half_precision_keeps_its_dtype(dtype, tolerance):
+    case = golden.load("roi_align")
+    out, gradient = pooled_and_gradient(case, True, 0, dtype=dtype)
+    assert out.dtype == gradient.dtype == dtype
+    np.testing.assert_allclose(tf.cast(out, tf.float32), case["aligned_0_out"], atol=tolerance)
+    np.testing.assert_allclose(tf.cast(gradient, tf.float32), case["aligned_0_grad"], atol=8 * tolerance)
+
+
+def test_by_hand():
+    features = tf.reshape(tf.range(16.0), [1, 4, 4, 1])
+    # Pixel centres lie at half coordinates: this box's one sample is the middle of the map.
+    out = ops.roi_align(features, [[[1.0, 1.0, 3.0, 3.0]]], 1, sampling_ratio=1)
+    assert out.shape == (1, 1, 1, 1, 1) and float(tf.squeeze(out)) == 7.5
+
+
+def test_levels_choose_their_map():
+    rng = np.random.RandomState(0)
+    maps = [rng.randn(2, 16 // s, 24 // s, 5).astype("f") for s in (1, 2, 4)]
+    boxes = (rng.rand(2, 9, 4) * 40).astype("f")
+    boxes[..., 2:] += boxes[..., :2]
+    levels = rng.randint(0, 3, (2, 9)).astype("i4")
+    together = ops.multilevel_roi_align(tuple(maps), boxes, levels, 3, (4, 8, 16))
+    for level, (features, stride) in enumerate(zip(maps, (4, 8, 16), strict=True)):
+        alone = ops.roi_align(features, boxes, 3, 1 / stride).numpy()
+        np.testing.assert_allclose(together.numpy()[levels == level], alone[levels == level], atol=1e-6)
+
+
+def test_no_boxes_and_bad_boxes():
+    features = tf.ones([2, 8, 8, 4])
+    assert ops.roi_align(features, tf.zeros([2, 0, 4]), 7).shape == (2, 0, 7, 7, 4)
+    boxes = tf.constant([[[0, 0, 4, 4], [np.nan, 0, 1, 1], [0, 0, np.inf, 1], [3, 3, 2, 2]]], tf.float32)
+    out = ops.roi_align(features[:1], boxes, 2).numpy()[0]
+    assert np.isfinite(out[0]).all() and np.isnan(out[1:3]).all() and (out[3] == 0).all()
+
+
+def test_wrong_number_of_levels():
+    with pytest.raises(ValueError, match="2 feature maps and 1 strides"):
+        ops.multilevel_roi_align((tf.ones([1, 4, 4, 1]),) * 2, tf.zeros([1, 1, 4]), [[0]], 2, (4,))
