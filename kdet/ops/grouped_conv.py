@@ -36,7 +36,9 @@ def grouped_conv2d(x, kernel, strides=(1, 1), padding=(0, 0), dilations=(1, 1), 
     pads = [[0, 0], [padding[0]] * 2, [padding[1]] * 2, [0, 0]]
     if groups > 1 and groups == channels and strides[0] == strides[1] and 1 in (strides[0], max(dilations)):
         depthwise = tf.reshape(kernel, [*kernel.shape[:2], channels, kernel.shape[3] // channels])
-        return tf.nn.depthwise_conv2d(tf.pad(x, pads), depthwise, [1, *strides, 1], "VALID", dilations=dilations)
+        return tf.nn.depthwise_conv2d(
+            tf.pad(x, pads), depthwise, [1, *strides, 1], "VALID", dilations=dilations
+        )
     attributes = dict(
         strides=[1, *strides, 1],
         padding="EXPLICIT",

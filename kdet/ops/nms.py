@@ -6,7 +6,14 @@ from kdet.ops import dispatch
 
 
 def nms(
-    boxes, scores, labels=None, *, iou_threshold, max_output, score_threshold=float("-inf"), implementation=None
+    boxes,
+    scores,
+    labels=None,
+    *,
+    iou_threshold,
+    max_output,
+    score_threshold=float("-inf"),
+    implementation=None,
 ):
     """Keeps the best boxes that do not overlap a better one.
 

@@ -1,13 +1,17 @@
-import golden
 import numpy as np
 
 from kdet import ops
 
 
-def test_equals_the_reference():
-    case = golden.load("fast_nms")
+def test_equals_the_reference(golden):
+    case = golden("fast_nms")
     indices, labels, scores, num = ops.fast_nms(
-        case["boxes"][None], case["scores"][None], iou_threshold=0.5, score_threshold=0.2, top_k=20, max_output=100
+        case["boxes"][None],
+        case["scores"][None],
+        iou_threshold=0.5,
+        score_threshold=0.2,
+        top_k=20,
+        max_output=100,
     )
     count = len(case["found"])
     assert int(num[0]) == count

@@ -1,4 +1,3 @@
-import golden
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,8 +6,8 @@ from kdet import ops
 
 
 @pytest.mark.parametrize("name", ["narrow", "wide", "dilated", "depthwise", "dense"])
-def test_equals_the_reference(name):
-    case = {k.split("_", 1)[1]: v for k, v in golden.load("grouped_conv").items() if k.startswith(name)}
+def test_equals_the_reference(golden, name):
+    case = {k.split("_", 1)[1]: v for k, v in golden("grouped_conv").items() if k.startswith(name)}
     groups, stride, dilation = (int(v) for v in case["config"])
     x, kernel = tf.constant(case["x"]), tf.constant(case["kernel"])
     with tf.GradientTape() as tape:

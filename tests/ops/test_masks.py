@@ -1,4 +1,3 @@
-import golden
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,8 +6,8 @@ from kdet import ops
 
 
 @pytest.mark.parametrize("jit_compile", [None, True])
-def test_crop_equals_the_reference(jit_compile):
-    case = golden.load("masks")
+def test_crop_equals_the_reference(golden, jit_compile):
+    case = golden("masks")
     packed = np.packbits(case["masks"], axis=-1)
     packed = np.stack([packed[::-1], packed])
     boxes = np.stack([case["boxes"][::-1], case["boxes"]])
@@ -39,8 +38,8 @@ def test_unpack():
     np.testing.assert_array_equal(ops.unpack_bits(np.packbits(bits, axis=-1)), bits)
 
 
-def test_paste_equals_the_reference():
-    case = golden.load("masks")
+def test_paste_equals_the_reference(golden):
+    case = golden("masks")
     pasted = ops.paste_masks(case["probabilities"][None], case["boxes"][None], 90, 133)[0]
     np.testing.assert_allclose(pasted, case["pasted"], atol=1e-3)  # recorded in float16
     binary = np.unpackbits(case["pasted_binary"], axis=-1, count=133).astype(bool)

@@ -1,6 +1,5 @@
 import time
 
-import golden
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,8 +9,8 @@ from kdet import ops
 
 @pytest.mark.parametrize("agnostic", [False, True])
 @pytest.mark.parametrize("jit_compile", [None, True])
-def test_equals_the_reference(agnostic, jit_compile):
-    case = golden.load("nms")
+def test_equals_the_reference(golden, agnostic, jit_compile):
+    case = golden("nms")
 
     @tf.function(jit_compile=jit_compile)
     def run(boxes, scores, labels):

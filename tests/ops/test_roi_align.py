@@ -1,4 +1,3 @@
-import golden
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -21,8 +20,8 @@ def pooled_and_gradient(case, aligned, ratio, jit_compile=None, dtype=tf.float32
 
 
 @pytest.mark.parametrize("aligned,ratio", CASES)
-def test_equals_the_reference(aligned, ratio):
-    case = golden.load("roi_align")
+def test_equals_the_reference(golden, aligned, ratio):
+    case = golden("roi_align")
     out, gradient = pooled_and_gradient(case, aligned, ratio)
     key = f"{'aligned' if aligned else 'legacy'}_{ratio}"
     np.testing.assert_allclose(out, case[f"{key}_out"], atol=1e-5)
@@ -30,8 +29,8 @@ def test_equals_the_reference(aligned, ratio):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_graph_and_xla_equal_eager(jit_compile):
-    case = golden.load("roi_align")
+def test_graph_and_xla_equal_eager(golden, jit_compile):
+    case = golden("roi_align")
     eager = pooled_and_gradient(case, True, 0)
     graph = pooled_and_gradient(case, True, 0, jit_compile)
     for a, b in zip(eager, graph, strict=True):
@@ -39,8 +38,8 @@ def test_graph_and_xla_equal_eager(jit_compile):
 
 
 @pytest.mark.parametrize("dtype,tolerance", [(tf.float16, 5e-3), (tf.bfloat16, 4e-2)])
-def test_half_precision_keeps_its_dtype(dtype, tolerance):
-    case = golden.load("roi_align")
+def test_half_precision_keeps_its_dtype(golden, dtype, tolerance):
+    case = golden("roi_align")
     out, gradient = pooled_and_gradient(case, True, 0, dtype=dtype)
     assert out.dtype == gradient.dtype == dtype
     np.testing.assert_allclose(tf.cast(out, tf.float32), case["aligned_0_out"], atol=tolerance)

@@ -1,4 +1,3 @@
-import golden
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,8 +7,8 @@ from kdet import ops
 
 @pytest.mark.parametrize("agnostic", [False, True])
 @pytest.mark.parametrize("method", ["linear", "gaussian"])
-def test_equals_the_reference(method, agnostic):
-    case = golden.load("nms")
+def test_equals_the_reference(golden, method, agnostic):
+    case = golden("nms")
     indices, scores, num = ops.soft_nms(
         case["boxes"],
         case["scores"],

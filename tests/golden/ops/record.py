@@ -120,8 +120,12 @@ def record_masks():
 
     rng = np.random.RandomState(3)
     y, x = np.mgrid[:90, :133]
-    masks = np.stack([((y - a) ** 2 / b + (x - c) ** 2 / d) < 900 for a, b, c, d in
-                      [(40, 1.0, 60, 2.0), (20, 0.3, 100, 0.5), (70, 2.0, 20, 0.4)]]).astype("u1")
+    masks = np.stack(
+        [
+            ((y - a) ** 2 / b + (x - c) ** 2 / d) < 900
+            for a, b, c, d in [(40, 1.0, 60, 2.0), (20, 0.3, 100, 0.5), (70, 2.0, 20, 0.4)]
+        ]
+    ).astype("u1")
     boxes = random_boxes(rng, 20, 100, 70)
     boxes[0] = [0, 0, 133, 90]
     boxes[1] = [-20, -10, 300, 60]
@@ -145,22 +149,33 @@ def record_masks():
 def record_grouped_conv():
     rng = np.random.RandomState(4)
     arrays = {}
-    cases = {"narrow": (16, 16, 8, 1, 1), "wide": (32, 48, 2, 2, 1), "dilated": (8, 12, 4, 1, 2), "depthwise": (6, 12, 6, 2, 1), "dense": (3, 5, 1, 2, 3)}
+    cases = {
+        "narrow": (16, 16, 8, 1, 1),
+        "wide": (32, 48, 2, 2, 1),
+        "dilated": (8, 12, 4, 1, 2),
+        "depthwise": (6, 12, 6, 2, 1),
+        "dense": (3, 5, 1, 2, 3),
+    }
     for name, (inputs, outputs, groups, stride, dilation) in cases.items():
-        x, weight = rng.randn(2, 9, 11, inputs).astype("f"), rng.randn(outputs, inputs // groups, 3, 3).astype("f")
+        x, weight = (
+            rng.randn(2, 9, 11, inputs).astype("f"),
+            rng.randn(outputs, inputs // groups, 3, 3).astype("f"),
+        )
         image, kernel = nchw(x), torch.tensor(weight, requires_grad=True)
         out = torch.nn.functional.conv2d(image, kernel, None, stride, dilation, dilation, groups)
         upstream = rng.randn(*out.shape).astype("f")
         (out * torch.tensor(upstream)).sum().backward()
-        arrays.update({
-            f"{name}_config": np.array([groups, stride, dilation]),
-            f"{name}_x": x,
-            f"{name}_kernel": weight.transpose(2, 3, 1, 0),
-            f"{name}_out": nhwc(out),
-            f"{name}_upstream": np.moveaxis(upstream, 1, -1),
-            f"{name}_grad_x": nhwc(image.grad),
-            f"{name}_grad_kernel": kernel.grad.numpy().transpose(2, 3, 1, 0),
-        })
+        arrays.update(
+            {
+                f"{name}_config": np.array([groups, stride, dilation]),
+                f"{name}_x": x,
+                f"{name}_kernel": weight.transpose(2, 3, 1, 0),
+                f"{name}_out": nhwc(out),
+                f"{name}_upstream": np.moveaxis(upstream, 1, -1),
+                f"{name}_grad_x": nhwc(image.grad),
+                f"{name}_grad_kernel": kernel.grad.numpy().transpose(2, 3, 1, 0),
+            }
+        )
     save("grouped_conv", **arrays)
 
 
