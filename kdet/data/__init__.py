@@ -24,7 +24,7 @@ For training only (ignored in evaluation):
 - ``crop``: ``[w, h]`` of a random window, cut out after resizing.
 - ``filter_empty`` (true), ``min_size`` (32): leave out pictures without objects, or with a shorter side.
 - ``shuffle`` (true), ``repeat`` (1): random order; passes over the data per epoch.
-- ``remainder`` (fill): pictures that do not make up a batch: ``fill`` it with others of the bucket, or ``drop``.
+- ``remainder`` (fill): pictures that do not make up a batch: ``fill`` with others of the bucket, or ``drop``.
 
 Unknown keys and values fail with the nearest valid name.
 """
@@ -50,7 +50,20 @@ __all__ = [
     "read_coco",
     "read_index",
     "read_voc",
+    "section",
 ]
+
+
+def section(recipe, split):
+    """The data section ``split`` (train, val or test) of a recipe, with the recipe's ``data.classes``.
+
+    Raises:
+        ValueError: the recipe has no such section.
+    """
+    data = recipe.get("data") or {}
+    if not data.get(split):
+        raise ValueError(f"The recipe has no section data.{split}; it names {', '.join(data) or 'no data'}.")
+    return {"classes": data.get("classes"), **data[split]}
 
 
 def load(spec, training=False, batch_size=1, seed=0, num_classes=None):

@@ -59,7 +59,8 @@ class Pipeline:
         """A ``tf.data.Dataset`` of ``(inputs, targets)``.
 
         Training: endless, reshuffled every epoch (use ``steps_per_epoch``). Evaluation: one pass, bucket
-        by bucket; the last batch of a bucket may be smaller.
+        by bucket; the last batch of a bucket is filled with pictures of ``image_id`` -1 without objects,
+        which do not count.
 
         Args:
             skip: global batches to leave out at the start (to resume training). Costs nothing.
@@ -67,17 +68,17 @@ class Pipeline:
             split: deliver this pipeline's part in that many elements (one per replica of a worker).
         """
         part, parts = shard
+        if self.batch_size % (parts * split):
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be divided among {parts} x {split} replicas."
+            )
         if self._training:
-            if self.batch_size % (parts * split):
-                raise ValueError(
-                    f"batch_size {self.batch_size} cannot be divided among {parts} x {split} replicas."
-                )
             size = self.batch_size // parts
             data = tf.data.Dataset.counter(skip).map(lambda step: self._batch_of(step, part * size, size))
             data = self._read(data.unbatch(), self.shapes).batch(size // split, drop_remainder=True)
         else:
-            data = self._evaluation(part, parts, self.batch_size // (parts * split))
-            data = data.skip(skip) if skip else data
+            data = self._evaluation(part, parts, split)
+            data = data.skip(skip * split) if skip else data
         options = tf.data.Options()
         options.deterministic = True
         options.experimental_distribute.auto_shard_policy = (
@@ -93,12 +94,15 @@ class Pipeline:
         positions = step * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
         return chosen[start : start + size], positions[start : start + size]
 
-    def _evaluation(self, part, parts, size):
-        data = None
+    def _evaluation(self, part, parts, split):
+        size, data = self.batch_size // parts, None
         for bucket, shape in enumerate(self.shapes):
-            chosen = np.flatnonzero(self._bucket == bucket)[part::parts]
-            one = tf.data.Dataset.from_tensor_slices((chosen, chosen))
-            one = self._read(one, [shape]).batch(size)
+            chosen = np.flatnonzero(self._bucket == bucket)
+            counted = np.append(chosen, np.full(-len(chosen) % self.batch_size, -1))
+            counted = counted.reshape(-1, parts, size)[:, part].reshape(-1)
+            chosen = np.where(counted < 0, chosen[0], counted)
+            one = tf.data.Dataset.from_tensor_slices((chosen, counted))
+            one = self._read(one, [shape]).batch(size // split, drop_remainder=True)
             one = one if len(self.shapes) == 1 else _relaxed(one)
             data = one if data is None else data.concatenate(one)
         return data
@@ -107,7 +111,7 @@ class Pipeline:
         return data.map(lambda i, position: self._element(i, position, shapes), tf.data.AUTOTUNE)
 
     def _element(self, i, position, shapes):
-        """One picture: (inputs, targets) without the batch axis."""
+        """Picture ``i`` as (inputs, targets) without the batch axis; a negative position: only a filler."""
         image, i = tf.numpy_function(self._picture, [i], [tf.uint8, tf.int64], stateful=False)
         image, i = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(i, [])
         original_size = tf.shape(image)[:2]
@@ -124,12 +128,14 @@ class Pipeline:
         canvas = tf.gather(tf.constant(self.shapes), tf.gather(tf.constant(self._bucket), i))
         if len(shapes) == 1:
             canvas = shapes[0]
+        is_filler = position < 0
+        sample = transforms.keep_objects(sample, tf.fill(tf.shape(sample["labels"]), ~is_filler))
         inputs = {
             "images": pad_picture(sample["image"], canvas),
             "valid_size": tf.cast(tf.shape(sample["image"])[:2], tf.float32),
             "original_size": tf.cast(original_size, tf.float32),
             "scale": sample["scale"],
-            "image_id": tf.gather(self._tables.image_id, i),
+            "image_id": tf.where(is_filler, tf.constant(-1, tf.int64), tf.gather(self._tables.image_id, i)),
         }
         if self._has_proposals:
             inputs["proposals"] = pad_rows(sample["proposals"], self._spec["max_proposals"], 0.0)

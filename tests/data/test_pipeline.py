@@ -72,11 +72,20 @@ def test_evaluation_visits_every_picture_once_in_static_buckets(coco):
     pipeline = kdet.data.load(coco, batch_size=2)
     batches = list(pipeline.dataset())
     assert len(batches) == len(pipeline) == 2
-    assert sorted(i for x, _ in batches for i in x["image_id"].numpy()) == [1, 2, 3]
+    assert sorted(i for x, _ in batches for i in x["image_id"].numpy()) == [-1, 1, 2, 3]
     for inputs, targets in batches:
+        assert inputs["images"].shape[0] == 2
+        assert (targets["labels"].numpy()[inputs["image_id"] == -1] == -1).all()  # fillers hold no object
         assert tuple(inputs["images"].shape[1:3]) in pipeline.shapes
         assert targets["masks"].shape[2] == inputs["images"].shape[1]
         assert targets["masks"].shape[3] == inputs["images"].shape[2] // 8
+
+
+def test_evaluation_shards_split_every_batch(coco):
+    pipeline = kdet.data.load(coco, batch_size=2)
+    ids = [[int(x["image_id"]) for x, _ in elements(pipeline, 9, shard=(i, 2))] for i in range(2)]
+    assert len(ids[0]) == len(ids[1]) == 2
+    assert sorted(ids[0] + ids[1]) == [-1, 1, 2, 3]
 
 
 def test_one_bucket_has_a_static_shape(coco):

@@ -1,0 +1,6 @@
+"""Pictures for people: detections and training batches, drawn with supervision."""
+
+from kdet.visualize.batches import draw_batch, grid
+from kdet.visualize.drawing import draw, draw_detections
+
+__all__ = ["draw", "draw_batch", "draw_detections", "grid"]

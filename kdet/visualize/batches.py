@@ -1,0 +1,55 @@
+"""What the network sees: batches of the data pipeline as pictures."""
+
+import math
+
+import numpy as np
+
+from kdet.data import masks as packed_masks
+from kdet.visualize.drawing import draw
+
+_FRAME = np.array([255, 160, 0], np.uint8)
+
+
+def draw_batch(inputs, targets=None, class_names=None):
+    """The pictures of one batch with their targets drawn in, padding included.
+
+    Ignore regions are dimmed and a line marks where the picture ends and padding begins.
+
+    Args:
+        inputs, targets: one element of a ``Pipeline`` dataset.
+        class_names: names by label.
+
+    Returns:
+        list of ``[H, W, 3]`` uint8 RGB, one per row of the batch.
+    """
+    inputs = {k: np.asarray(v) for k, v in inputs.items()}
+    targets = {k: np.asarray(v) for k, v in (targets or {}).items()}
+    drawn = []
+    for row, image in enumerate(inputs["images"]):
+        image = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+        for x1, y1, x2, y2 in targets.get("ignore_boxes", np.zeros((row + 1, 0, 4)))[row].round().astype(int):
+            image[y1:y2, x1:x2] //= 3
+        if targets:
+            found = {}
+            if "masks" in targets:
+                found["masks"] = packed_masks.unpack(targets["masks"][row], image.shape[1])
+            image = draw(image, targets["boxes"][row], targets["labels"][row], class_names, **found)
+        height, width = inputs["valid_size"][row].astype(int)
+        image[height : height + 1, :width] = _FRAME
+        image[:height, width : width + 1] = _FRAME
+        drawn.append(image)
+    return drawn
+
+
+def grid(pictures, columns=None, gap=8):
+    """Pictures of any sizes in rows on one white sheet, ``[H, W, 3]`` uint8."""
+    if not pictures:
+        raise ValueError("grid: there is no picture to show.")
+    columns = columns or math.ceil(math.sqrt(len(pictures)))
+    height, width = np.max([p.shape[:2] for p in pictures], axis=0) + gap
+    rows = math.ceil(len(pictures) / columns)
+    sheet = np.full((rows * height - gap, min(columns, len(pictures)) * width - gap, 3), 255, np.uint8)
+    for number, picture in enumerate(pictures):
+        y, x = number // columns * height, number % columns * width
+        sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+    return sheet
