@@ -1,0 +1,285 @@
+"""ResNet (He et al., 2015) and ResNeXt (Xie et al., 2016) feature extractors."""
+
+import tensorflow as tf
+
+from kdet.layers import Composite, make_conv, make_norm, max_pool
+from kdet.registry import register
+
+# depth -> (bottleneck blocks?, blocks per stage)
+DEPTHS = {
+    18: (False, (2, 2, 2, 2)),
+    34: (False, (3, 4, 6, 3)),
+    50: (True, (3, 4, 6, 3)),
+    101: (True, (3, 4, 23, 3)),
+    152: (True, (3, 8, 36, 3)),
+}
+
+
+class NormedConvs(Composite):
+    """A layer that names its convolutions and norms as the checkpoints do (``conv1``, ``bn1``, ...)."""
+
+    def add_conv(self, index, conv, norm, filters, kernel_size, **kwargs):
+        """Adds ``conv<index>`` and its norm ``<short><index>``."""
+        short, layer = make_norm(norm)
+        setattr(self, f"conv{index}", make_conv(conv, filters, kernel_size, use_bias=False, **kwargs))
+        self.norm_prefix = short
+        setattr(self, f"{short}{index}", layer)
+
+    def conv_norm(self, index, x):
+        x = getattr(self, f"conv{index}")(x)
+        return getattr(self, f"{self.norm_prefix}{index}")(x)
+
+
+class BasicBlock(NormedConvs):
+    """Two 3x3 convolutions with a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, filters, stride=1, dilation=1, shortcut=None, norm="bn", conv=None, **kwargs):
+        super().__init__(**kwargs)
+        self.add_conv(1, conv, norm, filters, 3, stride=stride, padding=dilation, dilation=dilation)
+        self.add_conv(2, conv, norm, filters, 3, padding=1)
+        self.downsample = shortcut
+
+    def call(self, x):
+        y = tf.nn.relu(self.conv_norm(1, x))
+        y = self.conv_norm(2, y)
+        return tf.nn.relu(y + _apply(self.downsample, x))
+
+
+class Bottleneck(NormedConvs):
+    """1x1, 3x3, 1x1 convolutions with a shortcut.
+
+    Args:
+        filters: channels of the middle convolution before ``groups``; the output has four times as many.
+        stride_in_first: the stride sits in the first 1x1 convolution ("caffe" style) instead of the 3x3.
+        width: channels of the middle convolution.
+        middle_conv: spec of the 3x3 convolution where it is not ``conv`` (deformable ...).
+    """
+
+    expansion = 4
+
+    def __init__(
+        self,
+        filters,
+        stride=1,
+        dilation=1,
+        shortcut=None,
+        norm="bn",
+        conv=None,
+        stride_in_first=False,
+        groups=1,
+        width=None,
+        middle_conv=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        width = width or filters
+        first, middle = (stride, 1) if stride_in_first else (1, stride)
+        self.add_conv(1, conv, norm, width, 1, stride=first)
+        self.add_conv(
+            2, middle_conv or conv, norm, width, 3,
+            stride=middle, padding=dilation, dilation=dilation, groups=groups,
+        )  # fmt: skip
+        self.add_conv(3, conv, norm, filters * self.expansion, 1)
+        self.downsample = shortcut
+
+    def call(self, x):
+        y = tf.nn.relu(self.conv_norm(1, x))
+        y = tf.nn.relu(self.conv_norm(2, y))
+        y = self.conv_norm(3, y)
+        return tf.nn.relu(y + _apply(self.downsample, x))
+
+
+def _apply(layers, x):
+    for layer in layers or ():
+        if layer is not None:
+            x = layer(x)
+    return x
+
+
+class AveragePool(Composite):
+    """Average pooling before a strided shortcut (ResNet-D), partial windows averaged over what they hold."""
+
+    def __init__(self, stride, **kwargs):
+        super().__init__(**kwargs)
+        self.stride = stride
+
+    def call(self, x):
+        # "SAME" pads at the end only for kernel == stride, and averages over real pixels: ceil mode
+        return tf.nn.avg_pool2d(x, self.stride, self.stride, "SAME")
+
+
+def make_stage(
+    block, filters, blocks, stride, dilation, input_channels, norm, conv=None, avg_down=False, **block_args
+):
+    """The list of blocks of one stage.
+
+    Args:
+        block: class of the blocks.
+        input_channels: channels that come in; decides whether the first shortcut needs a projection.
+        **block_args: further arguments of every block.
+    """
+    output = filters * block.expansion
+    shortcut = None
+    if stride != 1 or input_channels != output:
+        projection = make_conv(conv, output, 1, stride=1 if avg_down else stride, use_bias=False)
+        shortcut = [projection, make_norm(norm)[1]]
+        if avg_down:
+            shortcut.insert(0, AveragePool(stride) if stride != 1 else None)
+    layers = [block(filters, stride, dilation, shortcut, norm=norm, conv=conv, **block_args)]
+    for _ in range(1, blocks):
+        layers.append(block(filters, 1, dilation, None, norm=norm, conv=conv, **block_args))
+    return layers
+
+
+def with_running_stats(norm, use_running_stats):
+    """The norm spec with ``norm_eval`` of the published recipes applied to batch norm."""
+    spec = {"kind": norm} if isinstance(norm, str) else dict(norm)
+    if spec["kind"] == "bn":
+        spec["use_running_stats"] = use_running_stats
+    return spec
+
+
+@register
+class ResNet(NormedConvs):
+    """ResNet and ResNeXt.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        num_stages, strides, dilations, out_indices: stages to build and to return.
+        style: "pytorch" (stride in the 3x3 convolution) or "caffe" (in the first 1x1).
+        frozen_stages: -1 trains all; k >= 0 freezes the stem and stages 1..k.
+        norm: spec for ``kdet.layers.make_norm``.
+        norm_eval: batch norm uses its running statistics while training.
+        groups, base_width: 32 and 4 make ResNeXt 32x4d.
+        base_channels: filters of the first stage.
+        deep_stem, avg_down: the changes of ResNet-D (three 3x3 in the stem, pooled shortcuts).
+        conv: spec of all convolutions but the deformable ones.
+        dcn: spec of the 3x3 convolutions in stages with ``stage_with_dcn``.
+        pretrained: name of the published ImageNet weights for ``weights="imagenet"``.
+
+    Call: ``[B,H,W,3] -> tuple of [B,h,w,C]``, one per ``out_indices``.
+    """
+
+    block_classes = (BasicBlock, Bottleneck)
+
+    def __init__(
+        self,
+        depth=50,
+        num_stages=4,
+        strides=(1, 2, 2, 2),
+        dilations=(1, 1, 1, 1),
+        out_indices=(0, 1, 2, 3),
+        style="pytorch",
+        frozen_stages=-1,
+        norm="bn",
+        norm_eval=True,
+        groups=1,
+        base_width=64,
+        base_channels=64,
+        deep_stem=False,
+        avg_down=False,
+        conv=None,
+        dcn=None,
+        stage_with_dcn=(False, False, False, False),
+        pretrained=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if depth not in DEPTHS:
+            raise ValueError(f"ResNet: depth {depth!r} is unknown, choose one of {sorted(DEPTHS)}.")
+        if style not in ("pytorch", "caffe"):
+            raise ValueError(f"ResNet: style must be 'pytorch' or 'caffe', not {style!r}.")
+        self.depth, self.style, self.pretrained = depth, style, pretrained
+        self.out_indices, self.num_stages = tuple(out_indices), num_stages
+        norm = with_running_stats(norm, norm_eval)
+        self.stem = None
+        if deep_stem:
+            self.stem = self._deep_stem(base_channels, conv, norm)
+        else:
+            self.add_conv(1, conv, norm, base_channels, 7, stride=2, padding=3)
+
+        bottleneck, blocks = DEPTHS[depth]
+        block = self.block_classes[bottleneck]
+        channels, stride_so_far = base_channels, 4
+        self.feature_info = []
+        for i in range(num_stages):
+            filters = base_channels * 2**i
+            block_args = {}
+            if bottleneck:
+                block_args = self.bottleneck_arguments(filters, groups, base_width, base_channels)
+                block_args["middle_conv"] = dcn if stage_with_dcn[i] else None
+            stage = make_stage(
+                block, filters, blocks[i], strides[i], dilations[i], channels, norm, conv, avg_down, **block_args
+            )
+            setattr(self, f"layer{i + 1}", stage)
+            channels, stride_so_far = filters * block.expansion, stride_so_far * strides[i]
+            if i in self.out_indices:
+                self.feature_info.append((channels, stride_so_far))
+        self._freeze(frozen_stages)
+
+    def bottleneck_arguments(self, filters, groups, base_width, base_channels):
+        """Arguments of a stage's bottleneck blocks."""
+        width = filters if groups == 1 else int(filters * base_width / base_channels) * groups
+        return {"stride_in_first": self.style == "caffe", "groups": groups, "width": width}
+
+    @staticmethod
+    def _deep_stem(channels, conv, norm):
+        # positions as in the checkpoint's Sequential: conv, norm, relu (None) three times
+        layers = []
+        for filters, stride in ((channels // 2, 2), (channels // 2, 1), (channels, 1)):
+            layers += [make_conv(conv, filters, 3, stride=stride, padding=1, use_bias=False)]
+            layers += [make_norm(norm)[1], None]
+        return layers
+
+    def _freeze(self, frozen_stages):
+        if frozen_stages < 0:
+            return
+        stem = self.stem or [self.conv1, getattr(self, f"{self.norm_prefix}1")]
+        frozen = [*stem, *(b for i in range(frozen_stages) for b in getattr(self, f"layer{i + 1}"))]
+        for layer in frozen:
+            if layer is not None:
+                layer.trainable = False
+
+    def call(self, x, training=False):
+        if self.stem is None:
+            x = tf.nn.relu(self.conv_norm(1, x))
+        else:
+            for layer in self.stem:
+                x = tf.nn.relu(x) if layer is None else layer(x)
+        x = max_pool(x, 3, 2, padding=1)
+        outputs = []
+        for i in range(self.num_stages):
+            x = _apply(getattr(self, f"layer{i + 1}"), x)
+            if i in self.out_indices:
+                outputs.append(x)
+        return tuple(outputs)
+
+
+@register
+class ResLayer(Composite):
+    """One stage of a ResNet as the shared head of a C4 detector.
+
+    Args:
+        stage: index of the stage (3 is ``layer4``); other arguments as in ``ResNet``.
+
+    Call: ``[N,h,w,C] -> [N,h',w',C']``.
+    """
+
+    def __init__(
+        self, depth=50, stage=3, stride=2, dilation=1, style="pytorch", norm="bn", norm_eval=True, **kwargs
+    ):
+        super().__init__(**kwargs)
+        bottleneck, blocks = DEPTHS[depth]
+        block = ResNet.block_classes[bottleneck]
+        filters = 64 * 2**stage
+        self.stage = stage
+        layers = make_stage(
+            block, filters, blocks[stage], stride, dilation, filters // 2 * block.expansion,
+            with_running_stats(norm, norm_eval), stride_in_first=style == "caffe",
+        )  # fmt: skip
+        setattr(self, f"layer{stage + 1}", layers)
+
+    def call(self, x, training=False):
+        return _apply(getattr(self, f"layer{self.stage + 1}"), x)

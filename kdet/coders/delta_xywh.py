@@ -1,0 +1,60 @@
+"""Boxes as shifts of the centre and log-ratios of the sides (Girshick et al., 2013)."""
+
+import math
+
+import tensorflow as tf
+
+from kdet import geometry
+from kdet.registry import Component, register
+
+MAX_LOG_RATIO = abs(math.log(16 / 1000))
+
+
+@register
+class DeltaXYWHCoder(Component):
+    """The box coding of the R-CNN family.
+
+    Args:
+        means, stds: normalisation of the four deltas.
+        clip_border: decoded boxes are cut to the picture.
+        center_clamp: largest shift of the centre in pixels (YOLOF), None for no limit. With it the
+            sides are limited from above only.
+    """
+
+    def __init__(
+        self, means=(0.0, 0.0, 0.0, 0.0), stds=(1.0, 1.0, 1.0, 1.0), clip_border=True, center_clamp=None
+    ):
+        self.means, self.stds = tuple(means), tuple(stds)
+        self.clip_border, self.center_clamp = clip_border, center_clamp
+
+    def encode(self, priors, boxes):
+        """Deltas that move ``priors`` onto ``boxes``; both ``[..., 4]``."""
+        prior_size = priors[..., 2:] - priors[..., :2]
+        size = boxes[..., 2:] - boxes[..., :2]
+        shift = (boxes[..., :2] + boxes[..., 2:] - priors[..., :2] - priors[..., 2:]) * 0.5 / prior_size
+        deltas = tf.concat([shift, tf.math.log(size / prior_size)], -1)
+        return (deltas - self.means) / self.stds
+
+    def decode(self, priors, deltas, max_size=None):
+        """Boxes from deltas.
+
+        Args:
+            priors: ``[..., 4]``, broadcastable to ``deltas``.
+            deltas: ``[B, ..., 4]``.
+            max_size: ``[B,2]`` (h, w) to cut the boxes to, or None.
+
+        Returns:
+            float32 ``[B, ..., 4]``.
+        """
+        deltas = tf.cast(deltas, tf.float32) * self.stds + self.means
+        prior_size = priors[..., 2:] - priors[..., :2]
+        shift, log_ratio = deltas[..., :2] * prior_size, deltas[..., 2:]
+        if self.center_clamp is None:
+            log_ratio = tf.clip_by_value(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO)
+        else:
+            shift = tf.clip_by_value(shift, -self.center_clamp, self.center_clamp)
+            log_ratio = tf.minimum(log_ratio, MAX_LOG_RATIO)
+        center = (priors[..., :2] + priors[..., 2:]) * 0.5 + shift
+        half = prior_size * tf.exp(log_ratio) * 0.5
+        boxes = tf.concat([center - half, center + half], -1)
+        return geometry.clip(boxes, max_size) if self.clip_border and max_size is not None else boxes

@@ -1,0 +1,103 @@
+"""The Keras face that all detectors share."""
+
+import keras
+import tensorflow as tf
+
+from kdet.detectors.preprocessor import Preprocessor
+from kdet.layers import num_replicas
+from kdet.structures import as_inputs
+
+
+class Detector(keras.Model):
+    """A detector as a ``keras.Model``: pictures in, detections in original pixels out.
+
+    Subclasses call ``super().__init__``, set their parts, and end with ``self.create_variables()``.
+    They define ``detect`` and ``forward_losses`` on normalised images.
+
+    Args:
+        preprocessor: normalisation and resize rule.
+        class_names: names of the classes, in the order of the labels, or None.
+
+    Call: an image tensor ``[B,H,W,3]`` (RGB, 0..255) or the dict of the data contract ->
+    ``{"boxes" [B,N,4], "scores" [B,N], "labels" [B,N], "num_detections" [B], ...}``.
+    """
+
+    # smallest picture on which every layer can be built
+    build_size = 64
+
+    def __init__(self, preprocessor=None, class_names=None, **kwargs):
+        # inputs are pixels and sizes: they must not be cast to the compute dtype
+        super().__init__(autocast=False, **kwargs)
+        self.preprocessor = preprocessor or Preprocessor()
+        self.class_names = None if class_names is None else list(class_names)
+        self.sampling_seed = 0
+        self._loss_trackers = {}
+
+    # ---- building
+
+    def create_variables(self):
+        """Builds every layer by one call on an empty picture and applies freezing."""
+        images, info = self.preprocess(tf.zeros([1, self.build_size, self.build_size, 3]))
+        self.build_all(images, info)
+        self.built = True
+        for layer in self._flatten_layers():
+            if not layer.trainable:
+                layer.trainable = False  # again, now that the variables exist
+
+    def build_all(self, images, info):
+        """Calls every layer once; detectors whose inference skips layers extend it."""
+        self.detect(images, info)
+
+    def build(self, input_shape=None):
+        """Nothing left to do: the constructor has built all variables."""
+
+    def _maybe_symbolic_build(self, *args, **kwargs):
+        """Keras would call the model symbolically on the first batch of ``fit``."""
+
+    # ---- the flow
+
+    def preprocess(self, inputs):
+        """Normalised images ``[B,H,W,3]`` and ImageInfo (with ``padded_size``) from the inputs."""
+        images, info = as_inputs(inputs)
+        info["padded_size"] = self.preprocessor.padded_size(info["valid_size"], tf.shape(images)[1:3])
+        return self.preprocessor.normalize(images, info["valid_size"]), info
+
+    def extract_features(self, images, training=False):
+        """Maps of backbone and neck for normalised images."""
+        features = self.backbone(images, training=training)
+        return features if self.neck is None else self.neck(features, training=training)
+
+    def detect(self, images, info):
+        """Detections from normalised images."""
+        raise NotImplementedError(f"{type(self).__name__} must define detect().")
+
+    def forward_losses(self, images, info, targets, proposals=None):
+        """Losses by name from normalised images; ``proposals [B,P,4]`` replace the model's own."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward_losses().")
+
+    def call(self, inputs, training=False):
+        images, info = self.preprocess(inputs)
+        return self.detect(images, info)
+
+    # ---- training
+
+    def compute_losses(self, inputs, targets):
+        """Losses by name (scalars) of a batch of the data contract."""
+        images, info = self.preprocess(inputs)
+        info["seed"] = self.step_seed()
+        return self.forward_losses(images, info, targets)
+
+    def step_seed(self):
+        """Seed ``[2]`` of this step's random draws: the same step draws the same after a resume."""
+        step = 0 if getattr(self, "optimizer", None) is None else self.optimizer.iterations
+        return tf.stack([tf.constant(self.sampling_seed, tf.int32), tf.cast(step, tf.int32)])
+
+    def train_step(self, data):
+        inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            losses = self.compute_losses(inputs, targets)
+            total = tf.add_n(list(losses.values()))
+            scaled = self.optimizer.scale_loss(total / num_replicas())
+        gradients = tape.gradient(scaled, self.trainable_weights)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights))
+        return {"loss": total, **losses}

@@ -1,0 +1,86 @@
+"""Detectors that propose regions, and the proposal network on its own."""
+
+import tensorflow as tf
+
+from kdet.detectors.base import Detector
+from kdet.registry import register
+from kdet.structures import PADDING_LABEL, size_as_box
+
+
+@register
+class TwoStageDetector(Detector):
+    """Backbone, neck, RPN, RoI head (Fast, Faster, Mask, Cascade R-CNN ...).
+
+    Args:
+        backbone, neck: feature extractors; the neck may be None.
+        rpn_head: makes the proposals; None to take them from the inputs' ``proposals`` (Fast R-CNN).
+        roi_head: second stage.
+        other arguments: see ``Detector``.
+    """
+
+    def __init__(
+        self, backbone, roi_head, neck=None, rpn_head=None, preprocessor=None, class_names=None, **kwargs
+    ):
+        super().__init__(preprocessor=preprocessor, class_names=class_names, **kwargs)
+        self.backbone, self.neck = backbone, neck
+        self.rpn_head, self.roi_head = rpn_head, roi_head
+        self.create_variables()
+
+    def build_all(self, images, info):
+        info["proposals"] = tf.constant([[[0.0, 0.0, 32.0, 32.0]]])
+        if self.rpn_head is not None:
+            self.rpn_head(self.extract_features(images))
+        self.roi_head.predict(self.extract_features(images), info["proposals"], info)
+
+    def proposals(self, features, info, training=False):
+        """Proposals ``[B,N,4]``; the RPN's outputs too (None without one)."""
+        if self.rpn_head is None:
+            if "proposals" not in info:
+                raise ValueError(
+                    f"{self.name} has no RPN: give it proposals, inputs={{'images': ..., 'proposals': [B,P,4]}}."
+                )
+            return tf.cast(info["proposals"], tf.float32), None
+        outputs = self.rpn_head(features, training=training)
+        return self.rpn_head.proposals(outputs, info, training=training)["boxes"], outputs
+
+    def detect(self, images, info):
+        features = self.extract_features(images)
+        proposals, _ = self.proposals(features, info)
+        return self.roi_head.predict(features, proposals, info)
+
+    def forward_losses(self, images, info, targets, proposals=None):
+        features = self.extract_features(images, training=True)
+        losses = {}
+        if proposals is None and self.rpn_head is None and "proposals" in targets:
+            proposals = targets["proposals"]
+        if proposals is None or self.rpn_head is not None:
+            own, outputs = self.proposals(features, info, training=True)
+            proposals = own if proposals is None else proposals
+            if outputs is not None:
+                losses.update(self.rpn_head.compute_losses(outputs, targets, info))
+        losses.update(self.roi_head.compute_losses(features, proposals, targets, info))
+        return losses
+
+
+@register
+class ProposalNetwork(Detector):
+    """Backbone, neck and RPN; its detections are proposals of label 0.
+
+    Args: see ``TwoStageDetector``.
+    """
+
+    def __init__(self, backbone, rpn_head, neck=None, preprocessor=None, class_names=None, **kwargs):
+        super().__init__(preprocessor=preprocessor, class_names=class_names, **kwargs)
+        self.backbone, self.neck, self.rpn_head = backbone, neck, rpn_head
+        self.create_variables()
+
+    def detect(self, images, info):
+        outputs = self.rpn_head(self.extract_features(images))
+        found = self.rpn_head.proposals(outputs, info)
+        found["boxes"] = found["boxes"] / size_as_box(info["scale"])
+        found["labels"] = tf.where(found["labels"] == PADDING_LABEL, PADDING_LABEL, 0)
+        return found
+
+    def forward_losses(self, images, info, targets, proposals=None):
+        outputs = self.rpn_head(self.extract_features(images, training=True), training=True)
+        return self.rpn_head.compute_losses(outputs, targets, info)

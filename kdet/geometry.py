@@ -1,0 +1,81 @@
+"""Box arithmetic shared by assigners, losses and heads. Boxes are ``[..., 4]`` xyxy, no +1."""
+
+import math
+
+import tensorflow as tf
+
+
+def area(boxes):
+    """Areas ``[...]``; negative sides count as they are (padding boxes give 0)."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def pairwise_iou(a, b, mode="iou", epsilon=1e-6):
+    """IoU of every pair.
+
+    Args:
+        a: ``[..., N, 4]``.
+        b: ``[..., M, 4]``.
+        mode: "iou", or "iof" to divide by the area of ``a`` alone.
+
+    Returns:
+        ``[..., N, M]``.
+    """
+    a, b = a[..., :, None, :], b[..., None, :, :]
+    intersection = _intersection(a, b)
+    whole = area(a) if mode == "iof" else area(a) + area(b) - intersection
+    return intersection / tf.maximum(whole, epsilon)
+
+
+def _intersection(a, b):
+    size = tf.minimum(a[..., 2:], b[..., 2:]) - tf.maximum(a[..., :2], b[..., :2])
+    size = tf.maximum(size, 0.0)
+    return size[..., 0] * size[..., 1]
+
+
+def aligned_iou(a, b, mode="iou", epsilon=1e-6):
+    """IoU of boxes pair by pair: plain, generalised, distance or complete.
+
+    Args:
+        a, b: ``[..., 4]``, broadcastable.
+        mode: "iou", "giou" (Rezatofighi et al., 2019), "diou" or "ciou" (Zheng et al., 2020).
+
+    Returns:
+        ``[...]``; plain IoU in [0, 1], the others in [-1, 1].
+    """
+    intersection = _intersection(a, b)
+    union = area(a) + area(b) - intersection
+    if mode in ("diou", "ciou"):
+        union += epsilon
+    iou = intersection / tf.maximum(union, epsilon)
+    if mode == "iou":
+        return iou
+    hull = tf.maximum(a[..., 2:], b[..., 2:]) - tf.minimum(a[..., :2], b[..., :2])
+    hull = tf.maximum(hull, 0.0)
+    if mode == "giou":
+        enclosing = tf.maximum(hull[..., 0] * hull[..., 1], epsilon)
+        return iou - (enclosing - union) / enclosing
+    diagonal = tf.reduce_sum(tf.square(hull), -1) + epsilon
+    centres = (a[..., :2] + a[..., 2:]) - (b[..., :2] + b[..., 2:])
+    distance = tf.reduce_sum(tf.square(centres), -1) / 4.0
+    if mode == "diou":
+        return iou - distance / diagonal
+    size_a, size_b = a[..., 2:] - a[..., :2], b[..., 2:] - b[..., :2]
+    angle = tf.atan(size_b[..., 0] / (size_b[..., 1] + epsilon)) - tf.atan(
+        size_a[..., 0] / (size_a[..., 1] + epsilon)
+    )
+    aspect = 4.0 / math.pi**2 * tf.square(angle)
+    weight = tf.stop_gradient(tf.where(iou > 0.5, aspect / (1.0 - iou + aspect), 0.0))
+    return iou - (distance / diagonal + weight * aspect)
+
+
+def clip(boxes, size):
+    """Boxes cut to the picture.
+
+    Args:
+        boxes: ``[B, ..., 4]``.
+        size: ``[B,2]`` (h, w).
+    """
+    limit = tf.stack([size[:, 1], size[:, 0]] * 2, -1)
+    limit = tf.reshape(limit, [-1] + [1] * (boxes.shape.rank - 2) + [4])
+    return tf.clip_by_value(boxes, 0.0, limit)

@@ -1,0 +1,8 @@
+"""Heads with a prediction at every cell."""
+
+from kdet.heads.dense.anchor import AnchorHead
+from kdet.heads.dense.base import DenseHead
+from kdet.heads.dense.retina import RetinaHead
+from kdet.heads.dense.rpn import RPNHead
+
+__all__ = ["AnchorHead", "DenseHead", "RPNHead", "RetinaHead"]

@@ -1,0 +1,113 @@
+"""Heads that classify and refine anchors."""
+
+import tensorflow as tf
+
+from kdet.heads.dense.base import DenseHead, flatten_levels, flatten_map, level_shapes
+from kdet.layers import replica_mean
+
+
+class AnchorHead(DenseHead):
+    """Anchors -> assign -> sample -> encode -> normalise -> loss.
+
+    Subclasses build their convolutions; the first two outputs of ``call`` are the class scores and the
+    deltas, ``num_anchors`` of each per cell.
+
+    Args:
+        num_classes, postprocess: see ``DenseHead``.
+        anchor_generator: priors.
+        coder: box coding.
+        loss_cls, loss_bbox: losses; a box loss with ``uses_boxes`` gets decoded boxes.
+        assigner: matches anchors with objects.
+        sampler: draws anchors for the loss; None uses all and normalises by the positives.
+        allowed_border: anchors may stick out of the picture by so many pixels; negative for any.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        anchor_generator,
+        coder,
+        loss_cls,
+        loss_bbox,
+        assigner,
+        sampler=None,
+        allowed_border=-1,
+        postprocess=None,
+        **kwargs,
+    ):
+        super().__init__(num_classes=num_classes, postprocess=postprocess, **kwargs)
+        self.anchor_generator, self.coder = anchor_generator, coder
+        self.loss_cls, self.loss_bbox = loss_cls, loss_bbox
+        self.assigner, self.sampler = assigner, sampler
+        self.allowed_border = allowed_border
+
+    @property
+    def num_anchors(self):
+        return self.anchor_generator.num_anchors
+
+    def priors(self, shapes):
+        return self.anchor_generator(shapes)
+
+    def level_predictions(self, outputs):
+        for scores, deltas in zip(*outputs[:2]):
+            yield flatten_map(scores, self.num_classes), tf.sigmoid, flatten_map(deltas, 4), None
+
+    def decode_boxes(self, priors, regression, info):
+        return self.coder.decode(priors, regression, info["valid_size"])
+
+    def usable(self, anchors, shapes, info):
+        """Anchors ``[P,4]`` that may take part in training: bool ``[B,P]``."""
+        valid = self.anchor_generator.valid(shapes, info["padded_size"])
+        if self.allowed_border < 0:
+            return valid
+        border = float(self.allowed_border)
+        size = tf.cast(info["valid_size"], tf.float32)[:, None, ::-1]  # [B, 1, (w, h)]
+        inside = tf.reduce_all(anchors[:, :2] >= -border, -1) & tf.reduce_all(
+            anchors[:, 2:] < size + border, -1
+        )
+        return valid & inside
+
+    def assign(self, anchors, shapes, targets, info):
+        """The sampled ``Assignment [B,P]`` and the loss normaliser."""
+        assignment = self.assigner(anchors, targets, self.usable(anchors, shapes, info))
+        if self.sampler is None:
+            count = [assignment.positive]
+        else:
+            seed = tf.random.experimental.stateless_fold_in(info["seed"], 1)
+            assignment = self.sampler(assignment, seed)
+            count = [assignment.positive, assignment.negative]
+        # the reference counts at least one of each kind in every picture
+        totals = [tf.maximum(tf.reduce_sum(tf.cast(c, tf.float32), 1), 1.0) for c in count]
+        return assignment, replica_mean(tf.reduce_sum(tf.add_n(totals)))
+
+    def compute_losses(self, outputs, targets, info):
+        """Losses of the batch.
+
+        Args:
+            outputs: of ``call``.
+            targets: the data contract's dict.
+            info: ImageInfo with ``padded_size`` and ``seed``.
+
+        Returns:
+            ``{"loss_cls": scalar, "loss_bbox": scalar}``.
+        """
+        shapes = level_shapes(outputs[0])
+        anchors = tf.concat(self.priors(shapes), 0)  # [P, 4]
+        assignment, normaliser = self.assign(anchors, shapes, targets, info)
+        scores = flatten_levels(outputs[0], self.num_classes)
+        deltas = flatten_levels(outputs[1], 4)
+        labels = assignment.labels(targets, background=self.num_classes)
+        return {
+            "loss_cls": self.loss_cls(scores, labels, assignment.weight, normaliser),
+            "loss_bbox": self.box_loss(anchors, deltas, assignment, targets, normaliser),
+        }
+
+    def box_loss(self, anchors, deltas, assignment, targets, normaliser):
+        """Loss of the positives' boxes, a scalar."""
+        boxes = assignment.gather(targets["boxes"])  # [B, P, 4]
+        positive = tf.cast(assignment.positive, tf.float32)
+        if getattr(self.loss_bbox, "uses_boxes", False):
+            return self.loss_bbox(self.coder.decode(anchors, deltas), boxes, positive, normaliser)
+        # background rows encode their own anchor, so that no infinity arises
+        boxes = tf.where(assignment.positive[..., None], boxes, anchors)
+        return self.loss_bbox(deltas, self.coder.encode(anchors, boxes), positive, normaliser)

@@ -1,0 +1,88 @@
+"""Region proposal network (Ren et al., 2015)."""
+
+import keras
+import tensorflow as tf
+
+from kdet.heads.dense.anchor import AnchorHead
+from kdet.heads.dense.base import flatten_map, level_shapes
+from kdet.layers import Conv2D
+from kdet.postprocess import INVALID_SCORE, ProposalSelection
+from kdet.registry import register
+
+
+@register
+class RPNHead(AnchorHead):
+    """Objectness and deltas of anchors; makes the proposals of two-stage detectors.
+
+    Args:
+        filters: channels of the shared convolution.
+        train_proposals, test_proposals: ``ProposalSelection`` in training and at inference.
+        other arguments: see ``AnchorHead``.
+
+    Call: ``tuple of [B,h,w,C] -> (scores, deltas)``, tuples of ``[B,h,w,A]`` and ``[B,h,w,4A]``.
+    """
+
+    def __init__(
+        self,
+        anchor_generator,
+        coder,
+        loss_cls,
+        loss_bbox,
+        assigner,
+        sampler=None,
+        filters=256,
+        allowed_border=-1,
+        train_proposals=None,
+        test_proposals=None,
+        **kwargs,
+    ):
+        super().__init__(
+            num_classes=1,
+            anchor_generator=anchor_generator,
+            coder=coder,
+            loss_cls=loss_cls,
+            loss_bbox=loss_bbox,
+            assigner=assigner,
+            sampler=sampler,
+            allowed_border=allowed_border,
+            **kwargs,
+        )
+        self.train_proposals = train_proposals or ProposalSelection(nms_pre=2000)
+        self.test_proposals = test_proposals or ProposalSelection()
+        normal = keras.initializers.RandomNormal(stddev=0.01)
+        self.rpn_conv = Conv2D(filters, 3, padding=1, kernel_initializer=normal)
+        self.rpn_cls = Conv2D(self.num_anchors, 1, kernel_initializer=normal)
+        self.rpn_reg = Conv2D(self.num_anchors * 4, 1, kernel_initializer=normal)
+
+    def call(self, features, training=False):
+        shared = [tf.nn.relu(self.rpn_conv(x)) for x in features]
+        return tuple(self.rpn_cls(x) for x in shared), tuple(self.rpn_reg(x) for x in shared)
+
+    def compute_losses(self, outputs, targets, info):
+        targets = {**targets, "labels": tf.minimum(targets["labels"], 0)}  # one class: object
+        losses = super().compute_losses(outputs, targets, info)
+        return {name.replace("loss_", "loss_rpn_"): value for name, value in losses.items()}
+
+    def proposals(self, outputs, info, training=False):
+        """The best boxes of the batch, in network pixels.
+
+        Returns:
+            dict ``boxes [B,N,4]``, ``scores [B,N]``, ``labels [B,N]`` (the level; -1 for padding) and
+            ``num_detections [B]``.
+        """
+        settings = self.train_proposals if training else self.test_proposals
+        priors = self.priors(level_shapes(outputs[0]))
+        found = []
+        for level, (anchors, scores, deltas) in enumerate(zip(priors, *outputs[:2], strict=True)):
+            scores, deltas = flatten_map(scores, 1)[..., 0], flatten_map(deltas, 4)
+            rows = scores.shape[1] if scores.shape[1] is not None else tf.shape(scores)[1]
+            limit = min(settings.nms_pre, rows) if isinstance(rows, int) else tf.minimum(settings.nms_pre, rows)
+            scores, rows = tf.math.top_k(scores, limit)
+            deltas = tf.gather(deltas, rows, batch_dims=1)
+            boxes = self.coder.decode(tf.gather(anchors, rows), deltas, info["valid_size"])
+            found.append((boxes, tf.sigmoid(scores), tf.fill(tf.shape(rows), level)))
+        boxes, scores, levels = (tf.concat(parts, 1) for parts in zip(*found))
+        big = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] > float(settings.min_size), -1)
+        scores = tf.where(big, scores, INVALID_SCORE)
+        boxes, scores = tf.stop_gradient(boxes), tf.stop_gradient(scores)
+        return settings.nms(boxes, scores, levels, settings.max_per_image)[0]

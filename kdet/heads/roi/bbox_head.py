@@ -1,0 +1,130 @@
+"""Class and box of a region of interest."""
+
+import keras
+import tensorflow as tf
+
+from kdet.layers import Composite, ConvModule, Linear, replica_mean
+from kdet.registry import register
+
+
+@register
+class BBoxHead(Composite):
+    """Shared convolutions and dense layers, then one dense layer for classes and one for boxes.
+
+    Covers the heads that the reference calls plain, shared-2FC and shared-4conv-1FC.
+
+    Args:
+        num_classes: without background, which is the last score.
+        coder: box coding.
+        loss_cls, loss_bbox: losses; a box loss with ``uses_boxes`` gets decoded boxes.
+        num_shared_convs, conv_filters: 3x3 convolutions on the region.
+        num_shared_fcs, fc_units: dense layers after them.
+        average_pool: average the region first (C4 detectors).
+        class_agnostic: one box per region instead of one per class.
+        norm, conv: specs of the convolutions.
+
+    Call: ``[N,h,w,C] -> (scores [N,classes+1], deltas [N,4*classes] or [N,4])``.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        coder,
+        loss_cls,
+        loss_bbox,
+        num_shared_convs=0,
+        conv_filters=256,
+        num_shared_fcs=2,
+        fc_units=1024,
+        average_pool=False,
+        class_agnostic=False,
+        norm=None,
+        conv=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_classes, self.coder = num_classes, coder
+        self.loss_cls, self.loss_bbox = loss_cls, loss_bbox
+        self.average_pool, self.class_agnostic = average_pool, class_agnostic
+        self.shared_convs = [
+            ConvModule(conv_filters, 3, padding=1, norm=norm, conv=conv) for _ in range(num_shared_convs)
+        ]
+        self.shared_fcs = [
+            Linear(fc_units, flatten=i == 0 and not average_pool) for i in range(num_shared_fcs)
+        ]
+        flatten = not average_pool and not num_shared_fcs
+        normal = keras.initializers.RandomNormal
+        self.fc_cls = Linear(num_classes + 1, flatten=flatten, kernel_initializer=normal(stddev=0.01))
+        boxes = 1 if class_agnostic else num_classes
+        self.fc_reg = Linear(4 * boxes, flatten=flatten, kernel_initializer=normal(stddev=0.001))
+
+    def shared(self, x):
+        """Features that both branches see: ``[N,units]`` (or the map when there are no dense layers)."""
+        for conv in self.shared_convs:
+            x = conv(x)
+        if self.average_pool:
+            x = tf.reduce_mean(x, [1, 2])
+        for fc in self.shared_fcs:
+            x = tf.nn.relu(fc(x))
+        return x
+
+    def call(self, x, training=False):
+        x = self.shared(x)
+        return self.fc_cls(x), self.fc_reg(x)
+
+    def class_boxes(self, deltas, rois, info=None):
+        """Decoded boxes of every class.
+
+        Args:
+            deltas: ``[B*N,4*classes]`` or ``[B*N,4]``.
+            rois: ``[B,N,4]``.
+            info: ImageInfo to clip to the picture, or None.
+
+        Returns:
+            ``[B,N,classes or 1,4]``.
+        """
+        batch, count = tf.shape(rois)[0], rois.shape[1] or tf.shape(rois)[1]
+        deltas = tf.reshape(deltas, [batch, count, 1 if self.class_agnostic else self.num_classes, 4])
+        return self.coder.decode(rois[:, :, None, :], deltas, None if info is None else info["valid_size"])
+
+    def probabilities(self, scores):
+        """``[..., classes+1]`` logits to ``[..., classes]`` probabilities without background."""
+        return tf.nn.softmax(tf.cast(scores, tf.float32))[..., :-1]
+
+    def compute_losses(self, scores, deltas, rois, assignment, targets):
+        """Losses of sampled regions.
+
+        Args:
+            scores, deltas: of ``call`` for ``B*S`` regions.
+            rois: ``[B,S,4]``.
+            assignment: ``Assignment [B,S]``.
+            targets: the data contract's dict.
+
+        Returns:
+            ``{"loss_cls": scalar, "loss_bbox": scalar}``.
+        """
+        labels = assignment.labels(targets, background=self.num_classes)  # [B, S]
+        count = replica_mean(tf.reduce_sum(assignment.weight))
+        weight = tf.reshape(assignment.weight, [-1])
+        loss_cls = self.loss_cls(scores, tf.reshape(labels, [-1]), weight, tf.maximum(count, 1.0))
+        return {
+            "loss_cls": loss_cls,
+            "loss_bbox": self.box_loss(deltas, rois, labels, assignment, targets, count),
+        }
+
+    def box_loss(self, deltas, rois, labels, assignment, targets, count):
+        """Loss of the positives' boxes over the number of sampled regions."""
+        boxes = assignment.gather(targets["boxes"])  # [B, S, 4]
+        deltas = tf.reshape(deltas, [*tf.unstack(tf.shape(rois)[:2]), -1, 4])  # [B, S, classes, 4]
+        own = 0 if self.class_agnostic else tf.minimum(labels, self.num_classes - 1)
+        deltas = tf.gather(deltas, own + tf.zeros_like(labels), batch_dims=2)  # [B, S, 4]
+        positive = tf.cast(assignment.positive, tf.float32)
+        if getattr(self.loss_bbox, "uses_boxes", False):
+            return self.loss_bbox(self.coder.decode(rois, deltas), boxes, positive, count)
+        safe = assignment.positive[..., None]
+        encoded = self.coder.encode(tf.where(safe, rois, UNIT_BOX), tf.where(safe, boxes, UNIT_BOX))
+        return self.loss_bbox(deltas, encoded, positive, count)
+
+
+# rows that take no part encode this box onto itself, so that no infinity or NaN arises
+UNIT_BOX = (0.0, 0.0, 1.0, 1.0)

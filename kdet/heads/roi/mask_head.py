@@ -1,0 +1,87 @@
+"""Mask R-CNN's mask branch (He et al., 2017)."""
+
+import keras
+import tensorflow as tf
+
+from kdet import geometry, ops
+from kdet.layers import Composite, Conv2D, ConvModule, ConvTranspose2D, replica_mean
+from kdet.losses import CrossEntropyLoss
+from kdet.registry import register
+
+
+@register
+class FCNMaskHead(Composite):
+    """Convolutions, a learned 2x up-sampling, one mask per class.
+
+    Args:
+        num_classes: without background.
+        num_convs, filters: 3x3 convolutions.
+        class_agnostic: one mask instead of one per class.
+        norm, conv: specs of the convolutions.
+        mask_threshold: probability from which a pixel belongs to the object.
+        loss_mask: loss on logits and binary targets.
+
+    Call: ``[N,h,w,C] -> logits [N,2h,2w,classes]``.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        num_convs=4,
+        filters=256,
+        class_agnostic=False,
+        norm=None,
+        conv=None,
+        mask_threshold=0.5,
+        loss_mask=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_classes, self.class_agnostic = num_classes, class_agnostic
+        self.mask_threshold = mask_threshold
+        self.loss_mask = loss_mask or CrossEntropyLoss(use_sigmoid=True)
+        he = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+        self.convs = [
+            ConvModule(filters, 3, padding=1, norm=norm, conv=conv, kernel_initializer=he)
+            for _ in range(num_convs)
+        ]
+        self.upsample = ConvTranspose2D(filters, 2, kernel_initializer=he)
+        self.conv_logits = Conv2D(1 if class_agnostic else num_classes, 1, kernel_initializer=he)
+
+    def call(self, x, training=False):
+        for conv in self.convs:
+            x = conv(x)
+        return self.conv_logits(tf.nn.relu(self.upsample(x)))
+
+    def of_class(self, logits, labels):
+        """The logits of each region's own class: ``[N,m,m,classes], [N] -> [N,m,m]`` float32."""
+        logits = tf.cast(logits, tf.float32)
+        if self.class_agnostic:
+            return logits[..., 0]
+        labels = tf.clip_by_value(labels, 0, self.num_classes - 1)
+        return tf.gather(tf.transpose(logits, [0, 3, 1, 2]), labels, batch_dims=1)
+
+    def targets(self, rois, assignment, targets, info, size):
+        """Binary masks of the assigned objects within the regions: ``[B*S,size,size]``."""
+        # the reference's masks end where the picture's own padding ends
+        rois = geometry.clip(rois, info["padded_size"])
+        masks = ops.crop_masks(targets["masks"], rois, tf.maximum(assignment.gt_index, 0), size)
+        return tf.reshape(masks, [-1, size, size])
+
+    def compute_losses(self, logits, rois, assignment, targets, info):
+        """``{"loss_mask": scalar}``, averaged over the positives' pixels.
+
+        Args:
+            logits: of ``call`` for ``B*S`` regions.
+            rois: ``[B,S,4]``.
+            assignment: ``Assignment [B,S]``; rows that are not positive do not count.
+            targets: the data contract's dict with ``masks``.
+            info: ImageInfo with ``padded_size``.
+        """
+        size = logits.shape[1]
+        labels = tf.reshape(assignment.labels(targets, background=0), [-1])
+        weight = tf.reshape(tf.cast(assignment.positive, tf.float32), [-1])
+        count = replica_mean(tf.reduce_sum(weight)) * size * size
+        wanted = self.targets(rois, assignment, targets, info, size)
+        loss = self.loss_mask(self.of_class(logits, labels), wanted, weight, tf.maximum(count, 1.0))
+        return {"loss_mask": loss}

@@ -1,0 +1,165 @@
+"""The second stage of Fast, Faster and Mask R-CNN."""
+
+import tensorflow as tf
+
+from kdet.assigners import Assignment
+from kdet.layers import Composite
+from kdet.postprocess import INVALID_SCORE, PostProcess, keep_above
+from kdet.registry import register
+from kdet.structures import is_real_box, size_as_box
+
+
+def merge_batch(x):
+    """``[B,N,...] -> [B*N,...]``."""
+    return tf.reshape(x, [-1, *x.shape[2:]])
+
+
+def split_batch(x, like):
+    """``[B*N,...] -> [B,N,...]`` with ``B, N`` of ``like``."""
+    count = like.shape[1] if like.shape[1] is not None else tf.shape(like)[1]
+    return tf.reshape(x, [tf.shape(like)[0], count, *x.shape[1:]])
+
+
+@register
+class StandardRoIHead(Composite):
+    """Proposals -> assign -> sample -> crop -> classify, refine, segment.
+
+    Args:
+        bbox_roi_extractor, bbox_head: box branch.
+        mask_roi_extractor, mask_head: mask branch or None; without an extractor of its own it uses the
+            box branch's.
+        shared_head: layers on every crop before the heads (C4), or None.
+        assigner, sampler: training targets.
+        postprocess: ``PostProcess`` of the detections.
+    """
+
+    def __init__(
+        self,
+        bbox_roi_extractor,
+        bbox_head,
+        assigner,
+        sampler,
+        mask_roi_extractor=None,
+        mask_head=None,
+        shared_head=None,
+        postprocess=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.bbox_roi_extractor, self.bbox_head = bbox_roi_extractor, bbox_head
+        self.mask_roi_extractor, self.mask_head = mask_roi_extractor, mask_head
+        self.shared_head = shared_head
+        self.assigner, self.sampler = assigner, sampler
+        self.postprocess = postprocess or PostProcess()
+
+    # ---- forward
+
+    def crop(self, extractor, features, rois, training=False):
+        """Features of regions, merged over the batch: ``[B*N,h,w,C]``."""
+        crops = merge_batch(extractor(features, rois))
+        return crops if self.shared_head is None else self.shared_head(crops, training=training)
+
+    def bbox_forward(self, features, rois, training=False):
+        """Scores and deltas of regions ``[B,N,4]``, merged over the batch."""
+        crops = self.crop(self.bbox_roi_extractor, features, rois, training)
+        return self.bbox_head(crops, training=training)
+
+    def mask_forward(self, features, rois, training=False):
+        """Mask logits of regions ``[B,N,4]``, merged over the batch."""
+        extractor = self.mask_roi_extractor or self.bbox_roi_extractor
+        return self.mask_head(self.crop(extractor, features, rois, training), training=training)
+
+    # ---- training
+
+    def assign(self, proposals, targets):
+        """Assignment of ``[objects; proposals]`` when the sampler adds the objects, else of proposals.
+
+        Returns:
+            ``(rois [B,P,4], Assignment [B,P])``.
+        """
+        assignment = self.assigner(proposals, targets, is_real_box(proposals))
+        if not self.sampler.add_gt_as_proposals:
+            return proposals, assignment
+        real = targets["labels"] >= 0
+        own = tf.where(real, tf.range(tf.shape(real)[1])[None, :], -1)
+        gt = Assignment(own, tf.cast(real, tf.float32), tf.cast(real, tf.float32))
+        parts = (tf.concat(pair, 1) for pair in zip(gt, assignment))
+        return tf.concat([targets["boxes"], proposals], 1), Assignment(*parts)
+
+    def sample(self, features, proposals, targets, info):
+        """The regions of the loss: ``(rois [B,S,4], Assignment [B,S])``, positives first."""
+        rois, assignment = self.assign(tf.stop_gradient(proposals), targets)
+        key = tf.random.experimental.stateless_fold_in(info["seed"], 2)
+        if self.sampler.needs_losses:
+            key = self.proposal_losses(features, rois, assignment, targets)
+        rows, sampled = self.sampler.select(assignment, key)
+        return tf.gather(rois, rows, batch_dims=1), sampled
+
+    def proposal_losses(self, features, rois, assignment, targets):
+        """Classification loss of every proposal, for hard example mining: ``[B,P]``."""
+        scores, _ = self.bbox_forward(features, rois)
+        labels = assignment.labels(targets, background=self.bbox_head.num_classes)
+        losses = self.bbox_head.loss_cls.elementwise(tf.cast(scores, tf.float32), tf.reshape(labels, [-1]))
+        return tf.stop_gradient(split_batch(losses, rois))
+
+    def compute_losses(self, features, proposals, targets, info):
+        """Losses of the second stage.
+
+        Args:
+            features: tuple of ``[B,h,w,C]``.
+            proposals: ``[B,P,4]``; zero area is padding.
+            targets: the data contract's dict.
+            info: ImageInfo with ``seed``.
+        """
+        rois, assignment = self.sample(features, proposals, targets, info)
+        scores, deltas = self.bbox_forward(features, rois, training=True)
+        losses = self.bbox_head.compute_losses(scores, deltas, rois, assignment, targets)
+        if self.mask_head is not None:
+            rois, assignment = first_rows(rois, assignment, self.sampler.max_positives)
+            logits = self.mask_forward(features, rois, training=True)
+            losses.update(self.mask_head.compute_losses(logits, rois, assignment, targets, info))
+        return losses
+
+    # ---- inference
+
+    def predict(self, features, proposals, info):
+        """Detections in original pixels.
+
+        Args:
+            features: tuple of ``[B,h,w,C]``.
+            proposals: ``[B,N,4]``; zero area is padding.
+            info: ImageInfo.
+        """
+        scores, deltas = self.bbox_forward(features, proposals)
+        scores = split_batch(self.bbox_head.probabilities(scores), proposals)  # [B, N, classes]
+        boxes = self.bbox_head.class_boxes(deltas, proposals, info)  # [B, N, classes or 1, 4]
+        detections = self.suppress(scores, boxes, proposals, info)
+        if self.mask_head is not None:
+            detections["masks"] = self.predict_masks(features, detections, info)
+        return detections
+
+    def suppress(self, scores, boxes, proposals, info):
+        """Class-wise suppression over all (region, class) pairs."""
+        scores = keep_above(scores, self.postprocess.score_threshold)
+        scores = tf.where(is_real_box(proposals)[..., None], scores, INVALID_SCORE)
+        shape = tf.shape(scores)
+        boxes = tf.broadcast_to(boxes, tf.concat([shape, [4]], 0))
+        labels = tf.broadcast_to(tf.range(shape[2]), shape)
+        pairs = -1 if scores.shape[1] is None else scores.shape[1] * scores.shape[2]
+        boxes = tf.reshape(boxes, [shape[0], pairs, 4]) / size_as_box(info["scale"])
+        scores, labels = (tf.reshape(x, [shape[0], pairs]) for x in (scores, labels))
+        return self.postprocess.nms(boxes, scores, labels, self.postprocess.max_per_image)[0]
+
+    def predict_masks(self, features, detections, info):
+        """Mask probabilities ``[B,N,m,m]`` in the frames of the detected boxes."""
+        rois = detections["boxes"] * size_as_box(info["scale"])
+        logits = self.mask_forward(features, rois)
+        logits = self.mask_head.of_class(logits, tf.reshape(detections["labels"], [-1]))
+        return split_batch(tf.sigmoid(logits), rois)
+
+
+def first_rows(rois, assignment, limit):
+    """The first ``limit`` rows of regions and their assignment."""
+    if limit >= rois.shape[1]:
+        return rois, assignment
+    return rois[:, :limit], Assignment(*(None if x is None else x[:, :limit] for x in assignment))

@@ -1,0 +1,114 @@
+"""Convolutions with PyTorch's symmetric padding."""
+
+import keras
+import tensorflow as tf
+
+from kdet import ops
+from kdet.registry import register
+
+
+def _pair(value):
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+@register
+class Conv2D(keras.layers.Layer):
+    """2-D convolution with explicit symmetric padding and groups.
+
+    Keras' ``padding="same"`` pads strided convolutions asymmetrically, which no PyTorch checkpoint
+    expects; here ``padding`` counts the zeros added on both sides.
+
+    Args:
+        filters: output channels.
+        kernel_size, stride, padding, dilation: int or (y, x).
+        groups: groups of channels that are convolved apart.
+        use_bias: add a bias.
+        kernel_initializer, bias_initializer: as in Keras.
+
+    Call: ``[B,H,W,C] -> [B,H',W',filters]``.
+    """
+
+    torch_tensors = {"weight": ("kernel", "conv"), "bias": ("bias", None)}
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        use_bias=True,
+        kernel_initializer="he_normal",
+        bias_initializer="zeros",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters, self.groups, self.use_bias = filters, groups, use_bias
+        self.kernel_size, self.stride = _pair(kernel_size), _pair(stride)
+        self.padding, self.dilation = _pair(padding), _pair(dilation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        if channels % self.groups or self.filters % self.groups:
+            raise ValueError(
+                f"{self.name}: {channels} input channels and {self.filters} filters do not divide "
+                f"into {self.groups} groups."
+            )
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(*self.kernel_size, channels // self.groups, self.filters),
+            initializer=self.kernel_initializer,
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer=self.bias_initializer)
+
+    def explicit_padding(self):
+        (py, px) = self.padding
+        return [[0, 0], [py, py], [px, px], [0, 0]]
+
+    def convolve(self, x, kernel):
+        """The convolution without bias, with a kernel that the caller may have reworked."""
+        if self.groups > 1:
+            return ops.grouped_conv2d(
+                x, kernel, self.stride, self.explicit_padding(), self.dilation, self.groups
+            )
+        padding = self.explicit_padding() if any(self.padding) else "VALID"
+        return tf.nn.conv2d(x, kernel, self.stride, padding, dilations=self.dilation)
+
+    def call(self, x):
+        x = self.convolve(x, tf.convert_to_tensor(self.kernel))
+        return x if self.bias is None else tf.nn.bias_add(x, self.bias)
+
+
+@register
+class ConvTranspose2D(keras.layers.Layer):
+    """Transposed 2-D convolution whose kernel equals its stride (exact up-sampling, no overlap).
+
+    Call: ``[B,H,W,C] -> [B,H*k,W*k,filters]``.
+    """
+
+    torch_tensors = {"weight": ("kernel", "conv_transpose"), "bias": ("bias", None)}
+
+    def __init__(self, filters, kernel_size=2, kernel_initializer="he_normal", **kwargs):
+        super().__init__(**kwargs)
+        self.filters, self.kernel_size = filters, kernel_size
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape):
+        k = self.kernel_size
+        self.kernel = self.add_weight(
+            name="kernel", shape=(k, k, self.filters, input_shape[-1]), initializer=self.kernel_initializer
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+
+    def call(self, x):
+        k = self.kernel_size
+        shape = tf.shape(x)
+        out = tf.stack([shape[0], shape[1] * k, shape[2] * k, self.filters])
+        y = tf.nn.conv2d_transpose(x, self.kernel, out, k, padding="VALID")
+        y.set_shape([x.shape[0], *(None if s is None else s * k for s in x.shape[1:3]), self.filters])
+        return tf.nn.bias_add(y, self.bias)

@@ -1,0 +1,88 @@
+"""Convolution, normalisation, activation."""
+
+import keras
+
+from kdet.layers.composite import Composite
+from kdet.layers.conv import Conv2D
+from kdet.layers.norm import make_norm
+from kdet.registry import register
+
+_CONVS = {"conv": Conv2D}
+
+
+def register_conv(kind):
+    """Class decorator: lets ``make_conv`` build the class from the spec ``{"kind": kind, ...}``."""
+
+    def add(cls):
+        _CONVS[kind] = cls
+        return cls
+
+    return add
+
+
+def make_conv(spec, *args, **kwargs):
+    """A new convolution layer.
+
+    Args:
+        spec: None for a plain one, a kind, or a dict ``{"kind": ..., **arguments}`` (deformable,
+            weight-standardised ...).
+        *args, **kwargs: arguments of the layer.
+    """
+    spec = {"kind": spec or "conv"} if not isinstance(spec, dict) else dict(spec)
+    kind = spec.pop("kind", "conv")
+    if kind not in _CONVS:
+        raise ValueError(f"conv: unknown kind {kind!r}, choose one of {sorted(_CONVS)}.")
+    return _CONVS[kind](*args, **spec, **kwargs)
+
+
+@register
+class ConvModule(Composite):
+    """conv -> norm -> activation, the block that most heads and necks are made of.
+
+    Args:
+        filters, kernel_size, stride, padding, dilation, groups: of the convolution.
+        norm: spec for ``make_norm``; the layer's attribute is its short name (``bn``, ``gn``).
+        conv: spec for ``make_conv``.
+        activation: Keras activation name or None.
+        use_bias: None for "only without a norm".
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        norm=None,
+        conv=None,
+        activation="relu",
+        use_bias=None,
+        kernel_initializer="he_normal",
+        bias_initializer="zeros",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.conv = make_conv(
+            conv,
+            filters,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            use_bias=norm is None if use_bias is None else use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+        )
+        self.norm_name, layer = make_norm(norm)
+        if layer is not None:
+            setattr(self, self.norm_name, layer)
+        self.activate = None if activation is None else keras.activations.get(activation)
+
+    def call(self, x):
+        x = self.conv(x)
+        if self.norm_name is not None:
+            x = getattr(self, self.norm_name)(x)
+        return x if self.activate is None else self.activate(x)

@@ -1,0 +1,55 @@
+"""Dense layer that can take a feature map."""
+
+import keras
+import tensorflow as tf
+
+from kdet.registry import register
+
+
+@register
+class Linear(keras.layers.Layer):
+    """``x @ kernel + bias`` over the last axis.
+
+    Args:
+        units: output size.
+        flatten: True to flatten ``[N,h,w,C]`` first. The kernel's rows are then in (h, w, C) order
+            while a PyTorch checkpoint has them in (C, h, w): the converter permutes them.
+    """
+
+    def __init__(
+        self,
+        units,
+        flatten=False,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.units, self.flatten, self.use_bias = units, flatten, use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.map_size = None
+
+    @property
+    def torch_tensors(self):
+        layout = ("linear_chw", self.map_size) if self.flatten else "linear"
+        return {"weight": ("kernel", layout), "bias": ("bias", None)}
+
+    def build(self, input_shape):
+        rows = input_shape[-1]
+        if self.flatten:
+            self.map_size = tuple(input_shape[1:3])
+            rows *= self.map_size[0] * self.map_size[1]
+        self.kernel = self.add_weight(
+            name="kernel", shape=(rows, self.units), initializer=self.kernel_initializer
+        )
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.units,), initializer=self.bias_initializer)
+
+    def call(self, x):
+        if self.flatten:
+            x = tf.reshape(x, [-1, self.kernel.shape[0]])
+        x = tf.linalg.matmul(x, self.kernel)
+        return x if self.bias is None else tf.nn.bias_add(x, self.bias)

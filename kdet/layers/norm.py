@@ -1,0 +1,131 @@
+"""Normalisation layers with PyTorch's numerics, and the spec that chooses one."""
+
+import keras
+import tensorflow as tf
+
+from kdet.layers.distribution import num_replicas
+from kdet.registry import register
+
+
+@register
+class BatchNorm(keras.layers.Layer):
+    """Batch normalisation (Ioffe & Szegedy, 2015) as PyTorch computes it.
+
+    Differs from Keras' layer: it fuses with the convolution before it at inference, the running
+    variance is the unbiased one, and ``use_running_stats`` (``norm_eval`` of the published recipes)
+    normalises with the running statistics while gamma and beta still learn. Under a distribution
+    strategy batch statistics are those of the global batch.
+
+    Args:
+        epsilon: added to the variance.
+        momentum: weight of the new statistics (PyTorch's convention).
+        use_running_stats: never use batch statistics.
+    """
+
+    torch_tensors = {
+        "weight": ("gamma", None),
+        "bias": ("beta", None),
+        "running_mean": ("moving_mean", None),
+        "running_var": ("moving_variance", None),
+    }
+
+    def __init__(
+        self, epsilon=1e-5, momentum=0.1, use_running_stats=False, gamma_initializer="ones", **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.epsilon, self.momentum, self.use_running_stats = epsilon, momentum, use_running_stats
+        self.gamma_initializer = keras.initializers.get(gamma_initializer)
+
+    def build(self, input_shape):
+        def weight(name, initializer, trainable):
+            return self.add_weight(
+                name=name,
+                shape=(input_shape[-1],),
+                initializer=initializer,
+                trainable=trainable,
+                dtype="float32",
+                autocast=False,
+            )
+
+        self.gamma = weight("gamma", self.gamma_initializer, True)
+        self.beta = weight("beta", "zeros", True)
+        self.moving_mean = weight("moving_mean", "zeros", False)
+        self.moving_variance = weight("moving_variance", "ones", False)
+
+    def call(self, x, training=False):
+        gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+        mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
+        if not training or self.use_running_stats or not self.trainable:
+            return self._fused(x, gamma, beta, mean, variance, training=False).y
+        if num_replicas() > 1:
+            return self._synchronised(x, gamma, beta)
+        empty = tf.zeros([0])
+        out = self._fused(x, gamma, beta, empty, empty, training=True)
+        # the fused kernel's batch_variance is already the unbiased one
+        self._update(out.batch_mean, out.batch_variance)
+        return out.y
+
+    def _fused(self, x, gamma, beta, mean, variance, training):
+        return tf.raw_ops.FusedBatchNormV3(
+            x=x, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=self.epsilon,
+            is_training=training,
+        )  # fmt: skip
+
+    def _synchronised(self, x, gamma, beta):
+        context = tf.distribute.get_replica_context()
+        y = tf.cast(x, tf.float32)
+        local_count = tf.cast(tf.size(y) / tf.shape(y)[-1], tf.float32)
+        sums = tf.concat([tf.reduce_sum(y, [0, 1, 2]), [local_count]], 0)
+        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
+        mean, count = sums[:-1] / sums[-1], sums[-1]
+        squares = tf.reduce_sum(tf.math.squared_difference(y, mean), [0, 1, 2])
+        variance = context.all_reduce(tf.distribute.ReduceOp.SUM, squares) / count
+        self._update(mean, variance * count / tf.maximum(count - 1.0, 1.0))
+        y = tf.nn.batch_normalization(y, mean, variance, beta, gamma, self.epsilon)
+        return tf.cast(y, x.dtype)
+
+    def _update(self, mean, variance):
+        for variable, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            variable.assign(variable + self.momentum * (tf.stop_gradient(new) - variable))
+
+
+@register
+class GroupNorm(keras.layers.GroupNormalization):
+    """Group normalisation (Wu & He, 2018) with PyTorch's epsilon."""
+
+    torch_tensors = {"weight": ("gamma", None), "bias": ("beta", None)}
+
+    def __init__(self, groups=32, epsilon=1e-5, **kwargs):
+        super().__init__(groups=groups, epsilon=epsilon, **kwargs)
+
+
+@register
+class LayerNorm(keras.layers.LayerNormalization):
+    """Layer normalisation over the last axis with PyTorch's epsilon."""
+
+    torch_tensors = {"weight": ("gamma", None), "bias": ("beta", None)}
+
+    def __init__(self, epsilon=1e-5, **kwargs):
+        super().__init__(epsilon=epsilon, **kwargs)
+
+
+_KINDS = {"bn": ("bn", BatchNorm), "gn": ("gn", GroupNorm), "ln": ("ln", LayerNorm)}
+
+
+def make_norm(spec):
+    """A new normalisation layer and its short name in checkpoints.
+
+    Args:
+        spec: None, a kind (``"bn"``, ``"gn"``, ``"ln"``) or a dict ``{"kind": ..., **arguments}``.
+
+    Returns:
+        ``(short_name, layer)``, or ``(None, None)`` for no normalisation.
+    """
+    if spec is None:
+        return None, None
+    spec = {"kind": spec} if isinstance(spec, str) else dict(spec)
+    kind = spec.pop("kind", None)
+    if kind not in _KINDS:
+        raise ValueError(f"norm: unknown kind {kind!r}, choose one of {sorted(_KINDS)}.")
+    short, cls = _KINDS[kind]
+    return short, cls(**spec)

@@ -1,0 +1,20 @@
+"""Losses. Each maps ``(pred, target, weight, avg_factor)`` to a scalar."""
+
+from kdet.losses.base import Loss
+from kdet.losses.classification import CrossEntropyLoss, FocalLoss
+from kdet.losses.iou import BoundedIoULoss, CIoULoss, DIoULoss, GIoULoss, IoULoss
+from kdet.losses.regression import L1Loss, SmoothL1Loss, smooth_l1
+
+__all__ = [
+    "BoundedIoULoss",
+    "CIoULoss",
+    "CrossEntropyLoss",
+    "DIoULoss",
+    "FocalLoss",
+    "GIoULoss",
+    "IoULoss",
+    "L1Loss",
+    "Loss",
+    "SmoothL1Loss",
+    "smooth_l1",
+]

@@ -1,0 +1,49 @@
+"""Losses on class scores."""
+
+import tensorflow as tf
+
+from kdet.losses.base import Loss
+from kdet.registry import register
+
+
+@register
+class CrossEntropyLoss(Loss):
+    """Cross entropy over classes, or independent binary ones.
+
+    Args:
+        use_sigmoid: binary cross entropy on every class; ``target`` then is the class index with
+            "number of classes" as background, or a float map of the same shape as ``pred``.
+        loss_weight: factor.
+
+    Call: ``pred [..., C]`` logits, ``target [...]`` int32.
+    """
+
+    def __init__(self, use_sigmoid=False, loss_weight=1.0):
+        self.use_sigmoid, self.loss_weight = use_sigmoid, loss_weight
+
+    def elementwise(self, pred, target):
+        if not self.use_sigmoid:
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=target, logits=pred)
+        if target.dtype.is_integer:
+            target = tf.one_hot(target, pred.shape[-1])  # the background index gives a row of zeros
+        return tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=pred)
+
+
+@register
+class FocalLoss(Loss):
+    """Sigmoid focal loss (Lin et al., 2017).
+
+    Call: ``pred [..., C]`` logits, ``target [...]`` int32 with C as background.
+    """
+
+    def __init__(self, gamma=2.0, alpha=0.25, loss_weight=1.0):
+        self.gamma, self.alpha, self.loss_weight = gamma, alpha, loss_weight
+
+    def elementwise(self, pred, target):
+        positive = tf.one_hot(target, pred.shape[-1], True, False, dtype=tf.bool)
+        # the binary problem seen from the wrong answer: z is the logit of being wrong
+        z = tf.where(positive, -pred, pred)
+        alpha = tf.where(positive, self.alpha, 1.0 - self.alpha)
+        wrong = tf.sigmoid(z)
+        modulation = tf.square(wrong) if self.gamma == 2.0 else tf.pow(wrong, self.gamma)
+        return alpha * modulation * tf.nn.softplus(z)

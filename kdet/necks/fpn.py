@@ -1,0 +1,87 @@
+"""Feature pyramid network (Lin et al., 2016)."""
+
+import tensorflow as tf
+
+from kdet.layers import Composite, ConvModule, max_pool, upsample_nearest
+from kdet.registry import register
+
+
+@register
+class FPN(Composite):
+    """Top-down pyramid over backbone maps.
+
+    Args:
+        out_channels: channels of every output.
+        num_outs: number of outputs; more than the inputs adds coarser ones.
+        num_inputs: number of backbone maps.
+        start_level, end_level: first and last (inclusive, -1 the last) input to use.
+        extra_convs: None (extra levels by sub-sampling), or the source of strided 3x3 convolutions:
+            "on_input" (last backbone map), "on_lateral", "on_output".
+        relu_before_extra_convs: ReLU between extra convolutions.
+        norm, conv, activation: specs of all convolutions.
+        no_norm_on_lateral: lateral convolutions go without the norm.
+
+    Call: ``tuple of [B,h,w,C] -> tuple of [B,h,w,out_channels]``, fine to coarse.
+    """
+
+    def __init__(
+        self,
+        out_channels=256,
+        num_outs=5,
+        num_inputs=4,
+        start_level=0,
+        end_level=-1,
+        extra_convs=None,
+        relu_before_extra_convs=False,
+        norm=None,
+        conv=None,
+        activation=None,
+        no_norm_on_lateral=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if extra_convs not in (None, "on_input", "on_lateral", "on_output"):
+            raise ValueError(f"FPN: extra_convs {extra_convs!r} must be on_input, on_lateral or on_output.")
+        self.start_level, self.num_outs, self.extra_convs = start_level, num_outs, extra_convs
+        self.relu_before_extra_convs = relu_before_extra_convs
+        self.end_level = num_inputs if end_level == -1 else end_level + 1
+
+        def module(kernel_size, norm=norm, **kwargs):
+            return ConvModule(
+                out_channels, kernel_size, norm=norm, conv=conv, activation=activation,
+                kernel_initializer="glorot_uniform", **kwargs,
+            )  # fmt: skip
+
+        levels = range(start_level, self.end_level)
+        self.lateral_convs = [module(1, norm=None if no_norm_on_lateral else norm) for _ in levels]
+        self.fpn_convs = [module(3, padding=1) for _ in levels]
+        if extra_convs:
+            extra = num_outs - len(levels)
+            self.fpn_convs += [module(3, stride=2, padding=1) for _ in range(extra)]
+
+    def upsample(self, index, x, like):
+        """Enlarges level ``index`` to the size of the finer map ``like``."""
+        return upsample_nearest(x, like)
+
+    def call(self, inputs, training=False):
+        inputs = inputs[self.start_level : self.end_level]
+        laterals = [conv(x) for conv, x in zip(self.lateral_convs, inputs)]
+        merged = [laterals[-1]]
+        for i in reversed(range(len(laterals) - 1)):
+            merged.insert(0, laterals[i] + self.upsample(i + 1, merged[0], laterals[i]))
+        outputs = [conv(x) for conv, x in zip(self.fpn_convs, merged)]
+        return tuple(self.add_levels(outputs, inputs[-1], merged[-1]))
+
+    def add_levels(self, outputs, last_input, last_lateral):
+        """Appends the coarser levels that the backbone does not have."""
+        if not self.extra_convs:
+            while len(outputs) < self.num_outs:
+                outputs.append(max_pool(outputs[-1], 1, 2))
+            return outputs
+        x = {"on_input": last_input, "on_lateral": last_lateral, "on_output": outputs[-1]}[self.extra_convs]
+        for i, conv in enumerate(self.fpn_convs[len(outputs) :]):
+            if i and self.relu_before_extra_convs:
+                x = tf.nn.relu(x)
+            x = conv(x)
+            outputs.append(x)
+        return outputs

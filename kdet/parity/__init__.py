@@ -1,0 +1,1 @@
+"""Reference numbers ("goldens"): reading them, comparing a model with them, reporting."""

@@ -1,0 +1,343 @@
+"""One model against one golden: stages, RoI stages, detections, masks, losses, gradients."""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from kdet import convert, ops
+from kdet.convert import layouts
+from kdet.parity import inputs as parity_inputs
+from kdet.parity.recorder import Recorder, match_rows, to_reference_layout
+
+# DESIGN's tolerances; they are never widened
+TOLERANCE = {"stage": 1e-4, "loss": 1e-4, "gradient": 1e-3, "detections": 0.01, "masks": 0.01}
+
+
+class Row(NamedTuple):
+    """One line of the report: the worst error of a stage and whether it passes."""
+
+    stage: str
+    error: float
+    passed: bool
+    note: str = ""
+
+
+def row(stage, kind, error, note=""):
+    return Row(stage, float(error), bool(error <= TOLERANCE[kind]), note)
+
+
+def info_of(golden, only=None):
+    """ImageInfo of the golden's pictures, with their padded sizes."""
+    metas = golden.meta["img_metas"][:only]
+    scale = np.float32([m["scale_factor"] for m in metas])
+    info = {
+        "valid_size": np.float32([m["img_shape"][:2] for m in metas]),
+        "padded_size": np.float32([m["pad_shape"][:2] for m in metas]),
+        "original_size": np.float32([m["ori_shape"][:2] for m in metas]),
+        "scale": scale[:, [1, 0]],
+    }
+    if "border" in metas[0]:
+        info["border"] = np.float32([m["border"] for m in metas])
+    info = {k: tf.constant(v) for k, v in info.items()}
+    info["seed"] = tf.constant([0, 0])
+    return info
+
+
+def apply_test_settings(model, notes):
+    """The golden's cheaper test settings (``test_cfg.rpn.max_per_img=300`` ...)."""
+    for note in notes:
+        path, value = note.split("=")
+        if ".rpn." in path:
+            model.rpn_head.test_proposals.max_per_image = int(value)
+        elif ".rcnn." in path:
+            model.roi_head.postprocess.max_per_image = int(value)
+
+
+def apply_train_settings(model, notes):
+    """The golden's deterministic training: samplers take everything, fewer proposals."""
+    for note in notes:
+        found = re.search(r"rpn_proposal\.\w+=(\d+)", note)
+        if found:
+            model.rpn_head.train_proposals.max_per_image = int(found.group(1))
+    for sampler in _samplers(model):
+        if hasattr(sampler, "num"):
+            sampler.num, sampler.neg_pos_ub = 1_000_000, -1
+
+
+def _samplers(model):
+    for layer in model._flatten_layers():
+        for name, value in vars(layer).items():
+            if "sampler" in name:
+                yield from value if isinstance(value, (list, tuple)) else [value]
+
+
+def pictures(golden):
+    """The golden's normalised pictures as ``[2,H,W,3]``."""
+    return tf.constant(golden.images().transpose(0, 2, 3, 1))
+
+
+# ---- forward
+
+
+def stage_rows(model, golden):
+    """Outputs of every stage, RoI stage, and the detections (eager, so nothing is traced)."""
+    names = golden.sampled_names()
+    prefixes = dict.fromkeys(re.split(r"[/#]", n)[0] for n in names)
+    roi = [p for p in prefixes if p.startswith("roi_head.")]
+    outer = [p for p in prefixes if p not in roi]
+    images, info = pictures(golden), info_of(golden)
+    if golden.meta["model_type"] == "SparseRCNN":
+        outer, roi = outer + roi, []
+    per_image = golden.meta["test_mode"] == "per_image"
+    with Recorder(model, outer) as recorder:
+        if per_image:
+            first = info_of(golden, only=1)
+            detections = [model.detect(images[:1], first)]
+        else:
+            fast = with_proposals(golden, info) if golden.meta["model_type"] == "FastRCNN" else info
+            detections = [model.detect(images, fast)]
+    rows = compare_outputs(golden, outer, recorder)
+    if per_image:
+        second = {k: v[1:] if k != "seed" else v for k, v in info.items()}
+        detections.append(model.detect(images[1:], second))
+    if roi:
+        features = model.extract_features(images)
+        given = with_proposals(golden, info)
+        with Recorder(model, roi) as recorder:
+            fixed = model.roi_head.predict(features, given["proposals"], given)
+        rows += compare_outputs(golden, roi, recorder)
+        if "f/fixed_det/0/boxes" in golden.d:
+            rows.append(detection_row(golden, "fixed_det", [fixed]))
+    rows.append(detection_row(golden, "det", detections))
+    if "f/det/0/masks_packed" in golden.d:
+        rows.append(mask_row(golden, detections))
+    return rows
+
+
+def with_proposals(golden, info):
+    """ImageInfo with the golden's fixed proposals."""
+    boxes = np.stack([p[:, :4] for p in golden.proposals()])
+    return {**info, "proposals": tf.constant(boxes)}
+
+
+def compare_outputs(golden, prefixes, recorder):
+    """One row per recorded layer: the worst of its outputs."""
+    rows = []
+    for prefix in prefixes:
+        if prefix in recorder.missing:
+            rows.append(Row(prefix, float("inf"), False, "the model has no such layer"))
+            continue
+        worst, note = 0.0, ""
+        for name in (n for n in golden.sampled_names() if re.split(r"[/#]", n)[0] == prefix):
+            error, remark = output_error(golden, name, recorder)
+            if not error <= worst:
+                worst, note = error, remark or name
+        rows.append(row(prefix, "stage", worst, note))
+    return rows
+
+
+def output_error(golden, name, recorder):
+    """Largest difference of one output, relative to the golden's largest value; and a remark."""
+    call, _, sub = name.partition("/")
+    recorded = dict(recorder.outputs.get(call, ()))
+    array = recorded.get(f"/{sub}" if sub else "")
+    if array is None:
+        return float("inf"), f"{name} was not computed"
+    shape = golden.meta["arrays"][name]["shape"]
+    array = to_reference_layout(array, shape, roi_rows(golden, call, recorder, shape))
+    if array is None:
+        return float("inf"), f"{name}: golden {shape}, ours {recorded[f'/{sub}' if sub else ''].shape}"
+    error, scale = golden.error(name, array)
+    return error / max(scale, 1e-12), ""
+
+
+def roi_rows(golden, call, recorder, shape):
+    """Which of our RoIs each of the golden's is, for the outputs of RoI layers."""
+    if not call.startswith("roi_head."):
+        return None
+    number = re.search(r"\.\d+|#\d+", call)
+    stem = "mask" if "mask" in call else "bbox"
+    for extractor, rois in recorder.rois.items():
+        key = f"{extractor}/rois"
+        same_number = number is None or number.group() in extractor
+        if stem in extractor and same_number and f"f/{key}" in golden.d:
+            wanted = golden.full(key)
+            if len(wanted) == shape[0]:
+                return match_rows(wanted, rois)[0]
+    return None
+
+
+def detections_of(detections, picture):
+    """Boxes, scores, labels and masks of one picture from one batch, or from batches of one."""
+    batch = detections[0] if len(detections) == 1 else detections[picture]
+    index = picture if len(detections) == 1 else 0
+    count = int(batch["num_detections"][index])
+    return {k: np.asarray(v[index])[:count] for k, v in batch.items() if k != "num_detections"}
+
+
+def match_detections(boxes, labels, ours):
+    """For each of the golden's detections, our matching row or -1 (label, IoU > 0.99, score 1e-3)."""
+    matches = np.full(len(boxes), -1)
+    taken = np.zeros(len(ours["boxes"]), bool)
+    for i, (*box, score) in enumerate(boxes):
+        size = np.minimum(ours["boxes"][:, 2:], box[2:]) - np.maximum(ours["boxes"][:, :2], box[:2])
+        inter = np.prod(np.maximum(size, 0), -1)
+        areas = np.prod(ours["boxes"][:, 2:] - ours["boxes"][:, :2], -1)
+        iou = inter / np.maximum(areas + (box[2] - box[0]) * (box[3] - box[1]) - inter, 1e-9)
+        good = (iou > 0.99) & (ours["labels"] == labels[i]) & (np.abs(ours["scores"] - score) < 1e-3) & ~taken
+        if good.any():
+            matches[i] = int(np.where(good, iou, 0).argmax())
+            taken[matches[i]] = True
+    return matches
+
+
+def detection_row(golden, key, detections):
+    """Share of the golden's detections that have no match (and of ours beyond its number)."""
+    missed = total = 0
+    for i in range(2):
+        boxes, labels = golden.full(f"{key}/{i}/boxes"), golden.full(f"{key}/{i}/labels")
+        ours = detections_of(detections, i)
+        limit = golden.d[f"f/{key}/{i}/boxes"].shape[0]
+        matches = match_detections(boxes, labels, ours)
+        missed += int((matches < 0).sum())
+        if key == "det":
+            missed += max(0, len(ours["boxes"]) - limit)
+        total += len(boxes)
+    return row(key, "detections", missed / max(total, 1), f"{total - missed}/{total} matched")
+
+
+def mask_row(golden, detections):
+    """1 - IoU of the worst stored mask."""
+    worst, count = 0.0, 0
+    for i, meta in enumerate(golden.meta["img_metas"]):
+        if f"f/det/{i}/masks_packed" not in golden.d:
+            continue
+        h, w = meta["ori_shape"][:2]
+        packed = golden.full(f"det/{i}/masks_packed")
+        wanted = np.unpackbits(packed, axis=-1)[..., :w].astype(bool)
+        ours = detections_of(detections, i)
+        matches = match_detections(golden.full(f"det/{i}/boxes"), golden.full(f"det/{i}/labels"), ours)
+        for mask, match in zip(wanted, matches):
+            if match < 0:
+                worst = 1.0
+                continue
+            mine = picture_mask(ours, match, h, w)
+            union = (mask | mine).sum()
+            worst = max(worst, 1.0 - (mask & mine).sum() / union if union else 0.0)
+            count += 1
+    return row("masks", "masks", worst, f"{count} masks")
+
+
+def picture_mask(detections, index, height, width):
+    """Binary mask of one detection in its picture."""
+    mask, box = detections["masks"][index], detections["boxes"][index]
+    if mask.shape == (height, width):
+        return mask >= 0.5
+    pasted = ops.paste_masks(mask[None, None], box[None, None], height, width)
+    return np.asarray(pasted)[0, 0] >= 0.5
+
+
+# ---- training
+
+
+def training_targets(golden):
+    """The golden's ground truth as padded Targets."""
+    truths = [golden.gt(i) for i in range(2)]
+    limit = max(len(boxes) for boxes, _, _ in truths)
+    h, w = golden.meta["input"]["h"], golden.meta["input"]["w"]
+
+    def pad(arrays, value=0):
+        return np.stack(
+            [np.pad(a, [(0, limit - len(a))] + [(0, 0)] * (a.ndim - 1), constant_values=value) for a in arrays]
+        )
+
+    targets = {
+        "boxes": tf.constant(pad([t[0] for t in truths])),
+        "labels": tf.constant(pad([t[1].astype(np.int32) for t in truths], -1)),
+    }
+    used = golden.meta["train"]["kwargs"]
+    if "gt_bboxes_ignore" in used:
+        targets["ignore_boxes"] = tf.constant(np.stack([t[2] for t in truths]))
+    if "gt_masks" in used:
+        masks = [np.zeros((len(t[0]), h, w), np.uint8) for t in truths]
+        for i, mask in enumerate(masks):
+            own = golden.gt_masks(i)
+            mask[:, : own.shape[1], : own.shape[2]] = own
+        targets["masks"] = tf.constant(np.packbits(pad(masks), axis=-1))
+    if "gt_semantic_seg" in used:
+        classes = int(re.search(r"H//8,W//8,(\d+)", golden.meta["train"]["gt_semantic_seg"]).group(1))
+        semantic = parity_inputs.make_semantic(2, h // 8, w // 8, classes, golden.meta["seed"])
+        targets["semantic"] = tf.constant(semantic[:, 0].astype(np.int32))
+    return targets
+
+
+def training_proposals(golden):
+    """What the RoI head was trained on, padded with empty boxes, or None."""
+    if "f/train/proposals/0" not in golden.d:
+        return None
+    boxes = [golden.full(f"train/proposals/{i}")[:, :4] for i in range(2)]
+    limit = max(map(len, boxes))
+    return tf.constant(np.stack([np.pad(b, [(0, limit - len(b)), (0, 0)]) for b in boxes]))
+
+
+def training_rows(model, golden):
+    """Losses and gradients."""
+    train = golden.meta["train"]
+    if train["status"] != "ok":
+        return []
+    apply_train_settings(model, train["cfg_overrides"])
+    with tf.GradientTape() as tape:
+        losses = model.forward_losses(
+            pictures(golden), info_of(golden), training_targets(golden), proposals=training_proposals(golden)
+        )
+        total = tf.add_n([v for k, v in losses.items() if "loss" in k])
+    worst, note = 0.0, ""
+    wanted = {k: sum(v) for k, v in train["losses"].items() if "loss" in k}
+    scale = max(map(abs, wanted.values()), default=1.0)
+    for name, value in wanted.items():
+        mine = float(losses[name]) if name in losses else float("nan")
+        # a loss that is nothing but rounding is compared on the scale of the others
+        error = abs(mine - value) / max(abs(value), 1e-4 * scale)
+        if not error <= worst:
+            worst, note = error, f"{name} {mine:.6g}, golden {value:.6g}"
+    return [row("losses", "loss", worst, note), gradient_row(model, golden, tape, total)]
+
+
+def gradient_row(model, golden, tape, total):
+    """Norms of all gradients and the stored samples of some."""
+    slots = convert.torch_items(model)
+    names = golden.meta["train"]["grad_names"]
+    variables = {n: s.variables for n, s in slots.items() if all(v.trainable for v in s.variables)}
+    flat = {id(v): v for n in variables for v in variables[n]}
+    gradients = dict(zip(flat, tape.gradient(total, [v.value for v in flat.values()])))
+
+    def gradient(name):
+        parts = [gradients[id(v)] for v in variables[name]]
+        if all(p is None for p in parts):
+            return None
+        filled = [np.zeros(v.shape, np.float32) if p is None else np.asarray(tf.convert_to_tensor(p))
+                  for p, v in zip(parts, variables[name])]  # fmt: skip
+        rule = slots[name].rule
+        return np.concatenate([np.atleast_1d(layouts.to_torch(rule, p)) for p in filled])
+
+    norms = dict(zip(names, golden.full("train/grad_norms")))
+    floor = 1e-5 * max(norms.values())
+    worst, note = 0.0, ""
+    for name in names:
+        if name not in variables:
+            return Row("gradients", float("inf"), False, f"{name} does not train here")
+        mine = gradient(name)
+        norm = 0.0 if mine is None else float(np.linalg.norm(mine.astype(np.float64)))
+        error = abs(norm - norms[name]) / max(norms[name], floor)
+        key = f"f/train/grad/{name}"
+        if key in golden.d and mine is not None:
+            sample = golden.d[key]
+            error = max(error, np.abs(mine.ravel()[:64] - sample).max() / max(np.abs(sample).max(), floor))
+        if not error <= worst:
+            worst, note = error, f"{name} norm {norm:.6g}, golden {norms[name]:.6g}"
+    extra = [n for n in variables if n not in norms and gradient(n) is not None]
+    if extra:
+        return Row("gradients", float("inf"), False, f"the reference does not train {extra[0]} (and {len(extra) - 1} more)")
+    return row("gradients", "gradient", worst, note)

@@ -1,0 +1,15 @@
+"""Post-processing: candidates to detections."""
+
+from kdet.postprocess.candidates import PostProcess, ProposalSelection, keep_above, top_candidates
+from kdet.postprocess.nms import INVALID_SCORE, NMS, SoftNMS, pack_detections
+
+__all__ = [
+    "INVALID_SCORE",
+    "NMS",
+    "PostProcess",
+    "ProposalSelection",
+    "SoftNMS",
+    "keep_above",
+    "pack_detections",
+    "top_candidates",
+]

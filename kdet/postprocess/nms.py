@@ -1,0 +1,79 @@
+"""Suppression of duplicates as components, so that a recipe can choose one."""
+
+import tensorflow as tf
+
+from kdet import ops
+from kdet.registry import Component, register
+from kdet.structures import PADDING_LABEL
+
+# candidates that did not pass the score threshold carry this score
+INVALID_SCORE = -1.0
+
+
+@register
+class NMS(Component):
+    """Greedy non-maximum suppression within each class.
+
+    Args:
+        iou_threshold: boxes that overlap a better one by more are dropped.
+    """
+
+    def __init__(self, iou_threshold=0.5):
+        self.iou_threshold = iou_threshold
+
+    def __call__(self, boxes, scores, labels, max_output):
+        """Keeps the best boxes.
+
+        Args:
+            boxes: ``[B,K,4]``.
+            scores: ``[B,K]``, ``INVALID_SCORE`` for rows that are no candidates.
+            labels: int32 ``[B,K]``; boxes of different labels do not compete.
+            max_output: rows of the result.
+
+        Returns:
+            ``(detections, indices)``: dict with ``boxes [B,N,4]``, ``scores [B,N]``, ``labels [B,N]``
+            and ``num_detections [B]``, best first, padded with zeros and label -1; and the rows they
+            came from, int32 ``[B,N]``.
+        """
+        indices, count = ops.nms(
+            boxes, scores, labels=labels, iou_threshold=self.iou_threshold, max_output=max_output,
+            score_threshold=INVALID_SCORE / 2,
+        )  # fmt: skip
+        kept = tf.gather(scores, indices, batch_dims=1)
+        return pack_detections(boxes, kept, labels, indices, count), indices
+
+
+@register
+class SoftNMS(Component):
+    """Soft-NMS (Bodla et al., 2017): overlapping boxes lose score instead of being dropped.
+
+    Args:
+        iou_threshold: overlap from which the linear form acts.
+        sigma: width of the Gaussian form.
+        min_score: boxes whose score falls below are dropped.
+        method: "linear" or "gaussian".
+    """
+
+    def __init__(self, iou_threshold=0.3, sigma=0.5, min_score=1e-3, method="linear"):
+        self.iou_threshold, self.sigma = iou_threshold, sigma
+        self.min_score, self.method = min_score, method
+
+    def __call__(self, boxes, scores, labels, max_output):
+        """As ``NMS``; the scores returned are the decayed ones."""
+        indices, kept, count = ops.soft_nms(
+            boxes, scores, labels=labels, iou_threshold=self.iou_threshold, sigma=self.sigma,
+            min_score=self.min_score, method=self.method, max_output=max_output,
+            score_threshold=INVALID_SCORE / 2,
+        )  # fmt: skip
+        return pack_detections(boxes, kept, labels, indices, count), indices
+
+
+def pack_detections(boxes, scores, labels, indices, count):
+    """Detections from the rows ``indices [B,N]`` of which the first ``count [B]`` are real."""
+    real = tf.range(tf.shape(indices)[1])[None, :] < count[:, None]
+    return {
+        "boxes": tf.where(real[..., None], tf.gather(boxes, indices, batch_dims=1), 0.0),
+        "scores": tf.where(real, scores, 0.0),
+        "labels": tf.where(real, tf.gather(labels, indices, batch_dims=1), PADDING_LABEL),
+        "num_detections": count,
+    }

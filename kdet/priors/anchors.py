@@ -1,0 +1,91 @@
+"""Anchor boxes on a grid (Ren et al., 2015)."""
+
+import numpy as np
+import tensorflow as tf
+
+from kdet.registry import Component, register
+
+
+@register
+class AnchorGenerator(Component):
+    """Boxes of several sizes and shapes at every cell of every level.
+
+    Args:
+        strides: pixels between neighbouring cells, one per level.
+        ratios: height / width of the boxes.
+        scales: side lengths in multiples of the base size.
+        octave_base_scale, scales_per_octave: RetinaNet's way to give ``scales``:
+            ``octave_base_scale * 2 ** (i / scales_per_octave)``.
+        base_sizes: base side per level; the strides when None.
+        scale_major: boxes of one cell run over scales first, then ratios (else the other way).
+        center_offset: centre of the box in a cell, in multiples of the base size.
+    """
+
+    def __init__(
+        self,
+        strides,
+        ratios=(0.5, 1.0, 2.0),
+        scales=None,
+        octave_base_scale=None,
+        scales_per_octave=None,
+        base_sizes=None,
+        scale_major=True,
+        center_offset=0.0,
+    ):
+        if (scales is None) == (octave_base_scale is None):
+            raise ValueError("AnchorGenerator: give either scales or octave_base_scale.")
+        if scales is None:
+            scales = [octave_base_scale * 2 ** (i / scales_per_octave) for i in range(scales_per_octave)]
+        self.strides = tuple(strides)
+        self.scale_major, self.center_offset = scale_major, center_offset
+        sizes = base_sizes or self.strides
+        self.base_anchors = [self._cell(s, np.float32(scales), np.float32(ratios)) for s in sizes]
+
+    @property
+    def num_anchors(self):
+        """Boxes per cell (the same on every level)."""
+        return len(self.base_anchors[0])
+
+    def _cell(self, base, scales, ratios):
+        root = np.sqrt(ratios)
+        order = (slice(None), None), (None, slice(None))
+        first, second = order if self.scale_major else order[::-1]
+        w = (base * (1 / root)[first] * scales[second]).ravel()
+        h = (base * root[first] * scales[second]).ravel()
+        x = y = self.center_offset * base
+        return np.stack([x - 0.5 * w, y - 0.5 * h, x + 0.5 * w, y + 0.5 * h], -1).astype(np.float32)
+
+    def __call__(self, shapes):
+        """Anchors of every level.
+
+        Args:
+            shapes: ``(h, w)`` of every level's map, ints or scalar tensors.
+
+        Returns:
+            list of float32 ``[h*w*A, 4]``, in the order of a flattened ``[h, w, A]`` map.
+        """
+        return [
+            grid_boxes(base, stride, h, w)
+            for base, stride, (h, w) in zip(self.base_anchors, self.strides, shapes, strict=True)
+        ]
+
+    def valid(self, shapes, padded_size):
+        """Which anchors sit on cells of the picture, not of the batch's padding: ``[B, P]`` bool."""
+        flags = []
+        for base, stride, (h, w) in zip(self.base_anchors, self.strides, shapes, strict=True):
+            limit = tf.math.ceil(padded_size / stride)  # [B, 2]
+            rows = tf.cast(tf.range(h), tf.float32)[None, :] < limit[:, :1]
+            columns = tf.cast(tf.range(w), tf.float32)[None, :] < limit[:, 1:]
+            cells = tf.logical_and(rows[:, :, None], columns[:, None, :])
+            cells = tf.repeat(cells[..., None], len(base), -1)
+            flags.append(tf.reshape(cells, [tf.shape(cells)[0], -1]))
+        return tf.concat(flags, 1)
+
+
+def grid_boxes(base, stride, h, w):
+    """Boxes ``base [A,4]`` repeated at every cell: ``[h*w*A, 4]``."""
+    y = tf.cast(tf.range(h), tf.float32) * stride
+    x = tf.cast(tf.range(w), tf.float32) * stride
+    yy, xx = tf.meshgrid(y, x, indexing="ij")
+    shifts = tf.stack([xx, yy, xx, yy], -1)  # [h, w, 4]
+    return tf.reshape(shifts[:, :, None, :] + base, [-1, 4])

@@ -1,0 +1,5 @@
+"""Samplers: which assigned priors take part in the loss."""
+
+from kdet.samplers.random import AllSampler, OHEMSampler, RandomSampler
+
+__all__ = ["AllSampler", "OHEMSampler", "RandomSampler"]

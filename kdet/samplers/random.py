@@ -1,0 +1,120 @@
+"""Random choice of positives and negatives (Ren et al., 2015)."""
+
+import tensorflow as tf
+
+from kdet.assigners import Assignment
+from kdet.layers.distribution import global_uniform
+from kdet.registry import Component, register
+
+
+@register
+class RandomSampler(Component):
+    """Draws a fixed number of priors, at most a given share of them positive.
+
+    Args:
+        num: priors per picture.
+        pos_fraction: largest share of positives.
+        neg_pos_ub: at most this many negatives per positive; -1 for no limit.
+        add_gt_as_proposals: the objects themselves join the proposals (second stages only).
+    """
+
+    needs_losses = False
+
+    def __init__(self, num, pos_fraction, neg_pos_ub=-1, add_gt_as_proposals=True):
+        self.num, self.pos_fraction, self.neg_pos_ub = num, pos_fraction, neg_pos_ub
+        self.add_gt_as_proposals = add_gt_as_proposals
+
+    @property
+    def max_positives(self):
+        """Most positives of one picture."""
+        return int(self.num * self.pos_fraction)
+
+    def __call__(self, assignment, seed):
+        """The assignment with weight 0 for priors that were not drawn.
+
+        Args:
+            assignment: ``Assignment`` over ``[B,P]`` priors.
+            seed: int32 ``[2]``, fixes the draw.
+        """
+        positive, negative = self._draw(assignment, *self._keys(assignment, seed))
+        drawn = tf.logical_or(positive, negative)
+        return assignment._replace(weight=tf.where(drawn, assignment.weight, 0.0))
+
+    def select(self, assignment, seed):
+        """Draws a static number of rows, positives first.
+
+        Returns:
+            ``(indices [B,S] int32, Assignment [B,S])`` with ``S = min(num, P)``; rows that could not
+            be filled have weight 0. Positives are among the first ``max_positives`` rows.
+        """
+        pos_key, neg_key = self._keys(assignment, seed)
+        positive, negative = self._draw(assignment, pos_key, neg_key)
+        priority = tf.where(positive, 2.0 + pos_key, tf.where(negative, 1.0 + neg_key, 0.0))
+        size = min(self.num, assignment.gt_index.shape[1])
+        priority, rows = tf.math.top_k(priority, size)
+        gt_index = tf.gather(assignment.gt_index, rows, batch_dims=1)
+        overlaps = assignment.overlaps
+        if overlaps is not None:
+            overlaps = tf.gather(overlaps, rows, batch_dims=1)
+        return rows, Assignment(gt_index, tf.cast(priority > 0.0, tf.float32), overlaps)
+
+    def _keys(self, assignment, seed):
+        """Priorities in [0, 1) by which positives and negatives are drawn, ``[B,P]`` each."""
+        batch, priors = tf.unstack(tf.shape(assignment.gt_index))
+        keys = global_uniform(seed, batch, 2 * priors)
+        return keys[:, :priors], keys[:, priors:]
+
+    def _draw(self, assignment, pos_key, neg_key):
+        positive = first_by_key(assignment.positive, pos_key, self.max_positives)
+        num_positive = tf.reduce_sum(tf.cast(positive, tf.int32), 1)
+        budget = self.num - num_positive
+        if self.neg_pos_ub >= 0:
+            budget = tf.minimum(budget, self.neg_pos_ub * tf.maximum(num_positive, 1))
+        return positive, first_by_key(assignment.negative, neg_key, self.num, budget)
+
+
+def first_by_key(candidates, key, limit, budget=None):
+    """The candidates with the largest keys.
+
+    Args:
+        candidates: bool ``[B,P]``.
+        key: float ``[B,P]`` in [0, 1).
+        limit: static upper bound of how many.
+        budget: int32 ``[B]``, how many per picture (``limit`` when None).
+
+    Returns:
+        bool ``[B,P]``.
+    """
+    size = candidates.shape[1]
+    if size is not None and limit >= size and budget is None:
+        return candidates
+    limit = tf.minimum(limit, tf.shape(candidates)[1])
+    key = tf.where(candidates, key, -1.0)
+    ranked = tf.math.top_k(key, limit).values  # [B, limit]
+    budget = tf.fill([tf.shape(key)[0]], limit) if budget is None else tf.minimum(budget, limit)
+    last = tf.gather(ranked, tf.maximum(budget - 1, 0)[:, None], batch_dims=1)  # [B, 1]
+    return candidates & (key >= last) & (budget > 0)[:, None]
+
+
+@register
+class AllSampler(Component):
+    """Takes every prior that the assigner counts (focal-loss detectors)."""
+
+    def __call__(self, assignment, seed):
+        return assignment
+
+
+@register
+class OHEMSampler(RandomSampler):
+    """Online hard example mining (Shrivastava et al., 2016): the highest losses instead of a draw.
+
+    ``select`` needs the loss of every proposal: the RoI head computes it when ``needs_losses`` is set.
+    """
+
+    needs_losses = True
+
+    def _keys(self, assignment, losses):
+        priors = assignment.gt_index.shape[1]
+        rank = tf.argsort(tf.argsort(losses, axis=1), axis=1)
+        key = tf.cast(rank, tf.float32) / priors
+        return key, key
