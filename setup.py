@@ -42,9 +42,13 @@ class MaybeBinary(Distribution):
         return can_compile()
 
 
+# folders beside the package that the wheel carries inside it
+BESIDE = {"kdet._configs": "configs", "kdet._custom_ops": "custom_ops"}
+BESIDE = {package: folder for package, folder in BESIDE.items() if (HERE / folder).is_dir()}
+
 setuptools.setup(
-    packages=[*setuptools.find_packages(include=["kdet", "kdet.*"]), "kdet._configs", "kdet._custom_ops"],
-    package_dir={"kdet._configs": "configs", "kdet._custom_ops": "custom_ops"},
+    packages=[*setuptools.find_packages(include=["kdet", "kdet.*"]), *BESIDE],
+    package_dir=BESIDE,
     package_data={
         "kdet": ["**/*.csv", "**/*.json", "**/*.yaml"],
         "kdet._configs": ["*.csv", "*/*.yaml", "*/*/*.yaml"],

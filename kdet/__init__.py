@@ -23,6 +23,7 @@ _ROOMS = (
     "heads",
     "postprocess",
     "detectors",
+    "convert",
     "data",
     "train",
     "config",

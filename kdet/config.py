@@ -177,12 +177,12 @@ def _find(path_or_name):
     path = pathlib.Path(path_or_name)
     if path.is_file():
         return path
-    if path.suffix in (".yaml", ".yml") or os.sep in str(path_or_name):
-        raise ConfigError(f"There is no config file {path}. {_suggest_file(path)}")
     known = recipes()
     name = published.canonical_name(str(path_or_name))
     if name in known:
         return known[name]
+    if path.suffix in (".yaml", ".yml") or os.sep in str(path_or_name):
+        raise ConfigError(f"There is no config file {path}. {_suggest_file(path)}")
     near = schema.suggest(name, known)
     raise ConfigError(f"There is no recipe named {path_or_name!r} and no such file. {near}")
 

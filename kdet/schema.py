@@ -27,19 +27,20 @@ DATASET = {
         "ratio_range": list,
     },
     "flip": [float, int, bool],  # probability
-    "crop": [dict, list],
+    "crop": list,  # (w, h)
     "divisor": int,
     "buckets": list,
     "filter_empty": bool,  # leave out pictures without objects
-    "min_side": NUMBER,  # leave out pictures with a shorter side
+    "min_size": NUMBER,  # leave out pictures with a shorter side
     "on_missing": ("error", "skip"),
     "on_corrupt": ("error", "skip"),
-    "max_objects": int,
+    "max_boxes": int,  # padded number of objects
     "proposals": [str, list],  # file(s) of pre-computed proposals (Fast R-CNN)
     "max_proposals": int,
     "shuffle": bool,
     "remainder": ("fill", "drop"),
     "repeat": int,  # passes over the files that count as one epoch
+    "limit": int,  # only the first pictures
 }
 SECTIONS = {
     "model": dict,

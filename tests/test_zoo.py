@@ -1,0 +1,144 @@
+"""The zoo: every recipe is sound, names resolve, models are what the table says."""
+
+import csv
+
+import numpy as np
+import pytest
+
+import kdet
+from kdet import published, registry, schema
+from kdet.config import Config, ConfigError, recipes
+from kdet.data import spec as data_spec
+
+FAMILIES = ("rpn", "fast_rcnn", "faster_rcnn", "mask_rcnn", "retinanet", "pascal_voc")
+
+
+def parameters(model):
+    """Learnable numbers: everything but the running statistics of batch norm."""
+    return sum(int(np.prod(w.shape)) for w in model.weights if "moving_" not in w.path)
+
+
+def test_every_published_model_of_the_families_has_a_recipe():
+    expected = {name for name, row in published.table().items() if row["family"] in FAMILIES}
+    assert len(expected) == 75
+    assert expected <= set(recipes())
+    assert all(recipes()[name].parent.name == published.table()[name]["family"] for name in expected)
+
+
+@pytest.mark.parametrize("family", sorted({path.parent.name for path in recipes().values()}))
+def test_every_recipe_is_complete_and_fits_its_classes(family):
+    for name in kdet.zoo.list():
+        if recipes()[name].parent.name == family:
+            config = Config.load(name)  # checks every type, keyword and value
+            assert set(config) >= {"model", "data", "train"}, name
+            assert config["train"]["epochs"] and config["train"]["optimizer"]["learning_rate"], name
+            data_spec.complete(config["data"]["train"])
+            data_spec.complete(config["data"]["val"])
+
+
+def test_the_class_names_fit_the_number_of_classes():
+    for name in kdet.zoo.list():
+        known = kdet.zoo.info(name).num_classes
+        assert known is None or known == len(Config.load(name, check=False)["data"]["classes"]), name
+
+
+def test_the_keys_of_the_data_section_are_those_of_the_data_room():
+    assert set(schema.DATASET) == set(data_spec.KEYS)
+    assert set(schema.DATASET["resize"]) == set(data_spec.RESIZE_KEYS)
+    for key, choices in data_spec.CHOICES.items():
+        assert {**schema.DATASET, **schema.DATASET["resize"]}[key] == choices
+
+
+def test_the_table_is_whole():
+    rows = published.table()
+    assert len(rows) == 407
+    for name, row in rows.items():
+        assert row["parameters"] > 1e6, name
+        if "checkpoint" in row:
+            assert row["checkpoint"].endswith(f"{row['sha256']}.pth"), name
+    with open(published.configs_dir() / "published.csv", newline="") as file:
+        header = next(csv.reader(file))
+    assert header[:4] == ["name", "family", "mmdet_config", "parameters"]
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "faster_rcnn_r50_fpn_1x",
+        "faster_rcnn_r50_fpn_1x_coco",
+        "faster-rcnn_r50_fpn_1x_coco",
+        "faster_rcnn/faster_rcnn_r50_fpn_1x_coco",
+    ],
+)
+def test_all_spellings_name_one_model(spelling):
+    assert kdet.zoo.info(spelling).name == "faster_rcnn_r50_fpn_1x"
+
+
+def test_info_tells_what_was_published():
+    info = kdet.zoo.info("mask_rcnn_r50_fpn_1x")
+    assert (info.family, info.detector, info.backbone) == ("mask_rcnn", "TwoStageDetector", "ResNet 50")
+    assert (info.box_ap, info.mask_ap, info.train_mem_gb, info.num_classes) == (38.2, 34.7, 4.4, 80)
+    assert info.checkpoint.endswith("mask_rcnn_r50_fpn_1x_coco_20200205-d4b0c5d6.pth")
+    assert info.sha256 == "d4b0c5d6" and info.imagenet == "torchvision://resnet50"
+    assert info.config.is_file()
+    assert "box_ap        38.2" in str(info)
+    assert kdet.zoo.info("retinanet_r34_fpn_1x").box_ap is None
+
+
+def test_list_takes_a_pattern():
+    names = kdet.zoo.list("retinanet_r50*")
+    assert "retinanet_r50_fpn_1x" in names and names == sorted(names)
+    assert all(name.startswith("retinanet_r50") for name in names)
+
+
+def test_unknown_names_are_answered_with_the_nearest():
+    with pytest.raises(ConfigError, match="'retinanet_r50_fpn_1x'"):
+        kdet.zoo.info("retinanet_r50_fnp_1x")
+
+
+def test_a_proposal_network_has_no_classes():
+    with pytest.raises(ValueError, match="rpn_r18_fpn_1x has no classes"):
+        kdet.zoo.load("rpn_r18_fpn_1x", weights=None, num_classes=3)
+    with pytest.raises(ValueError, match="at least 1"):
+        kdet.zoo.load("retinanet_r18_fpn_1x", weights=None, num_classes=0)
+
+
+def test_load_builds_with_other_classes_dtype_and_overrides():
+    import keras
+
+    before = keras.config.dtype_policy().name
+    model = kdet.zoo.load(
+        "mask_rcnn_r18_fpn_1x",
+        weights=None,
+        num_classes=3,
+        dtype="mixed_bfloat16",
+        **{"model.roi_head.postprocess.max_per_image": 7},
+    )
+    assert keras.config.dtype_policy().name == before
+    assert model.roi_head.bbox_head.num_classes == model.roi_head.mask_head.num_classes == 3
+    assert model.roi_head.postprocess.max_per_image == 7
+    assert model.backbone.compute_dtype == "bfloat16" and model.class_names is None
+
+
+@pytest.mark.parametrize("name", ["retinanet_r50_fpn_1x", "faster_rcnn_r50_caffe_c4_1x"])
+def test_built_models_have_the_published_number_of_parameters(name):
+    model = kdet.zoo.load(name, weights=None)
+    assert parameters(model) == kdet.zoo.info(name).parameters
+    assert model.class_names[:2] == ["person", "bicycle"] and len(model.class_names) == 80
+
+
+def test_weights_from_a_file_fill_what_fits_and_report_the_rest(tmp_path, caplog):
+    trained = kdet.zoo.load("retinanet_r18_fpn_1x", weights=None, num_classes=4)
+    path = tmp_path / "trained.pth"
+    kdet.convert.save_checkpoint(trained, path)
+    same = kdet.zoo.load("retinanet_r18_fpn_1x", weights=path, num_classes=4)
+    np.testing.assert_array_equal(same.bbox_head.retina_cls.kernel, trained.bbox_head.retina_cls.kernel)
+    with caplog.at_level("WARNING", logger="kdet"):
+        other = kdet.zoo.load("retinanet_r18_fpn_1x", weights=path, num_classes=2)
+    np.testing.assert_array_equal(other.bbox_head.retina_reg.kernel, trained.bbox_head.retina_reg.kernel)
+    assert other.bbox_head.retina_cls.kernel.shape[-1] == 9 * 2
+    assert "bbox_head.retina_cls.weight" in caplog.text and "retina_reg" not in caplog.text
+
+
+def test_every_registered_class_explains_itself():
+    assert all(registry.get(name).__doc__ for name in registry.names())
