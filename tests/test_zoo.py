@@ -141,4 +141,5 @@ def test_weights_from_a_file_fill_what_fits_and_report_the_rest(tmp_path, caplog
 
 
 def test_every_registered_class_explains_itself():
-    assert all(registry.get(name).__doc__ for name in registry.names())
+    classes = [registry.get(name) for name in registry.names()]
+    assert [c.__name__ for c in classes if c.__module__.startswith("kdet.") and not c.__doc__] == []
