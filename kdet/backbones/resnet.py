@@ -262,19 +262,29 @@ class ResLayer(Composite):
     """One stage of a ResNet as the shared head of a C4 detector.
 
     Args:
-        stage: index of the stage (3 is ``layer4``); other arguments as in ``ResNet``.
+        stage: index of the stage (3 is ``layer4``); other arguments as in ``ResNet``. Of the weights that
+            ``pretrained`` names it takes its own stage.
 
     Call: ``[N,h,w,C] -> [N,h',w',C']``.
     """
 
     def __init__(
-        self, depth=50, stage=3, stride=2, dilation=1, style="pytorch", norm="bn", norm_eval=True, **kwargs
+        self,
+        depth=50,
+        stage=3,
+        stride=2,
+        dilation=1,
+        style="pytorch",
+        norm="bn",
+        norm_eval=True,
+        pretrained=None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         bottleneck, blocks = DEPTHS[depth]
         block = ResNet.block_classes[bottleneck]
         filters = 64 * 2**stage
-        self.stage = stage
+        self.stage, self.pretrained = stage, pretrained
         layers = make_stage(
             block, filters, blocks[stage], stride, dilation, filters // 2 * block.expansion,
             with_running_stats(norm, norm_eval), stride_in_first=style == "caffe",
