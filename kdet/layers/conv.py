@@ -72,10 +72,8 @@ class Conv2D(keras.layers.Layer):
 
     def convolve(self, x, kernel):
         """The convolution without bias, with a kernel that the caller may have reworked."""
-        if self.groups > 1:
-            return ops.grouped_conv2d(
-                x, kernel, self.stride, self.explicit_padding(), self.dilation, self.groups
-            )
+        if self.groups > 1 or max(self.dilation) > 1:
+            return ops.grouped_conv2d(x, kernel, self.stride, self.padding, self.dilation, self.groups)
         padding = self.explicit_padding() if any(self.padding) else "VALID"
         return tf.nn.conv2d(x, kernel, self.stride, padding, dilations=self.dilation)
 
