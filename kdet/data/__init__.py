@@ -35,6 +35,7 @@ from kdet.data.coco import read_coco
 from kdet.data.index import DatasetIndex, Record, concatenate
 from kdet.data.inference import batches, preprocess_pictures
 from kdet.data.pipeline import Pipeline
+from kdet.data.tfrecord import read_tfrecord, write_tfrecords
 from kdet.data.transforms import Resize
 from kdet.data.voc import read_voc
 
@@ -49,8 +50,10 @@ __all__ = [
     "preprocess_pictures",
     "read_coco",
     "read_index",
+    "read_tfrecord",
     "read_voc",
     "section",
+    "write_tfrecords",
 ]
 
 
@@ -106,7 +109,7 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
 def read_index(spec):
     """The ``DatasetIndex`` alone: what is there, before any picture is read."""
     spec = _spec.complete(spec)
-    readers = {"coco": read_coco, "voc": read_voc}
+    readers = {"coco": read_coco, "voc": read_voc, "tfrecord": read_tfrecord}
     files = spec["annotations"] if isinstance(spec["annotations"], (list, tuple)) else [spec["annotations"]]
     images = spec["images"] if isinstance(spec["images"], (list, tuple)) else [spec["images"]] * len(files)
     if len(images) != len(files):

@@ -53,7 +53,7 @@ def read_coco(annotations, images, *, classes=None, masks=False, on_missing="err
         if path is None:
             missing_picture(os.path.join(folder.root, name), annotations, on_missing, skips)
             continue
-        records.append(_record(info, path, by_picture.get(info["id"], []), label_of, masks, skips))
+        records.append(make_record(info, path, by_picture.get(info["id"], []), label_of, masks, skips))
     return DatasetIndex(
         name=str(annotations),
         class_names=class_names,
@@ -104,8 +104,18 @@ def _group(content, names, skips, path):
     return groups
 
 
-def _record(info, path, annotations, label_of, masks, skips):
-    boxes, labels, segmentations, ignore_boxes, ignore_labels = [], [], [], [], []
+def make_record(info, source, annotations, label_of, masks, skips):
+    """A ``Record`` from one entry of ``images`` and its annotations; unusable ones are counted in ``skips``.
+
+    Args:
+        info: dict with ``id``, ``file_name``, ``height``, ``width``.
+        source: what the index reads the picture from.
+        annotations: COCO annotation dicts.
+        label_of: label of every wanted category id.
+        masks: keep the segmentations, and require them.
+        skips: ``Skips`` to count in.
+    """
+    groups = {False: ([], [], []), True: ([], [], [])}  # crowd -> boxes, labels, segmentations
     wanted = [a for a in annotations if a["category_id"] in label_of]
     for annotation in wanted:
         reason = _defect(annotation, info, masks)
@@ -114,24 +124,22 @@ def _record(info, path, annotations, label_of, masks, skips):
             continue
         x, y, w, h = annotation["bbox"]
         box, label = [x, y, x + w, y + h], label_of[annotation["category_id"]]
-        if annotation.get("iscrowd"):
-            ignore_boxes.append(box)
-            ignore_labels.append(label)
-        else:
-            boxes.append(box)
-            labels.append(label)
-            segmentations.append(annotation.get("segmentation"))
+        boxes, labels, segmentations = groups[bool(annotation.get("iscrowd"))]
+        boxes.append(box)
+        labels.append(label)
+        segmentations.append(annotation.get("segmentation"))
     return Record(
         image_id=int(info["id"]),
         name=info["file_name"],
-        source=path,
+        source=source,
         height=int(info["height"]),
         width=int(info["width"]),
-        boxes=as_boxes(boxes),
-        labels=as_labels(labels),
-        ignore_boxes=as_boxes(ignore_boxes),
-        ignore_labels=as_labels(ignore_labels),
-        segmentations=segmentations if masks else None,
+        boxes=as_boxes(groups[False][0]),
+        labels=as_labels(groups[False][1]),
+        ignore_boxes=as_boxes(groups[True][0]),
+        ignore_labels=as_labels(groups[True][1]),
+        segmentations=groups[False][2] if masks else None,
+        ignore_segmentations=groups[True][2] if masks else None,
         empty=not wanted,
     )
 
@@ -150,7 +158,7 @@ def _defect(annotation, info, masks):
         return "degenerate box (thinner than a pixel, or no area)"
     if inside_w <= 0 or inside_h <= 0:
         return "box outside the picture"
-    if masks and not annotation.get("iscrowd") and not _usable(annotation.get("segmentation")):
+    if masks and not _usable(annotation.get("segmentation")):
         return "object without a usable segmentation"
     return None
 
@@ -160,6 +168,8 @@ def _finite(value):
 
 
 def _usable(segmentation):
+    if isinstance(segmentation, int):  # its position in a TFRecord example
+        return True
     if isinstance(segmentation, dict):
         return "counts" in segmentation and "size" in segmentation
     if not isinstance(segmentation, list):

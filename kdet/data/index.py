@@ -16,7 +16,8 @@ class Record:
 
     ``boxes [n,4]`` float32 xyxy, ``labels [n]`` int32; ``ignore_boxes [m,4]``, ``ignore_labels [m]``:
     crowds and difficult objects. ``segmentations``: per object a COCO polygon list, an RLE dict or PNG
-    bytes (None: no mask). ``source`` is a file path, or whatever the index's ``read`` understands.
+    bytes, or a key that the index's ``read_masks`` understands (None: no masks). ``source`` is a file path,
+    or whatever the index's ``read`` understands.
     """
 
     image_id: int
@@ -29,6 +30,7 @@ class Record:
     ignore_boxes: np.ndarray
     ignore_labels: np.ndarray
     segmentations: list = None
+    ignore_segmentations: list = None
     empty: bool = False  # no object of the wanted classes is annotated at all
 
 
@@ -70,7 +72,9 @@ class DatasetIndex:
         has_masks: whether the objects carry segmentations.
     """
 
-    def __init__(self, *, name, class_names, category_ids, records, skips, has_masks=False, read=None):
+    def __init__(
+        self, *, name, class_names, category_ids, records, skips, has_masks=False, read=None, read_masks=None
+    ):
         self.name = name
         self.class_names = list(class_names)
         self.category_ids = list(category_ids)
@@ -78,9 +82,14 @@ class DatasetIndex:
         self.skips = skips
         self.has_masks = has_masks
         self.read = read or read_file
+        self.read_masks = read_masks
 
     def __len__(self):
         return len(self.records)
+
+    def segmentations(self, record):
+        """The segmentations of a record's objects, in their order; see ``Record``."""
+        return self.read_masks(record) if self.read_masks else record.segmentations
 
     def report(self):
         """A few lines: how much there is, and what was skipped and why."""
@@ -123,10 +132,10 @@ class DatasetIndex:
         """
         annotations = []
         for record in self.records:
-            plain = zip(record.boxes, record.labels, _segmentations(record, masks), strict=True)
-            crowd = zip(
-                record.ignore_boxes, record.ignore_labels, [None] * len(record.ignore_boxes), strict=True
-            )
+            found = self.segmentations(record) if masks and self.has_masks else [None] * len(record.labels)
+            plain = zip(record.boxes, record.labels, found, strict=True)
+            crowd = zip(record.ignore_boxes, record.ignore_labels, strict=True)
+            crowd = ((box, label, None) for box, label in crowd)
             for is_crowd, objects in ((0, plain), (1, crowd)):
                 for box, label, segmentation in objects:
                     annotations.append(self._annotation(record, box, label, segmentation, is_crowd))
@@ -167,13 +176,8 @@ class DatasetIndex:
             skips=self.skips,
             has_masks=self.has_masks,
             read=self.read,
+            read_masks=self.read_masks,
         )
-
-
-def _segmentations(record, wanted):
-    if wanted and record.segmentations is not None:
-        return record.segmentations
-    return [None] * len(record.labels)
 
 
 def concatenate(parts):
@@ -205,6 +209,7 @@ def concatenate(parts):
         skips=skips,
         has_masks=all(part.has_masks for part in parts),
         read=first.read,
+        read_masks=first.read_masks,
     )
     return joined
 

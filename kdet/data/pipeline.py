@@ -207,7 +207,8 @@ class Pipeline:
 
     def _masks(self, i, objects, rows, columns):
         record = self.index.records[int(i)]
-        chosen = [record.segmentations[o] for o in objects]
+        found = self.index.segmentations(record)
+        chosen = [found[position] for position in objects]
         return masks.transformed(chosen, (record.height, record.width), rows, columns, self.max_boxes)
 
 
