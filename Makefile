@@ -33,7 +33,7 @@ format: $(READY)
 	$(BIN)/python -m ruff format .
 
 wheel: $(READY)
-	$(BIN)/python -m build --wheel
+	$(BIN)/python -m build --wheel --no-isolation
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache

@@ -5,30 +5,51 @@
 >>> detector.predict(["street.jpg"])
 """
 
-import importlib
-import importlib.util
-
 __version__ = "0.1.0"
 
 # Importing a room registers its classes, so that recipes and `.keras` files find them.
-_ROOMS = (
-    "layers",
-    "backbones",
-    "necks",
-    "priors",
-    "coders",
+from kdet import (
+    assigners,
+    backbones,
+    coders,
+    config,
+    convert,
+    data,
+    detectors,
+    evaluation,
+    heads,
+    layers,
+    losses,
+    necks,
+    ops,
+    postprocess,
+    priors,
+    samplers,
+    structures,
+    train,
+    visualize,
+    zoo,
+)
+
+__all__ = [
     "assigners",
-    "samplers",
-    "losses",
-    "heads",
-    "postprocess",
-    "detectors",
+    "backbones",
+    "coders",
+    "config",
     "convert",
     "data",
+    "detectors",
+    "evaluation",
+    "heads",
+    "layers",
+    "losses",
+    "necks",
+    "ops",
+    "postprocess",
+    "priors",
+    "samplers",
+    "structures",
     "train",
-    "config",
+    "visualize",
     "zoo",
-)
-for _room in _ROOMS:
-    if importlib.util.find_spec(f"kdet.{_room}"):
-        importlib.import_module(f"kdet.{_room}")
+]
