@@ -233,6 +233,8 @@ def _size(values=()):
 
 _KNOWN = {
     "collections.OrderedDict": _OrderedDict,
+    "builtins.set": set,
+    "builtins.frozenset": frozenset,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
@@ -252,6 +254,7 @@ class _Unpickler(pickle.Unpickler):
         self.storages = {}
 
     def find_class(self, module, name):
+        module = "builtins" if module == "__builtin__" else module
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
         if f"{module}.{name}" not in _KNOWN:

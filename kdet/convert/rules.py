@@ -12,7 +12,7 @@ IGNORED = (
     r"(^|\.)loss_\w+\.(edges|acc_sum)$",  # GHM: constant histogram edges, running counts of training
     r"(^|\.)integral\.project$",  # GFL: the constant 0..reg_max
 )
-"""Patterns of tensors in a file that are left out without a word when the model has no such name."""
+"""Patterns of tensors that only one side may have: no word about them in either direction."""
 
 
 def _ssd_extra(match):
@@ -58,7 +58,7 @@ def find_name(name, known):
 
 
 def is_ignored(name):
-    """Whether a tensor of the checkpoint is known to have no counterpart in any kdet model."""
+    """Whether a tensor may stand on one side only."""
     return any(re.search(pattern, name) for pattern in IGNORED)
 
 

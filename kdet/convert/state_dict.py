@@ -125,7 +125,7 @@ def _unfilled(model, slots, reached):
     for name, slot in slots.items():
         for variable in slot.variables:
             named.add(id(variable))
-            if id(variable) not in reached:
+            if id(variable) not in reached and not rules.is_ignored(name):
                 unfilled.setdefault(id(variable), name)
     for variable in model.weights:
         if id(variable) not in named:

@@ -35,7 +35,7 @@ def test_reads_what_torch_wrote(name):
     checkpoint = read_pth(FILES / f"{name}.pth")
     assert checkpoint["meta"]["CLASSES"] == ("cat", "dog")
     assert checkpoint["meta"]["hook_msgs"] == {"best": 0.5}
-    assert checkpoint["meta"]["blob"] == b"\x00\xff"
+    assert checkpoint["meta"]["blob"] == b"\x00\xff" and checkpoint["meta"]["names"] == {"set"}
     assert checkpoint["optimizer"]["param_groups"] == [{"lr": 0.02, "params": [0, 1]}]
     for key, expected in EXPECTED.items():
         array = np.asarray(checkpoint["state_dict"][key])
