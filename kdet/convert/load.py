@@ -49,14 +49,19 @@ def load_published(model, config, *, allow_mismatch=False):
 def load_file(model, path, *, strict=True, allow_mismatch=False):
     """Fills a detector from a ``.pth``, ``.safetensors`` (of kdet), ``.weights.h5`` or ``.keras`` file.
 
+    Args:
+        model: the built detector.
+        path: the file, or the address of a published ``.pth``.
+        strict, allow_mismatch: as in ``kdet.convert.load_state_dict``.
+
     Returns:
         A ``LoadReport``.
 
     Raises:
         FileNotFoundError, ValueError: no such file, or a kind that kdet does not read.
-        CheckpointError, IncompleteStateDict: as ``load_checkpoint``.
+        FetchError, CheckpointError, IncompleteStateDict: as ``load_checkpoint``.
     """
-    path = pathlib.Path(path)
+    path = fetch(path) if str(path).startswith(("http://", "https://")) else pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no weights file {path}.")
     if path.suffix == ".safetensors":

@@ -66,6 +66,14 @@ def test_other_class_count_keeps_the_rest(toys, tmp_path):
     )
 
 
+def test_files_of_other_kinds(toys, tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone.pth"):
+        convert.load_file(toys.detector(), tmp_path / "gone.pth")
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"model.onnx: kdet reads .pth"):
+        convert.load_file(toys.detector(), tmp_path / "model.onnx")
+
+
 def as_1x(state):
     """What MMDetection 1.x would have written: background first, outputs for it everywhere."""
     old = {}

@@ -142,6 +142,7 @@ def test_partial_load_is_not_cached(server, toys, tmp_path, cache_home):
     config = config_for(server.publish("toy", toys.state(toys.detector(classes=5)), tmp_path))
     report = convert.load_published(toys.detector(classes=2), config, allow_mismatch=True)
     assert len(report.mismatched) == 6 and not (cache_home / "converted").exists()
+    assert convert.load_file(toys.detector(classes=5), config["metadata"]["checkpoint"]).mismatched == {}
 
 
 def test_converted_file_of_other_layouts_is_refused(toys, tmp_path):
