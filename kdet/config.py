@@ -6,9 +6,10 @@ A recipe is a plain nested mapping with the sections ``model``, ``data``, ``trai
     model:
       backbone: {depth: 101}
 
-Mappings are merged key by key, everything else (lists too) is replaced; ``_delete_: true`` inside a
-mapping drops what the base says there. ``Config.build("model")`` turns every mapping with a ``type``
-into an object of the class of that name, innermost first.
+A base is a file beside the recipe or the name of one that ships with kdet
+(``_base_: mask_rcnn_r50_fpn_1x``). Mappings are merged key by key, everything else (lists too) is
+replaced; ``_delete_: true`` inside a mapping drops what the base says there. ``Config.build("model")``
+turns every mapping with a ``type`` into an object of the class of that name, innermost first.
 """
 
 import difflib
@@ -187,6 +188,19 @@ def _find(path_or_name):
     raise ConfigError(f"There is no recipe named {path_or_name!r} and no such file. {near}")
 
 
+def _find_base(path, base):
+    """The file that ``_base_: base`` in the file ``path`` means: beside it, or a recipe by name."""
+    beside = path.parent / base
+    if beside.is_file():
+        return beside
+    known = recipes()
+    name = published.canonical_name(base)
+    if name in known:
+        return known[name]
+    near = schema.suggest(base, known) if beside.suffix == "" else _suggest_file(beside)
+    raise ConfigError(f"{path}: _base_: there is no file {base}. {near}")
+
+
 def _suggest_file(path):
     """The nearest existing file name beside the missing ``path``."""
     names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -208,10 +222,7 @@ def _read(path, seen=()):
     bases = own.pop("_base_", [])
     values, origins = {}, {}
     for base in [bases] if isinstance(bases, str) else bases:
-        base_path = path.parent / base
-        if not base_path.is_file():
-            raise ConfigError(f"{path}: _base_: there is no file {base}. {_suggest_file(base_path)}")
-        base_values, base_origins = _read(base_path, (*seen, path.resolve()))
+        base_values, base_origins = _read(_find_base(path, base), (*seen, path.resolve()))
         _merge(values, base_values, origins, base_origins.get)
     _merge(values, own, origins, lambda _: str(path))
     return values, origins

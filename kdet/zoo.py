@@ -13,6 +13,7 @@ import pathlib
 
 import keras
 
+from kdet import published
 from kdet.config import Config, find_values, recipes
 
 __all__ = ["ModelInfo", "info", "list", "load"]
@@ -119,7 +120,8 @@ def fill(model, config, weights, partial=False):
     Args:
         model: the detector that ``config`` describes.
         config: its recipe, for the addresses of the weights.
-        weights: as in :func:`load`, or the address of a file.
+        weights: as in :func:`load`, the address of a file, or the name of a recipe whose published
+            weights are meant (``train.initial`` of a recipe that fine-tunes another).
         partial: tensors of another shape keep the model's values and are reported.
     """
     if weights is None:
@@ -129,8 +131,10 @@ def fill(model, config, weights, partial=False):
     if weights == "imagenet":
         convert.load_imagenet(model, config)
         return
-    if weights == "published":
-        report = convert.load_published(model, config, allow_mismatch=partial)
+    name = published.canonical_name(str(weights))
+    if weights == "published" or name in recipes():
+        source = config if weights == "published" else Config.load(name, check=False)
+        report = convert.load_published(model, source, allow_mismatch=partial)
     else:
         path = convert.fetch(weights) if str(weights).startswith(("http://", "https://")) else weights
         report = convert.load_file(model, path, allow_mismatch=partial)

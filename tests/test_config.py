@@ -77,6 +77,14 @@ def test_relative_bases_of_bases_and_origins(tmp_path):
     assert config.origin(("model", "size")) == "--set model.size"
 
 
+def test_a_base_may_be_a_recipe_of_the_zoo(tmp_path):
+    config = load(tmp_path, "_base_: faster_rcnn_r50_fpn_1x_coco\ntrain: {epochs: 3}")
+    assert config["model"]["roi_head"]["bbox_head"]["num_classes"] == 80
+    assert config["train"]["epochs"] == 3 and "metadata" not in config
+    with pytest.raises(ConfigError, match="_base_: there is no file faster_rcnn_r50_fnp_1x.*r50_fpn_1x"):
+        load(tmp_path, "_base_: faster_rcnn_r50_fnp_1x")
+
+
 def test_scientific_numbers_are_numbers(tmp_path):
     config = load(tmp_path, "metadata: {a: 1e-4, b: 5E+2, c: 0.02, d: e4}")
     assert config["metadata"] == {"a": 1e-4, "b": 500.0, "c": 0.02, "d": "e4"}
