@@ -35,6 +35,7 @@ from kdet.data.coco import read_coco
 from kdet.data.index import DatasetIndex, Record, concatenate
 from kdet.data.inference import batches, preprocess_pictures
 from kdet.data.pipeline import Pipeline
+from kdet.data.proposals import attach_proposals
 from kdet.data.tfrecord import read_tfrecord, write_tfrecords
 from kdet.data.transforms import Resize
 from kdet.data.voc import read_voc
@@ -115,9 +116,20 @@ def read_index(spec):
     if len(images) != len(files):
         raise ValueError(f"data.annotations lists {len(files)} files but data.images {len(images)} folders.")
     options = {key: spec[key] for key in ("classes", "masks", "on_missing")}
-    return concatenate(
-        [readers[spec["format"]](file, folder, **options) for file, folder in zip(files, images, strict=True)]
-    )
+    parts = [
+        readers[spec["format"]](file, folder, **options) for file, folder in zip(files, images, strict=True)
+    ]
+    if isinstance(spec["proposals"], (list, tuple)):
+        if len(spec["proposals"]) != len(parts):
+            raise ValueError(
+                f"data.proposals lists {len(spec['proposals'])} files for {len(parts)} datasets."
+            )
+        for part, path in zip(parts, spec["proposals"], strict=True):
+            attach_proposals(part.records, path, spec["max_proposals"])
+    index = concatenate(parts)
+    if isinstance(spec["proposals"], str):
+        attach_proposals(index.records, spec["proposals"], spec["max_proposals"])
+    return index
 
 
 def _canvas(spec, training):

@@ -31,6 +31,7 @@ class Record:
     ignore_labels: np.ndarray
     segmentations: list = None
     ignore_segmentations: list = None
+    proposals: np.ndarray = None  # [p,4] float32, pre-computed
     empty: bool = False  # no object of the wanted classes is annotated at all
 
 
@@ -87,9 +88,10 @@ class DatasetIndex:
     def __len__(self):
         return len(self.records)
 
-    def segmentations(self, record):
-        """The segmentations of a record's objects, in their order; see ``Record``."""
-        return self.read_masks(record) if self.read_masks else record.segmentations
+    def segmentations(self, record, ignored=False):
+        """The segmentations of a record's objects (or ignore regions) in their order; see ``Record``."""
+        keys = (record.ignore_segmentations if ignored else record.segmentations) or []
+        return self.read_masks(record, keys) if self.read_masks else keys
 
     def report(self):
         """A few lines: how much there is, and what was skipped and why."""
@@ -132,10 +134,11 @@ class DatasetIndex:
         """
         annotations = []
         for record in self.records:
-            found = self.segmentations(record) if masks and self.has_masks else [None] * len(record.labels)
-            plain = zip(record.boxes, record.labels, found, strict=True)
-            crowd = zip(record.ignore_boxes, record.ignore_labels, strict=True)
-            crowd = ((box, label, None) for box, label in crowd)
+            shapes = [[None] * len(labels) for labels in (record.labels, record.ignore_labels)]
+            if masks and self.has_masks:
+                shapes = [self.segmentations(record), self.segmentations(record, ignored=True)]
+            plain = zip(record.boxes, record.labels, shapes[0], strict=True)
+            crowd = zip(record.ignore_boxes, record.ignore_labels, shapes[1], strict=True)
             for is_crowd, objects in ((0, plain), (1, crowd)):
                 for box, label, segmentation in objects:
                     annotations.append(self._annotation(record, box, label, segmentation, is_crowd))

@@ -26,7 +26,7 @@ class Pipeline:
         skips: pictures that turned out unusable while reading (with ``on_corrupt="skip"``).
     """
 
-    def __init__(self, index, *, shapes, limit, batch_size, training, seed, spec, proposals=None):
+    def __init__(self, index, *, shapes, limit, batch_size, training, seed, spec):
         self.index, self.batch_size = index, batch_size
         self.class_names = index.class_names
         self.skips = Skips()
@@ -34,8 +34,8 @@ class Pipeline:
         self._skip_corrupt = spec["on_corrupt"] == "skip"
         self.max_boxes = spec["max_boxes"] or max([1, *(len(r.labels) for r in index.records)])
         self.max_ignore = max([0, *(len(r.ignore_boxes) for r in index.records)])
-        self._has_proposals = proposals is not None
-        self._tables = _Tables(index.records, proposals, spec["max_proposals"])
+        self._has_proposals = bool(spec["proposals"])
+        self._tables = _Tables(index.records)
         used, self._bucket = np.unique(_assign_buckets(index.records, shapes, limit), return_inverse=True)
         self.shapes = [tuple(shapes[bucket]) for bucket in used]
         repeated = np.tile(self._bucket, spec["repeat"] if training else 1)
@@ -215,16 +215,16 @@ class Pipeline:
 class _Tables:
     """The records as tensors: flat values and row splits, gathered by picture number."""
 
-    def __init__(self, records, proposals, max_proposals):
+    def __init__(self, records):
+        no_boxes = np.zeros((0, 4), np.float32)
         self.image_id = tf.constant([r.image_id for r in records], tf.int64)
         self._tables = {
-            "boxes": _flat([r.boxes for r in records], np.zeros((0, 4), np.float32)),
+            "boxes": _flat([r.boxes for r in records], no_boxes),
             "labels": _flat([r.labels for r in records], np.zeros((0,), np.int32)),
-            "ignore_boxes": _flat([r.ignore_boxes for r in records], np.zeros((0, 4), np.float32)),
+            "ignore_boxes": _flat([r.ignore_boxes for r in records], no_boxes),
         }
-        if proposals is not None:
-            rows = [np.asarray(p, np.float32)[:max_proposals, :4] for p in proposals]
-            self._tables["proposals"] = _flat(rows, np.zeros((0, 4), np.float32))
+        if records[0].proposals is not None:
+            self._tables["proposals"] = _flat([r.proposals for r in records], no_boxes)
 
     def sample(self, i):
         sample = {"proposals": tf.zeros([0, 4])}

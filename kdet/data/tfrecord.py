@@ -129,7 +129,7 @@ def _example(index, record):
         f"{_OBJECT}is_crowd": [0] * count + [1] * ignored,
     }
     if index.has_masks:
-        segmentations = index.segmentations(record) + list(record.ignore_segmentations or [])
+        segmentations = index.segmentations(record) + index.segmentations(record, ignored=True)
         rasters = [instance_masks.rasterise(s, record.height, record.width) for s in segmentations]
         areas = [float(raster.sum()) for raster in rasters]
         features[f"{_OBJECT}mask"] = [tf.io.encode_png(raster[..., None]).numpy() for raster in rasters]
@@ -205,9 +205,9 @@ def _annotations(features, path, masks):
     return info, objects
 
 
-def _masks_of(record):
+def _masks_of(record, positions):
     found = _bytes(_features(*record.source), f"{_OBJECT}mask")
-    return [found[position] for position in record.segmentations]
+    return [found[position] for position in positions]
 
 
 def _write_manifest(index, prefix, shards):
