@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from kdet.detectors.predict import is_pictures, paste, predict_pictures
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.layers import num_replicas
 from kdet.structures import as_inputs
@@ -78,6 +79,35 @@ class Detector(keras.Model):
     def call(self, inputs, training=False):
         images, info = self.preprocess(inputs)
         return self.detect(images, info)
+
+    # ---- pictures
+
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+        """Detections of pictures (paths, encoded bytes, arrays of any size), in original pixels.
+
+        Datasets, tensors and dicts of network inputs go to Keras' ``predict``.
+
+        Returns:
+            For pictures see ``kdet.detectors.predict.predict_pictures``.
+        """
+        if not is_pictures(x):
+            return super().predict(x, batch_size, verbose, steps, callbacks)
+        return predict_pictures(self, x, batch_size or 1, verbose=verbose not in (0, "auto"))
+
+    def picture_masks(self, detections, height, width):
+        """Masks of one picture's detections in its own size: bool ``[num_detections,height,width]``."""
+        threshold = getattr(self.roi_head.mask_head, "mask_threshold", 0.5)
+        return paste(detections, height, width, threshold)
+
+    @classmethod
+    def from_preset(cls, name, **kwargs):
+        """The detector ``name`` of the zoo; arguments as in ``kdet.zoo.load``."""
+        from kdet import zoo
+
+        model = zoo.load(name, **kwargs)
+        if not isinstance(model, cls):
+            raise ValueError(f"{name!r} is a {type(model).__name__}, not a {cls.__name__}.")
+        return model
 
     # ---- training
 

@@ -186,9 +186,12 @@ def match_detections(boxes, labels, ours):
         inter = np.prod(np.maximum(size, 0), -1)
         areas = np.prod(ours["boxes"][:, 2:] - ours["boxes"][:, :2], -1)
         iou = inter / np.maximum(areas + (box[2] - box[0]) * (box[3] - box[1]) - inter, 1e-9)
-        good = (iou > 0.99) & (ours["labels"] == labels[i]) & (np.abs(ours["scores"] - score) < 1e-3) & ~taken
+        # boxes that clipping left without area have no IoU: their corners must agree instead
+        distance = np.abs(ours["boxes"] - box).max(-1) / max(box[2] - box[0], box[3] - box[1], 1.0)
+        same = iou > 0.99 if (box[2] - box[0]) * (box[3] - box[1]) > 0 else distance < 0.01
+        good = same & (ours["labels"] == labels[i]) & (np.abs(ours["scores"] - score) < 1e-3) & ~taken
         if good.any():
-            matches[i] = int(np.where(good, iou, 0).argmax())
+            matches[i] = int(np.where(good, distance, np.inf).argmin())
             taken[matches[i]] = True
     return matches
 
