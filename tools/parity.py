@@ -17,7 +17,9 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--golden-dir", default=ROOT / "tests" / "golden", help="folder of .npz goldens")
     parser.add_argument("--name", default="*", help="shell pattern of goldens or recipes")
     parser.add_argument("--no-train", action="store_true", help="leave losses and gradients out")

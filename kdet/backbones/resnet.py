@@ -211,7 +211,16 @@ class ResNet(NormedConvs):
                 block_args = self.bottleneck_arguments(filters, groups, base_width, base_channels)
                 block_args["middle_conv"] = dcn if stage_with_dcn[i] else None
             stage = make_stage(
-                block, filters, blocks[i], strides[i], dilations[i], channels, norm, conv, avg_down, **block_args
+                block,
+                filters,
+                blocks[i],
+                strides[i],
+                dilations[i],
+                channels,
+                norm,
+                conv,
+                avg_down,
+                **block_args,
             )
             setattr(self, f"layer{i + 1}", stage)
             channels, stride_so_far = filters * block.expansion, stride_so_far * strides[i]

@@ -16,7 +16,8 @@ def is_pictures(x):
     if isinstance(x, np.ndarray):
         return x.ndim in (3, 4)
     return isinstance(x, (list, tuple)) and all(
-        isinstance(p, (str, bytes, os.PathLike)) or (isinstance(p, np.ndarray) and p.ndim in (2, 3)) for p in x
+        isinstance(p, (str, bytes, os.PathLike)) or (isinstance(p, np.ndarray) and p.ndim in (2, 3))
+        for p in x
     )
 
 
@@ -42,9 +43,7 @@ def predict_pictures(model, pictures, batch_size=1, verbose=0):
     size = list(rule.size) if rule.keep_ratio else {"mode": "fixed", "sizes": [list(rule.size)]}
     bar = keras.utils.Progbar(math.ceil(len(pictures))) if verbose else None
     rows = [None] * len(pictures)
-    for positions, inputs in data.batches(
-        pictures, size, batch_size=batch_size, divisor=rule.pad_divisor
-    ):
+    for positions, inputs in data.batches(pictures, size, batch_size=batch_size, divisor=rule.pad_divisor):
         found = {k: np.asarray(v) for k, v in model.predict_on_batch(inputs).items()}
         sizes = np.asarray(inputs["original_size"]).astype(int)
         for row, position in enumerate(positions):

@@ -37,7 +37,7 @@ class TwoStageDetector(Detector):
         if self.rpn_head is None:
             if "proposals" not in info:
                 raise ValueError(
-                    f"{self.name} has no RPN: give it proposals, inputs={{'images': ..., 'proposals': [B,P,4]}}."
+                    f"{self.name} has no RPN: give it inputs={{'images': ..., 'proposals': [B,P,4]}}."
                 )
             return tf.cast(info["proposals"], tf.float32), None
         outputs = self.rpn_head(features, training=training)

@@ -253,7 +253,10 @@ def training_targets(golden):
 
     def pad(arrays, value=0):
         return np.stack(
-            [np.pad(a, [(0, limit - len(a))] + [(0, 0)] * (a.ndim - 1), constant_values=value) for a in arrays]
+            [
+                np.pad(a, [(0, limit - len(a))] + [(0, 0)] * (a.ndim - 1), constant_values=value)
+                for a in arrays
+            ]
         )
 
     targets = {
@@ -342,5 +345,10 @@ def gradient_row(model, golden, tape, total):
             worst, note = error, f"{name} norm {norm:.6g}, golden {norms[name]:.6g}"
     extra = [n for n in variables if n not in norms and gradient(n) is not None]
     if extra:
-        return Row("gradients", float("inf"), False, f"the reference does not train {extra[0]} (and {len(extra) - 1} more)")
+        return Row(
+            "gradients",
+            float("inf"),
+            False,
+            f"the reference does not train {extra[0]} (and {len(extra) - 1} more)",
+        )
     return row("gradients", "gradient", worst, note)

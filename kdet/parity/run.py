@@ -56,4 +56,3 @@ def find_goldens(directory, pattern="*"):
     if not paths:
         raise FileNotFoundError(f"There are no goldens (*.npz) in {directory}.")
     return [p for p in paths if fnmatch.fnmatch(p.stem, pattern) or fnmatch.fnmatch(p.stem, f"*__{pattern}")]
-

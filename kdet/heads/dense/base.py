@@ -33,8 +33,8 @@ def flatten_levels(maps, channels):
 class DenseHead(Composite):
     """A head that predicts scores and boxes at every cell of every level.
 
-    Subclasses give ``call(features) -> tuple of outputs`` (each a tuple over levels), ``compute_losses`` and the
-    hooks ``level_predictions``, ``priors`` and ``decode_boxes`` of the inference flow below.
+    Subclasses give ``call(features) -> tuple of outputs`` (each a tuple over levels), ``compute_losses`` and
+    the hooks ``level_predictions``, ``priors`` and ``decode_boxes`` of the inference flow below.
 
     Args:
         num_classes: classes without background.

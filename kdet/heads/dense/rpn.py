@@ -76,7 +76,9 @@ class RPNHead(AnchorHead):
         for level, (anchors, scores, deltas) in enumerate(zip(priors, *outputs[:2], strict=True)):
             scores, deltas = flatten_map(scores, 1)[..., 0], flatten_map(deltas, 4)
             rows = scores.shape[1] if scores.shape[1] is not None else tf.shape(scores)[1]
-            limit = min(settings.nms_pre, rows) if isinstance(rows, int) else tf.minimum(settings.nms_pre, rows)
+            limit = (
+                min(settings.nms_pre, rows) if isinstance(rows, int) else tf.minimum(settings.nms_pre, rows)
+            )
             scores, rows = tf.math.top_k(scores, limit)
             deltas = tf.gather(deltas, rows, batch_dims=1)
             boxes = self.coder.decode(tf.gather(anchors, rows), deltas, info["valid_size"])
