@@ -1,21 +1,35 @@
 """Ops: every one with a portable form in TensorFlow, some with a compiled form too."""
 
+from kdet.ops.carafe import carafe
+from kdet.ops.corner_pool import corner_pool
 from kdet.ops.crop_masks import crop_masks, unpack_bits
+from kdet.ops.deform_conv import deform_conv2d
+from kdet.ops.deform_roi_pool import deform_roi_pool
 from kdet.ops.fast_nms import fast_nms
 from kdet.ops.grouped_conv import grouped_conv2d
+from kdet.ops.masked_conv import masked_conv2d
+from kdet.ops.ms_deform_attn import ms_deform_attn
 from kdet.ops.nms import nms
 from kdet.ops.paste_masks import paste_masks, paste_masks_numpy
+from kdet.ops.point_sample import point_sample
 from kdet.ops.roi_align import multilevel_roi_align, roi_align
 from kdet.ops.soft_nms import soft_nms
 
 __all__ = [
+    "carafe",
+    "corner_pool",
     "crop_masks",
+    "deform_conv2d",
+    "deform_roi_pool",
     "fast_nms",
     "grouped_conv2d",
+    "masked_conv2d",
+    "ms_deform_attn",
     "multilevel_roi_align",
     "nms",
     "paste_masks",
     "paste_masks_numpy",
+    "point_sample",
     "roi_align",
     "soft_nms",
     "unpack_bits",

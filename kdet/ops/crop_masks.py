@@ -30,7 +30,7 @@ def crop_masks(packed_masks, boxes, gt_index, output_size, implementation=None):
 
 
 # Traced once per shape: the loops inside run as a graph, also when the caller is eager.
-@tf.function(reduce_retracing=True)
+@tf.function(autograph=False)
 def _portable(packed_masks, boxes, gt_index, output_size):
     shape = tf.shape(packed_masks)
     instances, height, width_bytes = shape[1], shape[2], shape[3]

@@ -9,13 +9,8 @@ static size, so that the work follows the real size of the RoIs although every s
 import tensorflow as tf
 
 from kdet.ops import dispatch
+from kdet.ops.roi_groups import pool_groups, scatter_back
 from kdet.ops.roi_taps import AxisTaps
-
-# Rows of a group times channels: the accumulator of a group stays in the second-level cache.
-_GROUP_ELEMENTS = 1 << 19
-# Floats that the backward pass scatters at once. TensorFlow copies the whole gradient per scatter,
-# so there should be few.
-_SCATTER_ELEMENTS = 1 << 24
 
 
 def roi_align(
@@ -85,11 +80,11 @@ def _roi_align(features, boxes, levels, output_size, scales, sampling_ratio, ali
 
 
 # Traced once per shape: the loops inside run as a graph, also when the caller is eager.
-@tf.function(reduce_retracing=True)
+@tf.function(autograph=False)
 def _portable(features, boxes, levels, output_size, scales, sampling_ratio, aligned):
     channels = features[0].shape[-1]
     count = tf.shape(boxes)[0] * tf.shape(boxes)[1]
-    table, geometry = _flatten_levels(features, levels, scales)
+    table, geometry = flatten_levels(features, levels, scales)
     rois = tf.reshape(boxes, [-1, 4]) * geometry["scale"][:, None]
     finite = tf.reduce_all(tf.math.is_finite(rois), axis=-1)
     rois = tf.where(finite[:, None], rois, 0.0) - (0.5 if aligned else 0.0)
@@ -107,7 +102,7 @@ def _portable(features, boxes, levels, output_size, scales, sampling_ratio, alig
     return tf.ensure_shape(pooled, [*boxes.shape[:2], *output_size, channels])
 
 
-def _flatten_levels(features, levels, scales):
+def flatten_levels(features, levels, scales):
     """All maps as one table of pixels ``[P,C]``, and where each RoI finds its map in it."""
     heights = tf.stack([tf.shape(f)[1] for f in features])
     widths = tf.stack([tf.shape(f)[2] for f in features])
@@ -135,79 +130,8 @@ def _pool(table, roi, output_size, sampling_ratio):
     @tf.custom_gradient
     def pool(pixels):
         def backward(upstream):
-            return _scatter_back(pixels, upstream, axes, roi["first_row"])
+            return scatter_back(pixels, upstream, axes, roi["first_row"])
 
-        return _pool_groups(pixels, axes, roi["first_row"]), backward
+        return pool_groups(pixels, axes, roi["first_row"]), backward
 
     return pool(table)
-
-
-def _pool_groups(table, axes, first_row):
-    """The forward pass: one group of RoIs after the other, one tap of all their bins at a time."""
-    bins, channels = [axis.bins for axis in axes], table.shape[-1]
-    group = max(1, _GROUP_ELEMENTS // (bins[0] * bins[1] * channels))
-    if first_row.shape[0] is not None:
-        group = max(1, min(group, first_row.shape[0]))
-    # RoIs of alike tap counts share a group, for a group costs what its largest RoI costs.
-    order = tf.argsort(axes[0].taps * 65536 + axes[1].taps, stable=True)
-    groups = (tf.size(order) + group - 1) // group
-    padding = groups * group - tf.size(order)
-
-    def grouped(values):
-        return tf.reshape(tf.pad(tf.gather(values, order), [[0, padding]]), [groups, group])
-
-    axes = [axis.map(grouped) for axis in axes]
-    first_row = grouped(first_row)
-
-    def pool_group(index):
-        y, x = (axis.map(lambda values: values[index][:, None]) for axis in axes)  # [group,1]
-        origin = first_row[index][:, None, None]
-        across = tf.reduce_max(x.taps)
-
-        def add(k, total):
-            row, weight_y = y.tap(tf.range(bins[0])[None, :], k // across)  # [group,ph]
-            column, weight_x = x.tap(tf.range(bins[1])[None, :], k % across)  # [group,pw]
-            pixels = origin + row[:, :, None] * x.size[:, :, None] + column[:, None, :]
-            weight = weight_y[:, :, None] * weight_x[:, None, :]
-            values = tf.cast(tf.gather(table, tf.reshape(pixels, [-1])), tf.float32)
-            return k + 1, total + values * tf.reshape(weight, [-1, 1])
-
-        length = tf.reduce_max(y.taps) * across
-        start = tf.zeros([group * bins[0] * bins[1], channels], tf.float32)
-        return tf.cast(tf.while_loop(lambda k, _: k < length, add, (0, start))[1], table.dtype)
-
-    spec = tf.TensorSpec([group * bins[0] * bins[1], channels], table.dtype)
-    pooled = tf.map_fn(pool_group, tf.range(groups), fn_output_signature=spec)
-    return tf.gather(tf.reshape(pooled, [-1, *bins, channels]), tf.math.invert_permutation(order))
-
-
-def _scatter_back(table, upstream, axes, first_row):
-    """The backward pass: the list of all (bin, tap) pairs, in chunks of static length."""
-    bins, channels = [axis.bins for axis in axes], table.shape[-1]
-    chunk = max(256, _SCATTER_ELEMENTS // channels)
-    upstream = tf.reshape(upstream, [-1, channels])
-    pairs_per_axis = [tf.cast(axis.taps, tf.int64) * axis.bins for axis in axes]
-    ends = tf.cumsum(pairs_per_axis[0] * pairs_per_axis[1])
-    length = tf.reduce_max(tf.concat([[tf.constant(0, tf.int64)], ends], 0))
-
-    def scatter(start, gradient):
-        pair = start + tf.range(chunk, dtype=tf.int64)
-        roi = tf.minimum(tf.searchsorted(ends, pair, side="right"), tf.size(ends) - 1)
-        y, x = (axis.map(lambda values: tf.gather(values, roi)) for axis in axes)  # [chunk]
-        origin = tf.gather(first_row, roi)
-        within = pair - tf.gather(ends, roi) + tf.gather(pairs_per_axis[0] * pairs_per_axis[1], roi)
-        across = tf.maximum(tf.gather(pairs_per_axis[1], roi), 1)
-        down, across = tf.cast(within // across, tf.int32), tf.cast(within % across, tf.int32)
-        bin_y, bin_x = down // tf.maximum(y.taps, 1), across // tf.maximum(x.taps, 1)
-        row, weight_y = y.tap(bin_y, down % tf.maximum(y.taps, 1))
-        column, weight_x = x.tap(bin_x, across % tf.maximum(x.taps, 1))
-        real = pair < length
-        weight = tf.where(real, weight_y * weight_x, 0.0)
-        pixel = tf.where(real, origin + row * x.size + column, 0)
-        source = tf.where(real, (roi * bins[0] + bin_y) * bins[1] + bin_x, 0)
-        values = tf.cast(tf.gather(upstream, source), tf.float32) * weight[:, None]
-        return start + chunk, tf.tensor_scatter_nd_add(gradient, pixel[:, None], values)
-
-    start = (tf.constant(0, tf.int64), tf.zeros(tf.shape(table), tf.float32))
-    gradient = tf.while_loop(lambda k, _: k < length, scatter, start)[1]
-    return tf.cast(gradient, table.dtype)

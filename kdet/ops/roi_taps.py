@@ -43,36 +43,42 @@ class AxisTaps:
             setattr(mapped, name, function(getattr(self, name)))
         return mapped
 
-    def tap(self, bin_index, t):
+    def tap(self, bin_index, t, slope=False):
         """Pixel (int32) and weight (float32) of tap ``t`` of a bin; arguments broadcast.
 
         The weights of one bin sum to 1 where all its samples lie on the map. A tap past the end of
-        the list has weight 0 and a pixel on the map.
+        the list has weight 0 and a pixel on the map. With ``slope`` the weight's derivative by the
+        bin's position comes third.
         """
         low = self._bin_start(bin_index)
         if self.sampling_ratio > 0:
             # Two taps per sample, for fixed samples may lie far apart.
-            index = tf.cast(t // 2, tf.float32)
-            pixel = tf.floor(self._clipped(self._sample(low, index))) + tf.cast(t % 2, tf.float32)
-            weight = self._on_map(pixel, self._hat(low, index, pixel))
+            samples = [tf.cast(t // 2, tf.float32)]
+            pixel = tf.floor(self._clipped(self._sample(low, samples[0]))) + tf.cast(t % 2, tf.float32)
         else:
             pixel = tf.floor(self._clipped(self._sample(low, 0.0))) + tf.cast(t, tf.float32)
-            weight = self.adaptive_weight(bin_index, pixel)
-        return tf.cast(tf.minimum(pixel, self._end()), tf.int32), weight
+            samples = self._samples_near(low, pixel)
+        shapes = (self._hat, self._slope) if slope else (self._hat,)
+        weights = [self._mean(shape, low, samples, pixel) for shape in shapes]
+        return tf.cast(tf.minimum(pixel, self._end()), tf.int32), *weights
 
     def adaptive_weight(self, bin_index, pixel):
         """Weight of any whole ``pixel`` (float32) in a bin that is sampled adaptively."""
         low = self._bin_start(bin_index)
+        return self._mean(self._hat, low, self._samples_near(low, pixel), pixel)
+
+    def _samples_near(self, low, pixel):
+        """Indices of all adaptive samples that a pixel can take from."""
         spacing = tf.maximum(self.step / tf.maximum(self.grid, 1.0), 1e-12)
         nearest = tf.maximum(tf.math.ceil((pixel - 1.0 - self._sample(low, 0.0)) / spacing), 0.0)
-        weight = tf.add_n([self._hat(low, nearest + k, pixel) for k in range(_ADAPTIVE_CANDIDATES)])
-        return self._on_map(pixel, weight)
+        return [nearest + k for k in range(_ADAPTIVE_CANDIDATES)]
+
+    def _mean(self, shape, low, samples, pixel):
+        total = tf.add_n([shape(low, index, pixel) for index in samples])
+        return tf.where(pixel <= self._end(), total / tf.maximum(self.grid, 1.0), 0.0)
 
     def _bin_start(self, bin_index):
         return self.start + tf.cast(bin_index, tf.float32) * self.step
-
-    def _on_map(self, pixel, weight):
-        return tf.where(pixel <= self._end(), weight / tf.maximum(self.grid, 1.0), 0.0)
 
     def _end(self):
         return tf.maximum(tf.cast(self.size, tf.float32) - 1.0, 0.0)
@@ -99,3 +105,10 @@ class AxisTaps:
         position = self._sample(low, index)
         counts = (position >= -1.0) & (position <= tf.cast(self.size, tf.float32)) & (index < self.grid)
         return tf.where(counts, tf.maximum(1.0 - tf.abs(self._clipped(position) - pixel), 0.0), 0.0)
+
+    def _slope(self, low, index, pixel):
+        """Derivative of `_hat` by the sample's position; 0 where the position is clipped."""
+        position = self._sample(low, index)
+        counts = (position >= 0.0) & (position < self._end()) & (index < self.grid)
+        distance = tf.floor(position) - pixel
+        return tf.where(counts & (distance == 0.0), -1.0, tf.where(counts & (distance == -1.0), 1.0, 0.0))

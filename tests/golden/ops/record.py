@@ -179,6 +179,164 @@ def record_grouped_conv():
     save("grouped_conv", **arrays)
 
 
+def gradients(out, upstream, **inputs):
+    """Arrays ``grad_<name>`` of ``sum(out * upstream)``, in the inputs' own layouts."""
+    (out * torch.tensor(upstream)).sum().backward()
+    return {f"grad_{name}": tensor.grad for name, tensor in inputs.items()}
+
+
+def leaf(array):
+    return torch.tensor(array, requires_grad=True)
+
+
+def record_deform_conv():
+    rng = np.random.RandomState(5)
+    arrays = {}
+    # (inputs, outputs, kernel, stride, padding, dilation, groups, deform groups, modulated)
+    cases = {
+        "plain": (6, 8, 3, 1, 1, 1, 1, 1, False),
+        "modulated": (6, 8, 3, 1, 1, 1, 1, 1, True),
+        "strided": (8, 6, 3, 2, 2, 2, 2, 4, True),
+        "grouped": (8, 4, (3, 1), 1, (1, 0), 1, 2, 2, False),
+    }
+    for name, (inputs, outputs, kernel, stride, padding, dilation, groups, parts, modulated) in cases.items():
+        kh, kw = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+        x = rng.randn(2, inputs, 9, 11).astype("f")
+        weight = rng.randn(outputs, inputs // groups, kh, kw).astype("f")
+        shape = torch.nn.functional.conv2d(
+            torch.tensor(x), torch.tensor(weight), None, stride, padding, dilation, groups
+        ).shape
+        offset = (rng.randn(2, parts * 2 * kh * kw, *shape[2:]) * 2).astype("f")
+        offset[0, :, 0] = 0  # starts of training: whole pixels, some of them in the padding
+        mask = rng.rand(2, parts * kh * kw, *shape[2:]).astype("f")
+        image, kernel_, offset_, mask_ = leaf(x), leaf(weight), leaf(offset), leaf(mask)
+        if modulated:
+            out = ops.modulated_deform_conv2d(
+                image, offset_, mask_, kernel_, None, stride, padding, dilation, groups, parts
+            )
+        else:
+            out = ops.deform_conv2d(image, offset_, kernel_, stride, padding, dilation, groups, parts)
+        upstream = rng.randn(*out.shape).astype("f")
+        leaves = dict(x=image, offsets=offset_, **({"mask": mask_} if modulated else {}))
+        found = gradients(out, upstream, kernel=kernel_, **leaves)
+        found["grad_kernel"] = found["grad_kernel"].permute(2, 3, 1, 0)
+        arrays.update({f"{name}_{k}": nhwc(v) if k != "grad_kernel" else v.numpy() for k, v in found.items()})
+        arrays.update(
+            {
+                f"{name}_{k}": np.moveaxis(v, 1, -1)
+                for k, v in dict(x=x, offsets=offset, upstream=upstream).items()
+            }
+        )
+        arrays.update(
+            {
+                f"{name}_kernel": weight.transpose(2, 3, 1, 0),
+                f"{name}_out": nhwc(out),
+                f"{name}_config": np.array([stride, *np.broadcast_to(padding, 2), dilation, groups, parts]),
+            }
+        )
+        if modulated:
+            arrays[f"{name}_mask"] = np.moveaxis(mask, 1, -1)
+    save("deform_conv", **arrays)
+
+
+def record_deform_roi_pool():
+    rng = np.random.RandomState(6)
+    features, boxes = (
+        rng.randn(2, 16, 20, 3).astype("f"),
+        np.stack([random_boxes(rng, 5, 80, 60) for _ in range(2)]),
+    )
+    boxes[0, 0], boxes[0, 1] = [-30, -30, 120, 90], [7, 7, 7, 7]
+    rois = np.concatenate([np.repeat([[0], [1]], 5, 0), boxes.reshape(-1, 4)], 1).astype("f")
+    offsets = rng.randn(10, 2, 4, 3).astype("f")
+    arrays = dict(features=features, boxes=boxes, offsets=np.moveaxis(offsets, 1, -1).reshape(2, 5, 4, 3, 2))
+    arrays["upstream"] = rng.randn(2, 5, 4, 3, 3).astype("f")
+    upstream = np.moveaxis(arrays["upstream"].reshape(10, 4, 3, 3), -1, 1)
+    for ratio in (0, 2):
+        x, shift = nchw(features), leaf(offsets)
+        out = ops.deform_roi_pool(x, torch.tensor(rois), shift, (4, 3), 0.25, ratio, 0.3)
+        found = gradients(out, upstream, features=x, offsets=shift)
+        arrays[f"out_{ratio}"] = nhwc(out).reshape(2, 5, 4, 3, 3)
+        arrays[f"grad_features_{ratio}"] = nhwc(found["grad_features"])
+        arrays[f"grad_offsets_{ratio}"] = nhwc(found["grad_offsets"]).reshape(2, 5, 4, 3, 2)
+    save("deform_roi_pool", **arrays)
+
+
+def record_carafe():
+    rng = np.random.RandomState(7)
+    features, masks = rng.randn(2, 5, 6, 8).astype("f"), rng.rand(2, 10, 12, 2 * 25).astype("f")
+    x, weights = nchw(features), nchw(masks)
+    out = ops.carafe(x, weights, 5, 2, 2)
+    upstream = rng.randn(*out.shape).astype("f")
+    found = gradients(out, upstream, features=x, masks=weights)
+    save(
+        "carafe",
+        features=features,
+        masks=masks,
+        out=nhwc(out),
+        upstream=np.moveaxis(upstream, 1, -1),
+        **{k: nhwc(v) for k, v in found.items()},
+    )
+
+
+def record_ms_deform_attn():
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+    rng = np.random.RandomState(8)
+    shapes = [(6, 7), (3, 4)]
+    value = rng.randn(2, 54, 2, 5).astype("f")
+    locations = (rng.rand(2, 9, 2, 2, 3, 2) * 1.4 - 0.2).astype("f")
+    weights = rng.rand(2, 9, 2, 2, 3).astype("f")
+    leaves = dict(value=leaf(value), locations=leaf(locations), weights=leaf(weights))
+    out = multi_scale_deformable_attn_pytorch(
+        leaves["value"], torch.tensor(shapes), *list(leaves.values())[1:]
+    )
+    upstream = rng.randn(*out.shape).astype("f")
+    save(
+        "ms_deform_attn",
+        shapes=np.array(shapes),
+        value=value,
+        locations=locations,
+        weights=weights,
+        out=out.detach().numpy(),
+        upstream=upstream,
+        **{k: v.numpy() for k, v in gradients(out, upstream, **leaves).items()},
+    )
+
+
+def record_corner_pool():
+    rng = np.random.RandomState(9)
+    x = np.maximum(rng.randn(2, 7, 9, 3), 0).astype("f")  # many ties, as after a ReLU
+    arrays = dict(x=x, upstream=rng.randn(2, 7, 9, 3).astype("f"))
+    for direction in ("top", "bottom", "left", "right"):
+        image = nchw(x)
+        out = ops.CornerPool(direction)(image)
+        found = gradients(out, np.moveaxis(arrays["upstream"], -1, 1), x=image)
+        arrays[f"{direction}_out"], arrays[f"{direction}_grad"] = nhwc(out), nhwc(found["grad_x"])
+    save("corner_pool", **arrays)
+
+
+def record_masked_conv():
+    rng = np.random.RandomState(10)
+    x, mask = rng.randn(1, 8, 9, 4).astype("f"), (rng.rand(1, 8, 9) > 0.6).astype("f")
+    weight, bias = rng.randn(6, 4, 3, 3).astype("f"), rng.randn(6).astype("f")
+    out = ops.masked_conv2d(nchw(x), torch.tensor(mask), torch.tensor(weight), torch.tensor(bias), 1, 1)
+    save("masked_conv", x=x, mask=mask, kernel=weight.transpose(2, 3, 1, 0), bias=bias, out=nhwc(out))
+
+
+def record_point_sample():
+    rng = np.random.RandomState(11)
+    features, points = rng.randn(2, 6, 8, 3).astype("f"), (rng.rand(2, 10, 2) * 1.3 - 0.15).astype("f")
+    arrays = dict(features=features, points=points, upstream=rng.randn(2, 10, 3).astype("f"))
+    for align in (False, True):
+        x, places = nchw(features), leaf(points)
+        out = ops.point_sample(x, places, align).permute(0, 2, 1)
+        found = gradients(out, arrays["upstream"], features=x, points=places)
+        arrays[f"out_{align}"] = out.detach().numpy()
+        arrays[f"grad_features_{align}"] = nhwc(found["grad_features"])
+        arrays[f"grad_points_{align}"] = found["grad_points"].numpy()
+    save("point_sample", **arrays)
+
+
 if __name__ == "__main__":
     wanted = sys.argv[2:] or [name[7:] for name in list(globals()) if name.startswith("record_")]
     for name in wanted:

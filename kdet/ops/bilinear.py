@@ -1,0 +1,80 @@
+"""Weighted bilinear samples of maps, differentiable in the maps, the positions and the weights.
+
+The portable forms of deformable convolution, deformable attention and point sampling stand on this.
+"""
+
+import tensorflow as tf
+
+
+def bilinear_rows(table, first, height, width, step, y, x, weight):
+    """Samples maps that lie row by row in one table.
+
+    The pixel ``(i, j)`` of a sample's map is the table's row ``first + (i * width + j) * step``.
+    Pixels off the map count as 0, and so do samples at a distance of a pixel or more.
+
+    Args:
+        table: ``[R,D]`` of any float dtype.
+        first: ``[S]`` int32, row of the map's first pixel.
+        height, width: size of the maps, int, scalar or ``[S]`` int32.
+        step: rows from a pixel to the next.
+        y, x: ``[S]`` float32, in pixels; whole numbers are pixel centres.
+        weight: ``[S]`` float32, factor of each sample.
+
+    Returns:
+        ``[S,D]`` of the table's dtype. Keeps nothing for the backward pass but its arguments.
+    """
+    y, x, weight = (tf.cast(v, tf.float32) for v in (y, x, weight))
+
+    @tf.custom_gradient
+    def sample(table, y, x, weight):
+        corners, fractions, inside = _corners(first, height, width, step, y, x)
+
+        def values(row, valid):
+            return tf.cast(tf.gather(table, row), tf.float32) * tf.where(valid, 1.0, 0.0)[:, None]
+
+        total = 0.0
+        for (row, valid), share in zip(corners, _shares(*fractions), strict=True):
+            total += values(row, valid) * (share * weight)[:, None]
+
+        def backward(upstream):
+            upstream = tf.cast(upstream, tf.float32)
+            gradient = tf.zeros(tf.shape(table), tf.float32)
+            dots = []
+            for (row, valid), share in zip(corners, _shares(*fractions), strict=True):
+                factor = tf.where(valid, share * weight, 0.0)[:, None]
+                gradient = tf.tensor_scatter_nd_add(gradient, row[:, None], upstream * factor)
+                dots.append(tf.reduce_sum(upstream * values(row, valid), axis=-1))
+            fraction_y, fraction_x = fractions
+            top = dots[0] + (dots[1] - dots[0]) * fraction_x
+            bottom = dots[2] + (dots[3] - dots[2]) * fraction_x
+            right_left = (dots[1] - dots[0]) * (1.0 - fraction_y) + (dots[3] - dots[2]) * fraction_y
+            for_weight = top + (bottom - top) * fraction_y
+            for_y, for_x = (bottom - top) * weight, right_left * weight
+            for_y, for_x = tf.where(inside, for_y, 0.0), tf.where(inside, for_x, 0.0)
+            return tf.cast(gradient, table.dtype), for_y, for_x, for_weight
+
+        return tf.cast(total, table.dtype), backward
+
+    return sample(table, y, x, weight)
+
+
+def _corners(first, height, width, step, y, x):
+    """The four pixels around each sample as ``(row, valid)``, and the fractions past the first one."""
+    limit_y, limit_x = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
+    inside = (y > -1.0) & (x > -1.0) & (y < limit_y) & (x < limit_x)
+    y, x = tf.where(inside, y, 0.0), tf.where(inside, x, 0.0)
+    low_y, low_x = tf.floor(y), tf.floor(x)
+    corners = []
+    for down in (0.0, 1.0):
+        for right in (0.0, 1.0):
+            row, column = low_y + down, low_x + right
+            valid = inside & (row >= 0.0) & (row < limit_y) & (column >= 0.0) & (column < limit_x)
+            pixel = tf.cast(row, tf.int32) * width + tf.cast(column, tf.int32)
+            corners.append((tf.where(valid, first + pixel * step, 0), valid))
+    return corners, (y - low_y, x - low_x), inside
+
+
+def _shares(fraction_y, fraction_x):
+    for vertical in (1.0 - fraction_y, fraction_y):
+        for horizontal in (1.0 - fraction_x, fraction_x):
+            yield vertical * horizontal

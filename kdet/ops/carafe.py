@@ -1,0 +1,50 @@
+"""CARAFE, content-aware reassembly of features (Wang et al. 2019): upsampling with predicted kernels."""
+
+import tensorflow as tf
+
+from kdet.ops import dispatch
+
+
+def carafe(features, masks, *, kernel_size, groups=1, scale=2, implementation=None):
+    """Every output pixel is the weighted sum of the neighbourhood of the pixel that it came from.
+
+    Args:
+        features: ``[B,H,W,C]``.
+        masks: ``[B,scale*H,scale*W,groups*kernel_size**2]``, the weights, channels in the order
+            (group, row, column); already normalised.
+        kernel_size: odd side of the neighbourhood. Pixels off the map count as 0.
+        groups: parts of the channels with weights of their own.
+        scale: whole upsampling factor.
+
+    Returns:
+        ``[B,scale*H,scale*W,C]`` of the features' dtype. Differentiable in both.
+    """
+    features, masks = tf.convert_to_tensor(features), tf.convert_to_tensor(masks)
+    if masks.shape[-1] != groups * kernel_size**2 or features.shape[-1] % groups or kernel_size % 2 == 0:
+        raise ValueError(
+            f"carafe: kernel_size={kernel_size} (odd) and groups={groups} need "
+            f"{groups * kernel_size**2} mask channels and a multiple of {groups} feature channels, not "
+            f"{masks.shape[-1]} and {features.shape[-1]}."
+        )
+    form = dispatch.choose("carafe", implementation, portable=_portable)
+    upsampled = form(
+        features, tf.cast(masks, features.dtype), kernel_size=kernel_size, groups=groups, scale=scale
+    )
+    return tf.ensure_shape(upsampled, [*masks.shape[:3], features.shape[-1]])
+
+
+def _portable(features, masks, kernel_size, groups, scale):
+    batch, height, width = (tf.shape(features)[k] for k in range(3))
+    channels, radius = features.shape[-1], kernel_size // 2
+    padded = tf.pad(features, [[0, 0], [radius, radius], [radius, radius], [0, 0]])
+    shifts = [(y, x) for y in range(kernel_size) for x in range(kernel_size)]
+    near = tf.stack([padded[:, y : y + height, x : x + width] for y, x in shifts], axis=3)
+    near = tf.reshape(near, tf.stack([batch, height, width, len(shifts), groups, channels // groups]))
+    near = tf.transpose(near, [0, 1, 2, 4, 3, 5])  # [B,H,W,G,K,C/G]
+    shape = tf.stack([batch, height, scale, width, scale, groups, len(shifts)])
+    weights = tf.transpose(tf.reshape(masks, shape), [0, 1, 3, 5, 2, 4, 6])  # [B,H,W,G,s,s,K]
+    weights = tf.reshape(weights, tf.stack([batch, height, width, groups, scale * scale, len(shifts)]))
+    summed = tf.matmul(weights, near)  # [B,H,W,G,s*s,C/G]
+    shape = tf.stack([batch, height, width, groups, scale, scale, channels // groups])
+    summed = tf.transpose(tf.reshape(summed, shape), [0, 1, 4, 2, 5, 3, 6])
+    return tf.reshape(summed, tf.stack([batch, height * scale, width * scale, channels]))

@@ -1,0 +1,43 @@
+"""Corner pooling (CornerNet, Law and Deng 2018): the running maximum towards one side."""
+
+import tensorflow as tf
+
+from kdet.ops import dispatch
+
+# direction -> (axis of an NHWC map, whether the pixels after a place count or those before it)
+_DIRECTIONS = {"top": (1, True), "bottom": (1, False), "left": (2, True), "right": (2, False)}
+
+
+def corner_pool(x, direction, implementation=None):
+    """Replaces every value by the largest one from its place on.
+
+    Args:
+        x: ``[B,H,W,C]``.
+        direction: ``top`` looks at a place and all below it, ``bottom`` at all above, ``left`` at
+            all to the right, ``right`` at all to the left.
+
+    Returns:
+        ``[B,H,W,C]``. Among equal values the gradient goes to the nearest one.
+    """
+    if direction not in _DIRECTIONS:
+        raise ValueError(f"corner_pool knows the directions {sorted(_DIRECTIONS)}, not {direction!r}.")
+    axis, after = _DIRECTIONS[direction]
+    x = tf.convert_to_tensor(x)
+    if x.shape[axis] is None:
+        raise ValueError(f"corner_pool: the map's axis {axis} needs a static size (shape {x.shape}).")
+    form = dispatch.choose("corner_pool", implementation, portable=_portable)
+    return form(x, axis=axis, after=after)
+
+
+def _portable(x, axis, after):
+    size, shift = x.shape[axis], 1
+    while shift < size:
+        pads = [[0, 0]] * 4
+        pads[axis] = [0, shift] if after else [shift, 0]
+        begin, extent = [0] * 4, [-1] * 4
+        begin[axis], extent[axis] = (shift if after else 0), size - shift
+        moved = tf.pad(tf.slice(x, begin, extent), pads, constant_values=x.dtype.min)
+        # The gradient of a tie goes to the first argument: the nearer pixel, as the reference's.
+        x = tf.maximum(x, moved)
+        shift *= 2
+    return x

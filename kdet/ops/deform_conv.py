@@ -1,0 +1,97 @@
+"""Deformable convolution, plain (Dai et al. 2017) and modulated (Zhu et al. 2019)."""
+
+import tensorflow as tf
+
+from kdet.ops import dispatch
+from kdet.ops.bilinear import bilinear_rows
+
+
+def deform_conv2d(
+    x,
+    kernel,
+    offsets,
+    mask=None,
+    *,
+    strides=(1, 1),
+    padding=(0, 0),
+    dilations=(1, 1),
+    groups=1,
+    deform_groups=1,
+    implementation=None,
+):
+    """Convolution whose every kernel cell looks at a learned place instead of the grid's.
+
+    Args:
+        x: ``[B,H,W,in]``.
+        kernel: ``[kh,kw,in/groups,out]``.
+        offsets: ``[B,H',W',deform_groups*kh*kw*2]`` in pixels, channels in the order (deform
+            group, kernel row, kernel column, (y, x)).
+        mask: ``[B,H',W',deform_groups*kh*kw]``, factor of each sample (after its sigmoid), or None
+            for the plain form.
+        strides, padding, dilations: ``(y, x)`` or an int; padding is symmetric.
+        groups: groups of the convolution.
+        deform_groups: input channels are cut into so many parts with offsets of their own.
+
+    Returns:
+        ``[B,H',W',out]`` of the dtype of ``x``. Differentiable in all four tensors.
+    """
+    strides, padding, dilations = (
+        (value, value) if isinstance(value, int) else tuple(value) for value in (strides, padding, dilations)
+    )
+    x = tf.convert_to_tensor(x)
+    cells = kernel.shape[0] * kernel.shape[1]
+    if offsets.shape[-1] != deform_groups * cells * 2:
+        raise ValueError(
+            f"deform_conv2d: {deform_groups} deform groups and a {kernel.shape[0]}x{kernel.shape[1]} kernel "
+            f"need {deform_groups * cells * 2} offset channels, not {offsets.shape[-1]}."
+        )
+    if x.shape[-1] != kernel.shape[2] * groups or kernel.shape[3] % groups or x.shape[-1] % deform_groups:
+        raise ValueError(
+            f"deform_conv2d: an input of {x.shape[-1]} channels, a kernel of shape {tuple(kernel.shape)} "
+            f"(kh, kw, in/groups, out), groups={groups} and deform_groups={deform_groups} do not fit."
+        )
+    kernel = tf.cast(kernel, x.dtype)
+    # Positions need float32: in half precision a place past 1000 pixels has lost its fraction.
+    offsets = tf.cast(offsets, tf.float32)
+    mask = tf.ones_like(offsets[..., ::2]) if mask is None else tf.cast(mask, tf.float32)
+    form = dispatch.choose("deform_conv2d", implementation, portable=_portable)
+    result = form(
+        x,
+        kernel,
+        offsets,
+        mask,
+        strides=strides,
+        padding=padding,
+        dilations=dilations,
+        groups=groups,
+        deform_groups=deform_groups,
+    )
+    return tf.ensure_shape(result, [*offsets.shape[:3], kernel.shape[3]])
+
+
+def _portable(x, kernel, offsets, mask, strides, padding, dilations, groups, deform_groups):
+    """Gathers what every kernel cell sees, then one matrix product per group."""
+    kh, kw, _, out = kernel.shape
+    cells, channels = kh * kw, x.shape[-1]
+    batch, height, width = (tf.shape(x)[k] for k in range(3))
+    out_height, out_width = tf.shape(offsets)[1], tf.shape(offsets)[2]
+    # Samples in the order (picture, row, column, deform group, kernel cell).
+    grid = tf.stack([batch, out_height, out_width, deform_groups, cells])
+    picture = tf.range(batch)[:, None, None, None, None] * (height * width * deform_groups)
+    first = tf.broadcast_to(picture + tf.range(deform_groups)[:, None], grid)
+    offsets = tf.reshape(offsets, tf.concat([grid, [2]], 0))
+    cell_y, cell_x = tf.range(cells) // kw * dilations[0], tf.range(cells) % kw * dilations[1]
+    rows = (tf.range(out_height) * strides[0] - padding[0])[None, :, None, None, None] + cell_y
+    columns = (tf.range(out_width) * strides[1] - padding[1])[None, None, :, None, None] + cell_x
+    y = tf.cast(rows, tf.float32) + offsets[..., 0]
+    x_ = tf.cast(columns, tf.float32) + offsets[..., 1]
+    table = tf.reshape(x, [-1, channels // deform_groups])
+    samples = (tf.reshape(v, [-1]) for v in (y, x_, mask))
+    seen = bilinear_rows(table, tf.reshape(first, [-1]), height, width, deform_groups, *samples)
+    # [B*H'*W', deform groups, cells, C/dg] -> [B*H'*W', groups, cells * C/groups]
+    seen = tf.reshape(seen, [-1, deform_groups, cells, channels // deform_groups])
+    seen = tf.reshape(tf.transpose(seen, [0, 2, 1, 3]), [-1, cells, groups, channels // groups])
+    seen = tf.reshape(tf.transpose(seen, [0, 2, 1, 3]), [-1, groups, cells * channels // groups])
+    weights = tf.reshape(kernel, [cells * channels // groups, groups, out // groups])
+    total = tf.einsum("ngi,igo->ngo", seen, weights)
+    return tf.reshape(total, tf.stack([batch, out_height, out_width, out]))

@@ -1,0 +1,87 @@
+"""Deformable RoI pooling (Dai et al. 2017): RoIAlign whose every bin is moved by a learned offset."""
+
+import tensorflow as tf
+
+from kdet.ops import dispatch
+from kdet.ops.roi_align import flatten_levels
+from kdet.ops.roi_groups import pool_groups, scatter_back, slopes_of_groups
+from kdet.ops.roi_taps import AxisTaps
+
+
+def deform_roi_pool(
+    features, boxes, levels, offsets, output_size, strides, sampling_ratio=0, gamma=0.1, implementation=None
+):
+    """Aligned RoIAlign over a pyramid with bins moved by ``gamma * offset * size of the RoI``.
+
+    The modulated form is this one's output times the predicted mask.
+
+    Args:
+        features: tuple of ``[B,h,w,C]``, one per level.
+        boxes: ``[B,N,4]`` float32 xyxy in pixels of the input picture.
+        levels: ``[B,N]`` int32, index into ``features``.
+        offsets: ``[B,N,ph,pw,2]``, (x, y) relative to the RoI's width and height; None for 0.
+        output_size: int or ``(ph, pw)``.
+        strides: stride per level.
+        sampling_ratio: samples per bin and axis, 0 for ``ceil(roi / bins)``.
+
+    Returns:
+        ``[B,N,ph,pw,C]`` of the features' dtype. Differentiable in features and offsets.
+    """
+    if isinstance(output_size, int):
+        output_size = (output_size, output_size)
+    if len(features) != len(strides):
+        raise ValueError(f"deform_roi_pool got {len(features)} feature maps and {len(strides)} strides.")
+    features = tuple(tf.convert_to_tensor(f) for f in features)
+    boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
+    shape = tf.concat([tf.shape(boxes)[:2], [*output_size, 2]], 0)
+    offsets = tf.zeros(shape) if offsets is None else tf.cast(offsets, tf.float32)
+    form = dispatch.choose("deform_roi_pool", implementation, portable=_portable)
+    pooled = form(
+        features,
+        boxes,
+        tf.cast(levels, tf.int32),
+        offsets,
+        output_size=tuple(output_size),
+        scales=tuple(1.0 / stride for stride in strides),
+        sampling_ratio=int(sampling_ratio),
+        gamma=float(gamma),
+    )
+    return tf.ensure_shape(pooled, [*boxes.shape[:2], *output_size, features[0].shape[-1]])
+
+
+# Traced once per shape: the loops inside run as a graph, also when the caller is eager.
+@tf.function(autograph=False)
+def _portable(features, boxes, levels, offsets, output_size, scales, sampling_ratio, gamma):
+    """Every bin is a RoI of one bin of its own, which may lie anywhere."""
+    table, geometry = flatten_levels(features, levels, scales)
+    rois = tf.reshape(boxes, [-1, 4]) * geometry["scale"][:, None] - 0.5
+    size = rois[:, 2:] - rois[:, :2]
+    bins = tf.constant([output_size[1], output_size[0]], tf.float32)
+    index = tf.stack(tf.meshgrid(tf.range(output_size[1]), tf.range(output_size[0])), axis=-1)  # [ph,pw,2]
+    start = rois[:, None, None, :2] + tf.cast(index, tf.float32) * (size / bins)[:, None, None]
+    shape = tf.shape(start)
+    moved = start + gamma * size[:, None, None] * tf.reshape(offsets, shape)  # [M,ph,pw,2]
+    per_bin = {name: _repeat(geometry[name], shape) for name in ("height", "width", "first_row")}
+    extent = tf.reshape(tf.broadcast_to((size / bins)[:, None, None], shape), [-1, 2])
+    pooled = _pool(table, tf.reshape(moved, [-1, 2]), extent, per_bin, sampling_ratio)
+    return tf.reshape(pooled, tf.concat([tf.shape(boxes)[:2], [*output_size, table.shape[-1]]], 0))
+
+
+def _repeat(per_roi, shape):
+    return tf.reshape(tf.broadcast_to(per_roi[:, None, None], shape[:3]), [-1])
+
+
+def _pool(table, start, extent, geometry, sampling_ratio):
+    @tf.custom_gradient
+    def pool(table, start):
+        sizes = (geometry["height"], geometry["width"])
+        axes = [AxisTaps(start[:, 1 - k], extent[:, 1 - k], sizes[k], 1, sampling_ratio) for k in (0, 1)]
+
+        def backward(upstream):
+            for_table = scatter_back(table, upstream, axes, geometry["first_row"])
+            for_y, for_x = slopes_of_groups(table, upstream, axes, geometry["first_row"])
+            return for_table, tf.stack([for_x, for_y], axis=-1)
+
+        return pool_groups(table, axes, geometry["first_row"]), backward
+
+    return pool(table, start)

@@ -1,0 +1,50 @@
+"""Multi-scale deformable attention (Deformable DETR, Zhu et al. 2021)."""
+
+import tensorflow as tf
+
+from kdet.ops import dispatch
+from kdet.ops.bilinear import bilinear_rows
+
+
+def ms_deform_attn(value, spatial_shapes, locations, weights, implementation=None):
+    """Every query and head sums a few weighted samples of every level.
+
+    Args:
+        value: ``[B,S,heads,D]``, the levels one after the other, each row by row.
+        spatial_shapes: ``[(h, w), ...]`` per level (ints or scalars), the sum of ``h*w`` is S.
+        locations: ``[B,Q,heads,levels,points,2]`` float32, (x, y) relative to the level: 0 and 1
+            are its outer edges. Places off the map count as 0.
+        weights: ``[B,Q,heads,levels,points]``.
+
+    Returns:
+        ``[B,Q,heads*D]`` of the value's dtype. Differentiable in value, locations and weights.
+    """
+    value = tf.convert_to_tensor(value)
+    locations, weights = tf.cast(locations, tf.float32), tf.cast(weights, tf.float32)
+    if locations.shape[3] != len(spatial_shapes):
+        raise ValueError(
+            f"ms_deform_attn: locations for {locations.shape[3]} levels, but {len(spatial_shapes)} "
+            "spatial shapes."
+        )
+    form = dispatch.choose("ms_deform_attn", implementation, portable=_portable)
+    attended = form(value, spatial_shapes, locations, weights)
+    return tf.ensure_shape(attended, [*locations.shape[:2], value.shape[2] * value.shape[3]])
+
+
+def _portable(value, spatial_shapes, locations, weights):
+    heads, depth = value.shape[2:]
+    batch, pixels, queries = tf.shape(value)[0], tf.shape(value)[1], tf.shape(locations)[1]
+    points = locations.shape[4]
+    table = tf.reshape(value, [-1, depth])
+    samples = tf.stack([batch, queries, heads, points])
+    picture = tf.range(batch)[:, None, None, None] * (pixels * heads)
+    of_head = tf.reshape(tf.broadcast_to(picture + tf.range(heads)[:, None], samples), [-1])
+    level_start, total = 0, 0.0
+    for level, (height, width) in enumerate(spatial_shapes):
+        x = locations[:, :, :, level, :, 0] * tf.cast(width, tf.float32) - 0.5
+        y = locations[:, :, :, level, :, 1] * tf.cast(height, tf.float32) - 0.5
+        place = (tf.reshape(v, [-1]) for v in (y, x, weights[:, :, :, level]))
+        seen = bilinear_rows(table, of_head + level_start * heads, height, width, heads, *place)
+        total += tf.reduce_sum(tf.reshape(seen, [-1, points, depth]), axis=1)
+        level_start += height * width
+    return tf.reshape(total, tf.stack([batch, queries, heads * depth]))

@@ -1,0 +1,155 @@
+"""The loops of RoI pooling: forward by groups of RoIs, backward by chunks of taps."""
+
+import tensorflow as tf
+
+# Rows of a group times channels: the accumulator of a group stays in the second-level cache.
+_GROUP_ELEMENTS = 1 << 19
+# Floats that the backward pass scatters at once. TensorFlow copies the whole gradient per scatter,
+# so there should be few.
+_SCATTER_ELEMENTS = 1 << 24
+_LONGEST_CHUNK = 1 << 16
+
+
+def pool_groups(table, axes, first_row):
+    """The forward pass: one group of RoIs after the other, one tap of all their bins at a time.
+
+    Args:
+        table: ``[P,C]``, pixels of all maps.
+        axes: `AxisTaps` of y and of x, over RoIs ``[M]``.
+        first_row: ``[M]`` int32, row of the first pixel of each RoI's map.
+
+    Returns:
+        ``[M,ph,pw,C]`` of the table's dtype.
+    """
+    groups = _Groups(axes, first_row, table.shape[-1])
+
+    def pool_group(index):
+        length, tap = groups.taps(index)
+
+        def add(k, total):
+            row, (weight_y,), (weight_x,) = tap(k)
+            values = tf.cast(tf.gather(table, row), tf.float32)
+            return k + 1, total + values * tf.reshape(weight_y * weight_x, [-1, 1])
+
+        start = tf.zeros([groups.rows, table.shape[-1]], tf.float32)
+        return tf.cast(tf.while_loop(lambda k, _: k < length, add, (0, start))[1], table.dtype)
+
+    spec = tf.TensorSpec([groups.rows, table.shape[-1]], table.dtype)
+    pooled = tf.map_fn(pool_group, tf.range(groups.count), fn_output_signature=spec)
+    return groups.merge(tf.reshape(pooled, [-1, *groups.bins, table.shape[-1]]))
+
+
+def slopes_of_groups(table, upstream, axes, first_row):
+    """What ``sum(upstream * pooled)`` gains when a RoI of one bin moves by a pixel.
+
+    Args:
+        upstream: ``[M,1,1,C]``; the others as in `pool_groups`, with one bin per axis.
+
+    Returns:
+        Derivatives by y and by x, ``[M]`` float32 each.
+    """
+    groups = _Groups(axes, first_row, table.shape[-1])
+    upstream = groups.split(tf.reshape(upstream, [-1, table.shape[-1]]))
+
+    def slope_group(index):
+        length, tap = groups.taps(index, slope=True)
+        wanted = tf.cast(upstream[index], tf.float32)
+
+        def add(k, by_y, by_x):
+            row, (weight_y, slope_y), (weight_x, slope_x) = tap(k)
+            gain = tf.reduce_sum(tf.cast(tf.gather(table, row), tf.float32) * wanted, axis=-1)
+            by_y += gain * tf.reshape(slope_y * weight_x, [-1])
+            return k + 1, by_y, by_x + gain * tf.reshape(weight_y * slope_x, [-1])
+
+        start = tf.zeros([groups.rows], tf.float32)
+        return tf.while_loop(lambda k, *_: k < length, add, (0, start, start))[1:]
+
+    spec = tf.TensorSpec([groups.rows], tf.float32)
+    slopes = tf.map_fn(slope_group, tf.range(groups.count), fn_output_signature=(spec, spec))
+    return tuple(groups.merge(tf.reshape(values, [-1])) for values in slopes)
+
+
+class _Groups:
+    """RoIs in groups of one static size; those of alike tap counts together.
+
+    A group costs what its largest RoI costs. Rows that fill up the last group are all zeros.
+    """
+
+    def __init__(self, axes, first_row, channels):
+        self.bins = [axis.bins for axis in axes]
+        self.size = max(1, _GROUP_ELEMENTS // (self.bins[0] * self.bins[1] * channels))
+        if first_row.shape[0] is not None:
+            self.size = max(1, min(self.size, first_row.shape[0]))
+        self.rows = self.size * self.bins[0] * self.bins[1]
+        self.order = tf.argsort(axes[0].taps * 65536 + axes[1].taps, stable=True)
+        self.count = (tf.size(self.order) + self.size - 1) // self.size
+        self.axes = [axis.map(self.split) for axis in axes]
+        self.first_row = self.split(first_row)
+
+    def split(self, values):
+        """``[M,...] -> [groups,size,...]``"""
+        padding = [[0, self.count * self.size - tf.size(self.order)]] + [[0, 0]] * (values.shape.rank - 1)
+        values = tf.pad(tf.gather(values, self.order), padding)
+        return tf.reshape(values, tf.concat([[self.count, self.size], tf.shape(values)[1:]], 0))
+
+    def merge(self, values):
+        """``[groups*size,...] -> [M,...]``"""
+        return tf.gather(values, tf.math.invert_permutation(self.order))
+
+    def taps(self, index, slope=False):
+        """How many taps a group has, and ``k -> (rows of the table [rows], weights_y, weights_x)``.
+
+        The weights are tuples (weight, and with ``slope`` its derivative) that broadcast to
+        ``[size,ph,pw]``.
+        """
+        y, x = (axis.map(lambda values: values[index][:, None]) for axis in self.axes)  # [size,1]
+        origin = self.first_row[index][:, None, None]
+        across = tf.reduce_max(x.taps)
+
+        def tap(k):
+            row, *weights_y = y.tap(tf.range(self.bins[0])[None, :], k // across, slope)  # [size,ph]
+            column, *weights_x = x.tap(tf.range(self.bins[1])[None, :], k % across, slope)  # [size,pw]
+            pixels = origin + row[:, :, None] * x.size[:, :, None] + column[:, None, :]
+            weights_y, weights_x = [w[:, :, None] for w in weights_y], [w[:, None, :] for w in weights_x]
+            return tf.reshape(pixels, [self.rows]), weights_y, weights_x
+
+        return tf.reduce_max(y.taps) * across, tap
+
+
+def scatter_back(table, upstream, axes, first_row):
+    """The backward pass: the list of all (bin, tap) pairs, in chunks of static length.
+
+    Args:
+        upstream: ``[M,ph,pw,C]``; the others as in `pool_groups`.
+
+    Returns:
+        The gradient of the table, ``[P,C]``.
+    """
+    bins, channels = [axis.bins for axis in axes], table.shape[-1]
+    chunk = min(max(256, _SCATTER_ELEMENTS // channels), _LONGEST_CHUNK)
+    upstream = tf.reshape(upstream, [-1, channels])
+    pairs_per_axis = [tf.cast(axis.taps, tf.int64) * axis.bins for axis in axes]
+    ends = tf.cumsum(pairs_per_axis[0] * pairs_per_axis[1])
+    length = tf.reduce_max(tf.concat([[tf.constant(0, tf.int64)], ends], 0))
+
+    def scatter(start, gradient):
+        pair = start + tf.range(chunk, dtype=tf.int64)
+        roi = tf.minimum(tf.searchsorted(ends, pair, side="right"), tf.size(ends) - 1)
+        y, x = (axis.map(lambda values: tf.gather(values, roi)) for axis in axes)  # [chunk]
+        origin = tf.gather(first_row, roi)
+        within = pair - tf.gather(ends, roi) + tf.gather(pairs_per_axis[0] * pairs_per_axis[1], roi)
+        across = tf.maximum(tf.gather(pairs_per_axis[1], roi), 1)
+        down, across = tf.cast(within // across, tf.int32), tf.cast(within % across, tf.int32)
+        bin_y, bin_x = down // tf.maximum(y.taps, 1), across // tf.maximum(x.taps, 1)
+        row, weight_y = y.tap(bin_y, down % tf.maximum(y.taps, 1))
+        column, weight_x = x.tap(bin_x, across % tf.maximum(x.taps, 1))
+        real = pair < length
+        weight = tf.where(real, weight_y * weight_x, 0.0)
+        pixel = tf.where(real, origin + row * x.size + column, 0)
+        source = tf.where(real, (roi * bins[0] + bin_y) * bins[1] + bin_x, 0)
+        values = tf.cast(tf.gather(upstream, source), tf.float32) * weight[:, None]
+        return start + chunk, tf.tensor_scatter_nd_add(gradient, pixel[:, None], values)
+
+    start = (tf.constant(0, tf.int64), tf.zeros(tf.shape(table), tf.float32))
+    gradient = tf.while_loop(lambda k, _: k < length, scatter, start)[1]
+    return tf.cast(gradient, table.dtype)
