@@ -66,7 +66,9 @@ class StoredTensor(_Sealed):
             values[self._offset :], self.shape, [s * values.itemsize for s in self._strides]
         )
         if self._storage.kind == "bf16":
-            return (view.astype("u4") << 16).view("f4")
+            bits = view.astype("u4")
+            bits <<= 16
+            return bits.view("f4")
         return np.ascontiguousarray(view).reshape(self.shape)
 
     def __array__(self, dtype=None, copy=None):

@@ -2,12 +2,14 @@
 
 import pathlib
 import pickle
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 
 from kdet.convert.pth import CheckpointError, StoredTensor, read_pth
+from kdet.convert.pth_writer import write_pth
 
 FILES = pathlib.Path(__file__).parents[1] / "assets" / "checkpoints"
 FORMATS = ("zip", "stream")
@@ -48,6 +50,19 @@ def test_tensors_share_their_storage():
     assert isinstance(state["float"], StoredTensor)
     assert state["float"]._storage is state["strided"]._storage
     assert not state["float"].numpy().flags.owndata  # a view of the file, not a copy
+
+
+def test_memory_stays_below_two_tensors(tmp_path):
+    size = 2**18
+    write_pth(tmp_path / "big.pth", {f"t{i}": np.full(size, i, "float32") for i in range(8)})
+    tracemalloc.start()
+    try:
+        for i, tensor in enumerate(read_pth(tmp_path / "big.pth").values()):
+            assert np.asarray(tensor, dtype="float64").mean() == i  # the conversion makes the copy
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * 8 * size  # 8 MB of tensors in the file, 2 MB for each as float64
 
 
 @pytest.mark.parametrize("name", FORMATS)
