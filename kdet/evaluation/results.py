@@ -66,7 +66,7 @@ class ResultList:
 
 
 def encode_masks(masks, boxes, size, threshold=0.5):
-    """Compressed RLE, on a picture ``(h, w)``, of masks ``[N,m,m]`` (probabilities in the frame of ``boxes``)."""
+    """Compressed RLE, on a picture ``(h, w)``, of masks ``[N,m,m]`` (probabilities, framed by ``boxes``)."""
     from pycocotools import mask as coco_mask
 
     from kdet.ops import paste
