@@ -4,6 +4,9 @@ import json
 import os
 
 import numpy as np
+from pycocotools import mask as coco_mask
+
+from kdet import ops
 
 
 class ResultList:
@@ -67,14 +70,10 @@ class ResultList:
 
 def encode_masks(masks, boxes, size, threshold=0.5):
     """Compressed RLE, on a picture ``(h, w)``, of masks ``[N,m,m]`` (probabilities, framed by ``boxes``)."""
-    from pycocotools import mask as coco_mask
-
-    from kdet.ops import paste
-
-    h, w = (int(round(float(s))) for s in size)
+    height, width = (int(round(float(s))) for s in size)
     encoded = []
-    for mask, box in zip(masks, boxes):
-        full = np.asarray(paste.paste_masks(mask[None], box[None], (h, w)))[0] >= threshold
-        rle = coco_mask.encode(np.asfortranarray(full.astype(np.uint8)))
+    for mask, box in zip(masks, boxes):  # one by one: a hundred whole masks would fill the memory
+        full = ops.paste_masks_numpy(mask[None], box[None], height, width, threshold)[0]
+        rle = coco_mask.encode(np.asfortranarray(full, np.uint8))
         encoded.append({"size": rle["size"], "counts": rle["counts"].decode("ascii")})
     return encoded

@@ -2,7 +2,17 @@
 
 import difflib
 
-NORM_NAMES = ("BatchNorm", "GroupNorm", "LayerNorm", "InstanceNorm")
+import keras
+
+from kdet.convert.walk import torch_items
+from kdet.layers import BatchNorm
+
+NORM_LAYERS = (
+    BatchNorm,
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+)
 
 
 class ParamGroups:
@@ -61,39 +71,15 @@ class ParamGroups:
 def parameter_names(model):
     """``[(variable, name, belongs to a norm layer), ...]`` of all trainable variables.
 
-    Names follow the attributes from the model down (lists by index). Leaf layers with
-    ``torch_tensors`` name their tensors as the checkpoints do, others by attribute.
+    Variables of layers that have no checkpoint names go by their Keras path, with dots.
     """
-    found, seen = [], set()
-
-    def visit(node, path):
-        if isinstance(node, (list, tuple)):
-            items = [(str(i), child) for i, child in enumerate(node)]
-        elif isinstance(node, dict):
-            items = [(str(k), child) for k, child in node.items()]
-        elif hasattr(node, "trainable_variables") and id(node) not in seen:
-            seen.add(id(node))
-            items = [(k, child) for k, child in vars(node).items() if not k.startswith("_")]
-            add_variables(node, path)
-        else:
-            return
-        for key, child in items:
-            if isinstance(child, (list, tuple, dict)) or hasattr(child, "trainable_variables"):
-                visit(child, f"{path}.{key}" if path else key)
-
-    def add_variables(layer, path):
-        is_norm = any(n in type(layer).__name__.replace("Normalization", "Norm") for n in NORM_NAMES)
-        torch_names = {rule[0]: name for name, rule in getattr(layer, "torch_tensors", {}).items()}
-        own = {id(v): v for v in getattr(layer, "_trainable_variables", [])}
-        for attribute, value in vars(layer).items():
-            if id(value) in own and id(value) not in seen:
-                seen.add(id(value))
-                name = torch_names.get(attribute.lstrip("_"), attribute.lstrip("_"))
-                found.append((value, f"{path}.{name}" if path else name, is_norm))
-
-    visit(model, "")
-    for variable in model.trainable_variables:
-        if id(variable) not in seen:
-            found.append((variable, variable.path.replace("/", "."), False))
-    wanted = {id(v) for v in model.trainable_variables}
-    return [item for item in found if id(item[0]) in wanted]
+    names, norms = {}, set()
+    for name, slot in torch_items(model).items():
+        for variable in slot.variables:
+            names.setdefault(id(variable), name)
+    for layer in model._flatten_layers():
+        if isinstance(layer, NORM_LAYERS):
+            norms.update(id(v) for v in layer.trainable_variables)
+    return [
+        (v, names.get(id(v), v.path.replace("/", ".")), id(v) in norms) for v in model.trainable_variables
+    ]

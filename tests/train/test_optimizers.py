@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kdet.layers import BatchNorm, Conv2D
 from kdet.train.optimizers import SGD, AdamW, LossScaleOptimizer
 from kdet.train.param_groups import ParamGroups, parameter_names
 from kdet.train.schedules import Schedule
@@ -57,9 +58,9 @@ class Net(keras.Model):
 
     def __init__(self):
         super().__init__()
-        self.backbone = [keras.layers.Dense(3), keras.layers.BatchNormalization()]
-        self.head = keras.layers.Dense(2)
-        self(tf.zeros([1, 4]))
+        self.backbone = [Conv2D(3, 1), BatchNorm()]
+        self.head = Conv2D(2, 1)
+        self(tf.zeros([1, 2, 2, 4]))
 
     def call(self, x, training=False):
         return self.head(self.backbone[1](self.backbone[0](x), training=training))
@@ -76,18 +77,18 @@ RULES = {
 def test_names_and_factors():
     names = {name: norm for _, name, norm in parameter_names(Net())}
     assert names == {
-        "backbone.0.kernel": False,
+        "backbone.0.weight": False,
         "backbone.0.bias": False,
-        "backbone.1.gamma": True,
-        "backbone.1.beta": True,
-        "head.kernel": False,
+        "backbone.1.weight": True,
+        "backbone.1.bias": True,
+        "head.weight": False,
         "head.bias": False,
     }
     rules = ParamGroups(**RULES)
-    assert rules.factors("backbone.0.kernel") == (0.5, 0.0)  # the longest key wins
-    assert rules.factors("backbone.1.gamma", is_norm=True) == (0.1, 1.0)  # and switches the rest off
+    assert rules.factors("backbone.0.weight") == (0.5, 0.0)  # the longest key wins
+    assert rules.factors("backbone.1.weight", is_norm=True) == (0.1, 1.0)  # and switches the rest off
     assert rules.factors("head.bias") == (2.0, 0.0)
-    assert rules.factors("head.kernel") == (1.0, 1.0)
+    assert rules.factors("head.weight") == (1.0, 1.0)
     assert rules.factors("head.norm.bias", is_norm=True) == (1.0, 0.0)
 
 
@@ -97,7 +98,7 @@ def test_factors_reach_the_update():
     before = [v.numpy() for v in model.trainable_variables]
     optimizer.apply([tf.ones_like(v) for v in model.trainable_variables], model.trainable_variables)
     by_name = {id(v): name for v, name, _ in parameter_names(model)}
-    want = {"backbone.0.kernel": (0.05, 0.0), "head.kernel": (0.1, 0.5), "head.bias": (0.2, 0.0)}
+    want = {"backbone.0.weight": (0.05, 0.0), "head.weight": (0.1, 0.5), "head.bias": (0.2, 0.0)}
     for variable, old in zip(model.trainable_variables, before):
         if by_name[id(variable)] in want:
             rate, decay = want[by_name[id(variable)]]

@@ -1,0 +1,97 @@
+"""Keras callbacks of a training run: validation scores, example pictures, a line per epoch."""
+
+import json
+import time
+
+import keras
+import numpy as np
+
+from kdet.evaluation.runner import evaluate
+
+
+class EvaluateDetections(keras.callbacks.Callback):
+    """Adds the validation figures to the logs of an epoch (``val/bbox/AP`` ...).
+
+    Args:
+        pipeline: validation data, ``kdet.data.load(...)``.
+        metrics: see :func:`kdet.evaluation.evaluate`.
+        every: epochs between evaluations; the last epoch is always evaluated.
+        last_epoch: number of epochs of the run.
+        pictures: called with the inputs and detections of the first batch, to show them.
+    """
+
+    def __init__(self, pipeline, metrics=("bbox",), every=1, last_epoch=None, pictures=None):
+        super().__init__()
+        self.pipeline, self.metrics = pipeline, metrics
+        self.every, self.last_epoch, self.pictures = every, last_epoch, pictures
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self.every and epoch + 1 != self.last_epoch:
+            return
+        figures = evaluate(self.model, self.pipeline, self.metrics, on_first_batch=self.pictures)
+        logs.update({f"val/{name}": value for name, value in figures.items()})
+
+
+class MeanLosses(keras.callbacks.Callback):
+    """Puts the mean of every loss over the epoch into the epoch's logs, instead of the last step's value."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._sums, self._steps = {}, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._steps += 1
+        for name, value in (logs or {}).items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update({name: total / self._steps for name, total in self._sums.items()})
+
+
+class EpochLog(keras.callbacks.Callback):
+    """Appends a JSON line per epoch to a file and to a list.
+
+    Args:
+        path: the file.
+        history: the list.
+    """
+
+    def __init__(self, path, history):
+        super().__init__()
+        self.path, self.history = path, history
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._start = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        line = {
+            "epoch": epoch + 1,
+            "step": int(self.model.optimizer.iterations),
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            "seconds": round(time.monotonic() - self._start, 2),
+            **{k: float(v) for k, v in (logs or {}).items()},
+        }
+        self.history.append(line)
+        with open(self.path, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def show_pictures(inputs, detections, class_names, count=4, min_score=0.3):
+    """Pictures of a batch with what was detected in them: list of RGB uint8 ``[h, w, 3]``.
+
+    Args:
+        inputs, detections: of one batch, as NumPy.
+        class_names: in label order.
+        count: at most that many pictures.
+        min_score: draw detections from this score on.
+    """
+    from kdet import visualize
+
+    shown = []
+    for i in range(min(count, len(inputs["images"]))):
+        h, w = inputs["valid_size"][i].astype(int)
+        factors = np.tile(inputs["scale"][i][::-1], 2)  # original pixels -> pixels of the input
+        keep = (detections["labels"][i] >= 0) & (detections["scores"][i] >= min_score)
+        one = {k: detections[k][i][keep] for k in ("scores", "labels")}
+        one["boxes"] = detections["boxes"][i][keep] * factors
+        shown.append(visualize.draw_detections(inputs["images"][i][:h, :w], one, class_names))
+    return shown

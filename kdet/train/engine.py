@@ -1,0 +1,219 @@
+"""Training a recipe: strategy, data, model, optimizer and callbacks around ``model.fit``."""
+
+import logging
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from kdet import data as data_room
+from kdet import zoo
+from kdet.train.callbacks import EpochLog, EvaluateDetections, MeanLosses
+from kdet.train.checkpoints import Checkpoints, SaveCheckpoints
+from kdet.train.optimizers import SGD, AdamW, LossScaleOptimizer
+from kdet.train.schedules import Schedule, scaled_rate
+from kdet.train.strategy import make_strategy, worker
+from kdet.train.tensorboard import EventWriter, TensorBoardScalars
+
+logger = logging.getLogger("kdet")
+
+DEFAULTS = {
+    "epochs": 12,
+    "batch_size": 2,
+    "clip": None,
+    "precision": "float32",
+    "loss_scale": "dynamic",
+    "initial": None,
+    "seed": 0,
+    "log_every": 50,
+    "save_every": 0,
+    "evaluate_every": 1,
+}
+OPTIMIZERS = {"SGD": SGD, "AdamW": AdamW}
+
+
+def train(config, work_dir, strategy="auto", resume=False, callbacks=(), verbose=1):
+    """Trains the model of a recipe.
+
+    Writes into ``work_dir``: ``config.yaml`` (the resolved recipe), ``checkpoints/`` (the newest two, for
+    ``resume``), ``log.jsonl`` (a line per epoch), ``tensorboard/``, and ``final.weights.h5``.
+
+    Args:
+        config: :class:`kdet.config.Config` with the sections ``model``, ``data`` and ``train``.
+        work_dir: folder; created.
+        strategy: see :func:`kdet.train.strategy.make_strategy`.
+        resume: continue from the newest checkpoint in ``work_dir``, at the very step it was written at.
+        callbacks: further Keras callbacks.
+        verbose: as in ``fit``.
+
+    Returns:
+        ``(model, history)``; ``history`` is a list with the figures of every epoch of this call.
+
+    Raises:
+        ValueError: the data do not fit the model or the strategy; ``work_dir`` holds another run.
+        FloatingPointError: a loss became NaN or infinite; the message names it.
+    """
+    settings = {**DEFAULTS, **{k: v for k, v in config.get("train", {}).items() if v is not None}}
+    strategy = make_strategy(strategy)
+    index, workers = worker()
+    keras.utils.set_random_seed(settings["seed"])
+    keras.config.set_dtype_policy(settings["precision"])
+    run = _Run(config, settings, pathlib.Path(work_dir), strategy, index, workers)
+    run.prepare_folder(resume)
+    with strategy.scope():
+        model = config.build("model")
+        if settings["initial"]:
+            zoo.fill(model, config, settings["initial"], partial=True)
+        model.compile(optimizer=run.optimizer())
+    step = run.checkpoints.restore(model) if resume else 0
+    if step:
+        logger.info("Resuming at step %d (epoch %d).", step, step // run.steps_per_epoch + 1)
+    history = run.fit(model, step, list(callbacks), verbose)
+    if run.is_chief:
+        model.save_weights(run.folder / "final.weights.h5", overwrite=True)
+    return model, history
+
+
+class _Run:
+    """What one call of :func:`train` works with."""
+
+    def __init__(self, config, settings, folder, strategy, index, workers):
+        self.config, self.settings, self.strategy = config, settings, strategy
+        self.shard, self.is_chief = (index, workers), index == 0
+        # Every worker writes its own files: reading synchronised statistics needs all of them.
+        self.folder = folder if self.is_chief else folder / f"worker_{index}"
+        self.checkpoints = Checkpoints(self.folder / "checkpoints")
+        self.pipeline = load_data(config, "train", settings["batch_size"], settings["seed"])
+        self.steps_per_epoch = self.pipeline.steps_per_epoch
+        logger.info("%s", self.pipeline.report())
+
+    def prepare_folder(self, resume):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.checkpoints.steps() and not resume:
+            raise ValueError(
+                f"{self.folder} already holds checkpoints of a run: resume it (--resume), or choose another "
+                "work directory."
+            )
+        self.config.save(self.folder / "config.yaml")
+
+    def optimizer(self):
+        return make_optimizer(self.settings, self.steps_per_epoch)
+
+    def dataset(self, skip):
+        """The distributed training data from the global step ``skip`` on."""
+        if self.strategy.num_replicas_in_sync == 1:
+            return self.pipeline.dataset(skip=skip)
+        local = self.strategy.num_replicas_in_sync // self.shard[1]
+
+        def of_worker(context):
+            return self.pipeline.dataset(skip=skip, shard=self.shard, split=local)
+
+        return self.strategy.distribute_datasets_from_function(of_worker)
+
+    def fit(self, model, step, callbacks, verbose):
+        """Trains from global step ``step`` to the end; first finishes a begun epoch."""
+        history, epochs = [], self.settings["epochs"]
+        log = EpochLog(self.folder / "log.jsonl", history)
+        writer = EventWriter(self.folder / "tensorboard")
+        evaluation = self.evaluation(model, writer)
+        epoch, inside = divmod(step, self.steps_per_epoch)
+        parts = [(epoch, epoch + 1, self.steps_per_epoch - inside)] if inside else []
+        if epoch + len(parts) < epochs:
+            parts.append((epoch + len(parts), epochs, self.steps_per_epoch))
+        for first, last, steps in parts:
+            own = [
+                MeanLosses(),
+                SaveCheckpoints(self.checkpoints, step, self.settings["save_every"]),
+                *evaluation,
+                TensorBoardScalars(writer, step, self.settings["log_every"]),
+                log,
+            ]
+            with _named_failure(model):
+                model.fit(
+                    self.dataset(step),
+                    initial_epoch=first,
+                    epochs=last,
+                    steps_per_epoch=steps,
+                    callbacks=[*own, *callbacks],
+                    verbose=verbose if self.is_chief else 0,
+                    shuffle=False,
+                )
+            step += (last - first) * steps
+            if model.stop_training:
+                break
+        return history
+
+    def evaluation(self, model, writer):
+        """The callbacks that score the validation data, if the recipe has any."""
+        every = self.settings["evaluate_every"] or 0
+        if not every or "val" not in self.config.get("data", {}):
+            return []
+        per_replica = max(1, self.settings["batch_size"] // self.strategy.num_replicas_in_sync)
+        pipeline = load_data(self.config, "val", per_replica)
+        return [
+            EvaluateDetections(
+                pipeline,
+                metrics=self.config["data"].get("metrics", ["bbox"]),
+                every=every,
+                last_epoch=self.settings["epochs"],
+                pictures=lambda inputs, detections: writer.pictures(
+                    "val/detections",
+                    show_pictures(inputs, detections, pipeline.class_names),
+                    int(model.optimizer.iterations),
+                ),
+            )
+        ]
+
+
+def load_data(config, split, batch_size, seed=0):
+    """The pipeline of ``data.<split>`` of a recipe, with ``data.classes`` as default class list."""
+    section = config.get("data", {})
+    if not section.get(split):
+        raise ValueError(f"{config.origin(('data',))}: data.{split} is missing, there is nothing to read.")
+    spec = dict(section[split])
+    if section.get("classes") and not spec.get("classes"):
+        spec["classes"] = section["classes"]
+    return data_room.load(spec, training=split == "train", batch_size=batch_size, seed=seed)
+
+
+def make_optimizer(settings, steps_per_epoch):
+    """The optimizer and schedule that a ``train`` section describes."""
+    spec = {"type": "SGD", **settings.get("optimizer", {})}
+    kind = spec.pop("type")
+    if kind not in OPTIMIZERS:
+        raise ValueError(f"train.optimizer.type must be one of {', '.join(OPTIMIZERS)}; got {kind!r}.")
+    rate, base = spec.pop("learning_rate", 0.02), spec.pop("base_batch_size", None)
+    if base:
+        rate = scaled_rate(rate, settings["batch_size"], base)
+        logger.info("Learning rate %g for a batch of %d.", rate, settings["batch_size"])
+    schedule = Schedule(rate, steps_per_epoch, settings["epochs"], **settings.get("schedule", {}))
+    optimizer = OPTIMIZERS[kind](learning_rate=schedule, global_clipnorm=settings["clip"], **spec)
+    if settings["precision"] != "mixed_float16":
+        return optimizer
+    if settings["loss_scale"] == "dynamic":
+        return LossScaleOptimizer(optimizer)
+    # A fixed scale never grows; an overflow still halves it and skips the step.
+    return LossScaleOptimizer(optimizer, initial_scale=settings["loss_scale"], dynamic_growth_steps=2**31 - 1)
+
+
+class _named_failure:
+    """Turns TensorFlow's report of a non-finite loss into one that a person can use."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if not isinstance(error, tf.errors.InvalidArgumentError) or "is NaN or infinite" not in str(error):
+            return False
+        text = next(line for line in str(error).splitlines() if "is NaN or infinite" in line)
+        name = text.split("is NaN or infinite")[0].split()[-1]
+        step = int(self.model.optimizer.iterations)
+        raise FloatingPointError(
+            f"Training stopped at optimizer step {step}: {name} is NaN or infinite (learning rate "
+            f"{float(self.model.optimizer.learning_rate):g}). The weights are those of the step before. Lower "
+            "train.optimizer.learning_rate, lengthen train.schedule.warmup_steps, set train.clip, or look for "
+            "broken boxes with tools/browse.py."
+        ) from error

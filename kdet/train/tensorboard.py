@@ -1,0 +1,68 @@
+"""TensorBoard event files written with TensorFlow alone (the viewer need not be installed)."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+class EventWriter:
+    """Scalars and pictures for TensorBoard.
+
+    Args:
+        folder: where the event file goes.
+    """
+
+    def __init__(self, folder):
+        self._writer = tf.summary.create_file_writer(str(folder))
+
+    def scalars(self, values, step):
+        """Writes ``{name: number}`` at an optimizer step."""
+        with self._writer.as_default():
+            for name, value in values.items():
+                self._write(name, "scalars", tf.constant(float(value), tf.float32), step)
+
+    def pictures(self, name, pictures, step):
+        """Writes RGB uint8 pictures ``[[h, w, 3], ...]`` of any sizes."""
+        with self._writer.as_default():
+            for i, picture in enumerate(pictures):
+                h, w = picture.shape[:2]
+                encoded = tf.io.encode_png(np.ascontiguousarray(picture, np.uint8))
+                # The viewer's own layout: width, height, then the encoded picture.
+                self._write(f"{name}/{i}", "images", tf.stack([str(w), str(h), encoded]), step)
+
+    def _write(self, name, plugin, tensor, step):
+        metadata = tf.compat.v1.SummaryMetadata()
+        metadata.plugin_data.plugin_name = plugin
+        metadata.data_class = {"scalars": 1, "images": 3}[plugin]
+        tf.summary.write(name, tensor, step=step, metadata=metadata)
+
+    def flush(self):
+        self._writer.flush()
+
+
+class TensorBoardScalars(keras.callbacks.Callback):
+    """Writes losses and learning rate every ``every`` steps, and what an epoch's logs hold beyond them.
+
+    Args:
+        writer: :class:`EventWriter`.
+        first_step: optimizer steps done before this call of ``fit``.
+        every: steps between two points.
+    """
+
+    def __init__(self, writer, first_step=0, every=50):
+        super().__init__()
+        self.writer, self.step, self.every = writer, first_step, every
+        self._seen = set()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        self._seen.update(logs or {})
+        if self.step % self.every == 0:
+            values = {f"train/{k}": v for k, v in (logs or {}).items()}
+            values["train/learning_rate"] = float(self.model.optimizer.learning_rate)
+            self.writer.scalars(values, self.step)
+
+    def on_epoch_end(self, epoch, logs=None):
+        values = {k: v for k, v in (logs or {}).items() if k not in self._seen}
+        self.writer.scalars({**values, "epoch": epoch + 1}, self.step)
+        self.writer.flush()
