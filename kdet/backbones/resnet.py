@@ -35,10 +35,10 @@ class BasicBlock(NormedConvs):
 
     expansion = 1
 
-    def __init__(self, filters, stride=1, dilation=1, shortcut=None, norm="bn", conv=None, **kwargs):
+    def __init__(self, filters, stride=1, dilation=1, shortcut=None, norm="bn", conv=None, last_norm=None, **kwargs):
         super().__init__(**kwargs)
         self.add_conv(1, conv, norm, filters, 3, stride=stride, padding=dilation, dilation=dilation)
-        self.add_conv(2, conv, norm, filters, 3, padding=1)
+        self.add_conv(2, conv, last_norm or norm, filters, 3, padding=1)
         self.downsample = shortcut
 
     def call(self, x):
@@ -55,6 +55,7 @@ class Bottleneck(NormedConvs):
         stride_in_first: the stride sits in the first 1x1 convolution ("caffe" style) instead of the 3x3.
         width: channels of the middle convolution.
         middle_conv: spec of the 3x3 convolution where it is not ``conv`` (deformable ...).
+        last_norm: spec of the norm before the sum where it is not ``norm``.
     """
 
     expansion = 4
@@ -71,6 +72,7 @@ class Bottleneck(NormedConvs):
         groups=1,
         width=None,
         middle_conv=None,
+        last_norm=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -81,7 +83,7 @@ class Bottleneck(NormedConvs):
             2, middle_conv or conv, norm, width, 3,
             stride=middle, padding=dilation, dilation=dilation, groups=groups,
         )  # fmt: skip
-        self.add_conv(3, conv, norm, filters * self.expansion, 1)
+        self.add_conv(3, conv, last_norm or norm, filters * self.expansion, 1)
         self.downsample = shortcut
 
     def call(self, x):
@@ -157,6 +159,7 @@ class ResNet(NormedConvs):
         deep_stem, avg_down: the changes of ResNet-D (three 3x3 in the stem, pooled shortcuts).
         conv: spec of all convolutions but the deformable ones.
         dcn: spec of the 3x3 convolutions in stages with ``stage_with_dcn``.
+        zero_init_residual: every block starts as the identity (Goyal et al., 2017).
         pretrained: name of the published ImageNet weights for ``weights="imagenet"``.
 
     Call: ``[B,H,W,3] -> tuple of [B,h,w,C]``, one per ``out_indices``.
@@ -183,6 +186,7 @@ class ResNet(NormedConvs):
         conv=None,
         dcn=None,
         stage_with_dcn=(False, False, False, False),
+        zero_init_residual=True,
         pretrained=None,
         **kwargs,
     ):
@@ -210,6 +214,8 @@ class ResNet(NormedConvs):
             if bottleneck:
                 block_args = self.bottleneck_arguments(filters, groups, base_width, base_channels)
                 block_args["middle_conv"] = dcn if stage_with_dcn[i] else None
+            if zero_init_residual:
+                block_args["last_norm"] = {**norm, "gamma_initializer": "zeros"}
             stage = make_stage(
                 block,
                 filters,

@@ -5,15 +5,15 @@ import tensorflow as tf
 
 from kdet.detectors.predict import is_pictures, paste, predict_pictures
 from kdet.detectors.preprocessor import Preprocessor
-from kdet.layers import num_replicas
+from kdet.detectors.training import TrainingSteps
 from kdet.structures import as_inputs
 
 
-class Detector(keras.Model):
+class Detector(TrainingSteps, keras.Model):
     """A detector as a ``keras.Model``: pictures in, detections in original pixels out.
 
     Subclasses call ``super().__init__``, set their parts, and end with ``self.create_variables()``.
-    They define ``detect`` and ``forward_losses`` on normalised images.
+    They define ``detect`` and ``forward_losses`` on normalised images. Training: ``TrainingSteps``.
 
     Args:
         preprocessor: normalisation and resize rule.
@@ -32,7 +32,6 @@ class Detector(keras.Model):
         self.preprocessor = preprocessor or Preprocessor()
         self.class_names = None if class_names is None else list(class_names)
         self.sampling_seed = 0
-        self._loss_trackers = {}
 
     # ---- building
 
@@ -121,13 +120,3 @@ class Detector(keras.Model):
         """Seed ``[2]`` of this step's random draws: the same step draws the same after a resume."""
         step = 0 if getattr(self, "optimizer", None) is None else self.optimizer.iterations
         return tf.stack([tf.constant(self.sampling_seed, tf.int32), tf.cast(step, tf.int32)])
-
-    def train_step(self, data):
-        inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape() as tape:
-            losses = self.compute_losses(inputs, targets)
-            total = tf.add_n(list(losses.values()))
-            scaled = self.optimizer.scale_loss(total / num_replicas())
-        gradients = tape.gradient(scaled, self.trainable_weights)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights))
-        return {"loss": total, **losses}

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from kdet import ops
+from kdet.layers import initializers
 from kdet.registry import register
 
 
@@ -23,7 +24,7 @@ class Conv2D(keras.layers.Layer):
         kernel_size, stride, padding, dilation: int or (y, x).
         groups: groups of channels that are convolved apart.
         use_bias: add a bias.
-        kernel_initializer, bias_initializer: as in Keras.
+        kernel_initializer: see ``kdet.layers.initializers``; bias_initializer: as in Keras.
 
     Call: ``[B,H,W,C] -> [B,H',W',filters]``.
     """
@@ -39,7 +40,7 @@ class Conv2D(keras.layers.Layer):
         dilation=1,
         groups=1,
         use_bias=True,
-        kernel_initializer="he_normal",
+        kernel_initializer=None,
         bias_initializer="zeros",
         **kwargs,
     ):
@@ -47,7 +48,7 @@ class Conv2D(keras.layers.Layer):
         self.filters, self.groups, self.use_bias = filters, groups, use_bias
         self.kernel_size, self.stride = _pair(kernel_size), _pair(stride)
         self.padding, self.dilation = _pair(padding), _pair(dilation)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_initializer = initializers.kernel_initializer(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
     def build(self, input_shape):
@@ -74,8 +75,13 @@ class Conv2D(keras.layers.Layer):
         """The convolution without bias, with a kernel that the caller may have reworked."""
         if self.groups > 1 or max(self.dilation) > 1:
             return ops.grouped_conv2d(x, kernel, self.stride, self.padding, self.dilation, self.groups)
-        padding = self.explicit_padding() if any(self.padding) else "VALID"
-        return tf.nn.conv2d(x, kernel, self.stride, padding, dilations=self.dilation)
+        # TensorFlow has no oneDNN gradient for explicit padding, so it is spelled in ways that have one.
+        padding = "VALID"
+        if self.stride == (1, 1) and all(2 * p == k - 1 for p, k in zip(self.padding, self.kernel_size)):
+            padding = "SAME"
+        elif any(self.padding):
+            x = tf.pad(x, self.explicit_padding())
+        return tf.nn.conv2d(x, kernel, self.stride, padding)
 
     def call(self, x):
         x = self.convolve(x, tf.convert_to_tensor(self.kernel))
@@ -91,10 +97,10 @@ class ConvTranspose2D(keras.layers.Layer):
 
     torch_tensors = {"weight": ("kernel", "conv_transpose"), "bias": ("bias", None)}
 
-    def __init__(self, filters, kernel_size=2, kernel_initializer="he_normal", **kwargs):
+    def __init__(self, filters, kernel_size=2, kernel_initializer=None, **kwargs):
         super().__init__(**kwargs)
         self.filters, self.kernel_size = filters, kernel_size
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_initializer = initializers.kernel_initializer(kernel_initializer)
 
     def build(self, input_shape):
         k = self.kernel_size

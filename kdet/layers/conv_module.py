@@ -59,7 +59,7 @@ class ConvModule(Composite):
         conv=None,
         activation="relu",
         use_bias=None,
-        kernel_initializer="he_normal",
+        kernel_initializer=None,
         bias_initializer="zeros",
         **kwargs,
     ):

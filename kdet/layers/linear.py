@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from kdet.layers import initializers
 from kdet.registry import register
 
 
@@ -27,7 +28,7 @@ class Linear(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.units, self.flatten, self.use_bias = units, flatten, use_bias
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_initializer = initializers.kernel_initializer(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.map_size = None
 

@@ -1,7 +1,9 @@
 """Training a recipe: strategy, data, model, optimizer and callbacks around ``model.fit``."""
 
+import contextlib
 import logging
 import pathlib
+import re
 
 import keras
 import tensorflow as tf
@@ -41,7 +43,7 @@ def train(config, work_dir, strategy="auto", resume=False, callbacks=(), verbose
     Args:
         config: :class:`kdet.config.Config` with the sections ``model``, ``data`` and ``train``.
         work_dir: folder; created.
-        strategy: see :func:`kdet.train.strategy.make_strategy`.
+        strategy: a ``tf.distribute.Strategy``, or a name for :func:`kdet.train.strategy.make_strategy`.
         resume: continue from the newest checkpoint in ``work_dir``, at the very step it was written at.
         callbacks: further Keras callbacks.
         verbose: as in ``fit``.
@@ -54,7 +56,7 @@ def train(config, work_dir, strategy="auto", resume=False, callbacks=(), verbose
         FloatingPointError: a loss became NaN or infinite; the message names it.
     """
     settings = {**DEFAULTS, **{k: v for k, v in config.get("train", {}).items() if v is not None}}
-    strategy = make_strategy(strategy)
+    strategy = make_strategy(strategy) if isinstance(strategy, str) else strategy
     index, workers = worker()
     keras.utils.set_random_seed(settings["seed"])
     keras.config.set_dtype_policy(settings["precision"])
@@ -128,7 +130,7 @@ class _Run:
                 TensorBoardScalars(writer, step, self.settings["log_every"]),
                 log,
             ]
-            with _named_failure(model):
+            with named_failure(model):
                 model.fit(
                     self.dataset(step),
                     initial_epoch=first,
@@ -196,24 +198,20 @@ def make_optimizer(settings, steps_per_epoch):
     return LossScaleOptimizer(optimizer, initial_scale=settings["loss_scale"], dynamic_growth_steps=2**31 - 1)
 
 
-class _named_failure:
-    """Turns TensorFlow's report of a non-finite loss into one that a person can use."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if not isinstance(error, tf.errors.InvalidArgumentError) or "is NaN or infinite" not in str(error):
-            return False
-        text = next(line for line in str(error).splitlines() if "is NaN or infinite" in line)
-        name = text.split("is NaN or infinite")[0].split()[-1]
-        step = int(self.model.optimizer.iterations)
+@contextlib.contextmanager
+def named_failure(model):
+    """Turns TensorFlow's report of a non-finite loss into a FloatingPointError that a person can use."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        found = re.search(r"(\w+) is NaN or infinite", str(error))
+        if not found:
+            raise
+        name = found.group(1)
+        step = int(model.optimizer.iterations)
         raise FloatingPointError(
             f"Training stopped at optimizer step {step}: {name} is NaN or infinite (learning rate "
-            f"{float(self.model.optimizer.learning_rate):g}). The weights are those of the step before. Lower "
-            "train.optimizer.learning_rate, lengthen train.schedule.warmup_steps, set train.clip, or look for "
-            "broken boxes with tools/browse.py."
+            f"{float(model.optimizer.learning_rate):g}). The weights are those of the step before. Lower "
+            "train.optimizer.learning_rate, lengthen train.schedule.warmup_steps, set train.clip, or look "
+            "for broken boxes with tools/browse.py."
         ) from error

@@ -32,7 +32,7 @@ def make_strategy(name="auto"):
         if not workers:
             raise ValueError(
                 "strategy 'multiworker' needs the environment variable TF_CONFIG, for example "
-                '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}.'
+                '{"cluster": {"worker": ["one:2222", "two:2222"]}, "task": {"type": "worker", "index": 0}}.'
             )
         return tf.distribute.MultiWorkerMirroredStrategy()
     if name == "mirrored":
