@@ -136,8 +136,7 @@ def fill(model, config, weights, partial=False):
         source = config if weights == "published" else Config.load(name, check=False)
         report = convert.load_published(model, source, allow_mismatch=partial)
     else:
-        path = convert.fetch(weights) if str(weights).startswith(("http://", "https://")) else weights
-        report = convert.load_file(model, path, allow_mismatch=partial)
+        report = convert.load_file(model, weights, allow_mismatch=partial)
     if report.mismatched:
         logger.warning("Started afresh, the weights are for another number of classes: %s", report)
 
