@@ -19,7 +19,9 @@ def main(arguments=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", nargs="?", help="recipe whose data section is shown")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the recipe")
+    parser.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="overrides of the recipe"
+    )
     parser.add_argument("--annotations", help="annotation file, instead of a recipe")
     parser.add_argument("--images", help="picture folder, with --annotations")
     parser.add_argument("--format", default="coco", choices=["coco", "voc", "tfrecord"])

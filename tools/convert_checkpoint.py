@@ -25,7 +25,9 @@ def parse(argv=None):
     parser.add_argument("--config", required=True, help="name of a recipe, or a YAML file")
     parser.add_argument("--out", type=pathlib.Path, help="one of *" + " *".join(KINDS))
     parser.add_argument("--num-classes", type=int, help="classes of the checkpoint")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes of the recipe")
+    parser.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="changes of the recipe"
+    )
     parser.add_argument(
         "--legacy",
         action=argparse.BooleanOptionalAction,

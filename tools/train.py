@@ -16,7 +16,8 @@ def main(arguments=None):
     parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in there")
     parser.add_argument(
         "--set",
-        action="append",
+        action="extend",
+        nargs="+",
         default=[],
         metavar="KEY=VALUE",
         help="change the recipe, for example --set model.roi_head.bbox_head.num_classes=3",

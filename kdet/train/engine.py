@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from kdet import data as data_room
 from kdet import zoo
-from kdet.train.callbacks import EpochLog, EvaluateDetections, MeanLosses
+from kdet.config import find_values
+from kdet.train.callbacks import EpochLog, EvaluateDetections, MeanLosses, show_pictures
 from kdet.train.checkpoints import Checkpoints, SaveCheckpoints
 from kdet.train.optimizers import SGD, AdamW, LossScaleOptimizer
 from kdet.train.schedules import Schedule, scaled_rate
@@ -175,7 +176,10 @@ def load_data(config, split, batch_size, seed=0):
     spec = dict(section[split])
     if section.get("classes") and not spec.get("classes"):
         spec["classes"] = section["classes"]
-    return data_room.load(spec, training=split == "train", batch_size=batch_size, seed=seed)
+    classes = next(find_values(config.get("model", {}), "num_classes"), None)
+    return data_room.load(
+        spec, training=split == "train", batch_size=batch_size, seed=seed, num_classes=classes
+    )
 
 
 def make_optimizer(settings, steps_per_epoch):
