@@ -52,13 +52,15 @@ def transformed(segmentations, size, rows, columns, count):
         uint8 ``[count, H, ceil(W/8)]``, most significant bit first (``np.packbits(axis=-1)``).
     """
     packed = np.zeros((count, len(rows), (len(columns) + 7) // 8), np.uint8)
-    no_row, no_column = rows < 0, columns < 0
-    rows, columns = np.maximum(rows, 0), np.maximum(columns, 0)
+    outside, columns = columns < 0, np.maximum(columns, 0)
     for target, segmentation in zip(packed, segmentations, strict=False):
-        wide = rasterise(segmentation, *size)[:, columns]  # [h, W]
-        wide[:, no_column] = 0
-        np.take(np.packbits(wide, axis=-1), rows, axis=0, out=target)  # rows last: they are bytes by now
-        target[no_row] = 0
+        rle = encode(segmentation, *size)
+        top, height = (int(v) for v in coco_mask.toBbox(rle)[[1, 3]])  # other rows are empty
+        wide = coco_mask.decode(rle).T[columns, top : top + height]  # [W, height]; decode gives columns
+        wide[outside] = 0
+        narrow = np.packbits(wide.T, axis=-1)
+        inside = np.flatnonzero((rows >= top) & (rows < top + height))
+        target[inside] = narrow[rows[inside] - top]  # rows last: they are bytes by now
     return packed
 
 

@@ -28,15 +28,30 @@ def test_nearest_index_is_opencvs():
     np.testing.assert_array_equal(resize.nearest_index(5, 5), range(5))
 
 
-def test_bilinear_by_hand():
-    image = tf.constant([[[0], [255]]], tf.uint8)  # [1, 2, 1]
+@pytest.fixture(params=["default", "portable"])
+def bilinear(request):
+    return {"default": resize.resize_bilinear, "portable": resize.portable_bilinear}[request.param]
+
+
+def test_bilinear_by_hand(bilinear):
+    image = tf.repeat(tf.constant([[[0], [255]]], tf.uint8), 3, axis=-1)  # [1, 2, 3]
     # Positions -0.25, 0.25, 0.75, 1.25: weights 0, 1/4, 3/4, 1.
-    np.testing.assert_array_equal(resize.resize_bilinear(image, [1, 4])[0, :, 0], [0, 64, 191, 255])
+    got = bilinear(image, tf.constant([1, 4]))
+    np.testing.assert_array_equal(got[0, :, 1], [0, 64, 191, 255])
 
 
-def test_bilinear_keeps_size_dtype_and_constants():
+@pytest.mark.parametrize("size", [(21, 44), (7, 9), (30, 40), (11, 64)])
+def test_portable_form_is_opencvs(size):
+    cv2 = pytest.importorskip("cv2")
+    image = np.random.default_rng(0).integers(0, 256, (15, 20, 3), np.uint8)
+    expected = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    got = resize.portable_bilinear(tf.constant(image), tf.constant(size)).numpy()
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_bilinear_keeps_size_dtype_and_constants(bilinear):
     image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
-    np.testing.assert_array_equal(resize.resize_bilinear(tf.constant(image), [9, 7]), image)
+    np.testing.assert_array_equal(bilinear(tf.constant(image), tf.constant([9, 7])), image)
     flat = tf.fill([5, 6, 3], tf.constant(255, tf.uint8))
-    assert (resize.resize_bilinear(flat, [13, 11]).numpy() == 255).all()
-    assert resize.resize_bilinear(tf.zeros([4, 4, 3]), [8, 8]).dtype == tf.float32
+    assert (bilinear(flat, tf.constant([13, 11])).numpy() == 255).all()
+    assert bilinear(tf.zeros([4, 4, 3]), tf.constant([8, 8])).dtype == tf.float32
