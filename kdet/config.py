@@ -8,10 +8,12 @@ A recipe is a plain nested mapping with the sections ``model``, ``data``, ``trai
 
 A base is a file beside the recipe or the name of one that ships with kdet
 (``_base_: mask_rcnn_r50_fpn_1x``). Mappings are merged key by key, everything else (lists too) is
-replaced; ``_delete_: true`` inside a mapping drops what the base says there. ``Config.build("model")``
-turns every mapping with a ``type`` into an object of the class of that name, innermost first.
+replaced; ``_delete_: true`` inside a mapping drops what the base says there. A mapping over a list of
+mappings goes into each of them (the stages of a cascade). ``Config.build("model")`` turns every mapping
+with a ``type`` into an object of the class of that name, innermost first.
 """
 
+import copy
 import difflib
 import os
 import pathlib
@@ -232,7 +234,11 @@ def _merge(base, new, origins, origin_of, path=()):
     """Merges ``new`` into ``base`` in place and keeps the books of ``origins``."""
     for key, value in new.items():
         here = (*path, key)
-        if isinstance(value, dict):
+        if isinstance(value, dict) and "_delete_" not in value and _is_list_of_mappings(base.get(key)):
+            base[key] = copy.deepcopy(base[key])  # an alias (*name) may stand for several elements
+            for i, element in enumerate(base[key]):
+                _merge(element, value, origins, _without(len(here), origin_of), (*here, str(i)))
+        elif isinstance(value, dict):
             value = dict(value)
             replace = value.pop("_delete_", False) or not isinstance(base.get(key), dict)
             if replace:
@@ -246,6 +252,26 @@ def _merge(base, new, origins, origin_of, path=()):
             for old in [k for k in origins if k[: len(here)] == here]:
                 del origins[old]
             origins[here] = origin_of(here)
+            if _is_list_of_mappings(value):
+                origins.update({p: origin_of(p) or origins[here] for p in _all_paths(value, here)})
+
+
+def _is_list_of_mappings(value):
+    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
+
+
+def _all_paths(value, path):
+    """Key paths of everything below ``value``."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, child in items:
+        yield (*path, str(key))
+        if isinstance(child, (dict, list)):
+            yield from _all_paths(child, (*path, str(key)))
+
+
+def _without(index, origin_of):
+    """``origin_of`` for key paths with one more element at ``index``."""
+    return lambda path: origin_of(path[:index] + path[index + 1 :])
 
 
 def _override_items(overrides):

@@ -46,6 +46,20 @@ def load(folder, text, overrides=None):
     return Config.load(write(folder, "recipe.yaml", text), overrides)
 
 
+def test_a_mapping_goes_into_every_element_of_a_list_of_mappings(tmp_path):
+    write(tmp_path, "a.yaml", "model: {parts: [{norm: {kind: bn}, size: 1}, {size: 2}]}")
+    write(tmp_path, "b.yaml", "_base_: a.yaml\nmodel: {parts: {type: Part, norm: {eps: 3}}}")
+    text = "_base_: b.yaml\nmodel: {parts: {size: 4}}"
+    config = Config.load(write(tmp_path, "c.yaml", text), check=False)
+    assert config["model"]["parts"] == [
+        {"norm": {"kind": "bn", "eps": 3}, "size": 4, "type": "Part"},
+        {"norm": {"eps": 3}, "size": 4, "type": "Part"},
+    ]
+    assert config.origin(("model", "parts", "1", "size")).endswith("c.yaml")
+    assert config.origin(("model", "parts", "1", "norm", "eps")).endswith("b.yaml")
+    assert config.origin(("model", "parts", "0", "norm", "kind")).endswith("a.yaml")
+
+
 def test_bases_merge_in_order_and_the_file_wins(tmp_path):
     write(tmp_path, "base/a.yaml", "train: {epochs: 12, seed: 35, optimizer: {type: SGD, momentum: 0.9}}")
     write(tmp_path, "base/b.yaml", "train: {epochs: 24, schedule: {steps: [8, 11]}}")

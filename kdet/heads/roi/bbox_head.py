@@ -91,6 +91,24 @@ class BBoxHead(Composite):
         """``[..., classes+1]`` logits to ``[..., classes]`` probabilities without background."""
         return tf.nn.softmax(tf.cast(scores, tf.float32))[..., :-1]
 
+    def refine(self, scores, deltas, rois, info, labels=None):
+        """The regions moved by the deltas of their best (or given) class: ``[B,N,4]``, no gradient.
+
+        Args:
+            scores, deltas: of ``call`` for ``B*N`` regions.
+            rois: ``[B,N,4]``.
+            info: ImageInfo.
+            labels: int32 ``[B,N]``, classes that take the place of the best one where they are no
+                background.
+        """
+        boxes = self.class_boxes(deltas, rois, info)
+        best = tf.argmax(scores[:, :-1], -1, tf.int32)
+        best = tf.reshape(best, tf.shape(rois)[:2])
+        if labels is not None:
+            best = tf.where(labels < self.num_classes, labels, best)
+        best = tf.zeros_like(best) if self.class_agnostic else best
+        return tf.stop_gradient(tf.gather(boxes, best, batch_dims=2))
+
     def compute_losses(self, scores, deltas, rois, assignment, targets):
         """Losses of sampled regions.
 

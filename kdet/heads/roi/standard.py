@@ -87,13 +87,19 @@ class StandardRoIHead(Composite):
         return tf.concat([targets["boxes"], proposals], 1), Assignment(*parts)
 
     def sample(self, features, proposals, targets, info):
-        """The regions of the loss: ``(rois [B,S,4], Assignment [B,S])``, positives first."""
+        """The regions of the loss, positives first.
+
+        Returns:
+            ``(rois [B,S,4], Assignment [B,S], is_object bool [B,S])``; the last marks the objects
+            themselves, which the sampler may add.
+        """
         rois, assignment = self.assign(tf.stop_gradient(proposals), targets)
         key = tf.random.experimental.stateless_fold_in(info["seed"], 2)
         if self.sampler.needs_losses:
             key = self.proposal_losses(features, rois, assignment, targets)
         rows, sampled = self.sampler.select(assignment, key)
-        return tf.gather(rois, rows, batch_dims=1), sampled
+        is_object = rows < tf.shape(rois)[1] - tf.shape(proposals)[1]
+        return tf.gather(rois, rows, batch_dims=1), sampled, is_object
 
     def proposal_losses(self, features, rois, assignment, targets):
         """Classification loss of every proposal, for hard example mining: ``[B,P]``."""
@@ -111,14 +117,22 @@ class StandardRoIHead(Composite):
             targets: the data contract's dict.
             info: ImageInfo with ``seed``.
         """
-        rois, assignment = self.sample(features, proposals, targets, info)
-        scores, deltas = self.bbox_forward(features, rois, training=True)
-        losses = self.bbox_head.compute_losses(scores, deltas, rois, assignment, targets)
+        rois, assignment, _ = self.sample(features, proposals, targets, info)
+        losses, _ = self.bbox_losses(features, rois, assignment, targets)
         if self.mask_head is not None:
-            rois, assignment = first_rows(rois, assignment, self.sampler.max_positives)
-            logits = self.mask_forward(features, rois, training=True)
-            losses.update(self.mask_head.compute_losses(logits, rois, assignment, targets, info))
+            losses.update(self.mask_losses(features, rois, assignment, targets, info))
         return losses
+
+    def bbox_losses(self, features, rois, assignment, targets):
+        """Losses of the box branch on sampled regions, and its outputs."""
+        outputs = self.bbox_forward(features, rois, training=True)
+        return self.bbox_head.compute_losses(*outputs, rois, assignment, targets), outputs
+
+    def mask_losses(self, features, rois, assignment, targets, info):
+        """Losses of the mask branch on the positives of sampled regions."""
+        rois, assignment = first_rows(rois, assignment, self.sampler.max_positives)
+        logits = self.mask_forward(features, rois, training=True)
+        return self.mask_head.compute_losses(logits, rois, assignment, targets, info)
 
     # ---- inference
 
@@ -133,29 +147,20 @@ class StandardRoIHead(Composite):
         scores, deltas = self.bbox_forward(features, proposals)
         scores = split_batch(self.bbox_head.probabilities(scores), proposals)  # [B, N, classes]
         boxes = self.bbox_head.class_boxes(deltas, proposals, info)  # [B, N, classes or 1, 4]
-        detections = self.suppress(scores, boxes, proposals, info)
+        detections = suppress(self.postprocess, scores, boxes, proposals, info)
         if self.mask_head is not None:
             detections["masks"] = self.predict_masks(features, detections, info)
         return detections
 
-    def suppress(self, scores, boxes, proposals, info):
-        """Class-wise suppression over all (region, class) pairs."""
-        scores = keep_above(scores, self.postprocess.score_threshold)
-        scores = tf.where(is_real_box(proposals)[..., None], scores, INVALID_SCORE)
-        shape = tf.shape(scores)
-        boxes = tf.broadcast_to(boxes, tf.concat([shape, [4]], 0))
-        labels = tf.broadcast_to(tf.range(shape[2]), shape)
-        pairs = -1 if scores.shape[1] is None else scores.shape[1] * scores.shape[2]
-        boxes = tf.reshape(boxes, [shape[0], pairs, 4]) / size_as_box(info["scale"])
-        scores, labels = (tf.reshape(x, [shape[0], pairs]) for x in (scores, labels))
-        return self.postprocess.nms(boxes, scores, labels, self.postprocess.max_per_image)[0]
-
     def predict_masks(self, features, detections, info):
         """Mask probabilities ``[B,N,m,m]`` in the frames of the detected boxes."""
         rois = detections["boxes"] * size_as_box(info["scale"])
-        logits = self.mask_forward(features, rois)
+        return self.class_masks(self.mask_forward(features, rois), detections)
+
+    def class_masks(self, logits, detections):
+        """Probabilities ``[B,N,m,m]`` of the masks of the detected classes."""
         logits = self.mask_head.of_class(logits, tf.reshape(detections["labels"], [-1]))
-        return split_batch(tf.sigmoid(logits), rois)
+        return split_batch(tf.sigmoid(logits), detections["labels"])
 
 
 def first_rows(rois, assignment, limit):
@@ -163,3 +168,27 @@ def first_rows(rois, assignment, limit):
     if limit >= rois.shape[1]:
         return rois, assignment
     return rois[:, :limit], Assignment(*(None if x is None else x[:, :limit] for x in assignment))
+
+
+def suppress(postprocess, scores, boxes, proposals, info):
+    """Class-wise suppression over all (region, class) pairs.
+
+    Args:
+        postprocess: ``PostProcess``.
+        scores: ``[B,N,classes]``.
+        boxes: ``[B,N,classes or 1,4]`` in network pixels.
+        proposals: ``[B,N,4]``; rows of zero area give no detections.
+        info: ImageInfo.
+
+    Returns:
+        Detections in original pixels.
+    """
+    scores = keep_above(scores, postprocess.score_threshold)
+    scores = tf.where(is_real_box(proposals)[..., None], scores, INVALID_SCORE)
+    shape = tf.shape(scores)
+    boxes = tf.broadcast_to(boxes, tf.concat([shape, [4]], 0))
+    labels = tf.broadcast_to(tf.range(shape[2]), shape)
+    pairs = -1 if scores.shape[1] is None else scores.shape[1] * scores.shape[2]
+    boxes = tf.reshape(boxes, [shape[0], pairs, 4]) / size_as_box(info["scale"])
+    scores, labels = (tf.reshape(x, [shape[0], pairs]) for x in (scores, labels))
+    return postprocess.nms(boxes, scores, labels, postprocess.max_per_image)[0]

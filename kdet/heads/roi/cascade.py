@@ -1,0 +1,95 @@
+"""A sequence of second stages, each on the boxes of the one before (Cai & Vasconcelos, 2018)."""
+
+import tensorflow as tf
+
+from kdet.heads.roi.standard import split_batch, suppress
+from kdet.layers import Composite
+from kdet.postprocess import PostProcess
+from kdet.registry import register
+from kdet.structures import size_as_box
+
+
+@register
+class CascadeRoIHead(Composite):
+    """Stages that refine the regions in turn; class scores and masks are averaged over the stages.
+
+    The parts of the stages are listed as ``bbox_head``, ``mask_head`` ... too: under these names the
+    checkpoints know them.
+
+    Args:
+        stages: ``StandardRoIHead`` of every stage, with its own assigner and sampler.
+        stage_loss_weights: weight of each stage's losses.
+        postprocess: ``PostProcess`` of the detections.
+    """
+
+    def __init__(self, stages, stage_loss_weights=(1.0, 0.5, 0.25), postprocess=None, **kwargs):
+        super().__init__(**kwargs)
+        if len(stages) != len(stage_loss_weights):
+            counts = f"{len(stages)} stages but {len(stage_loss_weights)} stage_loss_weights"
+            raise ValueError(f"{type(self).__name__}: {counts}.")
+        self._stages = list(stages)
+        self.stage_loss_weights = tuple(stage_loss_weights)
+        self.postprocess = postprocess or PostProcess()
+        for part in ("bbox_roi_extractor", "bbox_head", "mask_roi_extractor", "mask_head"):
+            setattr(self, part, [getattr(stage, part) for stage in stages])
+
+    # ---- training
+
+    def compute_losses(self, features, proposals, targets, info):
+        """Losses of all stages, named ``s0.loss_cls`` and so on; see ``StandardRoIHead``."""
+        losses = {}
+        for i, weight in enumerate(self.stage_loss_weights):
+            # every stage draws its own regions
+            seeded = {**info, "seed": tf.random.experimental.stateless_fold_in(info["seed"], 16 + i)}
+            found, proposals = self.stage_losses(i, features, proposals, targets, seeded)
+            losses.update({f"s{i}.{name}": weight * value for name, value in found.items()})
+        return losses
+
+    def stage_losses(self, index, features, proposals, targets, info):
+        """Losses of one stage and the proposals ``[B,S,4]`` of the next."""
+        stage = self._stages[index]
+        rois, assignment, is_object = stage.sample(features, proposals, targets, info)
+        losses, outputs = stage.bbox_losses(features, rois, assignment, targets)
+        if stage.mask_head is not None:
+            losses.update(stage.mask_losses(features, rois, assignment, targets, info))
+        return losses, self.refine(index, outputs, rois, assignment, is_object, targets, info)
+
+    def refine(self, index, outputs, rois, assignment, is_object, targets, info):
+        """Sampled regions moved by their stage; the objects among them and empty rows are left out."""
+        head = self.bbox_head[index]
+        labels = assignment.labels(targets, background=head.num_classes)
+        boxes = head.refine(*outputs, rois, info, labels)
+        return tf.where(((assignment.weight > 0.0) & ~is_object)[..., None], boxes, 0.0)
+
+    # ---- inference
+
+    def predict(self, features, proposals, info):
+        """Detections in original pixels; see ``StandardRoIHead``."""
+        scores, boxes = self.predict_boxes(features, proposals, info)
+        detections = suppress(self.postprocess, scores, boxes, proposals, info)
+        if self.mask_head[-1] is not None:
+            detections["masks"] = self.predict_masks(features, detections, info)
+        return detections
+
+    def predict_boxes(self, features, proposals, info):
+        """Averaged probabilities ``[B,N,classes]`` and the last stage's boxes ``[B,N,classes or 1,4]``."""
+        rois, logits, head, outputs = proposals, [], None, None
+        for stage in self._stages:
+            if outputs is not None:
+                rois = head.refine(*outputs, rois, info)
+            head = stage.bbox_head
+            outputs = stage.bbox_forward(features, rois)
+            logits.append(tf.cast(outputs[0], tf.float32))
+        mean = tf.add_n(logits) / len(logits)
+        return split_batch(head.probabilities(mean), proposals), head.class_boxes(outputs[1], rois, info)
+
+    def predict_masks(self, features, detections, info):
+        """Mask probabilities ``[B,N,m,m]``, averaged over the stages."""
+        rois = detections["boxes"] * size_as_box(info["scale"])
+        logits = self.mask_logits(features, rois)
+        masks = [stage.class_masks(x, detections) for stage, x in zip(self._stages, logits)]
+        return tf.add_n(masks) / len(masks)
+
+    def mask_logits(self, features, rois):
+        """Mask logits of regions ``[B,N,4]`` from every stage, merged over the batch."""
+        return [stage.mask_forward(features, rois) for stage in self._stages]
