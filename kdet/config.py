@@ -9,8 +9,9 @@ A recipe is a plain nested mapping with the sections ``model``, ``data``, ``trai
 A base is a file beside the recipe or the name of one that ships with kdet
 (``_base_: mask_rcnn_r50_fpn_1x``). Mappings are merged key by key, everything else (lists too) is
 replaced; ``_delete_: true`` inside a mapping drops what the base says there. A mapping over a list of
-mappings goes into each of them (the stages of a cascade). ``Config.build("model")`` turns every mapping
-with a ``type`` into an object of the class of that name, innermost first.
+mappings goes into each of them (the stages of a cascade), or with numbers as keys into the elements they
+count (``stages: {0: {...}}``). ``Config.build("model")`` turns every mapping with a ``type`` into an
+object of the class of that name, innermost first.
 """
 
 import copy
@@ -236,8 +237,7 @@ def _merge(base, new, origins, origin_of, path=()):
         here = (*path, key)
         if isinstance(value, dict) and "_delete_" not in value and _is_list_of_mappings(base.get(key)):
             base[key] = copy.deepcopy(base[key])  # an alias (*name) may stand for several elements
-            for i, element in enumerate(base[key]):
-                _merge(element, value, origins, _without(len(here), origin_of), (*here, str(i)))
+            _merge_into_list(base[key], value, origins, origin_of, here)
         elif isinstance(value, dict):
             value = dict(value)
             replace = value.pop("_delete_", False) or not isinstance(base.get(key), dict)
@@ -254,6 +254,19 @@ def _merge(base, new, origins, origin_of, path=()):
             origins[here] = origin_of(here)
             if _is_list_of_mappings(value):
                 origins.update({p: origin_of(p) or origins[here] for p in _all_paths(value, here)})
+
+
+def _merge_into_list(elements, value, origins, origin_of, path):
+    """Merges a mapping into the elements that its keys number, or into all of them."""
+    if all(isinstance(key, int) for key in value):
+        for i, own in value.items():
+            if not 0 <= i < len(elements):
+                at = f"{origin_of((*path, i))}: {'.'.join(path)}.{i}"
+                raise ConfigError(f"{at}: the base has a list of {len(elements)} here.")
+            _merge(elements[i], own, origins, origin_of, (*path, str(i)))
+        return
+    for i, element in enumerate(elements):
+        _merge(element, value, origins, _without(len(path), origin_of), (*path, str(i)))
 
 
 def _is_list_of_mappings(value):

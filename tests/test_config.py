@@ -49,15 +49,19 @@ def load(folder, text, overrides=None):
 def test_a_mapping_goes_into_every_element_of_a_list_of_mappings(tmp_path):
     write(tmp_path, "a.yaml", "model: {parts: [{norm: {kind: bn}, size: 1}, {size: 2}]}")
     write(tmp_path, "b.yaml", "_base_: a.yaml\nmodel: {parts: {type: Part, norm: {eps: 3}}}")
-    text = "_base_: b.yaml\nmodel: {parts: {size: 4}}"
-    config = Config.load(write(tmp_path, "c.yaml", text), check=False)
+    write(tmp_path, "c.yaml", "_base_: b.yaml\nmodel: {parts: {size: 4}}")
+    text = "_base_: c.yaml\nmodel: {parts: {0: {extra: 5}}}"
+    config = Config.load(write(tmp_path, "d.yaml", text), check=False)
     assert config["model"]["parts"] == [
-        {"norm": {"kind": "bn", "eps": 3}, "size": 4, "type": "Part"},
+        {"norm": {"kind": "bn", "eps": 3}, "size": 4, "type": "Part", "extra": 5},
         {"norm": {"eps": 3}, "size": 4, "type": "Part"},
     ]
     assert config.origin(("model", "parts", "1", "size")).endswith("c.yaml")
     assert config.origin(("model", "parts", "1", "norm", "eps")).endswith("b.yaml")
     assert config.origin(("model", "parts", "0", "norm", "kind")).endswith("a.yaml")
+    assert config.origin(("model", "parts", "0", "extra")).endswith("d.yaml")
+    with pytest.raises(ConfigError, match="parts.2: the base has a list of 2"):
+        load(tmp_path, "_base_: a.yaml\nmodel: {parts: {2: {size: 1}}}")
 
 
 def test_bases_merge_in_order_and_the_file_wins(tmp_path):

@@ -8,6 +8,7 @@ A rule is ``None`` (same layout), a name, or a tuple ``(name, *parameters)``:
 | ``"depthwise"`` | ``[C*m, 1, h, w]`` | ``[h, w, C, m]`` |
 | ``"conv_transpose"`` | ``[I, O, h, w]`` | ``[h, w, O, I]`` |
 | ``"linear"`` | ``[O, I]`` | ``[I, O]`` |
+| ``"point_conv"`` | ``[O, I, 1]`` (a 1-D convolution of one step) | ``[I, O]`` |
 | ``("linear_chw", (h, w))`` | ``[O, C*h*w]`` | ``[h*w*C, O]``: a dense layer behind a flattened map |
 
 Every rule is a permutation of elements, so ``to_torch`` inverts ``to_keras`` exactly.
@@ -37,6 +38,8 @@ def to_keras(rule, array, shape):
         return array.transpose(2, 3, 1, 0)
     if name == "linear":
         return array.transpose(1, 0)
+    if name == "point_conv":
+        return array[..., 0].transpose(1, 0)
     (h, w), (rows, outputs) = parameters[0], shape
     return array.reshape(outputs, rows // (h * w), h, w).transpose(2, 3, 1, 0).reshape(rows, outputs)
 
@@ -53,6 +56,8 @@ def to_torch(rule, array):
         return array.transpose(2, 3, 0, 1).reshape(torch_shape(rule, array.shape))
     if name == "linear":
         return array.transpose(1, 0)
+    if name == "point_conv":
+        return array.transpose(1, 0)[..., None]
     (h, w), (rows, outputs) = parameters[0], array.shape
     return array.reshape(h, w, rows // (h * w), outputs).transpose(3, 2, 0, 1).reshape(outputs, rows)
 
@@ -69,12 +74,12 @@ def torch_shape(rule, shape):
     if name == "depthwise":
         h, w, channels, multiplier = shape
         return (channels * multiplier, 1, h, w)
-    return shape[::-1]
+    return (*shape[::-1], 1) if name == "point_conv" else shape[::-1]
 
 
 def _parse(rule):
     name, *parameters = rule if isinstance(rule, (tuple, list)) else (rule,)
-    if name not in (None, "conv", "depthwise", "conv_transpose", "linear", "linear_chw"):
+    if name not in (None, "conv", "depthwise", "conv_transpose", "linear", "linear_chw", "point_conv"):
         raise ValueError(f"Unknown layout rule {rule!r}; see kdet.convert.layouts for the known ones.")
     if (name == "linear_chw") != (len(parameters) == 1):
         raise ValueError(f"Layout rule {rule!r}: only 'linear_chw' takes a parameter, the (h, w) of the map.")

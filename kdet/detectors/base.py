@@ -65,7 +65,9 @@ class Detector(TrainingSteps, keras.Model):
     def extract_features(self, images, training=False):
         """Maps of backbone and neck for normalised images."""
         features = self.backbone(images, training=training)
-        return features if self.neck is None else self.neck(features, training=training)
+        for neck in self.neck if isinstance(self.neck, (list, tuple)) else [self.neck]:
+            features = features if neck is None else neck(features, training=training)
+        return features
 
     def detect(self, images, info):
         """Detections from normalised images."""

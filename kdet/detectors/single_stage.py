@@ -9,7 +9,7 @@ class SingleStageDetector(Detector):
     """Backbone, neck, one dense head (RetinaNet, FCOS, SSD ...).
 
     Args:
-        backbone, neck: feature extractors; the neck may be None.
+        backbone, neck: feature extractors; the neck may be None or a list (one after the other).
         bbox_head: dense head.
         other arguments: see ``Detector``.
     """

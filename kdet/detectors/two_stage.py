@@ -12,7 +12,7 @@ class TwoStageDetector(Detector):
     """Backbone, neck, RPN, RoI head (Fast, Faster, Mask, Cascade R-CNN ...).
 
     Args:
-        backbone, neck: feature extractors; the neck may be None.
+        backbone, neck: feature extractors; the neck may be None or a list (one after the other).
         rpn_head: makes the proposals; None to take them from the inputs' ``proposals`` (Fast R-CNN).
         roi_head: second stage.
         other arguments: see ``Detector``.

@@ -4,9 +4,10 @@ from kdet.layers.composite import Composite
 from kdet.layers.conv import Conv2D, ConvTranspose2D
 from kdet.layers.conv_module import ConvModule, make_conv, register_conv
 from kdet.layers.distribution import global_uniform, num_replicas, replica_mean
-from kdet.layers.linear import Linear
-from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, make_norm
-from kdet.layers.resample import max_pool, upsample_nearest
+from kdet.layers.linear import Linear, PointConv
+from kdet.layers.non_local import NonLocal2D
+from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, make_norm, statistics_of_rows
+from kdet.layers.resample import adaptive_max_pool, max_pool, resize_corners, upsample_nearest
 
 __all__ = [
     "BatchNorm",
@@ -17,6 +18,9 @@ __all__ = [
     "GroupNorm",
     "LayerNorm",
     "Linear",
+    "NonLocal2D",
+    "PointConv",
+    "adaptive_max_pool",
     "global_uniform",
     "make_conv",
     "make_norm",
@@ -24,5 +28,7 @@ __all__ = [
     "num_replicas",
     "register_conv",
     "replica_mean",
+    "resize_corners",
+    "statistics_of_rows",
     "upsample_nearest",
 ]

@@ -54,3 +54,10 @@ class Linear(keras.layers.Layer):
             x = tf.reshape(x, [-1, self.kernel.shape[0]])
         x = tf.linalg.matmul(x, self.kernel)
         return x if self.bias is None else tf.nn.bias_add(x, self.bias)
+
+
+@register
+class PointConv(Linear):
+    """Dense layer on lists of points ``[N,P,C]`` that checkpoints hold as a 1-D convolution."""
+
+    torch_tensors = {"weight": ("kernel", "point_conv"), "bias": ("bias", None)}

@@ -1,10 +1,31 @@
 """Normalisation layers with PyTorch's numerics, and the spec that chooses one."""
 
+import contextlib
+import threading
+
 import keras
 import tensorflow as tf
 
 from kdet.layers.distribution import num_replicas
 from kdet.registry import register
+
+_context = threading.local()  # every replica of a strategy runs in its own thread
+
+
+@contextlib.contextmanager
+def statistics_of_rows(weight):
+    """Inside, batch statistics are those of the rows that count.
+
+    Second stages work on a fixed number of regions, some of which are only there to fill the batch.
+
+    Args:
+        weight: ``[N]``, above 0 for the rows of the batch ``[N,h,w,C]`` that count.
+    """
+    _context.rows = tf.cast(weight > 0, tf.float32)
+    try:
+        yield
+    finally:
+        _context.rows = None
 
 
 @register
@@ -57,8 +78,8 @@ class BatchNorm(keras.layers.Layer):
         mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
         if not training or self.use_running_stats or not self.trainable:
             return self._fused(x, gamma, beta, mean, variance, training=False).y
-        if num_replicas() > 1:
-            return self._synchronised(x, gamma, beta)
+        if num_replicas() > 1 or getattr(_context, "rows", None) is not None:
+            return self._weighted(x, gamma, beta)
         empty = tf.zeros([0])
         out = self._fused(x, gamma, beta, empty, empty, training=True)
         # the fused kernel's batch_variance is already the unbiased one
@@ -71,22 +92,31 @@ class BatchNorm(keras.layers.Layer):
             is_training=training,
         )  # fmt: skip
 
-    def _synchronised(self, x, gamma, beta):
-        context = tf.distribute.get_replica_context()
-        y = tf.cast(x, tf.float32)
-        local_count = tf.cast(tf.size(y) / tf.shape(y)[-1], tf.float32)
-        sums = tf.concat([tf.reduce_sum(y, [0, 1, 2]), [local_count]], 0)
-        sums = context.all_reduce(tf.distribute.ReduceOp.SUM, sums)
-        mean, count = sums[:-1] / sums[-1], sums[-1]
-        squares = tf.reduce_sum(tf.math.squared_difference(y, mean), [0, 1, 2])
-        variance = context.all_reduce(tf.distribute.ReduceOp.SUM, squares) / count
-        self._update(mean, variance * count / tf.maximum(count - 1.0, 1.0))
+    def _weighted(self, x, gamma, beta):
+        """Statistics over all replicas, of the rows that count."""
+        y, rows = tf.cast(x, tf.float32), getattr(_context, "rows", None)
+        rows = tf.ones_like(y[:, :1, :1, :1]) if rows is None else rows[:, None, None, None]
+        cells = tf.cast(tf.shape(y)[1] * tf.shape(y)[2], tf.float32)
+        sums = tf.concat([tf.reduce_sum(y * rows, [0, 1, 2]), [tf.reduce_sum(rows) * cells]], 0)
+        sums = _sum_over_replicas(sums)
+        count = tf.maximum(sums[-1], 1.0)
+        mean = sums[:-1] / count
+        squares = tf.reduce_sum(tf.math.squared_difference(y, mean) * rows, [0, 1, 2])
+        variance = _sum_over_replicas(squares) / count
+        seen = tf.cast(sums[-1] > 0.0, tf.float32)
+        self._update(mean, variance * count / tf.maximum(count - 1.0, 1.0), seen)
         y = tf.nn.batch_normalization(y, mean, variance, beta, gamma, self.epsilon)
         return tf.cast(y, x.dtype)
 
-    def _update(self, mean, variance):
+    def _update(self, mean, variance, share=1.0):
         for variable, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            variable.assign(variable + self.momentum * (tf.stop_gradient(new) - variable))
+            variable.assign(variable + share * self.momentum * (tf.stop_gradient(new) - variable))
+
+
+def _sum_over_replicas(value):
+    if num_replicas() == 1:
+        return value
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
 @register

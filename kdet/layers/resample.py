@@ -16,3 +16,29 @@ def upsample_nearest(x, like):
     y = tf.raw_ops.ResizeNearestNeighbor(images=x, size=size, align_corners=False, half_pixel_centers=False)
     y.set_shape([x.shape[0], like.shape[1], like.shape[2], x.shape[3]])
     return y
+
+
+def resize_corners(x, like):
+    """``x`` bilinearly resized to the height and width of ``like``; corner pixels keep their place."""
+    y = tf.raw_ops.ResizeBilinear(images=x, size=tf.shape(like)[1:3], align_corners=True)
+    y.set_shape([x.shape[0], like.shape[1], like.shape[2], x.shape[3]])
+    return tf.cast(y, x.dtype)
+
+
+def adaptive_max_pool(x, like):
+    """``x`` reduced to the height and width of ``like``: maxima of windows that may overlap by a pixel.
+
+    Output ``i`` of ``n`` looks at the pixels from ``floor(i * in / n)`` to ``ceil((i + 1) * in / n)``.
+    """
+    x = _window_max(x, tf.shape(like)[1], 1)
+    x = _window_max(x, tf.shape(like)[2], 2)
+    x.set_shape([x.shape[0], like.shape[1], like.shape[2], x.shape[3]])
+    return x
+
+
+def _window_max(x, size, axis):
+    length, cells = tf.shape(x)[axis], tf.range(size)
+    start = cells * length // size
+    last = ((cells + 1) * length + size - 1) // size - 1
+    window = tf.minimum(start[:, None] + tf.range(tf.reduce_max(last - start) + 1), last[:, None])
+    return tf.reduce_max(tf.gather(x, window, axis=axis), axis + 1)

@@ -3,9 +3,10 @@
 from kdet.losses.base import Loss
 from kdet.losses.classification import CrossEntropyLoss, FocalLoss
 from kdet.losses.iou import BoundedIoULoss, CIoULoss, DIoULoss, GIoULoss, IoULoss
-from kdet.losses.regression import L1Loss, SmoothL1Loss, smooth_l1
+from kdet.losses.regression import BalancedL1Loss, L1Loss, SmoothL1Loss, smooth_l1
 
 __all__ = [
+    "BalancedL1Loss",
     "BoundedIoULoss",
     "CIoULoss",
     "CrossEntropyLoss",

@@ -1,5 +1,7 @@
 """Losses on coordinates, element by element."""
 
+import math
+
 import tensorflow as tf
 
 from kdet.losses.base import Loss
@@ -26,6 +28,32 @@ class SmoothL1Loss(Loss):
 
     def elementwise(self, pred, target):
         return smooth_l1(tf.abs(pred - target), self.beta)
+
+
+@register
+class BalancedL1Loss(Loss):
+    """Smooth L1 with larger gradients for the accurate samples (Pang et al., 2019).
+
+    Args:
+        alpha: gradient of the accurate samples; smaller raises it.
+        gamma: slope of the inaccurate ones.
+        beta: difference from which on the loss is linear.
+    """
+
+    def __init__(self, alpha=0.5, gamma=1.5, beta=1.0, loss_weight=1.0):
+        self.alpha, self.gamma, self.beta, self.loss_weight = alpha, gamma, beta, loss_weight
+
+    def elementwise(self, pred, target):
+        difference = tf.abs(pred - target)
+        b = math.exp(self.gamma / self.alpha) - 1.0
+        # the logarithm's argument stays small where the linear part is taken
+        near = tf.minimum(difference, self.beta)
+        curve = (
+            self.alpha / b * (b * near + 1.0) * tf.math.log(b * near / self.beta + 1.0) - self.alpha * near
+        )
+        # the published implementation joins the two parts with this constant, also where beta is not 1
+        line = self.gamma * difference + self.gamma / b - self.alpha * self.beta
+        return tf.where(difference < self.beta, curve, line)
 
 
 def smooth_l1(difference, beta):

@@ -1,5 +1,6 @@
 """Necks: feature maps to feature maps."""
 
+from kdet.necks.bfp import BFP
 from kdet.necks.fpn import FPN
 
-__all__ = ["FPN"]
+__all__ = ["BFP", "FPN"]

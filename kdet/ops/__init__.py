@@ -7,6 +7,7 @@ from kdet.ops.deform_conv import deform_conv2d
 from kdet.ops.deform_roi_pool import deform_roi_pool
 from kdet.ops.fast_nms import fast_nms
 from kdet.ops.grouped_conv import grouped_conv2d
+from kdet.ops.mask_points import sample_packed_masks
 from kdet.ops.masked_conv import masked_conv2d
 from kdet.ops.ms_deform_attn import ms_deform_attn
 from kdet.ops.nms import nms
@@ -31,6 +32,7 @@ __all__ = [
     "paste_masks_numpy",
     "point_sample",
     "roi_align",
+    "sample_packed_masks",
     "soft_nms",
     "unpack_bits",
 ]

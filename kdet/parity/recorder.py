@@ -87,6 +87,8 @@ def to_reference_layout(array, shape, rows=None):
         if x.ndim == 4:
             candidates.append(x.transpose(0, 3, 1, 2))
         candidates.append(x)
+        if x.ndim == 3:  # channels of points
+            candidates.append(x.transpose(0, 2, 1))
     return next((c for c in candidates if list(c.shape) == list(shape)), None)
 
 

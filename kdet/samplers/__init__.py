@@ -1,5 +1,6 @@
 """Samplers: which assigned priors take part in the loss."""
 
+from kdet.samplers.balanced import BalancedSampler
 from kdet.samplers.random import AllSampler, OHEMSampler, RandomSampler
 
-__all__ = ["AllSampler", "OHEMSampler", "RandomSampler"]
+__all__ = ["AllSampler", "BalancedSampler", "OHEMSampler", "RandomSampler"]

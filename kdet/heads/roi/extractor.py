@@ -35,17 +35,19 @@ class SingleRoIExtractor(Composite):
         level = tf.floor(tf.math.log(scale + 1e-6) / math.log(2.0))
         return tf.cast(tf.clip_by_value(level, 0.0, len(self.strides) - 1.0), tf.int32)
 
-    def call(self, features, rois):
+    def call(self, features, rois, scale=1.0):
         """Crops regions.
 
         Args:
             features: tuple of ``[B,h,w,C]``.
             rois: ``[B,N,4]`` in network pixels.
+            scale: crop the regions enlarged by this factor (from the level of the region itself).
 
         Returns:
             ``[B,N,output_size,output_size,C]``.
         """
+        crops = rois if scale == 1.0 else geometry.scale_boxes(rois, scale)
         return ops.multilevel_roi_align(
-            tuple(features[: len(self.strides)]), rois, self.levels(rois), self.output_size, self.strides,
+            tuple(features[: len(self.strides)]), crops, self.levels(rois), self.output_size, self.strides,
             sampling_ratio=self.sampling_ratio, aligned=self.aligned,
         )  # fmt: skip

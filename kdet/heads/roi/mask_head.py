@@ -45,13 +45,25 @@ class FCNMaskHead(Composite):
             ConvModule(filters, 3, padding=1, norm=norm, conv=conv, kernel_initializer=he)
             for _ in range(num_convs)
         ]
-        self.upsample = ConvTranspose2D(filters, 2, kernel_initializer=he)
-        self.conv_logits = Conv2D(1 if class_agnostic else num_classes, 1, kernel_initializer=he)
+        self.add_predictor(filters, 1 if class_agnostic else num_classes, he)
 
-    def call(self, x, training=False):
+    def add_predictor(self, filters, masks, initializer):
+        """Adds the layers after the convolutions, for ``masks`` masks per region."""
+        self.upsample = ConvTranspose2D(filters, 2, kernel_initializer=initializer)
+        self.conv_logits = Conv2D(masks, 1, kernel_initializer=initializer)
+
+    def features(self, x):
+        """The convolutions before the up-sampling."""
         for conv in self.convs:
             x = conv(x)
+        return x
+
+    def logits(self, x):
+        """Masks from ``features``."""
         return self.conv_logits(tf.nn.relu(self.upsample(x)))
+
+    def call(self, x, training=False):
+        return self.logits(self.features(x))
 
     def of_class(self, logits, labels):
         """The logits of each region's own class: ``[N,m,m,classes], [N] -> [N,m,m]`` float32."""

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kdet.assigners import Assignment
-from kdet.layers import Composite
+from kdet.layers import Composite, statistics_of_rows
 from kdet.postprocess import INVALID_SCORE, PostProcess, keep_above
 from kdet.registry import register
 from kdet.structures import is_real_box, size_as_box
@@ -54,9 +54,9 @@ class StandardRoIHead(Composite):
 
     # ---- forward
 
-    def crop(self, extractor, features, rois, training=False):
-        """Features of regions, merged over the batch: ``[B*N,h,w,C]``."""
-        crops = merge_batch(extractor(features, rois))
+    def crop(self, extractor, features, rois, training=False, scale=1.0):
+        """Features of regions (enlarged by ``scale``), merged over the batch: ``[B*N,h,w,C]``."""
+        crops = merge_batch(extractor(features, rois, scale=scale))
         return crops if self.shared_head is None else self.shared_head(crops, training=training)
 
     def bbox_forward(self, features, rois, training=False):
@@ -125,13 +125,15 @@ class StandardRoIHead(Composite):
 
     def bbox_losses(self, features, rois, assignment, targets):
         """Losses of the box branch on sampled regions, and its outputs."""
-        outputs = self.bbox_forward(features, rois, training=True)
+        with statistics_of_rows(merge_batch(assignment.weight)):
+            outputs = self.bbox_forward(features, rois, training=True)
         return self.bbox_head.compute_losses(*outputs, rois, assignment, targets), outputs
 
     def mask_losses(self, features, rois, assignment, targets, info):
         """Losses of the mask branch on the positives of sampled regions."""
         rois, assignment = first_rows(rois, assignment, self.sampler.max_positives)
-        logits = self.mask_forward(features, rois, training=True)
+        with statistics_of_rows(merge_batch(tf.cast(assignment.positive, tf.float32))):
+            logits = self.mask_forward(features, rois, training=True)
         return self.mask_head.compute_losses(logits, rois, assignment, targets, info)
 
     # ---- inference

@@ -1,0 +1,107 @@
+"""Hybrid Task Cascade (Chen et al., 2019)."""
+
+import tensorflow as tf
+
+from kdet.heads.roi.cascade import CascadeRoIHead
+from kdet.heads.roi.mask_head import FCNMaskHead
+from kdet.heads.roi.standard import StandardRoIHead, merge_batch
+from kdet.layers import ConvModule
+from kdet.registry import register
+
+
+@register
+class HTCMaskHead(FCNMaskHead):
+    """Mask head that takes the features of the stage before.
+
+    Args:
+        use_previous: False in the first stage.
+        other arguments: see ``FCNMaskHead``.
+
+    Call: ``[N,h,w,C], features of the stage before or None -> (logits [N,2h,2w,classes], features)``.
+    """
+
+    def __init__(self, num_classes, filters=256, use_previous=True, **kwargs):
+        super().__init__(num_classes=num_classes, filters=filters, **kwargs)
+        self.conv_res = ConvModule(filters, 1) if use_previous else None
+
+    def call(self, x, previous=None, training=False):
+        if previous is not None and self.conv_res is not None:
+            x = x + self.conv_res(previous)
+        x = self.features(x)
+        return self.logits(x), x
+
+
+@register
+class HTCStage(StandardRoIHead):
+    """Stage whose crops get the semantic features and whose mask head goes on from those before it.
+
+    ``HTCRoIHead`` tells it both with ``connect``. Where there is a semantic branch, its features are the
+    last of the maps that the methods get.
+    """
+
+    def connect(self, semantic_roi_extractor, mask_heads):
+        """Args: extractor of the semantic features or None; mask heads up to this stage's own."""
+        self._semantic_roi_extractor, self._mask_heads = semantic_roi_extractor, mask_heads
+
+    def crop(self, extractor, features, rois, training=False, scale=1.0):
+        crops = super().crop(extractor, features, rois, training, scale)
+        if self._semantic_roi_extractor is None:
+            return crops
+        semantic = merge_batch(self._semantic_roi_extractor(features[-1:], rois))
+        shrink = semantic.shape[1] // crops.shape[1]
+        return crops + (tf.nn.avg_pool2d(semantic, shrink, shrink, "VALID") if shrink > 1 else semantic)
+
+    def mask_forward(self, features, rois, training=False):
+        return self.all_mask_logits(features, rois, training)[-1]
+
+    def all_mask_logits(self, features, rois, training=False):
+        """Logits of the mask heads up to this stage, each from the features of the one before."""
+        crops, previous, logits = self.crop(self.mask_roi_extractor, features, rois, training), None, []
+        for head in self._mask_heads:
+            masks, previous = head(crops, previous=previous, training=training)
+            logits.append(masks)
+        return logits
+
+
+@register
+class HTCRoIHead(CascadeRoIHead):
+    """Cascade with a semantic branch, in which masks learn on the boxes that their own stage refined.
+
+    Args:
+        stages: ``HTCStage`` of every stage.
+        semantic_head, semantic_roi_extractor: semantic branch, or None.
+        other arguments: see ``CascadeRoIHead``.
+    """
+
+    def __init__(self, stages, semantic_head=None, semantic_roi_extractor=None, **kwargs):
+        super().__init__(stages, **kwargs)
+        self.semantic_head, self.semantic_roi_extractor = semantic_head, semantic_roi_extractor
+        for i, stage in enumerate(stages):
+            stage.connect(semantic_roi_extractor, [s.mask_head for s in stages[: i + 1]])
+
+    def compute_losses(self, features, proposals, targets, info):
+        losses = {}
+        if self.semantic_head is not None:
+            logits, semantic = self.semantic_head(features, training=True)
+            losses = self.semantic_head.compute_losses(logits, targets)
+            features = (*features, semantic)
+        losses.update(super().compute_losses(features, proposals, targets, info))
+        return losses
+
+    def stage_losses(self, index, features, proposals, targets, info):
+        stage = self._stages[index]
+        rois, assignment, is_object = stage.sample(features, proposals, targets, info)
+        losses, outputs = stage.bbox_losses(features, rois, assignment, targets)
+        proposals = self.refine(index, outputs, rois, assignment, is_object, targets, info)
+        again = {**info, "seed": tf.random.experimental.stateless_fold_in(info["seed"], 1)}
+        rois, assignment, _ = stage.sample(features, proposals, targets, again)
+        losses.update(stage.mask_losses(features, rois, assignment, targets, info))
+        return losses, proposals
+
+    def predict(self, features, proposals, info):
+        if self.semantic_head is not None:
+            features = (*features, self.semantic_head(features)[1])
+        return super().predict(features, proposals, info)
+
+    def mask_logits(self, features, rois):
+        return self._stages[-1].all_mask_logits(features, rois)

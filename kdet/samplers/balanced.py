@@ -1,0 +1,65 @@
+"""Sampling balanced over objects and overlaps (Libra R-CNN; Pang et al., 2019)."""
+
+import tensorflow as tf
+
+from kdet.registry import register
+from kdet.samplers.random import RandomSampler
+
+
+@register
+class BalancedSampler(RandomSampler):
+    """Positives in equal shares per object, negatives in equal shares per range of IoU.
+
+    Shares that cannot be filled are filled with any other positives; with negatives that overlap an object
+    first, with the others last.
+
+    Args:
+        num_bins: equal ranges between 0 and the picture's largest IoU.
+        other arguments: see ``RandomSampler``.
+    """
+
+    def __init__(self, num, pos_fraction, neg_pos_ub=-1, add_gt_as_proposals=True, num_bins=3):
+        super().__init__(num, pos_fraction, neg_pos_ub, add_gt_as_proposals)
+        self.num_bins = num_bins
+
+    def _keys(self, assignment, seed):
+        pos_key, neg_key = super()._keys(assignment, seed)
+        return self._positive_keys(assignment, pos_key), self._negative_keys(assignment, neg_key)
+
+    def _positive_keys(self, assignment, key):
+        positive = assignment.positive
+        objects = tf.reduce_max(assignment.gt_index) + 1
+        groups = tf.where(positive, assignment.gt_index, objects)
+        rank, counts = rank_within(groups, key, objects + 1)
+        present = tf.reduce_sum(tf.cast(counts[:, :-1] > 0, tf.float32), 1, keepdims=True)
+        quota = tf.round(self.max_positives / tf.maximum(present, 1.0)) + 1.0
+        return (key + tf.cast(tf.cast(rank, tf.float32) < quota, tf.float32)) / 2.0
+
+    def _negative_keys(self, assignment, key):
+        overlaps = tf.maximum(assignment.overlaps, 0.0)
+        width = tf.reduce_max(overlaps, 1, keepdims=True) / self.num_bins
+        bins = tf.cast(tf.math.divide_no_nan(overlaps, width), tf.int32)
+        bins = tf.minimum(bins, self.num_bins - 1)
+        touching = tf.logical_and(assignment.negative, overlaps > 0.0)
+        rank, _ = rank_within(tf.where(touching, bins, self.num_bins), key, self.num_bins + 1)
+        positives = tf.reduce_sum(tf.cast(assignment.positive, tf.int32), 1, keepdims=True)
+        quota = (self.num - tf.minimum(positives, self.max_positives)) // self.num_bins
+        order = tf.cast(touching, tf.float32) + tf.cast(touching & (rank < quota), tf.float32)
+        return (key + order) / 3.0
+
+
+def rank_within(groups, key, num_groups):
+    """Place of every element among those of its group, by rising key.
+
+    Args:
+        groups: int32 ``[B,P]`` in 0 .. num_groups - 1.
+        key: float ``[B,P]`` in [0, 1).
+        num_groups: int or scalar tensor.
+
+    Returns:
+        ``(rank int32 [B,P], counts int32 [B,num_groups])``.
+    """
+    rank = tf.argsort(tf.argsort(tf.cast(groups, tf.float32) + key, axis=1), axis=1)
+    counts = tf.reduce_sum(tf.one_hot(groups, num_groups, dtype=tf.int32), 1)
+    starts = tf.cumsum(counts, axis=1, exclusive=True)
+    return rank - tf.gather(starts, groups, batch_dims=1), counts
