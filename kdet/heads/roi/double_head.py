@@ -38,23 +38,15 @@ class DoubleBBoxHead(BBoxHead):
 
     def __init__(
         self,
-        num_classes,
-        coder,
-        loss_cls,
-        loss_bbox,
         channels=256,
         num_convs=4,
         conv_filters=1024,
         num_fcs=2,
         fc_units=1024,
         norm="bn",
-        class_agnostic=False,
         **kwargs,
     ):
-        super().__init__(
-            num_classes=num_classes, coder=coder, loss_cls=loss_cls, loss_bbox=loss_bbox, num_shared_fcs=0,
-            average_pool=True, class_agnostic=class_agnostic, **kwargs,
-        )  # fmt: skip
+        super().__init__(num_shared_fcs=0, average_pool=True, **kwargs)
         self.res_block = WideningBlock(channels, conv_filters, norm)
         self.conv_branch = [
             Bottleneck(conv_filters // Bottleneck.expansion, norm=norm) for _ in range(num_convs)
@@ -81,8 +73,8 @@ class DoubleRoIHead(StandardRoIHead):
         other arguments: see ``StandardRoIHead``.
     """
 
-    def __init__(self, bbox_roi_extractor, bbox_head, assigner, sampler, box_region_scale=1.3, **kwargs):
-        super().__init__(bbox_roi_extractor, bbox_head, assigner, sampler, **kwargs)
+    def __init__(self, box_region_scale=1.3, **kwargs):
+        super().__init__(**kwargs)
         self.box_region_scale = box_region_scale
 
     def bbox_forward(self, features, rois, training=False):

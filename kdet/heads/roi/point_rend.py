@@ -175,18 +175,8 @@ class PointRendRoIHead(StandardRoIHead):
         other arguments: see ``StandardRoIHead``.
     """
 
-    def __init__(
-        self,
-        bbox_roi_extractor,
-        bbox_head,
-        assigner,
-        sampler,
-        point_head,
-        subdivision_steps=5,
-        subdivision_points=784,
-        **kwargs,
-    ):
-        super().__init__(bbox_roi_extractor, bbox_head, assigner, sampler, **kwargs)
+    def __init__(self, point_head, subdivision_steps=5, subdivision_points=784, **kwargs):
+        super().__init__(**kwargs)
         self.point_head = point_head
         self.subdivision_steps, self.subdivision_points = subdivision_steps, subdivision_points
 

@@ -63,9 +63,7 @@ class FusedSemanticHead(Composite):
             KeyError: when the targets have no ``semantic`` map ``[B,h,w]`` of the logits' size.
         """
         if "semantic" not in targets:
-            raise KeyError(
-                "The semantic branch learns from targets['semantic'] [B,h,w] int32 (255 = ignore): none given."
-            )
+            raise KeyError("The semantic branch needs targets['semantic'] [B,h,w] int32 (255 = ignore).")
         labels = targets["semantic"]
         weight = tf.cast(labels != self.ignore_label, tf.float32)
         labels = tf.clip_by_value(labels, 0, self.num_classes - 1)
