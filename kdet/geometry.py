@@ -16,6 +16,11 @@ def scale_boxes(boxes, factor):
     return tf.concat([centre - half, centre + half], -1)
 
 
+def centers(boxes):
+    """Middle points ``[..., 2]`` (x, y)."""
+    return (boxes[..., :2] + boxes[..., 2:]) * 0.5
+
+
 def pairwise_iou(a, b, mode="iou", epsilon=1e-6):
     """IoU of every pair.
 

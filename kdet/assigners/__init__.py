@@ -1,6 +1,8 @@
 """Assigners: which prior answers for which object."""
 
 from kdet.assigners.assignment import Assignment
+from kdet.assigners.atss import ATSSAssigner
 from kdet.assigners.max_iou import MaxIoUAssigner
+from kdet.assigners.points_in_boxes import PointInBoxAssigner
 
-__all__ = ["Assignment", "MaxIoUAssigner"]
+__all__ = ["ATSSAssigner", "Assignment", "MaxIoUAssigner", "PointInBoxAssigner"]

@@ -1,5 +1,6 @@
 """Coders: boxes to regression targets and back."""
 
 from kdet.coders.delta_xywh import DeltaXYWHCoder
+from kdet.coders.distance import DistanceCoder, centerness
 
-__all__ = ["DeltaXYWHCoder"]
+__all__ = ["DeltaXYWHCoder", "DistanceCoder", "centerness"]

@@ -3,6 +3,7 @@
 from kdet.losses.base import Loss
 from kdet.losses.classification import CrossEntropyLoss, FocalLoss
 from kdet.losses.iou import BoundedIoULoss, CIoULoss, DIoULoss, GIoULoss, IoULoss
+from kdet.losses.quality import DistributionFocalLoss, QualityFocalLoss, VarifocalLoss
 from kdet.losses.regression import BalancedL1Loss, L1Loss, SmoothL1Loss, smooth_l1
 
 __all__ = [
@@ -11,11 +12,14 @@ __all__ = [
     "CIoULoss",
     "CrossEntropyLoss",
     "DIoULoss",
+    "DistributionFocalLoss",
     "FocalLoss",
     "GIoULoss",
     "IoULoss",
     "L1Loss",
     "Loss",
+    "QualityFocalLoss",
     "SmoothL1Loss",
+    "VarifocalLoss",
     "smooth_l1",
 ]

@@ -71,15 +71,29 @@ class AnchorGenerator(Component):
 
     def valid(self, shapes, padded_size):
         """Which anchors sit on cells of the picture, not of the batch's padding: ``[B, P]`` bool."""
-        flags = []
-        for base, stride, (h, w) in zip(self.base_anchors, self.strides, shapes, strict=True):
-            limit = tf.math.ceil(padded_size / stride)  # [B, 2]
-            rows = tf.cast(tf.range(h), tf.float32)[None, :] < limit[:, :1]
-            columns = tf.cast(tf.range(w), tf.float32)[None, :] < limit[:, 1:]
-            cells = tf.logical_and(rows[:, :, None], columns[:, None, :])
-            cells = tf.repeat(cells[..., None], len(base), -1)
-            flags.append(tf.reshape(cells, [tf.shape(cells)[0], -1]))
-        return tf.concat(flags, 1)
+        return valid_cells(self.strides, shapes, padded_size, self.num_anchors)
+
+
+def valid_cells(strides, shapes, padded_size, per_cell=1):
+    """Which priors sit on cells of the picture, not of the batch's padding.
+
+    Args:
+        strides, shapes: stride and (h, w) of every level.
+        padded_size: ``[B,2]`` (h, w) of every picture padded on its own.
+        per_cell: priors of one cell.
+
+    Returns:
+        bool ``[B, P]``.
+    """
+    flags = []
+    for stride, (h, w) in zip(strides, shapes, strict=True):
+        limit = tf.math.ceil(padded_size / stride)  # [B, 2]
+        rows = tf.cast(tf.range(h), tf.float32)[None, :] < limit[:, :1]
+        columns = tf.cast(tf.range(w), tf.float32)[None, :] < limit[:, 1:]
+        cells = tf.logical_and(rows[:, :, None], columns[:, None, :])
+        cells = tf.repeat(cells[..., None], per_cell, -1)
+        flags.append(tf.reshape(cells, [tf.shape(cells)[0], -1]))
+    return tf.concat(flags, 1)
 
 
 def grid_boxes(base, stride, h, w):

@@ -1,8 +1,11 @@
 """Heads with a prediction at every cell."""
 
 from kdet.heads.dense.anchor import AnchorHead
+from kdet.heads.dense.atss import ATSSHead
 from kdet.heads.dense.base import DenseHead
+from kdet.heads.dense.fcos import FCOSHead
+from kdet.heads.dense.gfl import GFLHead
 from kdet.heads.dense.retina import RetinaHead
 from kdet.heads.dense.rpn import RPNHead
 
-__all__ = ["AnchorHead", "DenseHead", "RPNHead", "RetinaHead"]
+__all__ = ["ATSSHead", "AnchorHead", "DenseHead", "FCOSHead", "GFLHead", "RPNHead", "RetinaHead"]

@@ -69,7 +69,10 @@ class AnchorHead(DenseHead):
 
     def assign(self, anchors, shapes, targets, info):
         """The sampled ``Assignment [B,P]`` and the loss normaliser."""
-        assignment = self.assigner(anchors, targets, self.usable(anchors, shapes, info))
+        levels = {}
+        if getattr(self.assigner, "needs_levels", False):
+            levels["level_sizes"] = [h * w * self.num_anchors for h, w in shapes]
+        assignment = self.assigner(anchors, targets, self.usable(anchors, shapes, info), **levels)
         if self.sampler is None:
             count = [assignment.positive]
         else:
@@ -92,8 +95,12 @@ class AnchorHead(DenseHead):
             ``{"loss_cls": scalar, "loss_bbox": scalar}``.
         """
         shapes = level_shapes(outputs[0])
-        anchors = tf.concat(self.priors(shapes), 0)  # [P, 4]
+        anchors = tf.concat(self.anchor_generator(shapes), 0)  # [P, 4]
         assignment, normaliser = self.assign(anchors, shapes, targets, info)
+        return self.assigned_losses(outputs, anchors, assignment, targets, normaliser)
+
+    def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
+        """Losses by name, given which anchor ``[P,4]`` answers for what and the normaliser."""
         scores = flatten_levels(outputs[0], self.num_classes)
         deltas = flatten_levels(outputs[1], 4)
         labels = assignment.labels(targets, background=self.num_classes)

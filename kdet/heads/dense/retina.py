@@ -1,17 +1,8 @@
 """RetinaNet's head (Lin et al., 2017)."""
 
-import math
-
-import keras
-
 from kdet.heads.dense.anchor import AnchorHead
-from kdet.layers import Conv2D, ConvModule
+from kdet.heads.dense.towers import apply_tower, conv_tower, prediction
 from kdet.registry import register
-
-
-def prior_bias(probability=0.01):
-    """Bias initialiser under which a sigmoid starts at ``probability``."""
-    return keras.initializers.Constant(-math.log((1 - probability) / probability))
 
 
 @register
@@ -50,27 +41,12 @@ class RetinaHead(AnchorHead):
             assigner=assigner,
             **kwargs,
         )
-        normal = keras.initializers.RandomNormal(stddev=0.01)
-
-        def tower():
-            return [
-                ConvModule(filters, 3, padding=1, conv=conv, norm=norm, kernel_initializer=normal)
-                for _ in range(stacked_convs)
-            ]
-
-        self.cls_convs, self.reg_convs = tower(), tower()
-        self.retina_cls = Conv2D(
-            self.num_anchors * num_classes, 3, padding=1,
-            kernel_initializer=normal, bias_initializer=prior_bias(),
-        )  # fmt: skip
-        self.retina_reg = Conv2D(self.num_anchors * 4, 3, padding=1, kernel_initializer=normal)
+        self.cls_convs = conv_tower(stacked_convs, filters, conv, norm)
+        self.reg_convs = conv_tower(stacked_convs, filters, conv, norm)
+        self.retina_cls = prediction(self.num_anchors * num_classes, probability=0.01)
+        self.retina_reg = prediction(self.num_anchors * 4)
 
     def call(self, features, training=False):
-        scores, deltas = [], []
-        for x in features:
-            cls = reg = x
-            for cls_conv, reg_conv in zip(self.cls_convs, self.reg_convs):
-                cls, reg = cls_conv(cls), reg_conv(reg)
-            scores.append(self.retina_cls(cls))
-            deltas.append(self.retina_reg(reg))
+        scores = [self.retina_cls(apply_tower(self.cls_convs, x)) for x in features]
+        deltas = [self.retina_reg(apply_tower(self.reg_convs, x)) for x in features]
         return tuple(scores), tuple(deltas)

@@ -1,0 +1,80 @@
+"""Adaptive training sample selection (Zhang et al., 2020)."""
+
+import tensorflow as tf
+
+from kdet import geometry
+from kdet.assigners.assignment import Assignment
+from kdet.registry import Component, register
+
+
+@register
+class ATSSAssigner(Component):
+    """The nearest priors of every level compete; the IoU that wins is mean plus deviation of theirs.
+
+    Args:
+        topk: candidates per object and level.
+    """
+
+    needs_levels = True
+
+    def __init__(self, topk=9):
+        self.topk = topk
+
+    def __call__(self, priors, targets, valid=None, predictions=None, level_sizes=None):
+        """Assigns priors to objects.
+
+        Args:
+            priors: boxes ``[P,4]``.
+            targets: the data contract's dict.
+            valid: bool ``[B,P]``, priors that may be used; None for all.
+            level_sizes: number of priors of every level.
+
+        Returns:
+            ``Assignment`` with the IoU of the positives with their object.
+        """
+        boxes = targets["boxes"]
+        real = (targets["labels"] >= 0)[..., None]  # [B, G, 1]
+        overlaps = geometry.pairwise_iou(boxes, priors)  # [B, G, P]
+        usable = tf.ones(tf.shape(overlaps)[::2], bool) if valid is None else valid
+        points = geometry.centers(priors)
+        rows = self._candidates(points, boxes, usable, level_sizes)  # [B, G, K]
+        counted = tf.gather(tf.broadcast_to(usable[:, None], tf.shape(overlaps)), rows, batch_dims=2)
+        chosen = tf.gather(overlaps, rows, batch_dims=2)
+        threshold = mean_plus_deviation(chosen, tf.cast(counted, tf.float32))
+        chosen_points = tf.gather(points, rows)  # [B, G, K, 2]
+        inside = tf.minimum(chosen_points - boxes[:, :, None, :2], boxes[:, :, None, 2:] - chosen_points)
+        positive = (chosen >= threshold) & (tf.reduce_min(inside, -1) > 0.01) & counted & real
+
+        overlaps = tf.where(scatter_rows(positive, rows, tf.shape(overlaps)[2]), overlaps, -1.0)
+        best = tf.reduce_max(overlaps, 1)  # [B, P]
+        index = tf.where(best >= 0.0, tf.argmax(overlaps, 1, tf.int32), -1)
+        return Assignment(index, tf.cast(usable, tf.float32), tf.maximum(best, 0.0))
+
+    def _candidates(self, points, boxes, usable, level_sizes):
+        """Rows of the ``topk`` nearest usable priors of each level, ``[B,G,K]``."""
+        apart = geometry.centers(boxes)[:, :, None, :] - points  # [B, G, P, 2]
+        distance = tf.sqrt(tf.reduce_sum(tf.square(apart), -1))
+        distance = tf.where(usable[:, None, :], distance, float("inf"))
+        found, start = [], 0
+        for size in level_sizes:
+            level = distance[:, :, start : start + size]
+            found.append(tf.math.top_k(-level, tf.minimum(self.topk, size)).indices + start)
+            start += size
+        return tf.concat(found, -1)
+
+
+def mean_plus_deviation(values, weight):
+    """Mean plus unbiased standard deviation over the last axis of the values of weight 1: ``[..., 1]``."""
+    count = tf.reduce_sum(weight, -1, keepdims=True)
+    mean = tf.reduce_sum(values * weight, -1, keepdims=True) / tf.maximum(count, 1.0)
+    squares = tf.reduce_sum(tf.math.squared_difference(values, mean) * weight, -1, keepdims=True)
+    return mean + tf.sqrt(squares / tf.maximum(count - 1.0, 1.0))
+
+
+def scatter_rows(flags, rows, size):
+    """bool ``[B,G,size]``, True at ``rows [B,G,K]`` where ``flags [B,G,K]``."""
+    batch, objects, candidates = tf.unstack(tf.shape(rows))
+    owner = tf.repeat(tf.range(batch * objects), candidates)
+    index = tf.stack([owner, tf.reshape(rows, [-1])], -1)
+    counts = tf.scatter_nd(index, tf.cast(tf.reshape(flags, [-1]), tf.int32), [batch * objects, size])
+    return tf.reshape(counts > 0, [batch, objects, size])

@@ -1,0 +1,72 @@
+"""The head of ATSS (Zhang et al., 2020): RetinaNet with one anchor per cell and centerness."""
+
+import tensorflow as tf
+
+from kdet import geometry
+from kdet.coders import DistanceCoder, centerness
+from kdet.heads.dense.anchor import AnchorHead
+from kdet.heads.dense.base import flatten_levels, flatten_map
+from kdet.heads.dense.towers import Scale, apply_tower, conv_tower, prediction
+from kdet.layers import replica_mean
+from kdet.registry import register
+
+
+@register
+class ATSSHead(AnchorHead):
+    """Two towers; class scores, deltas and centerness per anchor.
+
+    Args:
+        loss_centerness: loss of the centerness.
+        stacked_convs, filters, conv, norm: the towers, see ``RetinaHead``.
+        other arguments: see ``AnchorHead``; ``loss_bbox`` must take boxes.
+
+    Call: ``tuple of [B,h,w,C] -> (scores, deltas, centerness)``, tuples of ``[B,h,w,A*classes]``,
+    ``[B,h,w,A*4]`` and ``[B,h,w,A]``.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        anchor_generator,
+        loss_centerness,
+        stacked_convs=4,
+        filters=256,
+        conv=None,
+        norm=None,
+        **kwargs,
+    ):
+        super().__init__(num_classes=num_classes, anchor_generator=anchor_generator, **kwargs)
+        self.loss_centerness = loss_centerness
+        self.cls_convs, self.reg_convs = (conv_tower(stacked_convs, filters, conv, norm) for _ in range(2))
+        self.atss_cls = prediction(self.num_anchors * num_classes, probability=0.01)
+        self.atss_reg = prediction(self.num_anchors * 4)
+        self.atss_centerness = prediction(self.num_anchors)
+        self.scales = [Scale() for _ in anchor_generator.strides]
+
+    def call(self, features, training=False):
+        levels = []
+        for x, scale in zip(features, self.scales, strict=True):
+            cls, reg = apply_tower(self.cls_convs, x), apply_tower(self.reg_convs, x)
+            levels.append((self.atss_cls(cls), scale(self.atss_reg(reg)), self.atss_centerness(reg)))
+        return tuple(zip(*levels))
+
+    def level_predictions(self, outputs):
+        centralities = (tf.sigmoid(flatten_map(x, 1)[..., 0]) for x in outputs[2])
+        for (scores, rank, deltas, _), factor in zip(super().level_predictions(outputs), centralities):
+            yield scores, rank, deltas, factor
+
+    def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
+        boxes = assignment.gather(targets["boxes"])  # [B, P, 4]
+        distances = DistanceCoder().encode(geometry.centers(anchors), boxes)
+        central = centerness(distances, assignment.positive)  # [B, P]
+        total = tf.maximum(replica_mean(tf.reduce_sum(central)), 1.0)
+        scores = flatten_levels(outputs[0], self.num_classes)
+        labels = assignment.labels(targets, background=self.num_classes)
+        decoded = self.coder.decode(anchors, flatten_levels(outputs[1], 4))
+        positive = tf.cast(assignment.positive, tf.float32)
+        predicted = flatten_levels(outputs[2], 1)[..., 0]
+        return {
+            "loss_cls": self.loss_cls(scores, labels, assignment.weight, normaliser),
+            "loss_bbox": self.loss_bbox(decoded, boxes, central, total),
+            "loss_centerness": self.loss_centerness(predicted, central, positive, normaliser),
+        }

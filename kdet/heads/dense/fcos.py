@@ -1,0 +1,68 @@
+"""FCOS: fully convolutional one-stage detection (Tian et al., 2019)."""
+
+import tensorflow as tf
+
+from kdet.coders import centerness
+from kdet.heads.dense.base import flatten_levels, flatten_map, level_shapes
+from kdet.heads.dense.point import PointHead
+from kdet.heads.dense.towers import Scale, prediction
+from kdet.layers import replica_mean
+from kdet.registry import register
+
+
+@register
+class FCOSHead(PointHead):
+    """Class scores, distances to the four sides and how central a point lies.
+
+    Args:
+        loss_centerness: loss of the centerness.
+        norm_on_bbox: distances are a ReLU in units of the stride, not an exponential in pixels.
+        centerness_on_reg: centerness comes from the box tower, not the class tower.
+        other arguments: see ``PointHead``.
+
+    Call: ``tuple of [B,h,w,C] -> (scores, distances, centerness)``, tuples of ``[B,h,w,classes]``,
+    ``[B,h,w,4]`` in pixels and ``[B,h,w,1]``.
+    """
+
+    def __init__(
+        self, num_classes, strides, loss_centerness, norm_on_bbox=False, centerness_on_reg=False, **kwargs
+    ):
+        super().__init__(num_classes=num_classes, strides=strides, **kwargs)
+        self.loss_centerness = loss_centerness
+        self.norm_on_bbox, self.centerness_on_reg = norm_on_bbox, centerness_on_reg
+        self.conv_centerness = prediction(1)
+        self.scales = [Scale() for _ in strides]
+
+    def call(self, features, training=False):
+        levels = [self.level(*level) for level in zip(features, self.scales, self.strides, strict=True)]
+        return tuple(zip(*levels))
+
+    def level(self, x, scale, stride):
+        """Outputs of one level."""
+        cls, reg = self.towers(x)
+        distances = scale(self.conv_reg(reg))
+        distances = tf.nn.relu(distances) * stride if self.norm_on_bbox else tf.exp(distances)
+        return self.conv_cls(cls), distances, self.conv_centerness(reg if self.centerness_on_reg else cls)
+
+    def level_predictions(self, outputs):
+        for scores, distances, central in zip(*outputs):
+            factor = tf.sigmoid(flatten_map(central, 1)[..., 0])
+            yield flatten_map(scores, self.num_classes), tf.sigmoid, flatten_map(distances, 4), factor
+
+    def compute_losses(self, outputs, targets, info):
+        """``{"loss_cls", "loss_bbox", "loss_centerness"}``; boxes weigh as much as their point is central."""
+        points = tf.concat(self.priors(level_shapes(outputs[0])), 0)  # [P, 3]
+        assignment = self.assigner(points, targets)
+        positive = tf.cast(assignment.positive, tf.float32)
+        count = tf.maximum(replica_mean(tf.reduce_sum(positive)), 1.0)
+        boxes = assignment.gather(targets["boxes"])  # [B, P, 4]
+        central = centerness(self.coder.encode(points, boxes), assignment.positive)  # [B, P]
+        labels = assignment.labels(targets, background=self.num_classes)
+        decoded = self.coder.decode(points, flatten_levels(outputs[1], 4))
+        total = tf.maximum(replica_mean(tf.reduce_sum(central)), 1e-6)
+        predicted = flatten_levels(outputs[2], 1)[..., 0]
+        return {
+            "loss_cls": self.loss_cls(flatten_levels(outputs[0], self.num_classes), labels, None, count),
+            "loss_bbox": self.loss_bbox(decoded, boxes, central, total),
+            "loss_centerness": self.loss_centerness(predicted, central, positive, count),
+        }

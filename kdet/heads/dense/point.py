@@ -1,0 +1,57 @@
+"""Heads that predict at points instead of anchors."""
+
+from kdet.coders import DistanceCoder
+from kdet.heads.dense.base import DenseHead
+from kdet.heads.dense.towers import apply_tower, conv_tower, prediction
+from kdet.priors import PointGenerator
+
+
+class PointHead(DenseHead):
+    """Two towers, class scores and distances to the sides of the box at one point per cell.
+
+    Args:
+        num_classes, postprocess: see ``DenseHead``.
+        strides: of the levels.
+        loss_cls, loss_bbox: losses.
+        assigner: matches points with objects.
+        stacked_convs: convolutions per tower.
+        filters: their channels.
+        conv, norm: their specs.
+        last_conv: spec of each tower's last convolution where it differs.
+        conv_bias: bias in the towers' convolutions; None for "only without a norm".
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        strides,
+        loss_cls,
+        loss_bbox,
+        assigner=None,
+        stacked_convs=4,
+        filters=256,
+        conv=None,
+        norm=None,
+        last_conv=None,
+        conv_bias=None,
+        **kwargs,
+    ):
+        super().__init__(num_classes=num_classes, **kwargs)
+        self.loss_cls, self.loss_bbox, self.assigner = loss_cls, loss_bbox, assigner
+        self.strides, self.coder = tuple(strides), DistanceCoder()
+        self.point_generator = PointGenerator(strides)
+        self.cls_convs, self.reg_convs = (
+            conv_tower(stacked_convs, filters, conv, norm, last_conv, conv_bias) for _ in range(2)
+        )
+        self.conv_cls = prediction(num_classes, probability=0.01)
+        self.conv_reg = prediction(4)
+
+    def towers(self, x):
+        """Maps ``[B,h,w,filters]`` for classes and for boxes."""
+        return apply_tower(self.cls_convs, x), apply_tower(self.reg_convs, x)
+
+    def priors(self, shapes):
+        return self.point_generator(shapes)
+
+    def decode_boxes(self, priors, regression, info):
+        return self.coder.decode(priors, regression, info["valid_size"])
