@@ -3,6 +3,7 @@
 from kdet.layers.composite import Composite
 from kdet.layers.conv import Conv2D, ConvTranspose2D
 from kdet.layers.conv_module import ConvModule, make_conv, register_conv
+from kdet.layers.deformable import DeformConv2D, DeformConvPack, ModulatedDeformConvPack
 from kdet.layers.distribution import global_uniform, num_replicas, replica_mean
 from kdet.layers.linear import Linear, PointConv
 from kdet.layers.non_local import NonLocal2D
@@ -15,9 +16,12 @@ __all__ = [
     "Conv2D",
     "ConvModule",
     "ConvTranspose2D",
+    "DeformConv2D",
+    "DeformConvPack",
     "GroupNorm",
     "LayerNorm",
     "Linear",
+    "ModulatedDeformConvPack",
     "NonLocal2D",
     "PointConv",
     "adaptive_max_pool",

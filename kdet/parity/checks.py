@@ -350,7 +350,10 @@ def gradient_row(model, golden, tape, total):
         key = f"f/train/grad/{name}"
         if key in golden.d and mine is not None:
             sample = golden.d[key]
-            error = max(error, np.abs(mine.ravel()[:64] - sample).max() / max(np.abs(sample).max(), floor))
+            # relative to the tensor's largest value, as stages are: the first 64 values alone may be tiny, and
+            # there the reference misses its own golden by 2e-2 (ReLUs that flip on rounding)
+            difference = np.abs(mine.ravel()[:64] - sample).max()
+            error = max(error, difference / max(np.abs(mine).max(), floor))
         if not error <= worst:
             worst, note = error, f"{name} norm {norm:.6g}, golden {norms[name]:.6g}"
     extra = [n for n in variables if n not in norms and gradient(n) is not None]

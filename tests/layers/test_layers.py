@@ -78,3 +78,20 @@ def test_random_numbers_do_not_depend_on_the_rows_before():
     assert whole.shape == (3, 5)
     np.testing.assert_array_equal(whole, layers.global_uniform(tf.constant([1, 2]), 3, 5))
     assert not np.array_equal(whole, layers.global_uniform(tf.constant([1, 3]), 3, 5))
+
+
+@pytest.mark.parametrize("kind", ["dcn", "dcn_v2"])
+def test_deformable_convolution_starts_as_a_plain_one(kind):
+    conv = layers.make_conv(kind, 2, 3, padding=1, use_bias=False, kernel_initializer="ones")
+    x = tf.random.stateless_normal([1, 5, 6, 3], [0, 1])
+    plain = layers.Conv2D(2, 3, padding=1, use_bias=False, kernel_initializer="ones")(x)
+    # without training every offset is 0 and every factor a half
+    np.testing.assert_allclose(conv(x), plain * (0.5 if kind == "dcn_v2" else 1.0), rtol=1e-5, atol=1e-5)
+
+
+def test_given_offsets_move_every_sample():
+    conv = layers.DeformConv2D(1, 1, use_bias=False, kernel_initializer="ones")
+    x = tf.reshape(tf.range(12, dtype=tf.float32), [1, 3, 4, 1])
+    down_half_right_one = tf.tile([[[[0.5, 1.0]]]], [1, 3, 4, 1])
+    out = conv(x, down_half_right_one)[0, :, :, 0]
+    np.testing.assert_allclose(out, [[3, 4, 5, 0], [7, 8, 9, 0], [4.5, 5, 5.5, 0]])
