@@ -13,8 +13,8 @@ class PointInBoxAssigner(Component):
 
     Args:
         strides: of the levels.
-        regress_ranges: (low, high) per level; the largest distance from the point to a side of the box must lie
-            in between, ends included.
+        regress_ranges: (low, high) per level; the largest distance from the point to a side of the box must
+            lie in between, ends included.
         center_radius: only points so many strides around the centre of the box; None for the whole box.
     """
 

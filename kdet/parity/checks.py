@@ -350,8 +350,8 @@ def gradient_row(model, golden, tape, total):
         key = f"f/train/grad/{name}"
         if key in golden.d and mine is not None:
             sample = golden.d[key]
-            # relative to the tensor's largest value, as stages are: the first 64 values alone may be tiny, and
-            # there the reference misses its own golden by 2e-2 (ReLUs that flip on rounding)
+            # relative to the tensor's largest value, as stages are: the first 64 values alone may be tiny,
+            # and there the reference misses its own golden by 2e-2 (ReLUs that flip on rounding)
             difference = np.abs(mine.ravel()[:64] - sample).max()
             error = max(error, difference / max(np.abs(mine).max(), floor))
         if not error <= worst:

@@ -17,7 +17,7 @@ class ATSSHead(AnchorHead):
 
     Args:
         loss_centerness: loss of the centerness.
-        stacked_convs, filters, conv, norm: the towers, see ``RetinaHead``.
+        stacked_convs, filters, norm: the towers, see ``RetinaHead``.
         other arguments: see ``AnchorHead``; ``loss_bbox`` must take boxes.
 
     Call: ``tuple of [B,h,w,C] -> (scores, deltas, centerness)``, tuples of ``[B,h,w,A*classes]``,
@@ -31,13 +31,12 @@ class ATSSHead(AnchorHead):
         loss_centerness,
         stacked_convs=4,
         filters=256,
-        conv=None,
         norm=None,
         **kwargs,
     ):
         super().__init__(num_classes=num_classes, anchor_generator=anchor_generator, **kwargs)
         self.loss_centerness = loss_centerness
-        self.cls_convs, self.reg_convs = (conv_tower(stacked_convs, filters, conv, norm) for _ in range(2))
+        self.cls_convs, self.reg_convs = (conv_tower(stacked_convs, filters, norm=norm) for _ in range(2))
         self.atss_cls = prediction(self.num_anchors * num_classes, probability=0.01)
         self.atss_reg = prediction(self.num_anchors * 4)
         self.atss_centerness = prediction(self.num_anchors)

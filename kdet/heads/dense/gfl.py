@@ -25,7 +25,7 @@ class GFLHead(AnchorHead):
     Args:
         loss_dfl: loss of the distributions.
         reg_max: largest distance in strides.
-        stacked_convs, filters, conv, norm: the towers, see ``RetinaHead``.
+        stacked_convs, filters, norm: the towers, see ``RetinaHead``.
         other arguments: see ``AnchorHead``; ``loss_bbox`` must take boxes, ``loss_cls`` soft targets.
 
     Call: ``tuple of [B,h,w,C] -> (scores, distributions)``, tuples of ``[B,h,w,classes]`` and
@@ -40,7 +40,6 @@ class GFLHead(AnchorHead):
         reg_max=16,
         stacked_convs=4,
         filters=256,
-        conv=None,
         norm=None,
         **kwargs,
     ):
@@ -49,7 +48,7 @@ class GFLHead(AnchorHead):
         )
         self.loss_dfl, self.reg_max = loss_dfl, reg_max
         self.point_generator = PointGenerator(anchor_generator.strides, offset=0.0)
-        self.cls_convs, self.reg_convs = (conv_tower(stacked_convs, filters, conv, norm) for _ in range(2))
+        self.cls_convs, self.reg_convs = (conv_tower(stacked_convs, filters, norm=norm) for _ in range(2))
         self.gfl_cls = prediction(num_classes, probability=0.01)
         self.gfl_reg = prediction(4 * (reg_max + 1))
         self.scales = [Scale() for _ in anchor_generator.strides]

@@ -16,8 +16,8 @@ class PointHead(DenseHead):
         assigner: matches points with objects.
         stacked_convs: convolutions per tower.
         filters: their channels.
-        conv, norm: their specs.
-        last_conv: spec of each tower's last convolution where it differs.
+        norm: its spec.
+        last_conv: spec of each tower's last convolution where it is not a plain one.
         conv_bias: bias in the towers' convolutions; None for "only without a norm".
     """
 
@@ -30,7 +30,6 @@ class PointHead(DenseHead):
         assigner=None,
         stacked_convs=4,
         filters=256,
-        conv=None,
         norm=None,
         last_conv=None,
         conv_bias=None,
@@ -41,7 +40,8 @@ class PointHead(DenseHead):
         self.strides, self.coder = tuple(strides), DistanceCoder()
         self.point_generator = PointGenerator(strides)
         self.cls_convs, self.reg_convs = (
-            conv_tower(stacked_convs, filters, conv, norm, last_conv, conv_bias) for _ in range(2)
+            conv_tower(stacked_convs, filters, norm=norm, last_conv=last_conv, use_bias=conv_bias)
+            for _ in range(2)
         )
         self.conv_cls = prediction(num_classes, probability=0.01)
         self.conv_reg = prediction(4)
