@@ -36,9 +36,7 @@ def make_dataset(folder, masks):
         images.append({"id": i, "file_name": f"{i}.jpg", "height": SIZE[0], "width": SIZE[1]})
         for x, y in random.uniform(0, 300, (8, 2)).tolist():
             angles = np.arange(0, 6.28, 0.3)
-            polygon = (
-                np.stack([x + 60 + 60 * np.cos(angles), y + 60 + 60 * np.sin(angles)], 1).ravel().tolist()
-            )
+            polygon = np.stack([x + 60 + 60 * np.cos(angles), y + 60 + 60 * np.sin(angles)], axis=1)
             entry = {"id": len(annotations) + 1, "image_id": i, "category_id": 1, "iscrowd": 0}
             entry.update(bbox=[x, y, 120, 120], area=11310, segmentation=[polygon.ravel().tolist()])
             annotations.append(entry)
