@@ -186,8 +186,14 @@ def detections_of(detections, picture):
     return {k: np.asarray(v[index])[:count] for k, v in batch.items() if k != "num_detections"}
 
 
-def match_detections(boxes, labels, ours):
-    """For each of the golden's detections, our matching row or -1 (label, IoU > 0.99, score 1e-3)."""
+def match_detections(boxes, labels, ours, min_iou=0.99, max_score=1e-3):
+    """For each of the wanted detections, our matching row or -1.
+
+    Args:
+        boxes, labels: ``[N,5]`` (x1, y1, x2, y2, score) and ``[N]``.
+        ours: dict of ``boxes [M,4]``, ``scores [M]``, ``labels [M]``.
+        min_iou, max_score: matches overlap by more and differ in score by less.
+    """
     matches = np.full(len(boxes), -1)
     taken = np.zeros(len(ours["boxes"]), bool)
     for i, (*box, score) in enumerate(boxes):
@@ -197,8 +203,8 @@ def match_detections(boxes, labels, ours):
         iou = inter / np.maximum(areas + (box[2] - box[0]) * (box[3] - box[1]) - inter, 1e-9)
         # boxes that clipping left without area have no IoU: their corners must agree instead
         distance = np.abs(ours["boxes"] - box).max(-1) / max(box[2] - box[0], box[3] - box[1], 1.0)
-        same = iou > 0.99 if (box[2] - box[0]) * (box[3] - box[1]) > 0 else distance < 0.01
-        good = same & (ours["labels"] == labels[i]) & (np.abs(ours["scores"] - score) < 1e-3) & ~taken
+        same = iou > min_iou if (box[2] - box[0]) * (box[3] - box[1]) > 0 else distance < 0.01
+        good = same & (ours["labels"] == labels[i]) & (np.abs(ours["scores"] - score) < max_score) & ~taken
         if good.any():
             matches[i] = int(np.where(good, distance, np.inf).argmin())
             taken[matches[i]] = True
