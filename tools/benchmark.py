@@ -223,13 +223,14 @@ def report(arguments, rows):
         best = results[0]
         known = ("ms", "load_s", "first_s", "peak_mb")
         extra = ", ".join(f"{k} {v}" for k, v in best.items() if k not in known)
-            f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in best.items() if k not in known
-        )
         peak = max(r["peak_mb"] for r in results)
-        print(
-            f"| {label} | {medians[label]:.0f} | {min(times):.0f} | {best['load_s']:.1f} | {best['first_s']:.1f} "
-            f"| {peak:.0f} | {extra} |"
-        )
+        cells = [
+            f"{medians[label]:.0f}",
+            f"{min(times):.0f}",
+            f"{best['load_s']:.1f}",
+            f"{best['first_s']:.1f}",
+        ]
+        print(f"| {label} | {' | '.join(cells)} | {peak:.0f} | {extra} |")
     if len(medians) == 2:
         ours, peer = medians.values()
         print(f"\nratio to {list(medians)[1]}: {ours / peer:.2f}")
