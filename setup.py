@@ -49,6 +49,7 @@ BESIDE = {package: folder for package, folder in BESIDE.items() if (HERE / folde
 setuptools.setup(
     packages=[*setuptools.find_packages(include=["kdet", "kdet.*"]), *BESIDE],
     package_dir=BESIDE,
+    include_package_data=False,
     package_data={
         "kdet": ["**/*.csv", "**/*.json", "**/*.yaml"],
         "kdet._configs": ["*.csv", "*/*.yaml", "*/*/*.yaml"],
