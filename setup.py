@@ -4,6 +4,7 @@ import importlib.util
 import pathlib
 
 import setuptools
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 from setuptools.dist import Distribution
 
@@ -36,10 +37,17 @@ class BuildWithOps(build_py):
 
 
 class MaybeBinary(Distribution):
-    """A wheel with compiled ops in it is bound to its platform."""
+    """A wheel with compiled ops in it is bound to its platform ..."""
 
     def has_ext_modules(self):
         return can_compile()
+
+
+class AnyPython(bdist_wheel):
+    """... but not to a Python: the ops know nothing of it."""
+
+    def get_tag(self):
+        return ("py3", "none", super().get_tag()[2])
 
 
 # folders beside the package that the wheel carries inside it
@@ -55,6 +63,6 @@ setuptools.setup(
         "kdet._configs": ["*.csv", "*/*.yaml", "*/*/*.yaml"],
         "kdet._custom_ops": ["**/*.h", "**/*.cc", "**/*.cu"],
     },
-    cmdclass={"build_py": BuildWithOps},
+    cmdclass={"build_py": BuildWithOps, "bdist_wheel": AnyPython},
     distclass=MaybeBinary,
 )

@@ -32,8 +32,8 @@ def test_every_recipe_is_complete_and_fits_its_classes(family):
             config = Config.load(name)  # checks every type, keyword and value
             assert set(config) >= {"model", "data", "train"}, name
             assert config["train"]["epochs"] and config["train"]["optimizer"]["learning_rate"], name
-            data_spec.complete(config["data"]["train"])
-            data_spec.complete(config["data"]["val"])
+            for split in {"train", "val", "test"} & set(config["data"]):
+                data_spec.complete(config["data"][split], f"{name}: data.{split}")
 
 
 def test_the_class_names_fit_the_number_of_classes():
