@@ -15,37 +15,17 @@ object of the class of that name, innermost first.
 """
 
 import copy
-import difflib
 import os
 import pathlib
-import re
 
 import yaml
 
 from kdet import published, schema
+from kdet.overrides import assign, class_count, parse, reach
 from kdet.schema import ConfigError
+from kdet.yaml_loader import Loader
 
-__all__ = ["Config", "ConfigError", "build", "find_values", "recipes"]
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """YAML 1.2 numbers (``1e-4`` is a number) and an error for a key that stands twice."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise ConfigError(f"{key_node.start_mark}: the key {key!r} stands twice in one mapping.")
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+__all__ = ["Config", "ConfigError", "build", "recipes"]
 
 
 class Config(dict):
@@ -93,9 +73,9 @@ class Config(dict):
 
     def override(self, overrides):
         """Applies dotted overrides in place (see :meth:`load`)."""
-        for dotted, value in _override_items(overrides):
-            for keys in _spread(self, tuple(dotted.split("."))):
-                _set(self, dotted, keys, value)
+        for dotted, value in parse(overrides):
+            for keys in reach(self, tuple(dotted.split("."))):
+                assign(self, dotted, keys, value)
                 self.origins = {k: v for k, v in self.origins.items() if k[: len(keys)] != keys}
                 self.origins[keys] = f"--set {dotted}"
         return self
@@ -121,7 +101,7 @@ class Config(dict):
         for key in path:
             spec = spec[key]
         classes = self.get("data", {}).get("classes")
-        if section == "model" and classes and len(classes) in find_values(spec, "num_classes"):
+        if section == "model" and classes and len(classes) == class_count(spec):
             spec = {"class_names": classes, **spec}
         return build(spec, path=path, origin=self.origin)
 
@@ -216,7 +196,7 @@ def _read(path, seen=()):
     if path.resolve() in seen:
         raise ConfigError(f"{path}: _base_ goes round in a circle.")
     try:
-        own = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        own = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from error
     own = {} if own is None else own
@@ -285,75 +265,6 @@ def _all_paths(value, path):
 def _without(index, origin_of):
     """``origin_of`` for key paths with one more element at ``index``."""
     return lambda path: origin_of(path[:index] + path[index + 1 :])
-
-
-def _override_items(overrides):
-    if not overrides:
-        return
-    if isinstance(overrides, dict):
-        yield from overrides.items()
-        return
-    for item in overrides:
-        dotted, equals, text = item.partition("=")
-        if not equals or not dotted.strip():
-            raise ConfigError(f"An override looks like key.path=value; got {item!r}.")
-        try:
-            yield dotted.strip(), yaml.load(text, Loader=_Loader)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {item}: the value is not valid YAML: {error}") from error
-
-
-def _spread(config, keys):
-    """The key paths that an override means: ``num_classes`` reaches down to the parts that have one."""
-    place = config
-    for key in keys[:-1]:
-        place = place.get(key) if isinstance(place, dict) else None
-    if keys[-1] != "num_classes" or not isinstance(place, dict) or "num_classes" in place:
-        return [keys]
-    return [(*keys[:-1], *path) for path in _paths_to(place, "num_classes")] or [keys]
-
-
-def _paths_to(spec, wanted):
-    """Key paths of all keys ``wanted`` in a nested mapping."""
-    if isinstance(spec, dict):
-        for key, value in spec.items():
-            if key == wanted:
-                yield (key,)
-            yield from ((str(key), *path) for path in _paths_to(value, wanted))
-    elif isinstance(spec, list):
-        for i, value in enumerate(spec):
-            yield from ((str(i), *path) for path in _paths_to(value, wanted))
-
-
-def find_values(spec, wanted):
-    """All values of the keys ``wanted`` in a nested mapping."""
-    for path in _paths_to(spec, wanted):
-        value = spec
-        for key in path:
-            value = value[int(key) if isinstance(value, list) else key]
-        yield value
-
-
-def _set(config, dotted, keys, value):
-    place = config
-    for i, key in enumerate(keys):
-        at = ".".join(keys[: i + 1])
-        last = i == len(keys) - 1
-        if isinstance(place, list):
-            if not re.fullmatch(r"-?\d+", key) or not -len(place) <= int(key) < len(place):
-                raise ConfigError(f"--set {dotted}: {at}: this is a list of {len(place)}, {key!r} no index.")
-            key = int(key)
-        elif not isinstance(place, dict):
-            raise ConfigError(f"--set {dotted}: {'.'.join(keys[:i])} is the value {place!r}, not a mapping.")
-        elif not last and not isinstance(place.get(key), (dict, list)):
-            if key not in place and difflib.get_close_matches(key, [str(k) for k in place], n=1):
-                raise ConfigError(f"--set {dotted}: there is no {at}. {schema.suggest(key, place)}")
-            if place.get(key) is None:
-                place[key] = {}
-        if last:
-            place[key] = value
-        else:
-            place = place[key]
 
 
 def _plain(value):

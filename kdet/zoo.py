@@ -14,7 +14,8 @@ import pathlib
 import keras
 
 from kdet import published
-from kdet.config import Config, find_values, recipes
+from kdet.config import Config, recipes
+from kdet.overrides import class_count
 
 __all__ = ["ModelInfo", "info", "list", "load"]
 
@@ -79,7 +80,7 @@ def info(name):
         config=config.path,
         detector=model["type"],
         backbone=" ".join(str(backbone[key]) for key in ("type", "depth") if key in backbone),
-        num_classes=next(iter(find_values(model, "num_classes")), None),
+        num_classes=class_count(model),
         imagenet=backbone.get("pretrained"),
         **figures,
     )
@@ -149,7 +150,7 @@ def set_num_classes(config, num_classes):
     """
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}.")
-    if not any(True for _ in find_values(config["model"], "num_classes")):
+    if class_count(config["model"]) is None:
         raise ValueError(f"{config.name} has no classes, so num_classes={num_classes} has no place in it.")
     config.override({"model.num_classes": num_classes})
 

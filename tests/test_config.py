@@ -189,6 +189,9 @@ def test_num_classes_reaches_down_to_the_parts_that_have_it(tmp_path):
         config = load(tmp_path, base, [override])
         assert config["model"]["neck"] == {"type": "ExampleHead", "num_classes": 3}
         assert "num_classes" not in config["model"]
+    heads = "parts: [{type: ExampleHead, num_classes: 80}, {type: ExampleHead, num_classes: 183}]"
+    config = load(tmp_path, base.replace("parts: [1]", heads), {"model.num_classes": 3})
+    assert [part["num_classes"] for part in config["model"]["parts"]] == [3, 183]
     with pytest.raises(ConfigError, match="model.neck.num_classes: unknown keyword of ExampleNeck"):
         load(tmp_path, MODEL, ["model.neck.num_classes=3"])
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kdet import data as data_room
 from kdet import zoo
-from kdet.config import find_values
+from kdet.overrides import class_count
 from kdet.train.callbacks import EpochLog, EvaluateDetections, MeanLosses, show_pictures
 from kdet.train.checkpoints import Checkpoints, SaveCheckpoints
 from kdet.train.optimizers import SGD, AdamW, LossScaleOptimizer
@@ -176,7 +176,7 @@ def load_data(config, split, batch_size, seed=0):
     spec = dict(section[split])
     if section.get("classes") and not spec.get("classes"):
         spec["classes"] = section["classes"]
-    classes = next(find_values(config.get("model", {}), "num_classes"), None)
+    classes = class_count(config.get("model", {}))
     return data_room.load(
         spec, training=split == "train", batch_size=batch_size, seed=seed, num_classes=classes
     )

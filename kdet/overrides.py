@@ -1,0 +1,83 @@
+"""Changes of a recipe by dotted key paths, as on the command line."""
+
+import collections
+import difflib
+import re
+
+import yaml
+
+from kdet import schema
+from kdet.schema import ConfigError
+from kdet.yaml_loader import Loader
+
+
+def parse(overrides):
+    """``(dotted key path, value)`` of a mapping, or of ``key.path=value`` texts with YAML values."""
+    if not overrides:
+        return
+    if isinstance(overrides, dict):
+        yield from overrides.items()
+        return
+    for item in overrides:
+        dotted, equals, text = item.partition("=")
+        if not equals or not dotted.strip():
+            raise ConfigError(f"An override looks like key.path=value; got {item!r}.")
+        try:
+            yield dotted.strip(), yaml.load(text, Loader=Loader)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {item}: the value is not valid YAML: {error}") from error
+
+
+def reach(config, keys):
+    """The key paths that an override at ``keys`` means.
+
+    ``num_classes`` of a part that has none itself means that of all parts below it which count the
+    objects' classes. Heads that count something else (a semantic map) are left alone: they have
+    another number than the majority.
+    """
+    place = config
+    for key in keys[:-1]:
+        place = place.get(key) if isinstance(place, dict) else None
+    if keys[-1] != "num_classes" or not isinstance(place, dict) or "num_classes" in place:
+        return [keys]
+    current = class_count(place)
+    return [(*keys[:-1], *path) for path, value in _class_counts(place) if value == current] or [keys]
+
+
+def class_count(spec):
+    """How many classes of objects a nested spec is for (what most parts say), None where no part says."""
+    counts = collections.Counter(value for _, value in _class_counts(spec))
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _class_counts(spec):
+    """``(key path, value)`` of every ``num_classes`` in a nested spec."""
+    children = spec.items() if isinstance(spec, dict) else enumerate(spec) if isinstance(spec, list) else ()
+    for key, value in children:
+        if key == "num_classes":
+            yield (key,), value
+        else:
+            yield from (((str(key), *path), found) for path, found in _class_counts(value))
+
+
+def assign(config, dotted, keys, value):
+    """Sets the value at the key path ``keys`` in place; ``dotted`` is what the user wrote."""
+    place = config
+    for i, key in enumerate(keys):
+        at = ".".join(keys[: i + 1])
+        last = i == len(keys) - 1
+        if isinstance(place, list):
+            if not re.fullmatch(r"-?\d+", key) or not -len(place) <= int(key) < len(place):
+                raise ConfigError(f"--set {dotted}: {at}: this is a list of {len(place)}, {key!r} no index.")
+            key = int(key)
+        elif not isinstance(place, dict):
+            raise ConfigError(f"--set {dotted}: {'.'.join(keys[:i])} is the value {place!r}, not a mapping.")
+        elif not last and not isinstance(place.get(key), (dict, list)):
+            if key not in place and difflib.get_close_matches(key, [str(k) for k in place], n=1):
+                raise ConfigError(f"--set {dotted}: there is no {at}. {schema.suggest(key, place)}")
+            if place.get(key) is None:
+                place[key] = {}
+        if last:
+            place[key] = value
+        else:
+            place = place[key]
