@@ -61,6 +61,7 @@ def read_coco(annotations, images, *, classes=None, masks=False, on_missing="err
         records=records,
         skips=skips,
         has_masks=masks,
+        coco_file=annotations,
     )
 
 

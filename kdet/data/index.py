@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import json
 import logging
 import os
 
@@ -71,10 +72,21 @@ class DatasetIndex:
         records: list of ``Record``.
         skips: ``Skips``.
         has_masks: whether the objects carry segmentations.
+        coco_file: the annotation file that the index is of, if it is one COCO file.
     """
 
     def __init__(
-        self, *, name, class_names, category_ids, records, skips, has_masks=False, read=None, read_masks=None
+        self,
+        *,
+        name,
+        class_names,
+        category_ids,
+        records,
+        skips,
+        has_masks=False,
+        read=None,
+        read_masks=None,
+        coco_file=None,
     ):
         self.name = name
         self.class_names = list(class_names)
@@ -84,6 +96,7 @@ class DatasetIndex:
         self.has_masks = has_masks
         self.read = read or read_file
         self.read_masks = read_masks
+        self.coco_file = coco_file
 
     def __len__(self):
         return len(self.records)
@@ -127,11 +140,32 @@ class DatasetIndex:
         return self._with_records(kept)
 
     def to_coco(self, masks=True):
-        """The index as a COCO ground-truth dict, for any evaluator that takes one.
+        """A COCO ground-truth dict of these pictures and classes, for any evaluator that takes one.
 
-        Ignore regions become ``iscrowd`` annotations. Degenerate and outside boxes are not in it: for
-        published COCO figures evaluate against the annotation file itself.
+        Of a COCO file it is the file's own content, with all its annotations, areas and crowds: published
+        figures are computed on it. Else it is made of the records; ignore regions become ``iscrowd``.
         """
+        categories = [
+            {"id": i, "name": name} for i, name in zip(self.category_ids, self.class_names, strict=True)
+        ]
+        images = [
+            {"id": r.image_id, "file_name": r.name, "height": r.height, "width": r.width}
+            for r in self.records
+        ]
+        annotations = self._coco_annotations() if self.coco_file else self._annotations(masks)
+        return {"images": images, "annotations": annotations, "categories": categories}
+
+    def _coco_annotations(self):
+        pictures, categories = {r.image_id for r in self.records}, set(self.category_ids)
+        with open(self.coco_file, encoding="utf-8") as file:
+            found = json.load(file).get("annotations", [])
+        return [
+            a
+            for a in found
+            if a.get("image_id") in pictures and a.get("category_id") in categories and _has_numbers(a)
+        ]
+
+    def _annotations(self, masks):
         annotations = []
         for record in self.records:
             shapes = [[None] * len(labels) for labels in (record.labels, record.ignore_labels)]
@@ -143,16 +177,7 @@ class DatasetIndex:
                 for box, label, segmentation in objects:
                     annotations.append(self._annotation(record, box, label, segmentation, is_crowd))
                     annotations[-1]["id"] = len(annotations)
-        return {
-            "images": [
-                {"id": r.image_id, "file_name": r.name, "height": r.height, "width": r.width}
-                for r in self.records
-            ],
-            "annotations": annotations,
-            "categories": [
-                {"id": i, "name": name} for i, name in zip(self.category_ids, self.class_names, strict=True)
-            ],
-        }
+        return annotations
 
     def _annotation(self, record, box, label, segmentation, is_crowd):
         x1, y1, x2, y2 = (float(v) for v in box)
@@ -180,7 +205,13 @@ class DatasetIndex:
             has_masks=self.has_masks,
             read=self.read,
             read_masks=self.read_masks,
+            coco_file=self.coco_file,
         )
+
+
+def _has_numbers(annotation):
+    box = annotation.get("bbox")
+    return isinstance(box, list) and len(box) == 4 and bool(np.isfinite(box).all())
 
 
 def concatenate(parts):

@@ -164,14 +164,24 @@ def test_several_datasets_are_joined(tmp_path, assets):
 
 
 def test_to_coco_is_the_evaluators_ground_truth(assets):
-    index = kdet.data.read_coco(assets / "coco.json", assets, masks=True)
+    index = kdet.data.read_coco(assets / "coco.json", assets, classes=["dog", "cat"], masks=True)
+    original = json.loads((assets / "coco.json").read_text())
     content = index.to_coco()
-    assert [c["id"] for c in content["categories"]] == [7, 3]
-    assert [a["iscrowd"] for a in content["annotations"]] == [0, 0, 0, 1, 0]
-    first = content["annotations"][0]
-    assert first["bbox"] == [10.5, 8.25, 40, 30] and first["segmentation"]["size"] == [60, 83]
-    assert len({a["id"] for a in content["annotations"]}) == 5
-    assert content["annotations"][3]["area"] == 18  # the crowd's own pixels
+    assert content["annotations"] == original["annotations"]  # unusable ones too
+    assert [c["id"] for c in content["categories"]] == [3, 7]
+    fewer = kdet.data.read_coco(assets / "coco.json", assets, classes=["dog"]).first(1).to_coco()
+    assert [a["id"] for a in fewer["annotations"]] == [2] and len(fewer["images"]) == 1
+
+
+def test_to_coco_of_records(assets):
+    index = kdet.data.read_coco(assets / "coco.json", assets, masks=True)
+    index.coco_file = None
+    annotations = index.to_coco()["annotations"]
+    assert [a["iscrowd"] for a in annotations] == [0, 0, 0, 1, 0]
+    assert annotations[0]["bbox"] == [10.5, 8.25, 40, 30]
+    assert annotations[0]["segmentation"]["size"] == [60, 83]
+    assert annotations[3]["area"] == 18  # the crowd's own pixels
+    assert len({a["id"] for a in annotations}) == 5
 
 
 @pytest.mark.parametrize(
