@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kdet.layers import Composite, make_conv, make_norm, max_pool
+from kdet.layers import Composite, conv_norm, make_conv, make_norm, max_pool, sequence
 from kdet.registry import register
 
 # depth -> (bottleneck blocks?, blocks per stage)
@@ -26,8 +26,8 @@ class NormedConvs(Composite):
         setattr(self, f"{short}{index}", layer)
 
     def conv_norm(self, index, x):
-        x = getattr(self, f"conv{index}")(x)
-        return getattr(self, f"{self.norm_prefix}{index}")(x)
+        """Applies convolution ``index`` and its norm."""
+        return conv_norm(getattr(self, f"conv{index}"), getattr(self, f"{self.norm_prefix}{index}"), x)
 
 
 class BasicBlock(NormedConvs):
@@ -35,7 +35,9 @@ class BasicBlock(NormedConvs):
 
     expansion = 1
 
-    def __init__(self, filters, stride=1, dilation=1, shortcut=None, norm="bn", conv=None, last_norm=None, **kwargs):
+    def __init__(
+        self, filters, stride=1, dilation=1, shortcut=None, norm="bn", conv=None, last_norm=None, **kwargs
+    ):
         super().__init__(**kwargs)
         self.add_conv(1, conv, norm, filters, 3, stride=stride, padding=dilation, dilation=dilation)
         self.add_conv(2, conv, last_norm or norm, filters, 3, padding=1)
@@ -44,7 +46,7 @@ class BasicBlock(NormedConvs):
     def call(self, x):
         y = tf.nn.relu(self.conv_norm(1, x))
         y = self.conv_norm(2, y)
-        return tf.nn.relu(y + _apply(self.downsample, x))
+        return tf.nn.relu(y + sequence(self.downsample, x))
 
 
 class Bottleneck(NormedConvs):
@@ -90,14 +92,7 @@ class Bottleneck(NormedConvs):
         y = tf.nn.relu(self.conv_norm(1, x))
         y = tf.nn.relu(self.conv_norm(2, y))
         y = self.conv_norm(3, y)
-        return tf.nn.relu(y + _apply(self.downsample, x))
-
-
-def _apply(layers, x):
-    for layer in layers or ():
-        if layer is not None:
-            x = layer(x)
-    return x
+        return tf.nn.relu(y + sequence(self.downsample, x))
 
 
 class AveragePool(Composite):
@@ -266,7 +261,7 @@ class ResNet(NormedConvs):
         x = max_pool(x, 3, 2, padding=1)
         outputs = []
         for i in range(self.num_stages):
-            x = _apply(getattr(self, f"layer{i + 1}"), x)
+            x = sequence(getattr(self, f"layer{i + 1}"), x)
             if i in self.out_indices:
                 outputs.append(x)
         return tuple(outputs)
@@ -307,4 +302,4 @@ class ResLayer(Composite):
         setattr(self, f"layer{stage + 1}", layers)
 
     def call(self, x, training=False):
-        return _apply(getattr(self, f"layer{self.stage + 1}"), x)
+        return sequence(getattr(self, f"layer{self.stage + 1}"), x)

@@ -6,6 +6,7 @@ import tensorflow as tf
 from kdet.detectors.predict import is_pictures, paste, predict_pictures
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.detectors.training import TrainingSteps
+from kdet.layers import inference
 from kdet.structures import as_inputs
 
 
@@ -79,7 +80,8 @@ class Detector(TrainingSteps, keras.Model):
 
     def call(self, inputs, training=False):
         images, info = self.preprocess(inputs)
-        return self.detect(images, info)
+        with inference():
+            return self.detect(images, info)
 
     # ---- pictures
 

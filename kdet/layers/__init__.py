@@ -5,9 +5,10 @@ from kdet.layers.conv import Conv2D, ConvTranspose2D
 from kdet.layers.conv_module import ConvModule, make_conv, register_conv
 from kdet.layers.deformable import DeformConv2D, DeformConvPack, ModulatedDeformConvPack
 from kdet.layers.distribution import global_uniform, num_replicas, replica_mean
+from kdet.layers.fused import conv_norm, sequence
 from kdet.layers.linear import Linear, PointConv
 from kdet.layers.non_local import NonLocal2D
-from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, make_norm, statistics_of_rows
+from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, inference, make_norm, statistics_of_rows
 from kdet.layers.resample import adaptive_max_pool, max_pool, resize_corners, upsample_nearest
 
 __all__ = [
@@ -25,7 +26,9 @@ __all__ = [
     "NonLocal2D",
     "PointConv",
     "adaptive_max_pool",
+    "conv_norm",
     "global_uniform",
+    "inference",
     "make_conv",
     "make_norm",
     "max_pool",
@@ -34,5 +37,6 @@ __all__ = [
     "replica_mean",
     "resize_corners",
     "statistics_of_rows",
+    "sequence",
     "upsample_nearest",
 ]

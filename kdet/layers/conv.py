@@ -62,10 +62,13 @@ class Conv2D(keras.layers.Layer):
             name="kernel",
             shape=(*self.kernel_size, channels // self.groups, self.filters),
             initializer=self.kernel_initializer,
+            autocast=False,  # norms are folded into it in full precision
         )
         self.bias = None
         if self.use_bias:
-            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer=self.bias_initializer)
+            self.bias = self.add_weight(
+                name="bias", shape=(self.filters,), initializer=self.bias_initializer, autocast=False
+            )
 
     def explicit_padding(self):
         (py, px) = self.padding
@@ -73,6 +76,7 @@ class Conv2D(keras.layers.Layer):
 
     def convolve(self, x, kernel):
         """The convolution without bias, with a kernel that the caller may have reworked."""
+        kernel = tf.cast(kernel, x.dtype)
         if self.groups > 1 or max(self.dilation) > 1:
             return ops.grouped_conv2d(x, kernel, self.stride, self.padding, self.dilation, self.groups)
         # TensorFlow has no oneDNN gradient for explicit padding, so it is spelled in ways that have one.
@@ -84,8 +88,11 @@ class Conv2D(keras.layers.Layer):
         return tf.nn.conv2d(x, kernel, self.stride, padding)
 
     def call(self, x):
-        x = self.convolve(x, tf.convert_to_tensor(self.kernel))
-        return x if self.bias is None else tf.nn.bias_add(x, self.bias)
+        return self.add_bias(self.convolve(x, self.kernel))
+
+    def add_bias(self, x):
+        """``x`` plus the bias, where the layer has one."""
+        return x if self.bias is None else tf.nn.bias_add(x, tf.cast(self.bias, x.dtype))
 
 
 @register

@@ -4,6 +4,7 @@ import keras
 
 from kdet.layers.composite import Composite
 from kdet.layers.conv import Conv2D
+from kdet.layers.fused import conv_norm
 from kdet.layers.norm import make_norm
 from kdet.registry import register
 
@@ -82,7 +83,8 @@ class ConvModule(Composite):
         self.activate = None if activation is None else keras.activations.get(activation)
 
     def call(self, x):
-        x = self.conv(x)
-        if self.norm_name is not None:
-            x = getattr(self, self.norm_name)(x)
+        if self.norm_name is None:
+            x = self.conv(x)
+        else:
+            x = conv_norm(self.conv, getattr(self, self.norm_name), x)
         return x if self.activate is None else self.activate(x)

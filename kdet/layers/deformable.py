@@ -26,10 +26,10 @@ class DeformConv2D(Conv2D):
 
     def call(self, x, offsets, mask=None):
         x = ops.deform_conv2d(
-            x, tf.convert_to_tensor(self.kernel), offsets, mask, strides=self.stride, padding=self.padding,
+            x, tf.cast(self.kernel, x.dtype), offsets, mask, strides=self.stride, padding=self.padding,
             dilations=self.dilation, groups=self.groups, deform_groups=self.deform_groups,
         )  # fmt: skip
-        return x if self.bias is None else tf.nn.bias_add(x, self.bias)
+        return self.add_bias(x)
 
 
 @register_conv("dcn")

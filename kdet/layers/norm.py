@@ -28,6 +28,17 @@ def statistics_of_rows(weight):
         _context.rows = None
 
 
+@contextlib.contextmanager
+def inference():
+    """Inside, nothing trains: batch norm uses its running statistics, whatever its setting."""
+    before = getattr(_context, "inference", False)
+    _context.inference = True
+    try:
+        yield
+    finally:
+        _context.inference = before
+
+
 @register
 class BatchNorm(keras.layers.Layer):
     """Batch normalisation (Ioffe & Szegedy, 2015) as PyTorch computes it.
@@ -73,10 +84,20 @@ class BatchNorm(keras.layers.Layer):
         self.moving_mean = weight("moving_mean", "zeros", False)
         self.moving_variance = weight("moving_variance", "ones", False)
 
+    @property
+    def statistics_are_fixed(self):
+        """True where batch statistics are certainly not used, training or not."""
+        return self.use_running_stats or not self.trainable or getattr(_context, "inference", False)
+
+    def scale_and_shift(self):
+        """The norm under its running statistics as ``x * scale + shift``: float32 ``[C]`` each."""
+        scale = self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
+        return scale, self.beta - self.moving_mean * scale
+
     def call(self, x, training=False):
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
         mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
-        if not training or self.use_running_stats or not self.trainable:
+        if not training or self.statistics_are_fixed:
             return self._fused(x, gamma, beta, mean, variance, training=False).y
         if num_replicas() > 1 or getattr(_context, "rows", None) is not None:
             return self._weighted(x, gamma, beta)

@@ -95,3 +95,34 @@ def test_given_offsets_move_every_sample():
     down_half_right_one = tf.tile([[[[0.5, 1.0]]]], [1, 3, 4, 1])
     out = conv(x, down_half_right_one)[0, :, :, 0]
     np.testing.assert_allclose(out, [[3, 4, 5, 0], [7, 8, 9, 0], [4.5, 5, 5.5, 0]])
+
+
+def test_folded_norm_gives_the_same_values_and_gradients():
+    rng = np.random.default_rng(1)
+    conv, norm = layers.Conv2D(5, 3, padding=1, use_bias=False), layers.BatchNorm(use_running_stats=True)
+    x = tf.constant(rng.normal(size=[2, 6, 6, 3]), tf.float32)
+    norm(conv(x))
+    for variable in norm.weights:
+        variable.assign(rng.uniform(0.5, 1.5, 5))
+    trained = [v.value for v in (conv.kernel, norm.gamma, norm.beta)]
+
+    def gradients(function):
+        with tf.GradientTape() as tape:
+            y = function(x)
+            loss = tf.reduce_sum(tf.sin(y))
+        return [y, *tape.gradient(loss, trained)]
+
+    for folded, plain in zip(
+        gradients(lambda x: layers.conv_norm(conv, norm, x)), gradients(lambda x: norm(conv(x)))
+    ):
+        np.testing.assert_allclose(folded, plain, rtol=2e-4, atol=2e-5)
+
+
+def test_inference_folds_a_norm_that_trains():
+    conv, norm = layers.Conv2D(2, 1, use_bias=False), layers.BatchNorm()
+    x = tf.ones([1, 2, 2, 3])
+    expected = norm(conv(x))
+    with layers.inference():
+        assert norm.statistics_are_fixed
+        np.testing.assert_allclose(layers.conv_norm(conv, norm, x), expected, rtol=1e-5)
+    assert not norm.statistics_are_fixed
