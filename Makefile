@@ -33,6 +33,7 @@ format: $(READY)
 	$(BIN)/python -m ruff format .
 
 wheel: $(READY)
+	rm -rf build
 	$(BIN)/python -m build --wheel --no-isolation
 
 clean:
