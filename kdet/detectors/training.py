@@ -9,8 +9,9 @@ from kdet.layers import num_replicas
 class TrainingSteps:
     """Training side of a detector: mixed into ``keras.Model`` in front of it.
 
-    Expects ``compute_losses(inputs, targets) -> {name: scalar}``. Each step is one graph; losses are logged by
-    name. A loss that is NaN or infinite stops the step before it changes a weight and is named in the error.
+    Expects ``compute_losses(inputs, targets) -> {name: scalar}``. Each step is one graph; losses are logged
+    by name. A loss that is NaN or infinite stops the step before it changes a weight and is named in the
+    error.
     """
 
     def compile(self, optimizer="rmsprop", jit_compile=False, **kwargs):
