@@ -30,6 +30,8 @@ class Detector(TrainingSteps, keras.Model):
     def __init__(self, preprocessor=None, class_names=None, **kwargs):
         # inputs are pixels and sizes: they must not be cast to the compute dtype
         super().__init__(autocast=False, **kwargs)
+        # suppression and cropping have no XLA kernels: Keras must not turn XLA on by itself
+        self.supports_jit = False
         self.preprocessor = preprocessor or Preprocessor()
         self.class_names = None if class_names is None else list(class_names)
         self.sampling_seed = 0
