@@ -18,32 +18,11 @@ class RetinaHead(AnchorHead):
     Call: ``tuple of [B,h,w,C] -> (scores, deltas)``, tuples of ``[B,h,w,A*classes]``, ``[B,h,w,A*4]``.
     """
 
-    def __init__(
-        self,
-        num_classes,
-        anchor_generator,
-        coder,
-        loss_cls,
-        loss_bbox,
-        assigner,
-        stacked_convs=4,
-        filters=256,
-        conv=None,
-        norm=None,
-        **kwargs,
-    ):
-        super().__init__(
-            num_classes=num_classes,
-            anchor_generator=anchor_generator,
-            coder=coder,
-            loss_cls=loss_cls,
-            loss_bbox=loss_bbox,
-            assigner=assigner,
-            **kwargs,
-        )
+    def __init__(self, stacked_convs=4, filters=256, conv=None, norm=None, **kwargs):
+        super().__init__(**kwargs)
         self.cls_convs = conv_tower(stacked_convs, filters, conv, norm)
         self.reg_convs = conv_tower(stacked_convs, filters, conv, norm)
-        self.retina_cls = prediction(self.num_anchors * num_classes, probability=0.01)
+        self.retina_cls = prediction(self.num_anchors * self.num_classes, probability=0.01)
         self.retina_reg = prediction(self.num_anchors * 4)
 
     def call(self, features, training=False):

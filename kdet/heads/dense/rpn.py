@@ -22,31 +22,8 @@ class RPNHead(AnchorHead):
     Call: ``tuple of [B,h,w,C] -> (scores, deltas)``, tuples of ``[B,h,w,A]`` and ``[B,h,w,4A]``.
     """
 
-    def __init__(
-        self,
-        anchor_generator,
-        coder,
-        loss_cls,
-        loss_bbox,
-        assigner,
-        sampler=None,
-        filters=256,
-        allowed_border=-1,
-        train_proposals=None,
-        test_proposals=None,
-        **kwargs,
-    ):
-        super().__init__(
-            num_classes=1,
-            anchor_generator=anchor_generator,
-            coder=coder,
-            loss_cls=loss_cls,
-            loss_bbox=loss_bbox,
-            assigner=assigner,
-            sampler=sampler,
-            allowed_border=allowed_border,
-            **kwargs,
-        )
+    def __init__(self, filters=256, train_proposals=None, test_proposals=None, **kwargs):
+        super().__init__(num_classes=1, **kwargs)
         self.train_proposals = train_proposals or ProposalSelection(nms_pre=2000)
         self.test_proposals = test_proposals or ProposalSelection()
         normal = keras.initializers.RandomNormal(stddev=0.01)
