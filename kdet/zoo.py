@@ -13,7 +13,7 @@ import pathlib
 
 import keras
 
-from kdet import published
+from kdet import convert, published
 from kdet.config import Config, recipes
 from kdet.overrides import class_count
 
@@ -127,19 +127,25 @@ def fill(model, config, weights, partial=False):
     """
     if weights is None:
         return
-    from kdet import convert
+    try:
+        report = _fill(model, config, weights, partial)
+    except convert.FetchError as error:
+        hint = f"Or give {config.name} other weights: weights=<a .pth file>, or weights=None for random ones."
+        raise convert.FetchError(f"{error} {hint}") from error
+    if report is not None and report.mismatched:
+        logger.warning("Started afresh, the weights are for another number of classes: %s", report)
 
+
+def _fill(model, config, weights, partial):
     if weights == "imagenet":
         convert.load_imagenet(model, config)
-        return
+        return None
+    if weights == "published":
+        return convert.load_published(model, config, allow_mismatch=partial)
     name = published.canonical_name(str(weights))
-    if weights == "published" or name in recipes():
-        source = config if weights == "published" else Config.load(name, check=False)
-        report = convert.load_published(model, source, allow_mismatch=partial)
-    else:
-        report = convert.load_file(model, weights, allow_mismatch=partial)
-    if report.mismatched:
-        logger.warning("Started afresh, the weights are for another number of classes: %s", report)
+    if name in recipes():
+        return convert.load_published(model, Config.load(name, check=False), allow_mismatch=partial)
+    return convert.load_file(model, weights, allow_mismatch=partial)
 
 
 def set_num_classes(config, num_classes):

@@ -140,6 +140,13 @@ def test_weights_from_a_file_fill_what_fits_and_report_the_rest(tmp_path, caplog
     assert "bbox_head.retina_cls.weight" in caplog.text and "retina_reg" not in caplog.text
 
 
+def test_weights_that_cannot_be_had_say_what_else_to_do():
+    with pytest.raises(kdet.convert.FetchError, match="weights=None"):
+        kdet.zoo.load("retinanet_r18_fpn_1x")  # never published
+    with pytest.raises(FileNotFoundError, match="nowhere.pth"):
+        kdet.zoo.load("retinanet_r18_fpn_1x", weights="nowhere.pth")
+
+
 def test_every_registered_class_explains_itself():
     classes = [registry.get(name) for name in registry.names()]
     assert [c.__name__ for c in classes if c.__module__.startswith("kdet.") and not c.__doc__] == []

@@ -32,7 +32,7 @@ def load_published(model, config, *, allow_mismatch=False):
     metadata = config.get("metadata", {})
     address = metadata.get("checkpoint")
     if not address:
-        raise FetchError(f"No weights were published for {config.name}; give a file, 'imagenet' or None.")
+        raise FetchError(f"No weights were published for {config.name}.")
     converted = home() / "converted" / (pathlib.PurePosixPath(address).stem + ".safetensors")
     if converted.exists() and cache.load_weights(model, converted):
         return LoadReport(filled=len(model.weights))
