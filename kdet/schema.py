@@ -28,6 +28,9 @@ DATASET = {
     },
     "flip": [float, int, bool],  # probability
     "crop": list,  # (w, h)
+    "photometric": bool,
+    "expand": [bool, dict],
+    "overlap_crop": [bool, dict],
     "divisor": int,
     "buckets": list,
     "filter_empty": bool,  # leave out pictures without objects

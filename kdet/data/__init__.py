@@ -22,6 +22,9 @@ For training only (ignored in evaluation):
 
 - ``flip`` (0.5): probability of mirroring left to right.
 - ``crop``: ``[w, h]`` of a random window, cut out after resizing.
+- ``photometric`` (false): random brightness, contrast, colour; pictures become float32.
+- ``expand``: ``{mean: [r, g, b], ratio: [1, 4]}``: on a larger canvas, before resizing.
+- ``overlap_crop``: ``{min_ious: [...], min_size: 0.3}``: SSD's random window, before resizing.
 - ``filter_empty`` (true), ``min_size`` (32): leave out pictures without objects, or with a shorter side.
 - ``shuffle`` (true), ``repeat`` (1): random order; passes over the data per epoch.
 - ``remainder`` (fill): pictures that do not make up a batch: ``fill`` with others of the bucket, or ``drop``.

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import tensorflow as tf
 
-from kdet.data import buckets, masks, pictures, resize, transforms
+from kdet.data import buckets, distortions, masks, pictures, resize, transforms
 from kdet.data.index import Skips
 
 logger = logging.getLogger("kdet.data")
@@ -158,14 +158,16 @@ class Pipeline:
         return targets
 
     def _transforms(self):
-        chain = [transforms.Resize(**self._spec["resize"])]
+        spec = self._spec
+        chain = [transforms.Resize(**spec["resize"])]
         if not self._training:
             return chain
-        if self._spec["crop"]:
-            chain.append(transforms.RandomCrop(self._spec["crop"]))
-        if self._spec["flip"]:
-            chain.append(transforms.Flip(self._spec["flip"]))
-        return chain
+        before = [distortions.Photometric()] * spec["photometric"]
+        before += [distortions.Expand(**spec["expand"])] if spec["expand"] else []
+        before += [distortions.OverlapCrop(**spec["overlap_crop"])] if spec["overlap_crop"] else []
+        after = [transforms.RandomCrop(spec["crop"])] if spec["crop"] else []
+        after += [transforms.Flip(spec["flip"])] if spec["flip"] else []
+        return before + chain + after
 
     def _picture(self, i):
         """The decoded picture ``i``, or with ``on_corrupt="skip"`` the next usable one of its bucket."""
@@ -183,8 +185,9 @@ class Pipeline:
         raise ValueError(f"No usable picture is left in {self.index.name}.")
 
     def _candidates(self, i):
-        same = np.flatnonzero(self._bucket == self._bucket[i])
-        return np.roll(same, -int(np.searchsorted(same, i)))
+        yield i
+        same = np.flatnonzero(self._bucket == self._bucket[i])  # only when picture i was unusable
+        yield from np.roll(same, -int(np.searchsorted(same, i)))[1:]
 
     def _decoded(self, record):
         encoded = self.index.read(record)

@@ -14,6 +14,9 @@ KEYS = {
     "resize": None,
     "flip": 0.5,
     "crop": None,
+    "photometric": False,
+    "expand": None,
+    "overlap_crop": None,
     "divisor": None,
     "buckets": None,
     "filter_empty": True,
@@ -29,6 +32,10 @@ KEYS = {
     "limit": None,
 }
 RESIZE_KEYS = {"mode": "keep_ratio", "sizes": REQUIRED, "multiscale": "value", "ratio_range": None}
+DISTORTION_KEYS = {
+    "expand": {"mean": [0, 0, 0], "ratio": [1, 4]},
+    "overlap_crop": {"min_ious": [0.1, 0.3, 0.5, 0.7, 0.9], "min_size": 0.3},
+}
 CHOICES = {
     "format": ("coco", "voc", "tfrecord"),
     "on_missing": ("error", "skip"),
@@ -36,6 +43,7 @@ CHOICES = {
     "remainder": ("fill", "drop"),
     "mode": ("keep_ratio", "fixed"),
     "multiscale": ("value", "range"),
+    "photometric": (True, False),
 }
 DEFAULT_RESIZE = {"mode": "keep_ratio", "sizes": [[1333, 800]]}
 
@@ -53,6 +61,9 @@ def complete(spec, where="data"):
         raise ValueError(f"{where}.flip is a probability (or true/false); got {spec['flip']!r}.")
     if full["crop"] is not None:
         full["crop"] = _pair(full["crop"], f"{where}.crop")
+    for key, known in DISTORTION_KEYS.items():
+        if full[key]:
+            full[key] = _fill({} if full[key] is True else full[key], known, f"{where}.{key}")
     return full
 
 

@@ -135,4 +135,8 @@ def _size(tree, path):
         if height > 0 and width > 0:
             return height, width
     with open(path, "rb") as file:
-        return pictures.size_of(file.read())
+        encoded = file.read()
+    try:
+        return pictures.size_of(encoded)
+    except pictures.CorruptPicture as error:
+        raise ValueError(f"{path} {error}, and its annotation does not give its <size>.") from error

@@ -1,0 +1,109 @@
+"""The random transforms keep pictures, boxes and masks together and do what their names say."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kdet.data
+from kdet.data import distortions, masks, transforms
+
+
+def sample_of(height=40, width=60):
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    return {
+        "image": tf.constant(image),
+        "boxes": tf.constant([[4.0, 6, 24, 30], [40, 10, 56, 36]]),
+        "labels": tf.constant([0, 1]),
+        "objects": tf.range(2),
+        "ignore_boxes": tf.constant([[0.0, 0, 5, 5]]),
+        "proposals": tf.zeros([0, 4]),
+        "scale": tf.ones([2]),
+        "rows": tf.range(height),
+        "columns": tf.range(width),
+    }
+
+
+def runs(transform, count=24, **options):
+    """The outcomes of many seeds, as NumPy."""
+    function = tf.function(transform)
+    for i in range(count):
+        yield {k: v.numpy() for k, v in function(sample_of(**options), tf.constant([7, i])).items()}
+
+
+def assert_pixels_follow_the_maps(source, result):
+    """Every pixel with a source is the pixel that the index maps name."""
+    inside = (result["rows"] >= 0)[:, None] & (result["columns"] >= 0)
+    expected = source[np.maximum(result["rows"], 0)][:, np.maximum(result["columns"], 0)]
+    np.testing.assert_array_equal(result["image"][inside], expected[inside])
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        distortions.Expand((9, 8, 7)),
+        distortions.OverlapCrop(),
+        transforms.RandomCrop((30, 20)),
+        transforms.Flip(),
+    ],
+    ids=lambda t: type(t).__name__,
+)
+def test_geometry_stays_together(transform):
+    source = sample_of()["image"].numpy()
+    shapes = set()
+    for result in runs(transform):
+        assert_pixels_follow_the_maps(source, result)
+        assert len(result["boxes"]) == len(result["labels"]) == len(result["objects"])
+        shapes.add((*result["image"].shape, *result["boxes"].ravel().tolist()))
+        for box, position in zip(result["boxes"], result["objects"], strict=True):
+            marked = np.zeros((40, 60), bool)
+            x1, y1, x2, y2 = sample_of()["boxes"][int(position)].numpy().astype(int)
+            marked[y1:y2, x1:x2] = True
+            moved = marked[np.maximum(result["rows"], 0)][:, np.maximum(result["columns"], 0)]
+            moved &= (result["rows"] >= 0)[:, None] & (result["columns"] >= 0)
+            ys, xs = np.nonzero(moved)
+            np.testing.assert_allclose(box, [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+    assert len(shapes) > 1  # it is random
+
+
+def test_expand_fills_with_its_colour():
+    results = list(runs(distortions.Expand((9, 8, 7), (2, 3))))
+    grown = [r for r in results if r["image"].shape != (40, 60, 3)]
+    assert 0 < len(grown) < len(results)
+    for result in grown:
+        h, w = result["image"].shape[:2]
+        assert 80 <= h < 120 and 120 <= w < 180
+        outside = (result["rows"] < 0)[:, None] | (result["columns"] < 0)
+        assert (result["image"][outside] == [9, 8, 7]).all()
+
+
+def test_overlap_crop_keeps_its_promise():
+    transform = distortions.OverlapCrop(min_ious=(0.05,), min_size=0.3)
+    for result in runs(transform, count=40):
+        h, w = result["image"].shape[:2]
+        assert h >= 11 and w >= 17 and len(result["boxes"]) >= 1 or len(result["ignore_boxes"])
+        centres = (result["boxes"][:, :2] + result["boxes"][:, 2:]) / 2
+        assert (centres > -20).all() and (result["boxes"] >= 0).all()
+        assert (result["boxes"][:, [0, 2]] <= w).all() and (result["boxes"][:, [1, 3]] <= h).all()
+
+
+def test_photometric_changes_colour_only():
+    results = list(runs(distortions.Photometric()))
+    source = sample_of()["image"].numpy().astype(np.float32)
+    changes = [np.abs(r["image"] - source).max() for r in results]
+    assert all(r["image"].dtype == np.float32 and r["image"].shape == source.shape for r in results)
+    assert max(changes) > 20
+
+
+def test_a_training_section_with_everything(coco):
+    coco.update(photometric=True, expand=True, overlap_crop={"min_ious": [0.1, 0.5]}, flip=0.5)
+    coco.update(resize={"mode": "fixed", "sizes": [[48, 40]]}, filter_empty=True)
+    data = kdet.data.load(coco, training=True, batch_size=2).dataset()
+    assert data.element_spec[0]["images"].shape == (2, 40, 48, 3)
+    for inputs, targets in data.take(6):
+        assert inputs["images"].dtype == tf.float32
+        assert targets["masks"].shape == (2, 3, 40, 6)
+        real = targets["labels"].numpy() >= 0
+        boxes = targets["boxes"].numpy()
+        assert (boxes[real] <= [48, 40, 48, 40]).all() and not boxes[~real].any()
+        drawn = masks.unpack(targets["masks"].numpy(), 48).any((2, 3))
+        assert not drawn[~real].any()
