@@ -5,6 +5,7 @@ from kdet.ops.corner_pool import corner_pool
 from kdet.ops.crop_masks import crop_masks, unpack_bits
 from kdet.ops.deform_conv import deform_conv2d
 from kdet.ops.deform_roi_pool import deform_roi_pool
+from kdet.ops.dispatch import use
 from kdet.ops.fast_nms import fast_nms
 from kdet.ops.grouped_conv import grouped_conv2d
 from kdet.ops.mask_points import sample_packed_masks
@@ -35,4 +36,5 @@ __all__ = [
     "sample_packed_masks",
     "soft_nms",
     "unpack_bits",
+    "use",
 ]

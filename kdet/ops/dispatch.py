@@ -1,5 +1,77 @@
 """Which form of an op runs: the compiled one where there is one, otherwise the portable one."""
 
+import contextlib
+import functools
+import logging
+import os
 
-def choose(name, implementation, portable):
-    return portable
+import tensorflow as tf
+
+from kdet.ops import compiled
+
+FORMS = ("auto", "portable", "compiled")
+_log = logging.getLogger("kdet")
+_wanted = None
+
+
+def use(form):
+    """Chooses the form of all ops from here on, or within a ``with``.
+
+    Args:
+        form: ``auto`` takes the compiled form where it can run, ``portable`` never, ``compiled``
+            always, with an error where there is none. The environment variable ``KDET_OPS`` sets
+            the form that a process starts with. The choice counts when an op is traced: a
+            ``tf.function`` that exists already keeps its form. The portable form is the one for
+            exports and for XLA.
+    """
+    global _wanted
+    before, _wanted = _wanted, _checked(form)
+    return _Restore(before)
+
+
+class _Restore(contextlib.AbstractContextManager):
+    def __init__(self, before):
+        self.before = before
+
+    def __exit__(self, *_):
+        global _wanted
+        _wanted = self.before
+
+
+def wanted():
+    """The form in force: what `use` chose, else ``KDET_OPS``, else ``auto``."""
+    return _wanted or _checked(os.environ.get("KDET_OPS", "auto"))
+
+
+def _checked(form):
+    if form not in FORMS:
+        raise ValueError(f"The form of the ops (kdet.ops.use, KDET_OPS) is one of {FORMS}, not {form!r}.")
+    return form
+
+
+def choose(name, implementation, portable, compiled_form=None):
+    """The callable that runs op ``name``.
+
+    Args:
+        implementation: one of `FORMS`, or None for the one in force.
+        portable, compiled_form: the two forms; None where an op has no compiled one.
+    """
+    form = wanted() if implementation is None else _checked(implementation)
+    if form == "portable" or compiled_form is None:
+        if form == "compiled" and implementation is not None:
+            raise compiled.Unavailable(f"{name} has no compiled form.")
+        return portable
+    if form == "compiled":
+        compiled.library()
+        return compiled_form
+    return compiled_form if _compiled_runs_here() else portable
+
+
+@functools.cache
+def _compiled_runs_here():
+    reason = compiled.why_not()
+    if reason is None and tf.config.list_physical_devices("GPU") and not compiled.has_gpu_kernels():
+        reason = "There is a GPU, but the compiled ops were built without CUDA (KDET_CUDA=1)."
+    if reason is not None:
+        _log.warning("%s Using the portable ops.", reason)
+    return reason is None

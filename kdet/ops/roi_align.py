@@ -8,7 +8,7 @@ static size, so that the work follows the real size of the RoIs although every s
 
 import tensorflow as tf
 
-from kdet.ops import dispatch
+from kdet.ops import compiled, dispatch
 from kdet.ops.roi_groups import pool_groups, scatter_back
 from kdet.ops.roi_taps import AxisTaps
 
@@ -75,8 +75,34 @@ def _roi_align(features, boxes, levels, output_size, scales, sampling_ratio, ali
         sampling_ratio=int(sampling_ratio),
         aligned=bool(aligned),
     )
-    form = dispatch.choose("roi_align", implementation, portable=_portable)
+    form = dispatch.choose("roi_align", implementation, portable=_portable, compiled_form=_compiled)
     return form(features, boxes, tf.cast(levels, tf.int32), **attributes)
+
+
+def _compiled(features, boxes, levels, output_size, scales, sampling_ratio, aligned):
+    return compiled.library().kdet_roi_align(
+        features=features,
+        boxes=boxes,
+        levels=levels,
+        bins_y=output_size[0],
+        bins_x=output_size[1],
+        scales=scales,
+        sampling_ratio=sampling_ratio,
+        aligned=aligned,
+    )
+
+
+@tf.RegisterGradient("KdetRoiAlign")
+def _compiled_gradient(op, upstream):
+    *features, boxes, levels = op.inputs
+    gradients = compiled.library().kdet_roi_align_grad(
+        upstream=upstream,
+        boxes=boxes,
+        levels=levels,
+        shapes=[tf.shape(f) for f in features],
+        **{name: op.get_attr(name) for name in ("bins_y", "bins_x", "scales", "sampling_ratio", "aligned")},
+    )
+    return [*gradients, None, None]
 
 
 # Traced once per shape: the loops inside run as a graph, also when the caller is eager.

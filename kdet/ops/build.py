@@ -1,0 +1,157 @@
+"""Compiles ``custom_ops/`` for the TensorFlow in use: ``python -m kdet.ops build``.
+
+This file imports nothing of kdet, so that an installer can run it by its path. It needs a C++17 compiler
+(``$CXX``, else g++, clang++ or c++) and TensorFlow. Next to the library it writes what the library was
+built for; `kdet.ops.compiled` refuses a library built for anything else.
+"""
+
+import argparse
+import concurrent.futures
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pathlib
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+LIBRARY, STAMP = "libkdet_ops.so", "libkdet_ops.json"
+# Strict enough for NaN and infinity; ``-fopenmp-simd`` only enables the pragmas that vectorise sums.
+OPTIONS = ["-O3", "-fPIC", "-std=c++17", "-w", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"]
+# What the code may use when it is compiled for the machine at hand.
+FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq", "asimd")
+
+
+def build(output_dir=None, jobs=None, cuda=None, verbose=False):
+    """Compiles all ops into one library.
+
+    Args:
+        output_dir: where the library goes; the default is the folder that kdet loads it from.
+        jobs: compilers at a time, default one per core.
+        cuda: whether to compile the CUDA kernels too; default: ``KDET_CUDA=1`` is set.
+        verbose: print the commands.
+
+    Returns:
+        Path of the library.
+
+    Raises:
+        RuntimeError: there is no compiler, no source, no TensorFlow, or a file does not compile.
+    """
+    output_dir = pathlib.Path(output_dir or HERE)
+    cuda = os.environ.get("KDET_CUDA") == "1" if cuda is None else cuda
+    compiler, sources = find_compiler(), find_sources()
+    tensorflow = find_tensorflow()
+    machine = os.environ.get("KDET_MARCH", "native")
+    flags = [*OPTIONS, f"-march={machine}", f"-I{sources}", *tensorflow["flags"]]
+    units = [(source, [compiler, *flags]) for source in sorted(sources.glob("*/*_op.cc"))]
+    if cuda:
+        units = [(source, [*command, "-DKDET_CUDA"]) for source, command in units]
+        units += [(source, cuda_command(sources)) for source in sorted(sources.glob("*/*.cu"))]
+    with tempfile.TemporaryDirectory() as scratch:
+        objects = [pathlib.Path(scratch) / f"{source.stem}{source.suffix}.o" for source, _ in units]
+        with concurrent.futures.ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+            list(
+                pool.map(
+                    lambda unit, target: run([*unit[1], "-c", str(unit[0]), "-o", str(target)], verbose),
+                    units,
+                    objects,
+                )
+            )
+        linked = pathlib.Path(scratch) / LIBRARY
+        link = [compiler, "-shared", *map(str, objects), "-o", str(linked), *tensorflow["link"]]
+        if cuda:
+            link += [f"-L{cuda_home()}/lib64", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
+        run(link, verbose)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        stamp = {"tensorflow": tensorflow["version"], "cuda": cuda, "cpu": cpu_features(machine)}
+        # A library that is in use must not be written over: put the new one in its place.
+        shutil.copy(linked, output_dir / f"{LIBRARY}.new")
+        os.replace(output_dir / f"{LIBRARY}.new", output_dir / LIBRARY)
+        (output_dir / STAMP).write_text(json.dumps(stamp))
+    return output_dir / LIBRARY
+
+
+def run(command, verbose):
+    if verbose:
+        print(shlex.join(command), flush=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{shlex.join(command)}\nfailed:\n{done.stderr[-4000:]}")
+
+
+def find_compiler():
+    named = os.environ.get("CXX")
+    for name in [named] if named else ["g++", "clang++", "c++"]:
+        if found := shutil.which(name):
+            return found
+    raise RuntimeError(f"No C++ compiler found (looked for {named or 'g++, clang++ and c++'}); set CXX.")
+
+
+def find_sources():
+    """``custom_ops/`` of a checkout, or its copy in an installed package."""
+    for folder in (HERE.parent.parent / "custom_ops", HERE.parent / "_custom_ops"):
+        if (folder / "common").is_dir():
+            return folder
+    raise RuntimeError(f"The sources of the ops are not at {HERE.parent.parent / 'custom_ops'}.")
+
+
+def find_tensorflow():
+    """Flags of the installed TensorFlow, without importing it (that takes seconds)."""
+    spec = importlib.util.find_spec("tensorflow")
+    if spec is None:
+        raise RuntimeError("TensorFlow is not installed here; install it before compiling the ops.")
+    folder = pathlib.Path(spec.origin).parent
+    return {
+        "version": tensorflow_version(),
+        "flags": [f"-I{folder / 'include'}", "-D_GLIBCXX_USE_CXX11_ABI=1", "-DEIGEN_MAX_ALIGN_BYTES=64"],
+        "link": [f"-L{folder}", f"-Wl,-rpath,{folder}", "-l:libtensorflow_framework.so.2"],
+    }
+
+
+def tensorflow_version():
+    for name in ("tensorflow", "tensorflow-cpu"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    raise RuntimeError("TensorFlow is importable, but the version of its package is not known.")
+
+
+def cpu_features(machine="native"):
+    """Instruction sets that the library may use: those of this machine, none for a named target."""
+    if machine != "native":
+        return []
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return [platform.machine()]
+    known = next((line.split(":")[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return [feature for feature in FEATURES if feature in known]
+
+
+def cuda_home():
+    return os.environ.get("CUDA_HOME", "/usr/local/cuda")
+
+
+def cuda_command(sources):
+    compiler = shutil.which("nvcc") or f"{cuda_home()}/bin/nvcc"
+    target = os.environ.get("KDET_CUDA_ARCH", "native")
+    return [compiler, "-O3", "-std=c++17", f"-arch={target}", "-Xcompiler", "-fPIC", f"-I{sources}"]
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("command", choices=["build"])
+    parser.add_argument("--output-dir", help="folder of the library (default: where kdet looks for it)")
+    parser.add_argument("--jobs", type=int, help="compilers at a time (default: one per core)")
+    parser.add_argument("--verbose", action="store_true", help="print the commands")
+    options = parser.parse_args(arguments)
+    print(build(output_dir=options.output_dir, jobs=options.jobs, verbose=options.verbose))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The compiled library: found, checked and loaded once."""
+
+import functools
+import json
+import pathlib
+
+import tensorflow as tf
+
+from kdet.ops import build
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+
+
+class Unavailable(RuntimeError):
+    """The compiled ops cannot be used; the message says why and what to do."""
+
+
+@functools.cache
+def _load():
+    try:
+        return _checked_load(FOLDER), None
+    except Unavailable as error:
+        return None, error
+
+
+def library():
+    """The module of the compiled ops.
+
+    Raises:
+        Unavailable: there is no library, or it was built for another TensorFlow or processor.
+    """
+    module, error = _load()
+    if error is not None:
+        raise error
+    return module
+
+
+def why_not():
+    """None where the compiled ops can be used, otherwise a sentence that says why they cannot."""
+    return None if _load()[1] is None else str(_load()[1])
+
+
+def has_gpu_kernels():
+    """Whether the library was built with its CUDA kernels."""
+    return why_not() is None and json.loads((FOLDER / build.STAMP).read_text())["cuda"]
+
+
+def _checked_load(folder):
+    path, stamp = folder / build.LIBRARY, folder / build.STAMP
+    if not path.is_file() or not stamp.is_file():
+        raise Unavailable("The ops are not compiled; `python -m kdet.ops build` compiles them.")
+    built_for = json.loads(stamp.read_text())
+    if built_for["tensorflow"] != tf.__version__:
+        raise Unavailable(
+            f"{path} was built for TensorFlow {built_for['tensorflow']}, but this is {tf.__version__}; "
+            "`python -m kdet.ops build` compiles it again."
+        )
+    missing = sorted(set(built_for["cpu"]) - set(build.cpu_features()))
+    if missing:
+        raise Unavailable(
+            f"{path} was built for a processor with {', '.join(missing)}, which this one has not; "
+            "`python -m kdet.ops build` compiles it again."
+        )
+    try:
+        return tf.load_op_library(str(path))
+    except (tf.errors.OpError, OSError) as error:
+        raise Unavailable(f"{path} could not be loaded ({error}); `python -m kdet.ops build` again.") from error
