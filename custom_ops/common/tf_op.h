@@ -83,6 +83,16 @@ class FloatOutput {
   float* floats_ = nullptr;
 };
 
+// out = sum of copies [count, size of out], each written by a thread of its own.
+inline void sum_copies(const float* copies, int count, Tensor* out, const ParallelFor& parallel) {
+  float* to = out->flat<float>().data();
+  const int64_t size = out->NumElements();
+  parallel.blocks(size, 1 << 14, [&](int64_t begin, int64_t end) {
+    std::copy(copies + begin, copies + end, to + begin);
+    for (int k = 1; k < count; ++k) add_scaled(1.0f, copies + k * size + begin, end - begin, to + begin);
+  });
+}
+
 // Boxes must be finite; `what` names the tensor in the message.
 inline tensorflow::Status check_finite(const Tensor& tensor, const char* op, const char* what) {
   const auto values = tensor.flat<float>();

@@ -63,7 +63,7 @@ void roi_align_forward(const RoiAlign& p, const T* const* features, const float*
 template <typename T>
 void roi_align_backward(const RoiAlign& p, const T* upstream, const float* boxes, const int* levels,
                         float* const* gradients, const ParallelFor& parallel) {
-  parallel.channels(p.channels, 16, [&](int64_t begin, int64_t end) {
+  parallel.channels(p.channels, 16, [&](int64_t begin, int64_t end, int64_t) {
     RoiTaps taps(p);
     std::vector<float> scratch(end - begin);
     for (int64_t r = 0; r < p.batch * p.rois; ++r) {

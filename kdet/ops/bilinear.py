@@ -25,6 +25,9 @@ def bilinear_rows(table, first, height, width, step, y, x, weight):
     """
     y, x, weight = (tf.cast(v, tf.float32) for v in (y, x, weight))
 
+    # A place that is no number has no value: the sample must not pass for one off the map.
+    weight = tf.where(tf.math.is_finite(y + x), weight, float("nan"))
+
     @tf.custom_gradient
     def sample(table, y, x, weight):
         corners, fractions, inside = _corners(first, height, width, step, y, x)

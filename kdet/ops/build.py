@@ -47,21 +47,21 @@ def build(output_dir=None, jobs=None, cuda=None, verbose=False):
     tensorflow = find_tensorflow()
     machine = os.environ.get("KDET_MARCH", "native")
     flags = [*OPTIONS, f"-march={machine}", f"-I{sources}", *tensorflow["flags"]]
-    units = [(source, [compiler, *flags]) for source in sorted(sources.glob("*/*_op.cc"))]
-    if cuda:
-        units = [(source, [*command, "-DKDET_CUDA"]) for source, command in units]
-        units += [(source, cuda_command(sources)) for source in sorted(sources.glob("*/*.cu"))]
+    flags += ["-DKDET_CUDA"] if cuda else []
+    jobs = jobs or os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as scratch:
-        objects = [pathlib.Path(scratch) / f"{source.stem}{source.suffix}.o" for source, _ in units]
-        with concurrent.futures.ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
-            list(
-                pool.map(
-                    lambda unit, target: run([*unit[1], "-c", str(unit[0]), "-o", str(target)], verbose),
-                    units,
-                    objects,
-                )
-            )
-        linked = pathlib.Path(scratch) / LIBRARY
+        scratch = pathlib.Path(scratch)
+        units = [(unit, [compiler, *flags]) for unit in joined_units(sources, scratch, jobs)]
+        if cuda:
+            units += [(source, cuda_command(sources)) for source in sorted(sources.glob("*/*.cu"))]
+        objects = [scratch / f"{source.name}.o" for source, _ in units]
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            commands = [
+                [*command, "-c", str(source), "-o", str(target)]
+                for (source, command), target in zip(units, objects)
+            ]
+            list(pool.map(lambda command: run(command, verbose), commands))
+        linked = scratch / LIBRARY
         link = [compiler, "-shared", *map(str, objects), "-o", str(linked), *tensorflow["link"]]
         if cuda:
             link += [f"-L{cuda_home()}/lib64", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
@@ -73,6 +73,15 @@ def build(output_dir=None, jobs=None, cuda=None, verbose=False):
         os.replace(output_dir / f"{LIBRARY}.new", output_dir / LIBRARY)
         (output_dir / STAMP).write_text(json.dumps(stamp))
     return output_dir / LIBRARY
+
+
+def joined_units(sources, scratch, jobs):
+    """One file per compiler that includes its share of the ops: most of the time goes into the headers."""
+    wrappers = sorted(sources.glob("*/*_op.cc"), key=lambda path: -path.stat().st_size)
+    for number in range(min(jobs, len(wrappers))):
+        unit = scratch / f"ops_{number}.cc"
+        unit.write_text("".join(f'#include "{path}"\n' for path in wrappers[number::jobs]))
+        yield unit
 
 
 def run(command, verbose):

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kdet.ops import dispatch
+from kdet.ops import compiled, dispatch
 
 
 def carafe(features, masks, *, kernel_size, groups=1, scale=2, implementation=None):
@@ -26,11 +26,25 @@ def carafe(features, masks, *, kernel_size, groups=1, scale=2, implementation=No
             f"{groups * kernel_size**2} mask channels and a multiple of {groups} feature channels, not "
             f"{masks.shape[-1]} and {features.shape[-1]}."
         )
-    form = dispatch.choose("carafe", implementation, portable=_portable)
+    form = dispatch.choose("carafe", implementation, portable=_portable, compiled_form=_compiled)
     upsampled = form(
         features, tf.cast(masks, features.dtype), kernel_size=kernel_size, groups=groups, scale=scale
     )
     return tf.ensure_shape(upsampled, [*masks.shape[:3], features.shape[-1]])
+
+
+def _compiled(features, masks, kernel_size, groups, scale):
+    return compiled.library().kdet_carafe(
+        features=features, masks=masks, kernel_size=kernel_size, groups=groups, scale=scale
+    )
+
+
+@tf.RegisterGradient("KdetCarafe")
+def _compiled_gradient(op, upstream):
+    attributes = {name: op.get_attr(name) for name in ("kernel_size", "groups", "scale")}
+    return compiled.library().kdet_carafe_grad(
+        upstream=upstream, features=op.inputs[0], masks=op.inputs[1], **attributes
+    )
 
 
 def _portable(features, masks, kernel_size, groups, scale):

@@ -64,4 +64,6 @@ def _checked_load(folder):
     try:
         return tf.load_op_library(str(path))
     except (tf.errors.OpError, OSError) as error:
-        raise Unavailable(f"{path} could not be loaded ({error}); `python -m kdet.ops build` again.") from error
+        raise Unavailable(
+            f"{path} could not be loaded ({error}); `python -m kdet.ops build` again."
+        ) from error

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kdet.ops import dispatch
+from kdet.ops import compiled, dispatch
 
 # direction -> (axis of an NHWC map, whether the pixels after a place count or those before it)
 _DIRECTIONS = {"top": (1, True), "bottom": (1, False), "left": (2, True), "right": (2, False)}
@@ -23,13 +23,23 @@ def corner_pool(x, direction, implementation=None):
         raise ValueError(f"corner_pool knows the directions {sorted(_DIRECTIONS)}, not {direction!r}.")
     axis, after = _DIRECTIONS[direction]
     x = tf.convert_to_tensor(x)
-    if x.shape[axis] is None:
-        raise ValueError(f"corner_pool: the map's axis {axis} needs a static size (shape {x.shape}).")
-    form = dispatch.choose("corner_pool", implementation, portable=_portable)
+    form = dispatch.choose("corner_pool", implementation, portable=_portable, compiled_form=_compiled)
     return form(x, axis=axis, after=after)
 
 
+def _compiled(x, axis, after):
+    return compiled.library().kdet_corner_pool(x=x, vertical=axis == 1, after=after)
+
+
+@tf.RegisterGradient("KdetCornerPool")
+def _compiled_gradient(op, upstream):
+    attributes = {name: op.get_attr(name) for name in ("vertical", "after")}
+    return compiled.library().kdet_corner_pool_grad(upstream=upstream, x=op.inputs[0], **attributes)
+
+
 def _portable(x, axis, after):
+    if x.shape[axis] is None:
+        raise ValueError(f"corner_pool: the map's axis {axis} needs a static size (shape {x.shape}).")
     size, shift = x.shape[axis], 1
     while shift < size:
         pads = [[0, 0]] * 4

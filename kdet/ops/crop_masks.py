@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kdet.ops import dispatch
+from kdet.ops import compiled, dispatch
 from kdet.ops.roi_taps import AxisTaps
 
 # One step unpacks a tile of this many rows and bytes for every RoI of a group.
@@ -24,9 +24,22 @@ def crop_masks(packed_masks, boxes, gt_index, output_size, implementation=None):
     if isinstance(output_size, int):
         output_size = (output_size, output_size)
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
-    form = dispatch.choose("crop_masks", implementation, portable=_portable)
+    form = dispatch.choose("crop_masks", implementation, portable=_portable, compiled_form=_compiled)
     targets = form(packed_masks, boxes, tf.cast(gt_index, tf.int32), output_size=tuple(output_size))
     return tf.ensure_shape(targets, [*boxes.shape[:2], *output_size])
+
+
+def _compiled(packed_masks, boxes, gt_index, output_size):
+    return compiled.library().kdet_crop_masks(
+        packed_masks=packed_masks,
+        boxes=boxes,
+        gt_index=gt_index,
+        bins_y=output_size[0],
+        bins_x=output_size[1],
+    )
+
+
+tf.no_gradient("KdetCropMasks")
 
 
 # Traced once per shape: the loops inside run as a graph, also when the caller is eager.

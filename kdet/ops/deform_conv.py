@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kdet.ops import dispatch
+from kdet.ops import compiled, dispatch
 from kdet.ops.bilinear import bilinear_rows
 
 
@@ -54,7 +54,7 @@ def deform_conv2d(
     # Positions need float32: in half precision a place past 1000 pixels has lost its fraction.
     offsets = tf.cast(offsets, tf.float32)
     mask = tf.ones_like(offsets[..., ::2]) if mask is None else tf.cast(mask, tf.float32)
-    form = dispatch.choose("deform_conv2d", implementation, portable=_portable)
+    form = dispatch.choose("deform_conv2d", implementation, portable=_portable, compiled_form=_compiled)
     result = form(
         x,
         kernel,
@@ -67,6 +67,24 @@ def deform_conv2d(
         deform_groups=deform_groups,
     )
     return tf.ensure_shape(result, [*offsets.shape[:3], kernel.shape[3]])
+
+
+def _compiled(x, kernel, offsets, mask, **attributes):
+    return compiled.library().kdet_deform_conv(x=x, kernel=kernel, offsets=offsets, mask=mask, **attributes)
+
+
+@tf.RegisterGradient("KdetDeformConv")
+def _compiled_gradient(op, upstream):
+    x, kernel, offsets, mask = op.inputs
+    names = ("strides", "padding", "dilations", "groups", "deform_groups")
+    return compiled.library().kdet_deform_conv_grad(
+        upstream=upstream,
+        x=x,
+        kernel=kernel,
+        offsets=offsets,
+        mask=mask,
+        **{name: op.get_attr(name) for name in names},
+    )
 
 
 def _portable(x, kernel, offsets, mask, strides, padding, dilations, groups, deform_groups):

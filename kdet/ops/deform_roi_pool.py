@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kdet.ops import dispatch
+from kdet.ops import compiled, dispatch
 from kdet.ops.roi_align import flatten_levels
 from kdet.ops.roi_groups import pool_groups, scatter_back, slopes_of_groups
 from kdet.ops.roi_taps import AxisTaps
@@ -35,7 +35,7 @@ def deform_roi_pool(
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
     shape = tf.concat([tf.shape(boxes)[:2], [*output_size, 2]], 0)
     offsets = tf.zeros(shape) if offsets is None else tf.cast(offsets, tf.float32)
-    form = dispatch.choose("deform_roi_pool", implementation, portable=_portable)
+    form = dispatch.choose("deform_roi_pool", implementation, portable=_portable, compiled_form=_compiled)
     pooled = form(
         features,
         boxes,
@@ -47,6 +47,38 @@ def deform_roi_pool(
         gamma=float(gamma),
     )
     return tf.ensure_shape(pooled, [*boxes.shape[:2], *output_size, features[0].shape[-1]])
+
+
+_ATTRIBUTES = ("bins_y", "bins_x", "scales", "sampling_ratio", "aligned", "gamma")
+
+
+def _compiled(features, boxes, levels, offsets, output_size, scales, sampling_ratio, gamma):
+    return compiled.library().kdet_deform_roi_pool(
+        features=features,
+        boxes=boxes,
+        levels=levels,
+        offsets=offsets,
+        bins_y=output_size[0],
+        bins_x=output_size[1],
+        scales=scales,
+        sampling_ratio=sampling_ratio,
+        aligned=True,
+        gamma=gamma,
+    )
+
+
+@tf.RegisterGradient("KdetDeformRoiPool")
+def _compiled_gradient(op, upstream):
+    *features, boxes, levels, offsets = op.inputs
+    gradients, for_offsets = compiled.library().kdet_deform_roi_pool_grad(
+        upstream=upstream,
+        features=features,
+        boxes=boxes,
+        levels=levels,
+        offsets=offsets,
+        **{name: op.get_attr(name) for name in _ATTRIBUTES},
+    )
+    return [*gradients, None, None, for_offsets]
 
 
 # Traced once per shape: the loops inside run as a graph, also when the caller is eager.

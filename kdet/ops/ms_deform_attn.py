@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kdet.ops import dispatch
+from kdet.ops import compiled, dispatch
 from kdet.ops.bilinear import bilinear_rows
 
 
@@ -26,9 +26,25 @@ def ms_deform_attn(value, spatial_shapes, locations, weights, implementation=Non
             f"ms_deform_attn: locations for {locations.shape[3]} levels, but {len(spatial_shapes)} "
             "spatial shapes."
         )
-    form = dispatch.choose("ms_deform_attn", implementation, portable=_portable)
+    form = dispatch.choose("ms_deform_attn", implementation, portable=_portable, compiled_form=_compiled)
     attended = form(value, spatial_shapes, locations, weights)
     return tf.ensure_shape(attended, [*locations.shape[:2], value.shape[2] * value.shape[3]])
+
+
+def _compiled(value, spatial_shapes, locations, weights):
+    shapes = tf.cast(tf.stack([tf.stack(shape) for shape in spatial_shapes]), tf.int32)
+    return compiled.library().kdet_ms_deform_attn(
+        value=value, shapes=shapes, locations=locations, weights=weights
+    )
+
+
+@tf.RegisterGradient("KdetMsDeformAttn")
+def _compiled_gradient(op, upstream):
+    value, shapes, locations, weights = op.inputs
+    for_value, for_locations, for_weights = compiled.library().kdet_ms_deform_attn_grad(
+        upstream=upstream, value=value, shapes=shapes, locations=locations, weights=weights
+    )
+    return for_value, None, for_locations, for_weights
 
 
 def _portable(value, spatial_shapes, locations, weights):

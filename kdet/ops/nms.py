@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kdet.ops import dispatch
+from kdet.ops import compiled, dispatch
 
 
 def nms(
@@ -36,10 +36,11 @@ def nms(
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
     scores = tf.stop_gradient(tf.cast(scores, tf.float32))
     boxes = separate_classes(boxes, labels, scores > score_threshold)
-    form = dispatch.choose("nms", implementation, portable=_portable)
+    form = dispatch.choose("nms", implementation, portable=_portable, compiled_form=_compiled)
     indices, num = form(
         boxes,
         scores,
+        labels,
         iou_threshold=float(iou_threshold),
         max_output=int(max_output),
         score_threshold=float(score_threshold),
@@ -56,7 +57,23 @@ def separate_classes(boxes, labels, candidates):
     return boxes + tf.cast(labels, boxes.dtype)[..., None] * (reach + 1.0)
 
 
-def _portable(boxes, scores, iou_threshold, max_output, score_threshold):
+def _compiled(boxes, scores, labels, iou_threshold, max_output, score_threshold):
+    # Boxes of different labels lie apart already; the labels save the comparison.
+    labels = tf.zeros(tf.shape(scores), tf.int32) if labels is None else tf.cast(labels, tf.int32)
+    return compiled.library().kdet_nms(
+        boxes=boxes,
+        scores=scores,
+        labels=labels,
+        max_output=max_output,
+        iou_threshold=iou_threshold,
+        score_threshold=score_threshold,
+    )
+
+
+tf.no_gradient("KdetNms")
+
+
+def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold):
     def one_picture(candidates):
         picked = tf.raw_ops.NonMaxSuppressionV4(
             boxes=candidates[0],

@@ -2,10 +2,11 @@
 
 import tensorflow as tf
 
+from kdet.ops import compiled, dispatch
 from kdet.ops.bilinear import bilinear_rows
 
 
-def point_sample(features, points, align_corners=False):
+def point_sample(features, points, align_corners=False, implementation=None):
     """Bilinear samples at relative positions.
 
     Args:
@@ -18,12 +19,30 @@ def point_sample(features, points, align_corners=False):
     """
     features = tf.convert_to_tensor(features)
     points = tf.cast(points, tf.float32)
+    if align_corners:
+        size = tf.cast(tf.shape(features)[1:3][::-1], tf.float32)
+        points = (points * (size - 1.0) + 0.5) / size
+    form = dispatch.choose("point_sample", implementation, portable=_portable, compiled_form=_compiled)
+    return tf.ensure_shape(form(features, points), [*points.shape[:2], features.shape[-1]])
+
+
+def _compiled(features, points):
+    """Attention of one head, one level and one point."""
+    pixels = tf.reshape(features, tf.concat([tf.shape(features)[:1], [-1, 1, features.shape[-1]]], 0))
+    locations = points[:, :, None, None, None, :]
+    return compiled.library().kdet_ms_deform_attn(
+        value=pixels,
+        shapes=tf.shape(features)[None, 1:3],
+        locations=locations,
+        weights=tf.ones_like(locations[..., 0]),
+    )
+
+
+def _portable(features, points):
     batch, height, width = (tf.shape(features)[k] for k in range(3))
-    size = tf.cast(tf.stack([width, height]), tf.float32)
-    place = points * (size - 1.0) if align_corners else points * size - 0.5
+    place = points * tf.cast(tf.stack([width, height]), tf.float32) - 0.5
     first = tf.broadcast_to(tf.range(batch)[:, None] * (height * width), tf.shape(points)[:2])
     x, y = (tf.reshape(place[..., k], [-1]) for k in range(2))
     table = tf.reshape(features, [-1, features.shape[-1]])
     sampled = bilinear_rows(table, tf.reshape(first, [-1]), height, width, 1, y, x, tf.ones_like(y))
-    sampled = tf.reshape(sampled, tf.concat([tf.shape(points)[:2], [features.shape[-1]]], 0))
-    return tf.ensure_shape(sampled, [*points.shape[:2], features.shape[-1]])
+    return tf.reshape(sampled, tf.concat([tf.shape(points)[:2], [features.shape[-1]]], 0))

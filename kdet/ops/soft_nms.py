@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kdet.ops import dispatch
+from kdet.ops import compiled, dispatch
 from kdet.ops.boxes import iou_with
 from kdet.ops.nms import separate_classes
 
@@ -40,7 +40,7 @@ def soft_nms(
     candidates = scores > score_threshold
     boxes = separate_classes(boxes, labels, candidates)
     scores = tf.where(candidates, scores, float("-inf"))
-    form = dispatch.choose("soft_nms", implementation, portable=_portable)
+    form = dispatch.choose("soft_nms", implementation, portable=_portable, compiled_form=_compiled)
     indices, kept, num = form(
         boxes,
         scores,
@@ -53,6 +53,21 @@ def soft_nms(
     batch = boxes.shape[0]
     indices = tf.ensure_shape(indices, [batch, int(max_output)])
     return indices, tf.ensure_shape(kept, [batch, int(max_output)]), tf.ensure_shape(num, [batch])
+
+
+def _compiled(boxes, scores, max_output, iou_threshold, sigma, min_score, method):
+    return compiled.library().kdet_soft_nms(
+        boxes=boxes,
+        scores=scores,
+        max_output=max_output,
+        iou_threshold=iou_threshold,
+        sigma=sigma,
+        min_score=min_score,
+        gaussian=method == "gaussian",
+    )
+
+
+tf.no_gradient("KdetSoftNms")
 
 
 def _portable(boxes, scores, max_output, iou_threshold, sigma, min_score, method):

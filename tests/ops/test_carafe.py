@@ -5,8 +5,15 @@ import tensorflow as tf
 from kdet import ops
 
 
-@pytest.mark.parametrize("jit_compile", [None, True])
-def test_equals_the_reference(golden, jit_compile):
+def test_equals_the_reference(golden, form):
+    check(golden, None)
+
+
+def test_xla_equals_the_reference(golden, portable):
+    check(golden, True)
+
+
+def check(golden, jit_compile):
     case = golden("carafe")
 
     @tf.function(jit_compile=jit_compile)
@@ -21,7 +28,7 @@ def test_equals_the_reference(golden, jit_compile):
         np.testing.assert_allclose(value, case[key], atol=2e-5, err_msg=key)
 
 
-def test_centre_weights_repeat_the_pixels():
+def test_centre_weights_repeat_the_pixels(form):
     features = tf.reshape(tf.range(12.0), [1, 2, 3, 2])
     masks = tf.one_hot(tf.fill([1, 4, 6], 4), 9)
     out = ops.carafe(features, masks, kernel_size=3)

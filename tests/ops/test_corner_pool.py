@@ -6,7 +6,7 @@ from kdet import ops
 
 
 @pytest.mark.parametrize("direction", ["top", "bottom", "left", "right"])
-def test_equals_the_reference(golden, direction):
+def test_equals_the_reference(golden, form, direction):
     case = golden("corner_pool")
     x = tf.constant(case["x"])
     with tf.GradientTape() as tape:

@@ -36,27 +36,27 @@ def case_of(golden):
 
 
 @pytest.mark.parametrize("name", ["plain", "modulated", "strided", "grouped"])
-def test_equals_the_reference(case_of, name):
+def test_equals_the_reference(case_of, form, name):
     case = case_of(name)
     for key, value in outputs_and_gradients(case).items():
         np.testing.assert_allclose(value, case[key], atol=1e-4 * np.abs(case[key]).max(), err_msg=key)
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_graph_and_xla(case_of, jit_compile):
+def test_graph_and_xla(case_of, portable, jit_compile):
     case = case_of("modulated")
     for key, value in outputs_and_gradients(case, jit_compile).items():
         np.testing.assert_allclose(value, case[key], atol=1e-4 * np.abs(case[key]).max(), err_msg=key)
 
 
-def test_half_precision_keeps_its_dtype(case_of):
+def test_half_precision_keeps_its_dtype(case_of, form):
     case = case_of("modulated")
     found = outputs_and_gradients(case, dtype=tf.float16)
     assert {v.dtype for v in found.values()} == {tf.float16}
     np.testing.assert_allclose(found["out"], case["out"], atol=0.02 * np.abs(case["out"]).max())
 
 
-def test_no_offsets_is_a_convolution():
+def test_no_offsets_is_a_convolution(form):
     rng = np.random.RandomState(0)
     x, kernel = tf.constant(rng.randn(1, 6, 7, 4), tf.float32), tf.constant(rng.randn(3, 3, 4, 5), tf.float32)
     out = ops.deform_conv2d(x, kernel, tf.zeros([1, 6, 7, 18]), padding=1)

@@ -6,8 +6,15 @@ from kdet import ops
 
 
 @pytest.mark.parametrize("ratio", [0, 2])
-@pytest.mark.parametrize("jit_compile", [None, True])
-def test_equals_the_reference(golden, ratio, jit_compile):
+def test_equals_the_reference(golden, form, ratio):
+    check(golden, ratio, None)
+
+
+def test_xla_equals_the_reference(golden, portable):
+    check(golden, 0, True)
+
+
+def check(golden, ratio, jit_compile):
     case = golden("deform_roi_pool")
 
     @tf.function(jit_compile=jit_compile)
@@ -25,7 +32,7 @@ def test_equals_the_reference(golden, ratio, jit_compile):
         np.testing.assert_allclose(value, case[f"{key}_{ratio}"], atol=2e-5, err_msg=key)
 
 
-def test_without_offsets_is_roi_align(golden):
+def test_without_offsets_is_roi_align(golden, form):
     case = golden("deform_roi_pool")
     pooled = ops.deform_roi_pool(
         (case["features"],), case["boxes"], tf.zeros([2, 5], tf.int32), None, 3, (4,)

@@ -5,8 +5,15 @@ import tensorflow as tf
 from kdet import ops
 
 
-@pytest.mark.parametrize("jit_compile", [None, True])
-def test_equals_the_reference(golden, jit_compile):
+def test_equals_the_reference(golden, form):
+    check(golden, None)
+
+
+def test_xla_equals_the_reference(golden, portable):
+    check(golden, True)
+
+
+def check(golden, jit_compile):
     case = golden("ms_deform_attn")
     names = ("value", "locations", "weights")
     shapes = [tuple(shape) for shape in case["shapes"].tolist()]
@@ -23,7 +30,7 @@ def test_equals_the_reference(golden, jit_compile):
         np.testing.assert_allclose(value, case[key], atol=1e-5 * max(1, np.abs(case[key]).max()), err_msg=key)
 
 
-def test_one_sample_by_hand():
+def test_one_sample_by_hand(form):
     value = tf.reshape(tf.range(6.0), [1, 6, 1, 1])  # a map of 2 x 3
     locations = tf.constant([[0.5, 0.5], [0.5 / 3, 0.25], [3.0, 0.5]])[None, :, None, None, None]
     out = ops.ms_deform_attn(value, [(2, 3)], locations, tf.fill([1, 3, 1, 1, 1], 2.0))

@@ -8,8 +8,15 @@ from kdet import ops
 
 
 @pytest.mark.parametrize("agnostic", [False, True])
-@pytest.mark.parametrize("jit_compile", [None, True])
-def test_equals_the_reference(golden, agnostic, jit_compile):
+def test_equals_the_reference(golden, form, agnostic):
+    check(golden, agnostic, None)
+
+
+def test_xla_equals_the_reference(golden, portable):
+    check(golden, False, True)
+
+
+def check(golden, agnostic, jit_compile):
     case = golden("nms")
 
     @tf.function(jit_compile=jit_compile)
@@ -25,7 +32,7 @@ def test_equals_the_reference(golden, agnostic, jit_compile):
         assert not np.any(indices[i, num[i] :])
 
 
-def test_by_hand():
+def test_by_hand(form):
     boxes = tf.constant([[[0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 9], [20, 0, 30, 10]]], tf.float32)
     scores = tf.constant([[0.5, 0.9, 0.8, 0.3]])
     # IoU of box 1 is exactly 0.5 with box 0 and 5/9 with box 2: only the latter is above.
@@ -35,7 +42,7 @@ def test_by_hand():
     assert num.numpy().tolist() == [2] and indices.numpy().tolist() == [[1, 2]]
 
 
-def test_nothing_to_keep():
+def test_nothing_to_keep(form):
     indices, num = ops.nms(tf.zeros([2, 0, 4]), tf.zeros([2, 0]), iou_threshold=0.5, max_output=3)
     assert indices.shape == (2, 3) and num.numpy().tolist() == [0, 0]
     boxes = tf.zeros([1, 5, 4])
@@ -44,7 +51,7 @@ def test_nothing_to_keep():
     assert num.numpy().tolist() == [0]
 
 
-def test_many_candidates_below_the_threshold_cost_little():
+def test_many_candidates_below_the_threshold_cost_little(form):
     rng = np.random.RandomState(0)
     boxes = (rng.rand(1, 80000, 4) * 100).astype("f")
     boxes[..., 2:] += boxes[..., :2]

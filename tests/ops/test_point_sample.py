@@ -6,7 +6,7 @@ from kdet import ops
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_equals_the_reference(golden, align_corners):
+def test_equals_the_reference(golden, form, align_corners):
     case = golden("point_sample")
     features, points = tf.constant(case["features"]), tf.constant(case["points"])
     with tf.GradientTape() as tape:

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from kdet import ops
+from kdet.ops import compiled
 
 CASES = [(aligned, ratio) for aligned in (False, True) for ratio in (0, 2)]
 
@@ -20,7 +21,7 @@ def pooled_and_gradient(case, aligned, ratio, jit_compile=None, dtype=tf.float32
 
 
 @pytest.mark.parametrize("aligned,ratio", CASES)
-def test_equals_the_reference(golden, aligned, ratio):
+def test_equals_the_reference(golden, form, aligned, ratio):
     case = golden("roi_align")
     out, gradient = pooled_and_gradient(case, aligned, ratio)
     key = f"{'aligned' if aligned else 'legacy'}_{ratio}"
@@ -29,7 +30,7 @@ def test_equals_the_reference(golden, aligned, ratio):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_graph_and_xla_equal_eager(golden, jit_compile):
+def test_graph_and_xla_equal_eager(golden, portable, jit_compile):
     case = golden("roi_align")
     eager = pooled_and_gradient(case, True, 0)
     graph = pooled_and_gradient(case, True, 0, jit_compile)
@@ -38,7 +39,7 @@ def test_graph_and_xla_equal_eager(golden, jit_compile):
 
 
 @pytest.mark.parametrize("dtype,tolerance", [(tf.float16, 5e-3), (tf.bfloat16, 4e-2)])
-def test_half_precision_keeps_its_dtype(golden, dtype, tolerance):
+def test_half_precision_keeps_its_dtype(golden, form, dtype, tolerance):
     case = golden("roi_align")
     out, gradient = pooled_and_gradient(case, True, 0, dtype=dtype)
     assert out.dtype == gradient.dtype == dtype
@@ -46,14 +47,14 @@ def test_half_precision_keeps_its_dtype(golden, dtype, tolerance):
     np.testing.assert_allclose(tf.cast(gradient, tf.float32), case["aligned_0_grad"], atol=8 * tolerance)
 
 
-def test_by_hand():
+def test_by_hand(form):
     features = tf.reshape(tf.range(16.0), [1, 4, 4, 1])
     # Pixel centres lie at half coordinates: this box's one sample is the middle of the map.
     out = ops.roi_align(features, [[[1.0, 1.0, 3.0, 3.0]]], 1, sampling_ratio=1)
     assert out.shape == (1, 1, 1, 1, 1) and float(tf.squeeze(out)) == 7.5
 
 
-def test_levels_choose_their_map():
+def test_levels_choose_their_map(form):
     rng = np.random.RandomState(0)
     maps = [rng.randn(2, 16 // s, 24 // s, 5).astype("f") for s in (1, 2, 4)]
     boxes = (rng.rand(2, 9, 4) * 40).astype("f")
@@ -65,12 +66,22 @@ def test_levels_choose_their_map():
         np.testing.assert_allclose(together.numpy()[levels == level], alone[levels == level], atol=1e-6)
 
 
-def test_no_boxes_and_bad_boxes():
+def test_no_boxes_and_odd_boxes(form):
     features = tf.ones([2, 8, 8, 4])
     assert ops.roi_align(features, tf.zeros([2, 0, 4]), 7).shape == (2, 0, 7, 7, 4)
-    boxes = tf.constant([[[0, 0, 4, 4], [np.nan, 0, 1, 1], [0, 0, np.inf, 1], [3, 3, 2, 2]]], tf.float32)
+    boxes = tf.constant([[[0, 0, 4, 4], [3, 3, 2, 2], [5, 5, 5, 5], [-1e6, -1e6, 1e6, 1e6]]], tf.float32)
     out = ops.roi_align(features[:1], boxes, 2).numpy()[0]
-    assert np.isfinite(out[0]).all() and np.isnan(out[1:3]).all() and (out[3] == 0).all()
+    assert (out[0] == 1).all() and (out[1:3] == 0).all() and np.isfinite(out[3]).all()
+
+
+def test_boxes_that_are_no_numbers():
+    features = tf.ones([1, 8, 8, 4])
+    boxes = tf.constant([[[0, 0, 4, 4], [np.nan, 0, 1, 1], [0, 0, np.inf, 1]]], tf.float32)
+    out = ops.roi_align(features, boxes, 2, implementation="portable").numpy()[0]
+    assert (out[0] == 1).all() and np.isnan(out[1:]).all()
+    if compiled.why_not() is None:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="holds nan at flat index 4"):
+            ops.roi_align(features, boxes, 2, implementation="compiled")
 
 
 def test_wrong_number_of_levels():

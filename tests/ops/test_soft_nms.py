@@ -7,7 +7,7 @@ from kdet import ops
 
 @pytest.mark.parametrize("agnostic", [False, True])
 @pytest.mark.parametrize("method", ["linear", "gaussian"])
-def test_equals_the_reference(golden, method, agnostic):
+def test_equals_the_reference(golden, form, method, agnostic):
     case = golden("nms")
     indices, scores, num = ops.soft_nms(
         case["boxes"],
@@ -27,7 +27,7 @@ def test_equals_the_reference(golden, method, agnostic):
         assert not np.any(scores[i, num[i] :])
 
 
-def test_by_hand():
+def test_by_hand(form):
     boxes = tf.constant([[[0, 0, 10, 10], [0, 0, 10, 5], [50, 50, 60, 60]]], tf.float32)
     indices, scores, num = ops.soft_nms(boxes, [[0.9, 0.8, 0.5]], max_output=2)
     assert indices.numpy().tolist() == [[0, 2]] and num.numpy().tolist() == [2]
@@ -36,7 +36,7 @@ def test_by_hand():
     np.testing.assert_allclose(scores, [[0.9, 0.5, 0, 0]])
 
 
-def test_empty_and_bad_method():
+def test_empty_and_bad_method(form):
     _, _, num = ops.soft_nms(tf.zeros([2, 0, 4]), tf.zeros([2, 0]), max_output=3)
     assert num.numpy().tolist() == [0, 0]
     with pytest.raises(ValueError, match="'cubic'"):

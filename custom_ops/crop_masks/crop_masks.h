@@ -1,0 +1,17 @@
+// Mask targets from bit-packed masks: the interface of its kernels.
+#ifndef KDET_CROP_MASKS_CROP_MASKS_H_
+#define KDET_CROP_MASKS_CROP_MASKS_H_
+
+#include <cstdint>
+
+namespace kdet {
+
+struct CropMasks {
+  int64_t batch, instances, boxes;  // per picture
+  int height, width_bytes;          // a mask is [height, width_bytes], eight pixels per byte
+  int bins_y, bins_x;
+};
+
+}  // namespace kdet
+
+#endif  // KDET_CROP_MASKS_CROP_MASKS_H_

@@ -1,0 +1,35 @@
+// Deformable convolution, plain and modulated: the interface of its kernels.
+#ifndef KDET_DEFORM_CONV_DEFORM_CONV_H_
+#define KDET_DEFORM_CONV_DEFORM_CONV_H_
+
+#include <cstdint>
+
+#include "common/bilinear.h"
+
+namespace kdet {
+
+struct DeformConv {
+  int64_t batch;
+  int height, width, channels;                 // input, NHWC
+  int out_height, out_width, out_channels;     // output, NHWC
+  int kernel_y, kernel_x;                      // kernel [kernel_y, kernel_x, channels / groups, out_channels]
+  int stride_y, stride_x, pad_y, pad_x, dilation_y, dilation_x;
+  int groups, deform_groups;
+
+  KDET_HOST_DEVICE int cells() const { return kernel_y * kernel_x; }
+  KDET_HOST_DEVICE int64_t pixels() const { return batch * out_height * out_width; }
+
+  // Where a kernel cell of an output pixel looks, for one deform group. Offsets are
+  // [pixels, deform_groups, cells, 2] as (y, x).
+  KDET_HOST_DEVICE Bilinear sample(const float* offsets, int64_t pixel, int part, int cell) const {
+    const int column = int(pixel % out_width), row = int(pixel / out_width % out_height);
+    const float* offset = offsets + ((pixel * deform_groups + part) * cells() + cell) * 2;
+    const float y = float(row * stride_y - pad_y + cell / kernel_x * dilation_y) + offset[0];
+    const float x = float(column * stride_x - pad_x + cell % kernel_x * dilation_x) + offset[1];
+    return Bilinear(y, x, height, width);
+  }
+};
+
+}  // namespace kdet
+
+#endif  // KDET_DEFORM_CONV_DEFORM_CONV_H_

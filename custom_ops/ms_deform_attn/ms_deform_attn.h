@@ -1,0 +1,35 @@
+// Multi-scale deformable attention: the interface of its kernels.
+#ifndef KDET_MS_DEFORM_ATTN_MS_DEFORM_ATTN_H_
+#define KDET_MS_DEFORM_ATTN_MS_DEFORM_ATTN_H_
+
+#include <cstdint>
+
+#include "common/bilinear.h"
+
+namespace kdet {
+
+constexpr int kMostAttentionLevels = 16;
+
+struct MsDeformAttn {
+  int64_t batch, pixels, queries;  // pixels: of all levels together
+  int heads, depth, levels, points;
+  int height[kMostAttentionLevels], width[kMostAttentionLevels];
+  int64_t start[kMostAttentionLevels];  // first pixel of the level
+
+  // Sample s = ((picture * queries + query) * heads + head) * levels * points + level * points + point;
+  // locations [samples, 2] as (x, y) relative to the level.
+  KDET_HOST_DEVICE Bilinear sample(const float* locations, int64_t s, int level) const {
+    const float x = locations[2 * s] * float(width[level]) - 0.5f;
+    const float y = locations[2 * s + 1] * float(height[level]) - 0.5f;
+    return Bilinear(y, x, height[level], width[level]);
+  }
+
+  // Offset of a pixel's values of one head in value [batch, pixels, heads, depth].
+  KDET_HOST_DEVICE int64_t row(int64_t picture, int level, int64_t pixel, int head) const {
+    return ((picture * pixels + start[level] + pixel) * heads + head) * depth;
+  }
+};
+
+}  // namespace kdet
+
+#endif  // KDET_MS_DEFORM_ATTN_MS_DEFORM_ATTN_H_

@@ -1,0 +1,75 @@
+// Multi-scale deformable attention on the CPU.
+#ifndef KDET_MS_DEFORM_ATTN_MS_DEFORM_ATTN_CPU_H_
+#define KDET_MS_DEFORM_ATTN_MS_DEFORM_ATTN_CPU_H_
+
+#include <vector>
+
+#include "common/floats.h"
+#include "common/parallel.h"
+#include "ms_deform_attn/ms_deform_attn.h"
+
+namespace kdet {
+
+// out [batch, queries, heads, depth]
+template <typename T>
+void ms_deform_attn_forward(const MsDeformAttn& p, const T* value, const float* locations, const float* weights,
+                            T* out, const ParallelFor& parallel) {
+  parallel.blocks(p.batch * p.queries, 16, [&](int64_t begin, int64_t end) {
+    std::vector<float> sum(p.depth), scratch(p.depth);
+    for (int64_t row = begin * p.heads; row < end * p.heads; ++row) {
+      const int head = int(row % p.heads);
+      const int64_t picture = row / p.heads / p.queries;
+      std::fill(sum.begin(), sum.end(), 0.0f);
+      int64_t s = row * p.levels * p.points;
+      for (int level = 0; level < p.levels; ++level) {
+        for (int point = 0; point < p.points; ++point, ++s) {
+          const Bilinear at = p.sample(locations, s, level);
+          for (int k = 0; k < 4; ++k) {
+            if (at.weight[k] == 0.0f) continue;
+            const T* pixel = value + p.row(picture, level, at.pixel[k], head);
+            add_scaled(at.weight[k] * weights[s], as_floats(pixel, p.depth, scratch.data()), p.depth, sum.data());
+          }
+        }
+      }
+      store_floats(sum.data(), p.depth, out + row * p.depth);
+    }
+  });
+}
+
+// for_value is zeroed float32; every task owns one head of one picture.
+template <typename T>
+void ms_deform_attn_backward(const MsDeformAttn& p, const T* value, const float* locations, const float* weights,
+                             const T* upstream, float* for_value, float* for_locations, float* for_weights,
+                             const ParallelFor& parallel) {
+  parallel.run(p.batch * p.heads, [&](int64_t task) {
+    const int64_t picture = task / p.heads;
+    const int head = int(task % p.heads);
+    std::vector<float> scratch(p.depth), up_scratch(p.depth);
+    for (int64_t query = 0; query < p.queries; ++query) {
+      const int64_t row = (picture * p.queries + query) * p.heads + head;
+      const float* up = as_floats(upstream + row * p.depth, p.depth, up_scratch.data());
+      int64_t s = row * p.levels * p.points;
+      for (int level = 0; level < p.levels; ++level) {
+        for (int point = 0; point < p.points; ++point, ++s) {
+          const Bilinear at = p.sample(locations, s, level);
+          float dots[4] = {0, 0, 0, 0}, total = 0, by_y, by_x;
+          for (int k = 0; k < 4; ++k) {
+            if (!at.valid[k]) continue;
+            const int64_t pixel = p.row(picture, level, at.pixel[k], head);
+            dots[k] = dot(up, as_floats(value + pixel, p.depth, scratch.data()), p.depth);
+            total += at.weight[k] * dots[k];
+            add_scaled(at.weight[k] * weights[s], up, p.depth, for_value + pixel);
+          }
+          at.slopes(dots, &by_y, &by_x);
+          for_weights[s] = total;
+          for_locations[2 * s] = by_x * weights[s] * float(p.width[level]);
+          for_locations[2 * s + 1] = by_y * weights[s] * float(p.height[level]);
+        }
+      }
+    }
+  });
+}
+
+}  // namespace kdet
+
+#endif  // KDET_MS_DEFORM_ATTN_MS_DEFORM_ATTN_CPU_H_

@@ -1,0 +1,136 @@
+// TensorFlow wrapper of multi-scale deformable attention.
+#include "ms_deform_attn/ms_deform_attn_cpu.h"
+
+#include "common/tf_op.h"
+
+namespace kdet {
+namespace {
+
+using namespace tensorflow;  // NOLINT
+using shape_inference::DimensionHandle;
+using shape_inference::InferenceContext;
+using shape_inference::ShapeHandle;
+
+REGISTER_OP("KdetMsDeformAttn")
+    .Input("value: T")
+    .Input("shapes: int32")
+    .Input("locations: float")
+    .Input("weights: float")
+    .Output("out: T")
+    .Attr("T: {half, bfloat16, float}")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle value, locations;
+      TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &value));
+      TF_RETURN_IF_ERROR(c->WithRank(c->input(2), 6, &locations));
+      DimensionHandle width;
+      TF_RETURN_IF_ERROR(c->Multiply(c->Dim(value, 2), c->Dim(value, 3), &width));
+      c->set_output(0, c->MakeShape({c->Dim(value, 0), c->Dim(locations, 1), width}));
+      return OkStatus();
+    });
+
+REGISTER_OP("KdetMsDeformAttnGrad")
+    .Input("upstream: T")
+    .Input("value: T")
+    .Input("shapes: int32")
+    .Input("locations: float")
+    .Input("weights: float")
+    .Output("for_value: T")
+    .Output("for_locations: float")
+    .Output("for_weights: float")
+    .Attr("T: {half, bfloat16, float}")
+    .SetShapeFn([](InferenceContext* c) {
+      c->set_output(0, c->input(1));
+      c->set_output(1, c->input(3));
+      c->set_output(2, c->input(4));
+      return OkStatus();
+    });
+
+Status describe(const Tensor& value, const Tensor& shapes, const Tensor& locations, const Tensor& weights,
+                MsDeformAttn* p) {
+  const bool ranks = value.dims() == 4 && shapes.dims() == 2 && locations.dims() == 6 && weights.dims() == 5;
+  if (ranks) {
+    *p = {value.dim_size(0),       value.dim_size(1),       locations.dim_size(1),      int(value.dim_size(2)),
+          int(value.dim_size(3)),  int(shapes.dim_size(0)), int(locations.dim_size(4))};
+  }
+  if (!ranks || p->levels > kMostAttentionLevels || shapes.dim_size(1) != 2 ||
+      locations.shape() != TensorShape({p->batch, p->queries, p->heads, p->levels, p->points, 2}) ||
+      weights.shape() != TensorShape({p->batch, p->queries, p->heads, p->levels, p->points})) {
+    return errors::InvalidArgument(
+        "KdetMsDeformAttn: value [B,S,heads,D], shapes [levels,2] (at most ", kMostAttentionLevels,
+        "), locations [B,Q,heads,levels,points,2] and weights [B,Q,heads,levels,points] do not fit: ",
+        value.shape().DebugString(), ", ", shapes.shape().DebugString(), ", ", locations.shape().DebugString(),
+        ", ", weights.shape().DebugString());
+  }
+  int64_t pixels = 0;
+  for (int level = 0; level < p->levels; ++level) {
+    p->height[level] = shapes.matrix<int32>()(level, 0);
+    p->width[level] = shapes.matrix<int32>()(level, 1);
+    p->start[level] = pixels;
+    if (p->height[level] < 0 || p->width[level] < 0) {
+      return errors::InvalidArgument("KdetMsDeformAttn: level ", level, " has a negative size.");
+    }
+    pixels += int64_t(p->height[level]) * p->width[level];
+  }
+  if (pixels != p->pixels) {
+    return errors::InvalidArgument("KdetMsDeformAttn: the levels have ", pixels, " pixels, but value has ",
+                                   p->pixels, ".");
+  }
+  return OkStatus();
+}
+
+template <typename T>
+class MsDeformAttnForward : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &value = context->input(0), &locations = context->input(2), &weights = context->input(3);
+    MsDeformAttn p;
+    OP_REQUIRES_OK(context, describe(value, context->input(1), locations, weights, &p));
+    Tensor* out;
+    OP_REQUIRES_OK(context, context->allocate_output(0, {p.batch, p.queries, p.heads * p.depth}, &out));
+    ms_deform_attn_forward(p, data<T>(value), locations.flat<float>().data(), weights.flat<float>().data(),
+                           data<T>(out), parallel_of(context));
+  }
+};
+
+template <typename T>
+class MsDeformAttnBackward : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &upstream = context->input(0), &value = context->input(1), &locations = context->input(3),
+                 &weights = context->input(4);
+    MsDeformAttn p;
+    OP_REQUIRES_OK(context, describe(value, context->input(2), locations, weights, &p));
+    const TensorShape expected({p.batch, p.queries, p.heads * p.depth});
+    OP_REQUIRES(context, upstream.shape() == expected,
+                errors::InvalidArgument("KdetMsDeformAttnGrad: upstream must be ", expected.DebugString(),
+                                        ", not ", upstream.shape().DebugString()));
+    Tensor *for_value, *for_locations, *for_weights;
+    OP_REQUIRES_OK(context, context->allocate_output(0, value.shape(), &for_value));
+    OP_REQUIRES_OK(context, context->allocate_output(1, locations.shape(), &for_locations));
+    OP_REQUIRES_OK(context, context->allocate_output(2, weights.shape(), &for_weights));
+    FloatOutput<T> floats;
+    OP_REQUIRES_OK(context, floats.make(context, for_value));
+    const ParallelFor parallel = parallel_of(context);
+    ms_deform_attn_backward(p, data<T>(value), locations.flat<float>().data(), weights.flat<float>().data(),
+                            data<T>(upstream), floats.floats(), for_locations->flat<float>().data(),
+                            for_weights->flat<float>().data(), parallel);
+    floats.finish(parallel);
+  }
+};
+
+#define REGISTER(T)                                                                                   \
+  REGISTER_KERNEL_BUILDER(                                                                            \
+      Name("KdetMsDeformAttn").Device(DEVICE_CPU).TypeConstraint<T>("T").HostMemory("shapes"),        \
+      MsDeformAttnForward<T>);                                                                        \
+  REGISTER_KERNEL_BUILDER(                                                                            \
+      Name("KdetMsDeformAttnGrad").Device(DEVICE_CPU).TypeConstraint<T>("T").HostMemory("shapes"),    \
+      MsDeformAttnBackward<T>);
+KDET_FLOAT_TYPES(REGISTER)
+#undef REGISTER
+
+}  // namespace
+}  // namespace kdet

@@ -1,0 +1,301 @@
+// Runs every CPU kernel on random inputs in buffers of exact size, on one and on several threads, and checks
+// that both agree and that the gradients are those of the forward pass. Meant for the sanitizers:
+//   python -m pytest tests/ops/test_sanitizers.py
+// or by hand
+//   g++ -std=c++17 -g -O1 -fsanitize=address,undefined -Icustom_ops -I<folder of Eigen> this file -lpthread
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <thread>
+
+#include "carafe/carafe_cpu.h"
+#include "corner_pool/corner_pool_cpu.h"
+#include "crop_masks/crop_masks_cpu.h"
+#include "deform_conv/deform_conv_cpu.h"
+#include "deform_roi_pool/deform_roi_pool_cpu.h"
+#include "ms_deform_attn/ms_deform_attn_cpu.h"
+#include "nms/nms_cpu.h"
+#include "roi_align/roi_align_cpu.h"
+
+namespace {
+
+using kdet::BFloat16;
+using kdet::Half;
+using kdet::ParallelFor;
+
+std::mt19937 generator(0);
+int failures = 0;
+
+ParallelFor threads(int count) {
+  return {count, [count](int64_t tasks, const std::function<void(int64_t)>& task) {
+            std::vector<std::thread> pool;
+            for (int k = 0; k < count; ++k) {
+              pool.emplace_back([&, k] {
+                for (int64_t i = k; i < tasks; i += count) task(i);
+              });
+            }
+            for (auto& thread : pool) thread.join();
+          }};
+}
+
+// A buffer of exactly n numbers, so that AddressSanitizer sees one step past its end.
+template <typename T>
+struct Buffer {
+  std::unique_ptr<T[]> at;
+  int64_t n;
+  explicit Buffer(int64_t n_) : at(new T[n_]()), n(n_) {}
+  T* get() const { return at.get(); }
+};
+
+template <typename T>
+Buffer<T> random_buffer(int64_t n, float low, float high) {
+  Buffer<T> buffer(n);
+  std::uniform_real_distribution<float> numbers(low, high);
+  for (int64_t i = 0; i < n; ++i) kdet::from_float(numbers(generator), buffer.get() + i);
+  return buffer;
+}
+
+Buffer<int> random_ints(int64_t n, int low, int high) {
+  Buffer<int> buffer(n);
+  for (int64_t i = 0; i < n; ++i) buffer.get()[i] = std::uniform_int_distribution<int>(low, high)(generator);
+  return buffer;
+}
+
+template <typename T>
+double inner(const Buffer<T>& a, const Buffer<T>& b) {
+  double sum = 0;
+  for (int64_t i = 0; i < a.n; ++i) sum += double(kdet::to_float(a.at[i])) * kdet::to_float(b.at[i]);
+  return sum;
+}
+
+template <typename T>
+void same(const char* name, const Buffer<T>& a, const Buffer<T>& b, float tolerance) {
+  for (int64_t i = 0; i < a.n; ++i) {
+    const float x = kdet::to_float(a.at[i]), y = kdet::to_float(b.at[i]);
+    if (!(std::abs(x - y) <= tolerance)) {
+      std::printf("FAILED %s: one thread %g, four threads %g at %ld\n", name, x, y, long(i));
+      ++failures;
+      return;
+    }
+  }
+}
+
+// An op that is linear in x has <upstream, op(x)> = <gradient of x, x>.
+void adjoint(const char* name, double forward, double backward, double tolerance) {
+  if (!(std::abs(forward - backward) <= tolerance * (1 + std::abs(forward)))) {
+    std::printf("FAILED %s: <upstream, out> = %g, <gradient, x> = %g\n", name, forward, backward);
+    ++failures;
+  }
+}
+
+template <typename T>
+Buffer<float> floats(const Buffer<T>& from) {
+  Buffer<float> to(from.n);
+  for (int64_t i = 0; i < from.n; ++i) to.get()[i] = kdet::to_float(from.at[i]);
+  return to;
+}
+
+Buffer<float> random_boxes(int64_t n, float size) {
+  Buffer<float> boxes = random_buffer<float>(n * 4, -0.2f * size, size);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int k = 2; k < 4; ++k) boxes.get()[4 * i + k] = boxes.at[4 * i + k - 2] + std::abs(boxes.at[4 * i + k]);
+  }
+  const float odd[] = {5, 5, 5, 5, -1e7f, -1e7f, 1e7f, 1e7f, 9, 9, 3, 3, 1e8f, 1e8f, 2e8f, 2e8f};
+  std::copy(odd, odd + std::min<int64_t>(16, n * 4), boxes.get());
+  return boxes;
+}
+
+template <typename T>
+void check_roi(const char* name, float tolerance, bool aligned, int ratio) {
+  kdet::RoiAlign p = {2, {13, 7}, {17, 9}, {0.25f, 0.125f}, 2, 11, 19, 3, 2, ratio, aligned};
+  const auto a = random_buffer<T>(2 * 13 * 17 * 19, -1, 1), b = random_buffer<T>(2 * 7 * 9 * 19, -1, 1);
+  const T* maps[] = {a.get(), b.get()};
+  const auto boxes = random_boxes(22, 60);
+  const auto levels = random_ints(22, 0, 1);
+  const int64_t size = 22 * 3 * 2 * 19;
+  const auto upstream = random_buffer<T>(size, -1, 1);
+  const auto offsets = random_buffer<float>(22 * 6 * 2, -2, 2);
+  for (bool moved : {false, true}) {
+    if (moved && !aligned) continue;
+    Buffer<T> out[] = {Buffer<T>(size), Buffer<T>(size)};
+    Buffer<float> ga[] = {Buffer<float>(a.n), Buffer<float>(a.n)}, gb[] = {Buffer<float>(b.n), Buffer<float>(b.n)};
+    for (int k = 0; k < 2; ++k) {
+      const ParallelFor parallel = threads(k ? 4 : 1);
+      float* gradients[] = {ga[k].get(), gb[k].get()};
+      if (moved) {
+        Buffer<float> for_offsets(4 * offsets.n);
+        kdet::deform_roi_pool_forward(p, 0.1f, maps, boxes.get(), levels.get(), offsets.get(), out[k].get(), parallel);
+        kdet::deform_roi_pool_backward(p, 0.1f, maps, boxes.get(), levels.get(), offsets.get(), upstream.get(),
+                                       gradients, for_offsets.get(), parallel);
+      } else {
+        kdet::roi_align_forward(p, maps, boxes.get(), levels.get(), out[k].get(), parallel);
+        kdet::roi_align_backward(p, upstream.get(), boxes.get(), levels.get(), gradients, parallel);
+      }
+    }
+    same(name, out[0], out[1], 0);
+    same(name, ga[0], ga[1], 0);
+    adjoint(name, inner(upstream, out[0]), inner(ga[0], floats(a)) + inner(gb[0], floats(b)), tolerance);
+  }
+}
+
+template <typename T>
+void check_deform_conv(const char* name, float tolerance, int groups, int parts) {
+  const kdet::DeformConv p = {2, 9, 11, 8, 5, 6, 12, 3, 3, 2, 2, 2, 2, 2, 2, groups, parts};
+  const auto x = random_buffer<T>(2 * 9 * 11 * 8, -1, 1);
+  const auto kernel = random_buffer<float>(9 * 8 / groups * 12, -1, 1);
+  const int64_t samples = p.pixels() * parts * 9;
+  auto offsets = random_buffer<float>(samples * 2, -3, 3);
+  offsets.get()[0] = 1e30f;
+  offsets.get()[1] = -1e30f;
+  const auto mask = random_buffer<float>(samples, 0, 1);
+  const auto upstream = random_buffer<T>(p.pixels() * 12, -1, 1);
+  Buffer<T> out[] = {Buffer<T>(upstream.n), Buffer<T>(upstream.n)};
+  Buffer<float> gx[] = {Buffer<float>(x.n), Buffer<float>(x.n)};
+  Buffer<float> gk[] = {Buffer<float>(kernel.n), Buffer<float>(kernel.n)};
+  for (int k = 0; k < 2; ++k) {
+    const ParallelFor parallel = threads(k ? 4 : 1);
+    kdet::deform_conv::forward(p, x.get(), kernel.get(), offsets.get(), mask.get(), out[k].get(), parallel);
+    const kdet::deform_conv::Shards shards(p, parallel.threads);
+    Buffer<float> for_offsets(shards.count * offsets.n), for_mask(shards.count * mask.n);
+    kdet::deform_conv::backward(p, shards, x.get(), kernel.get(), offsets.get(), mask.get(), upstream.get(),
+                                {gx[k].get(), gk[k].get(), for_offsets.get(), for_mask.get()}, parallel);
+  }
+  same(name, out[0], out[1], 0);
+  same(name, gx[0], gx[1], 1e-4f);
+  adjoint(name, inner(upstream, out[0]), inner(gx[0], floats(x)), tolerance);
+  adjoint(name, inner(upstream, out[0]), inner(gk[0], kernel), tolerance);
+}
+
+template <typename T>
+void check_attention(const char* name, float tolerance) {
+  const kdet::MsDeformAttn p = {2, 54, 9, 3, 5, 2, 4, {6, 3}, {7, 4}, {0, 42}};
+  const auto value = random_buffer<T>(2 * 54 * 15, -1, 1);
+  const auto locations = random_buffer<float>(2 * 9 * 3 * 8 * 2, -0.3f, 1.3f);
+  const auto weights = random_buffer<float>(2 * 9 * 3 * 8, 0, 1);
+  const auto upstream = random_buffer<T>(2 * 9 * 15, -1, 1);
+  Buffer<T> out[] = {Buffer<T>(upstream.n), Buffer<T>(upstream.n)};
+  Buffer<float> gv[] = {Buffer<float>(value.n), Buffer<float>(value.n)};
+  for (int k = 0; k < 2; ++k) {
+    const ParallelFor parallel = threads(k ? 4 : 1);
+    Buffer<float> for_locations(locations.n), for_weights(weights.n);
+    kdet::ms_deform_attn_forward(p, value.get(), locations.get(), weights.get(), out[k].get(), parallel);
+    kdet::ms_deform_attn_backward(p, value.get(), locations.get(), weights.get(), upstream.get(), gv[k].get(),
+                                  for_locations.get(), for_weights.get(), parallel);
+    adjoint(name, inner(upstream, out[k]), inner(for_weights, weights), tolerance);
+  }
+  same(name, out[0], out[1], 0);
+  same(name, gv[0], gv[1], 0);
+  adjoint(name, inner(upstream, out[0]), inner(gv[0], floats(value)), tolerance);
+}
+
+template <typename T>
+void check_carafe(const char* name, float tolerance) {
+  const kdet::Carafe p = {2, 4, 5, 6, 3, 2, 2};
+  const auto features = random_buffer<T>(2 * 20 * 6, -1, 1), masks = random_buffer<T>(2 * 80 * 18, 0, 1);
+  const auto upstream = random_buffer<T>(2 * 80 * 6, -1, 1);
+  Buffer<T> out[] = {Buffer<T>(upstream.n), Buffer<T>(upstream.n)};
+  Buffer<T> gf[] = {Buffer<T>(features.n), Buffer<T>(features.n)}, gm[] = {Buffer<T>(masks.n), Buffer<T>(masks.n)};
+  for (int k = 0; k < 2; ++k) {
+    const ParallelFor parallel = threads(k ? 4 : 1);
+    kdet::carafe::forward(p, features.get(), masks.get(), out[k].get(), parallel);
+    kdet::carafe::backward(p, features.get(), masks.get(), upstream.get(), gf[k].get(), gm[k].get(), parallel);
+  }
+  same(name, out[0], out[1], 0);
+  same(name, gf[0], gf[1], 0);
+  adjoint(name, inner(upstream, out[0]), inner(gf[0], features), tolerance);
+  adjoint(name, inner(upstream, out[0]), inner(gm[0], masks), tolerance);
+}
+
+template <typename T>
+void check_corner_pool(const char* name, float tolerance) {
+  for (int k = 0; k < 4; ++k) {
+    const kdet::CornerPool p = {2, 6, 7, 5, k < 2, k % 2 == 0};
+    const auto x = random_buffer<T>(2 * 42 * 5, -1, 1), upstream = random_buffer<T>(x.n, -1, 1);
+    Buffer<T> out[] = {Buffer<T>(x.n), Buffer<T>(x.n)};
+    Buffer<float> gx[] = {Buffer<float>(x.n), Buffer<float>(x.n)};
+    for (int t = 0; t < 2; ++t) {
+      kdet::corner_pool_forward(p, x.get(), out[t].get(), threads(t ? 4 : 1));
+      kdet::corner_pool_backward(p, x.get(), upstream.get(), gx[t].get(), threads(t ? 4 : 1));
+    }
+    same(name, out[0], out[1], 0);
+    same(name, gx[0], gx[1], 0);
+    adjoint(name, inner(upstream, out[0]), inner(gx[0], floats(x)), tolerance);
+  }
+}
+
+void check_suppression() {
+  const auto boxes = random_boxes(3 * 200, 100);
+  const auto scores = random_buffer<float>(3 * 200, 0, 1);
+  const auto labels = random_ints(3 * 200, 0, 4);
+  Buffer<int> indices[] = {Buffer<int>(150), Buffer<int>(150)}, counts[] = {Buffer<int>(3), Buffer<int>(3)};
+  Buffer<float> kept(150);
+  for (int k = 0; k < 2; ++k) {
+    kdet::nms({3, 200, 50, 0.5f, 0.1f}, boxes.get(), scores.get(), labels.get(), indices[k].get(),
+              counts[k].get(), threads(k ? 4 : 1));
+  }
+  for (int64_t i = 0; i < 150; ++i) failures += indices[0].at[i] != indices[1].at[i];
+  for (bool gaussian : {false, true}) {
+    kdet::soft_nms({3, 200, 50, 0.3f, 0.5f, 0.05f, gaussian}, boxes.get(), scores.get(), indices[0].get(),
+                   kept.get(), counts[0].get(), threads(4));
+  }
+  kdet::nms({2, 0, 3, 0.5f, 0.1f}, nullptr, nullptr, nullptr, indices[0].get(), counts[0].get(), threads(4));
+  failures += counts[0].at[0] != 0;
+}
+
+void check_crop() {
+  const kdet::CropMasks p = {2, 3, 20, 37, 6, 7, 5};
+  Buffer<uint8_t> masks(2 * 3 * 37 * 6);
+  for (int64_t i = 0; i < masks.n; ++i) masks.get()[i] = uint8_t(generator());
+  const auto boxes = random_boxes(40, 40);
+  const auto index = random_ints(40, -1, 2);
+  Buffer<float> out[] = {Buffer<float>(40 * 35), Buffer<float>(40 * 35)};
+  for (int k = 0; k < 2; ++k) {
+    kdet::crop_masks(p, masks.get(), boxes.get(), index.get(), out[k].get(), threads(k ? 4 : 1));
+  }
+  same("crop_masks", out[0], out[1], 0);
+}
+
+template <typename T>
+void check_all(const char* type, float tolerance) {
+  std::printf("%s\n", type);
+  for (int ratio : {0, 2}) {
+    check_roi<T>("roi_align", tolerance, true, ratio);
+    check_roi<T>("roi_align, legacy", tolerance, false, ratio);
+  }
+  check_deform_conv<T>("deform_conv", tolerance, 1, 1);
+  check_deform_conv<T>("deform_conv, groups", tolerance, 2, 4);
+  check_deform_conv<T>("deform_conv, more groups than parts", tolerance, 4, 2);
+  check_attention<T>("ms_deform_attn", tolerance);
+  check_carafe<T>("carafe", tolerance);
+  check_corner_pool<T>("corner_pool", tolerance);
+}
+
+// Every float16 and bfloat16 number survives the way through float32.
+void check_conversions() {
+  for (uint32_t bits = 0; bits < 65536; ++bits) {
+    Half half;
+    BFloat16 brain;
+    kdet::from_float(kdet::to_float(Half{uint16_t(bits)}), &half);
+    kdet::from_float(kdet::to_float(BFloat16{uint16_t(bits)}), &brain);
+    const bool half_nan = (bits & 0x7fff) > 0x7c00, brain_nan = (bits & 0x7fff) > 0x7f80;
+    if ((!half_nan && half.bits != bits) || (!brain_nan && brain.bits != bits)) {
+      std::printf("FAILED conversion of %04x\n", bits);
+      ++failures;
+      return;
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  check_conversions();
+  check_all<float>("float32", 1e-4f);
+  check_all<Half>("float16", 2e-2f);
+  check_all<BFloat16>("bfloat16", 1e-1f);
+  check_suppression();
+  check_crop();
+  std::printf(failures ? "%d FAILED\n" : "all kernels agree\n", failures);
+  return failures != 0;
+}

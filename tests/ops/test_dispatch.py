@@ -1,0 +1,82 @@
+import json
+
+import pytest
+import tensorflow as tf
+
+from kdet import ops
+from kdet.ops import build, compiled, dispatch
+
+
+def portable():
+    return "portable"
+
+
+def fast():
+    return "compiled"
+
+
+def test_use_is_in_force_until_restored():
+    before = dispatch.wanted()
+    with ops.use("portable"):
+        assert dispatch.choose("op", None, portable, fast) is portable
+    assert dispatch.wanted() == before
+    with pytest.raises(ValueError, match="'fastest'"):
+        ops.use("fastest")
+
+
+def test_environment(monkeypatch):
+    monkeypatch.setattr(dispatch, "_wanted", None)
+    monkeypatch.setenv("KDET_OPS", "portable")
+    assert dispatch.wanted() == "portable"
+    monkeypatch.setenv("KDET_OPS", "quick")
+    with pytest.raises(ValueError, match="KDET_OPS"):
+        dispatch.wanted()
+
+
+def test_auto_falls_back_and_says_so_once(monkeypatch, caplog):
+    monkeypatch.setattr(dispatch, "_wanted", "auto")
+    monkeypatch.setattr(compiled, "why_not", lambda: "There is no library.")
+    dispatch._compiled_runs_here.cache_clear()
+    try:
+        for _ in range(2):
+            assert dispatch.choose("op", None, portable, fast) is portable
+        assert [r.message for r in caplog.records] == ["There is no library. Using the portable ops."]
+    finally:
+        dispatch._compiled_runs_here.cache_clear()
+
+
+def test_an_op_without_a_compiled_form():
+    with ops.use("compiled"):
+        assert dispatch.choose("op", None, portable) is portable
+    with pytest.raises(compiled.Unavailable, match="op has no compiled form"):
+        dispatch.choose("op", "compiled", portable)
+
+
+@pytest.mark.parametrize(
+    "stamp,sentence",
+    [
+        ({"tensorflow": "1.0.0", "cpu": []}, "was built for TensorFlow 1.0.0, but this is"),
+        ({"tensorflow": tf.__version__, "cpu": ["avx1024"]}, "a processor with avx1024"),
+        ({"tensorflow": tf.__version__, "cpu": []}, "could not be loaded"),
+    ],
+)
+def test_a_library_for_something_else_is_refused(tmp_path, stamp, sentence):
+    with pytest.raises(compiled.Unavailable, match="python -m kdet.ops build"):
+        compiled._checked_load(tmp_path)
+    (tmp_path / build.LIBRARY).write_bytes(b"no library")
+    (tmp_path / build.STAMP).write_text(json.dumps(stamp))
+    with pytest.raises(compiled.Unavailable, match=sentence):
+        compiled._checked_load(tmp_path)
+
+
+def test_build_names_what_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(RuntimeError, match="no-such-compiler"):
+        build.build(output_dir=tmp_path)
+
+
+def test_build_reports_the_command_that_failed(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "false")
+    with pytest.raises(RuntimeError, match=r"(?s)false.*failed"):
+        build.build(output_dir=tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,281 @@
+"""Times every op of kdet and, with an interpreter that has them, the peers' kernels, on the same inputs.
+
+    python tools/benchmark_ops.py --library kdet --threads 2 --output kdet2.json
+    python-with-mmcv tools/benchmark_ops.py --library mmcv --threads 2 --output mmcv2.json
+    python tools/benchmark_ops.py --table kdet1.json kdet2.json mmcv1.json mmcv2.json
+
+``--library portable`` times kdet's portable forms. Times are the least of several runs, in milliseconds,
+forward and forward + backward. For mmcv an optional ``--compat`` folder may hold a ``compat`` module that
+is imported first.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+import time
+
+import numpy as np
+
+SIZES = ((200, 336), (100, 168), (50, 84), (25, 42))
+
+
+def boxes_of_pictures(rng, count):
+    """Boxes as proposals have them: log-uniform in size, within 1333 x 800; and their pyramid levels."""
+    side = np.exp(rng.uniform(np.log(16), np.log(600), count))
+    aspect = np.exp(rng.uniform(-1, 1, count) / 2)
+    width, height = side * aspect, side / aspect
+    x, y = rng.rand(count) * 1333, rng.rand(count) * 800
+    boxes = np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], -1)
+    boxes = np.clip(boxes, 0, [1333, 800, 1333, 800]).astype("f")
+    area = np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    return boxes, np.clip(np.floor(np.log2(area / 56 + 1e-6)), 0, 3).astype("i4")
+
+
+def inputs():
+    """The sizes that the models use, as NumPy arrays in NHWC."""
+    rng = np.random.RandomState(0)
+    boxes, levels = boxes_of_pictures(rng, 1000)
+    candidates, _ = boxes_of_pictures(rng, 5000)
+    return {
+        "maps": [rng.randn(1, h, w, 256).astype("f") for h, w in SIZES],
+        "boxes": boxes,
+        "levels": levels,
+        "candidates": candidates,
+        "scores": rng.rand(5000).astype("f"),
+        "labels": rng.randint(0, 80, 5000).astype("i4"),
+        "mask": (rng.rand(20, 800, 1344) > 0.5).astype("u1"),
+        "index": rng.randint(0, 20, 128).astype("i4"),
+        "image": rng.randn(1, 100, 168, 256).astype("f"),
+        "kernel": (rng.randn(3, 3, 256, 256) * 0.02).astype("f"),
+        "offsets": rng.randn(1, 100, 168, 18).astype("f"),
+        "modulation": rng.rand(1, 100, 168, 9).astype("f"),
+        "value": rng.randn(1, sum(h * w for h, w in SIZES[1:]), 8, 32).astype("f"),
+        "locations": rng.rand(1, 5000, 8, 3, 4, 2).astype("f"),
+        "attention": rng.rand(1, 5000, 8, 3, 4).astype("f"),
+        "small": rng.randn(1, 50, 84, 256).astype("f"),
+        "reassembly": rng.rand(1, 100, 168, 25).astype("f"),
+        "corners": rng.randn(1, 128, 128, 256).astype("f"),
+        "narrow": (rng.randn(3, 3, 4, 256) * 0.1).astype("f"),
+        "points": rng.rand(1, 20000, 2).astype("f"),
+    }
+
+
+def best_of(run, repeats):
+    run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return 1000 * min(times)
+
+
+def time_kdet(form, threads, repeats):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    from kdet import ops
+
+    data = {
+        k: [tf.constant(a) for a in v] if isinstance(v, list) else tf.constant(v) for k, v in inputs().items()
+    }
+    boxes, levels = data["boxes"][None], data["levels"][None]
+    packed = tf.constant(np.packbits(inputs()["mask"], axis=-1)[None])
+    cases = {
+        "roi_align": (
+            lambda *maps: ops.multilevel_roi_align(maps, boxes, levels, 7, (4, 8, 16, 32)),
+            data["maps"],
+        ),
+        "deform_conv2d": (
+            lambda x, k, o, m: ops.deform_conv2d(x, k, o, m, padding=1),
+            [data[k] for k in ("image", "kernel", "offsets", "modulation")],
+        ),
+        "ms_deform_attn": (
+            lambda v, where, w: ops.ms_deform_attn(v, SIZES[1:], where, w),
+            [data[k] for k in ("value", "locations", "attention")],
+        ),
+        "deform_roi_pool": (
+            lambda f, o: ops.deform_roi_pool((f,), boxes[:, :256], tf.zeros([1, 256], tf.int32), o, 7, (8,)),
+            [data["image"], tf.zeros([1, 256, 7, 7, 2])],
+        ),
+        "carafe": (lambda x, m: ops.carafe(x, m, kernel_size=5), [data["small"], data["reassembly"]]),
+        "corner_pool": (lambda x: ops.corner_pool(x, "top"), [data["corners"]]),
+        "point_sample": (lambda x: ops.point_sample(x, data["points"]), [data["image"]]),
+        "grouped_conv2d": (
+            lambda x, k: ops.grouped_conv2d(x, k, padding=1, groups=64),
+            [data["image"], data["narrow"]],
+        ),
+    }
+    plain = {
+        "nms": lambda: ops.nms(
+            data["candidates"][None],
+            data["scores"][None],
+            data["labels"][None],
+            iou_threshold=0.5,
+            max_output=5000,
+        ),
+        "soft_nms": lambda: ops.soft_nms(
+            data["candidates"][None, :1000], data["scores"][None, :1000], max_output=100, min_score=0.05
+        ),
+        "crop_masks": lambda: ops.crop_masks(packed, boxes[:, :128], data["index"][None], 28),
+    }
+    results = {}
+    with ops.use(form):
+        for name, (op, tensors) in cases.items():
+            results[name] = time_differentiable(tf, op, list(tensors), repeats)
+        for name, op in plain.items():
+            run = tf.function(op)
+            results[name] = [
+                best_of(lambda run=run: tf.nest.map_structure(lambda t: t.numpy(), run()), repeats)
+            ] * 2
+    return results
+
+
+def time_differentiable(tf, op, tensors, repeats):
+    forward = tf.function(lambda *x: op(*x))
+
+    @tf.function
+    def both(*tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            out = op(*tensors)
+        return out, tape.gradient(out, tensors, tf.ones_like(out))
+
+    def run(function):
+        tf.nest.map_structure(lambda t: t.numpy(), function(*tensors))
+
+    return [best_of(lambda: run(forward), repeats), best_of(lambda: run(both), repeats)]
+
+
+def time_mmcv(threads, repeats):
+    import torch
+    from mmcv import ops
+    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
+    torch.set_num_threads(threads)
+    arrays = inputs()
+
+    def nchw(array):
+        return torch.tensor(np.ascontiguousarray(np.moveaxis(array, -1, 1)))
+
+    boxes, levels = torch.tensor(arrays["boxes"]), torch.tensor(arrays["levels"])
+    rois = torch.cat([torch.zeros(1000, 1), boxes], 1)
+
+    def roi_align(*maps):
+        parts = [
+            ops.roi_align(m, rois[levels == k], (7, 7), 1 / 2 ** (k + 2), 0, "avg", True)
+            for k, m in enumerate(maps)
+        ]
+        return torch.cat(parts)
+
+    shapes = torch.tensor(SIZES[1:])
+    shifts = torch.zeros(256, 2, 7, 7)
+    cases = {
+        "roi_align": (roi_align, [nchw(m) for m in arrays["maps"]]),
+        "deform_conv2d": (
+            lambda x, k, o, m: ops.modulated_deform_conv2d(x, o, m, k, None, 1, 1, 1, 1, 1),
+            [
+                nchw(arrays["image"]),
+                torch.tensor(arrays["kernel"].transpose(3, 2, 0, 1).copy()),
+                nchw(arrays["offsets"]),
+                nchw(arrays["modulation"]),
+            ],
+        ),
+        "ms_deform_attn": (
+            lambda v, where, w: multi_scale_deformable_attn_pytorch(v, shapes, where, w),
+            [torch.tensor(arrays[k]) for k in ("value", "locations", "attention")],
+        ),
+        "deform_roi_pool": (
+            lambda f, o: ops.deform_roi_pool(f, rois[:256], o, (7, 7), 1 / 8, 0, 0.1),
+            [nchw(arrays["image"]), shifts],
+        ),
+        "carafe": (
+            lambda x, m: ops.carafe(x, m, 5, 1, 2),
+            [nchw(arrays["small"]), nchw(arrays["reassembly"])],
+        ),
+        "corner_pool": (ops.CornerPool("top"), [nchw(arrays["corners"])]),
+        "point_sample": (
+            lambda x: ops.point_sample(x, torch.tensor(arrays["points"])),
+            [nchw(arrays["image"])],
+        ),
+        "grouped_conv2d": (
+            lambda x, k: torch.nn.functional.conv2d(x, k, None, 1, 1, 1, 64),
+            [
+                nchw(arrays["image"]).contiguous(memory_format=torch.channels_last),
+                torch.tensor(arrays["narrow"].transpose(3, 2, 0, 1).copy()),
+            ],
+        ),
+    }
+    candidates, scores = torch.tensor(arrays["candidates"]), torch.tensor(arrays["scores"])
+    labels = torch.tensor(arrays["labels"]).long()
+    masks = torch.tensor(arrays["mask"])
+    index = torch.tensor(arrays["index"]).long()
+    mask_rois = torch.cat([torch.arange(128.0)[:, None], boxes[:128]], 1)
+    plain = {
+        "nms": lambda: ops.batched_nms(candidates, scores, labels, {"type": "nms", "iou_threshold": 0.5}),
+        "soft_nms": lambda: ops.soft_nms(candidates[:1000], scores[:1000], 0.3, 0.5, 0.05, "linear"),
+        "crop_masks": lambda: (
+            ops.roi_align(masks[index][:, None].float(), mask_rois, (28, 28), 1.0, 0, "avg", True) >= 0.5
+        ),
+    }
+    results = {}
+    for name, (op, tensors) in cases.items():
+        tensors = [t.requires_grad_() for t in tensors]
+
+        def forward(op=op, tensors=tensors):
+            with torch.no_grad():
+                op(*tensors)
+
+        def both(op=op, tensors=tensors):
+            for t in tensors:
+                t.grad = None
+            out = op(*tensors)
+            out.backward(torch.ones_like(out))
+
+        results[name] = [best_of(forward, repeats), best_of(both, repeats)]
+    for name, op in plain.items():
+        results[name] = [best_of(op, repeats)] * 2
+    return results
+
+
+def table(paths):
+    columns = [json.loads(pathlib.Path(path).read_text()) for path in paths]
+    titles = [f"{c['library']}, {c['threads']} thread{'s' * (c['threads'] > 1)}" for c in columns]
+    print("| op | " + " | ".join(titles) + " |\n|" + "-|" * (len(titles) + 1))
+    for name in columns[0]["results"]:
+        cells = [c["results"].get(name) for c in columns]
+        print(f"| {name} | " + " | ".join(f"{c[0]:.1f} / {c[1]:.1f}" if c else "-" for c in cells) + " |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--library", choices=["kdet", "portable", "mmcv"], default="kdet")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--compat", help="folder of a compat module to import before mmcv")
+    parser.add_argument("--output", help="where the JSON goes (default: standard output)")
+    parser.add_argument("--table", nargs="+", metavar="JSON", help="print a table of results and stop")
+    options = parser.parse_args()
+    if options.table:
+        return table(options.table)
+    if options.library == "mmcv":
+        if options.compat:
+            sys.path.insert(0, options.compat)
+            import compat  # noqa: F401
+        results = time_mmcv(options.threads, options.repeats)
+    else:
+        form = "compiled" if options.library == "kdet" else "portable"
+        results = time_kdet(form, options.threads, options.repeats)
+    text = json.dumps({"library": options.library, "threads": options.threads, "results": results}, indent=1)
+    if options.output:
+        pathlib.Path(options.output).write_text(text)
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
