@@ -20,7 +20,7 @@ def main(arguments=None):
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="change the recipe, for example --set model.roi_head.bbox_head.num_classes=3",
+        help="change the recipe, for example --set train.epochs=24 model.num_classes=3",
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

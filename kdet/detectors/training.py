@@ -23,6 +23,9 @@ class TrainingSteps:
         inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # behind loss scaling
         if hasattr(inner, "bind"):
             inner.bind(self)
+        if not self.optimizer.built:
+            # Variables that the first step had to create would make TensorFlow trace it twice.
+            self.optimizer.build(self.trainable_variables)
 
     def train_step(self, data):
         inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -34,7 +37,7 @@ class TrainingSteps:
         gradients = tape.gradient(scaled, self.trainable_weights)
         with tf.control_dependencies(_finite_checks(losses)):
             gradients = [None if g is None else tf.identity(g) for g in gradients]
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights))
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_weights))
         return self._logs({"loss": total, **losses})
 
     def test_step(self, data):

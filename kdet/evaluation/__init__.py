@@ -2,6 +2,7 @@
 
 from kdet.evaluation.coco import coco_metrics
 from kdet.evaluation.results import ResultList
+from kdet.evaluation.runner import evaluate
 from kdet.evaluation.voc import voc_metrics
 
-__all__ = ["ResultList", "coco_metrics", "voc_metrics"]
+__all__ = ["ResultList", "coco_metrics", "evaluate", "voc_metrics"]

@@ -71,9 +71,13 @@ class ResultList:
 def encode_masks(masks, boxes, size, threshold=0.5):
     """Compressed RLE, on a picture ``(h, w)``, of masks ``[N,m,m]`` (probabilities, framed by ``boxes``)."""
     height, width = (int(round(float(s))) for s in size)
-    encoded = []
-    for mask, box in zip(masks, boxes):  # one by one: a hundred whole masks would fill the memory
-        full = ops.paste_masks_numpy(mask[None], box[None], height, width, threshold)[0]
-        rle = coco_mask.encode(np.asfortranarray(full, np.uint8))
-        encoded.append({"size": rle["size"], "counts": rle["counts"].decode("ascii")})
-    return encoded
+    return [  # one by one: a hundred whole masks would fill the memory
+        encode_mask(ops.paste_masks_numpy(mask[None], box[None], height, width, threshold)[0])
+        for mask, box in zip(masks, boxes)
+    ]
+
+
+def encode_mask(mask):
+    """Compressed RLE of one mask ``[h, w]`` as JSON can hold it."""
+    rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}

@@ -52,8 +52,8 @@ class Checkpoints:
         steps = self.steps()
         if not steps:
             return 0
-        # Without its variables the optimizer would lose its slots silently.
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:  # its slots would be lost silently
+            model.optimizer.build(model.trainable_variables)
         model.load_weights(self.path(steps[-1]))
         return steps[-1]
 

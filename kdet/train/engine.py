@@ -65,7 +65,7 @@ def train(config, work_dir, strategy="auto", resume=False, callbacks=(), verbose
     run.prepare_folder(resume)
     with strategy.scope():
         model = config.build("model")
-        if settings["initial"]:
+        if settings["initial"] and not (resume and run.checkpoints.steps()):
             zoo.fill(model, config, settings["initial"], partial=True)
         model.compile(optimizer=run.optimizer())
     step = run.checkpoints.restore(model) if resume else 0
@@ -169,16 +169,13 @@ class _Run:
 
 
 def load_data(config, split, batch_size, seed=0):
-    """The pipeline of ``data.<split>`` of a recipe, with ``data.classes`` as default class list."""
-    section = config.get("data", {})
-    if not section.get(split):
-        raise ValueError(f"{config.origin(('data',))}: data.{split} is missing, there is nothing to read.")
-    spec = dict(section[split])
-    if section.get("classes") and not spec.get("classes"):
-        spec["classes"] = section["classes"]
-    classes = class_count(config.get("model", {}))
+    """The pipeline of ``data.<split>`` of a recipe; its classes must be as many as the model's."""
     return data_room.load(
-        spec, training=split == "train", batch_size=batch_size, seed=seed, num_classes=classes
+        data_room.section(config, split),
+        training=split == "train",
+        batch_size=batch_size,
+        seed=seed,
+        num_classes=class_count(config["model"]),
     )
 
 
@@ -214,7 +211,7 @@ def named_failure(model):
         name = found.group(1)
         step = int(model.optimizer.iterations)
         raise FloatingPointError(
-            f"Training stopped at optimizer step {step}: {name} is NaN or infinite (learning rate "
+            f"Training stopped after {step} optimizer steps: {name} is NaN or infinite (learning rate "
             f"{float(model.optimizer.learning_rate):g}). The weights are those of the step before. Lower "
             "train.optimizer.learning_rate, lengthen train.schedule.warmup_steps, set train.clip, or look "
             "for broken boxes with tools/browse.py."

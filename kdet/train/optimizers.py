@@ -172,6 +172,10 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
     an overflow on any of them skips the step on all of them.
     """
 
+    def build(self, var_list):
+        if not self.built:  # Keras builds once more when it loads a compiled model
+            super().build(var_list)
+
     def check_finite(self, grads):
         bad = tf.add_n([tf.math.count_nonzero(~tf.math.is_finite(g)) for g in grads if g is not None])
         context = tf.distribute.get_replica_context()

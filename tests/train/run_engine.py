@@ -1,0 +1,126 @@
+"""Trains a tiny Faster R-CNN in a process of its own: ``run_engine.py OUT STRATEGY [kill_after]``.
+
+Writes the losses of every step to ``OUT.<worker>.json``, and what the engine writes to ``OUT``. With
+``kill_after`` the process kills itself after that many steps; with an ``OUT`` that is there it resumes.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+MODEL = """
+model:
+  type: TwoStageDetector
+  preprocessor: {type: Preprocessor, size: [64, 64]}
+  backbone:
+    {type: ResNet, depth: 18, base_channels: 8, num_stages: 2, strides: [1, 2], dilations: [1, 1],
+     out_indices: [0, 1], frozen_stages: 0, norm_eval: false}
+  neck: {type: FPN, out_channels: 16, num_outs: 2, num_inputs: 2}
+  rpn_head:
+    type: RPNHead
+    filters: 16
+    anchor_generator: {type: AnchorGenerator, strides: [4, 8], ratios: [0.5, 1.0, 2.0], scales: [4]}
+    coder: {type: DeltaXYWHCoder}
+    loss_cls: {type: CrossEntropyLoss, use_sigmoid: true}
+    loss_bbox: {type: L1Loss}
+    assigner: {type: MaxIoUAssigner, pos_iou: 0.7, neg_iou: 0.3, min_pos_iou: 0.3}
+    sampler: {type: RandomSampler, num: 32, pos_fraction: 0.5, add_gt_as_proposals: false}
+    train_proposals: {type: ProposalSelection, nms_pre: 50, max_per_image: 30, iou_threshold: 0.7}
+    test_proposals: {type: ProposalSelection, nms_pre: 50, max_per_image: 30, iou_threshold: 0.7}
+  roi_head:
+    type: StandardRoIHead
+    bbox_roi_extractor: {type: SingleRoIExtractor, output_size: 3, strides: [4, 8]}
+    bbox_head:
+      type: BBoxHead
+      num_classes: 2
+      num_shared_fcs: 1
+      fc_units: 32
+      coder: {type: DeltaXYWHCoder, stds: [0.1, 0.1, 0.2, 0.2]}
+      loss_cls: {type: CrossEntropyLoss}
+      loss_bbox: {type: L1Loss}
+    assigner: {type: MaxIoUAssigner, pos_iou: 0.5, neg_iou: 0.5, min_pos_iou: 0.5, match_low_quality: false}
+    sampler: {type: RandomSampler, num: 16, pos_fraction: 0.25}
+"""
+TRAIN = """
+train:
+  epochs: 2
+  batch_size: 4
+  optimizer: {type: SGD, learning_rate: 0.02, momentum: 0.9, weight_decay: 0.0001}
+  schedule: {type: step, steps: [1], warmup_steps: 2, warmup_ratio: 0.1}
+  clip: 0.5
+  save_every: 2
+  log_every: 1
+  evaluate_every: 0
+"""
+PICTURES = 12  # three steps per epoch
+
+
+def write_data(folder):
+    """Twelve pictures with one to three bright boxes, as COCO JSON."""
+    random = np.random.default_rng(0)
+    content = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for i in range(PICTURES):
+        picture = random.integers(0, 60, (64, 64, 3), np.uint8)
+        for _ in range(random.integers(1, 4)):
+            x, y, w, h = (int(v) for v in (*random.integers(0, 30, 2), *random.integers(12, 32, 2)))
+            category = int(random.integers(1, 3))
+            picture[y : y + h, x : x + w, category] = 220
+            annotation = {"id": len(content["annotations"]) + 1, "image_id": i, "category_id": category}
+            content["annotations"].append({**annotation, "bbox": [x, y, w, h], "area": w * h, "iscrowd": 0})
+        content["images"].append({"id": i, "file_name": f"{i}.png", "height": 64, "width": 64})
+        (folder / f"{i}.png").write_bytes(tf.io.encode_png(picture).numpy())
+    (folder / "data.json").write_text(json.dumps(content))
+
+
+def write_recipe(folder):
+    split = (
+        f"{{format: coco, annotations: {folder}/data.json, images: {folder}, resize: {{sizes: [[64, 64]]}}}}"
+    )
+    path = folder / "recipe.yaml"
+    path.write_text(f"{MODEL}\ndata:\n  train: {split}\n  val: {split}\n  metrics: [bbox]\n{TRAIN}")
+    return path
+
+
+class Recorder(keras.callbacks.Callback):
+    def __init__(self, path, kill_after):
+        super().__init__()
+        self.path, self.kill_after, self.losses = path, kill_after, []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.losses.append({k: float(v) for k, v in logs.items()})
+        self.path.write_text(json.dumps(self.losses))
+        if len(self.losses) == self.kill_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(out, strategy, kill_after=0):
+    out = pathlib.Path(out)
+    if strategy == "mirrored":
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+    from kdet.train.strategy import make_strategy, worker
+
+    strategy = make_strategy(strategy)
+    from kdet.config import Config
+    from kdet.train.engine import train
+
+    config = Config.load(out.parent / "data" / "recipe.yaml")
+    recorder = Recorder(out.with_suffix(f".{worker()[0]}.json"), int(kill_after))
+    model, _ = train(config, out, strategy, resume=out.exists(), callbacks=[recorder], verbose=0)
+    assert model.train_function is not None
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

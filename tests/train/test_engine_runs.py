@@ -1,0 +1,120 @@
+"""Whole runs of the engine, each in a process of its own: replicas, workers, resuming after a kill."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.train.run_engine import write_data, write_recipe
+
+SCRIPT = pathlib.Path(__file__).with_name("run_engine.py")
+ROOT = SCRIPT.parents[2]
+
+
+def start(out, strategy, kill_after=0, **environment):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_NUM_INTRAOP_THREADS": "1", **environment}
+    command = [sys.executable, str(SCRIPT), str(out), strategy, str(kill_after)]
+    with open(f"{out}.{environment.get('RANK', '0')}.log", "w") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+
+
+def finish(process, folder):
+    code = process.wait(timeout=300)
+    if code > 0:
+        logs = "\n".join(p.read_text()[-3000:] for p in folder.glob("*.log"))
+        pytest.fail(f"{process.args} ended with {code}:\n{logs}")
+    return code
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """All runs side by side: they share nothing but the data."""
+    folder = tmp_path_factory.mktemp("runs")
+    write_data(folder / "data")
+    write_recipe(folder / "data")
+    ports = []
+    for _ in range(2):
+        with socket.socket() as probe:
+            probe.bind(("localhost", 0))
+            ports.append(probe.getsockname()[1])
+    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    processes = {"one": start(folder / "one", "one"), "mirrored": start(folder / "mirrored", "mirrored")}
+    for i in range(2):
+        config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})
+        processes[f"worker{i}"] = start(folder / "workers", "multiworker", TF_CONFIG=config, RANK=str(i))
+    killed = start(folder / "killed", "one", kill_after=5)
+    assert finish(killed, folder) == -9
+    checkpoints = sorted(p.name for p in (folder / "killed/checkpoints").iterdir())
+    losses = json.loads((folder / "killed.0.json").read_text())
+    processes["resumed"] = start(folder / "killed", "one")
+    for process in processes.values():
+        assert finish(process, folder) == 0
+    return {"folder": folder, "checkpoints": checkpoints, "before the kill": losses}
+
+
+def losses(runs, name):
+    return json.loads((runs["folder"] / f"{name}.json").read_text())
+
+
+def weights(path):
+    """All arrays of a weights file."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda n, v: found.update({n: v[()]}) if isinstance(v, h5py.Dataset) else None)
+    return found
+
+
+def assert_equal_runs(runs, name, other, folder):
+    steps, reference = losses(runs, name), losses(runs, "one.0")
+    assert len(steps) == len(reference) == 6
+    for step, want in zip(steps, reference):
+        assert set(step) == set(want) and len(want) == 5
+        for key in want:
+            assert step[key] == pytest.approx(want[key], rel=1e-5, abs=1e-6), key
+    ours = weights(runs["folder"] / folder / "final.weights.h5")
+    theirs = weights(runs["folder"] / "one" / "final.weights.h5")
+    assert set(ours) == set(theirs)
+    for key, value in theirs.items():
+        np.testing.assert_allclose(ours[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
+
+
+def test_the_weights_move(runs):
+    first = losses(runs, "one.0")[0]["loss"]
+    assert losses(runs, "one.0")[-1]["loss"] < first
+    arrays = weights(runs["folder"] / "one" / "final.weights.h5")
+    statistics = [v for k, v in arrays.items() if "backbone" in k and v.ndim == 1]
+    assert any(np.abs(v).max() > 0 and not np.allclose(v, 1) for v in statistics)
+
+
+def test_two_replicas_equal_one_device(runs):
+    assert_equal_runs(runs, "mirrored.0", "one", "mirrored")
+
+
+def test_two_workers_equal_one_device(runs):
+    assert_equal_runs(runs, "workers.0", "one", "workers")
+    assert losses(runs, "workers.1") == losses(runs, "workers.0")
+
+
+def test_resuming_after_a_kill_is_exact(runs):
+    assert runs["checkpoints"] == ["step_00000003.weights.h5", "step_00000004.weights.h5"]
+    resumed, reference = losses(runs, "killed.0"), losses(runs, "one.0")
+    assert runs["before the kill"] == reference[:5]
+    assert resumed == reference[4:]
+    ours = weights(runs["folder"] / "killed" / "final.weights.h5")
+    for key, value in weights(runs["folder"] / "one" / "final.weights.h5").items():
+        np.testing.assert_array_equal(ours[key], value, err_msg=key)
+
+
+def test_a_run_leaves_what_it_promises(runs):
+    one = runs["folder"] / "one"
+    lines = [json.loads(line) for line in (one / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2] and lines[-1]["step"] == 6
+    per_step = [step["loss"] for step in losses(runs, "one.0")]
+    assert lines[0]["loss"] == pytest.approx(np.mean(per_step[:3]), rel=1e-6)
+    assert (one / "config.yaml").exists() and list((one / "tensorboard").iterdir())
