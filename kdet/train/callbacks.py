@@ -5,8 +5,14 @@ import time
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kdet.evaluation.runner import evaluate
+
+
+def optimizer_steps(model):
+    """Updates done so far, as an int (also for the mirrored counter of a distributed run)."""
+    return int(tf.convert_to_tensor(model.optimizer.iterations))
 
 
 class EvaluateDetections(keras.callbacks.Callback):
@@ -65,7 +71,7 @@ class EpochLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         line = {
             "epoch": epoch + 1,
-            "step": int(self.model.optimizer.iterations),
+            "step": optimizer_steps(self.model),
             "learning_rate": float(self.model.optimizer.learning_rate),
             "seconds": round(time.monotonic() - self._start, 2),
             **{k: float(v) for k, v in (logs or {}).items()},

@@ -11,7 +11,13 @@ import tensorflow as tf
 from kdet import data as data_room
 from kdet import zoo
 from kdet.overrides import class_count
-from kdet.train.callbacks import EpochLog, EvaluateDetections, MeanLosses, show_pictures
+from kdet.train.callbacks import (
+    EpochLog,
+    EvaluateDetections,
+    MeanLosses,
+    optimizer_steps,
+    show_pictures,
+)
 from kdet.train.checkpoints import Checkpoints, SaveCheckpoints
 from kdet.train.optimizers import SGD, AdamW, LossScaleOptimizer
 from kdet.train.schedules import Schedule, scaled_rate
@@ -162,7 +168,7 @@ class _Run:
                 pictures=lambda inputs, detections: writer.pictures(
                     "val/detections",
                     show_pictures(inputs, detections, pipeline.class_names),
-                    int(model.optimizer.iterations),
+                    optimizer_steps(model),
                 ),
             )
         ]
@@ -209,7 +215,7 @@ def named_failure(model):
         if not found:
             raise
         name = found.group(1)
-        step = int(model.optimizer.iterations)
+        step = optimizer_steps(model)
         raise FloatingPointError(
             f"Training stopped after {step} optimizer steps: {name} is NaN or infinite (learning rate "
             f"{float(model.optimizer.learning_rate):g}). The weights are those of the step before. Lower "

@@ -27,7 +27,7 @@ def start(out, strategy, kill_after=0, **environment):
 def finish(process, folder):
     code = process.wait(timeout=300)
     if code > 0:
-        logs = "\n".join(p.read_text()[-3000:] for p in folder.glob("*.log"))
+        logs = "\n".join(f"{p.name}:\n{p.read_text()[-3000:]}" for p in folder.glob("*.log"))
         pytest.fail(f"{process.args} ended with {code}:\n{logs}")
     return code
 
@@ -53,8 +53,12 @@ def runs(tmp_path_factory):
     checkpoints = sorted(p.name for p in (folder / "killed/checkpoints").iterdir())
     losses = json.loads((folder / "killed.0.json").read_text())
     processes["resumed"] = start(folder / "killed", "one")
-    for process in processes.values():
-        assert finish(process, folder) == 0
+    try:
+        for process in processes.values():
+            assert finish(process, folder) == 0
+    finally:
+        for process in processes.values():
+            process.kill()
     return {"folder": folder, "checkpoints": checkpoints, "before the kill": losses}
 
 
