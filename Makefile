@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: env demo test lint format wheel clean
+.PHONY: env ops demo test lint format wheel clean
 
 env: $(READY)
 
@@ -17,6 +17,10 @@ $(READY): pyproject.toml setup.py
 	$(BIN)/python -m pip install --quiet "tensorflow>=2.20,<2.22"
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[dev]"
 	touch $(READY)
+
+# After an update of custom_ops/ or of TensorFlow.
+ops: $(READY)
+	$(BIN)/python -m kdet.ops build
 
 demo: $(READY)
 	$(BIN)/python tools/demo.py
