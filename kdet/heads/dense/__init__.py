@@ -7,5 +7,6 @@ from kdet.heads.dense.fcos import FCOSHead
 from kdet.heads.dense.gfl import GFLHead
 from kdet.heads.dense.retina import RetinaHead
 from kdet.heads.dense.rpn import RPNHead
+from kdet.heads.dense.vfnet import VFNetHead
 
-__all__ = ["ATSSHead", "AnchorHead", "DenseHead", "FCOSHead", "GFLHead", "RPNHead", "RetinaHead"]
+__all__ = ["ATSSHead", "AnchorHead", "DenseHead", "FCOSHead", "GFLHead", "RPNHead", "RetinaHead", "VFNetHead"]
