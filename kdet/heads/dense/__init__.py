@@ -5,8 +5,19 @@ from kdet.heads.dense.atss import ATSSHead
 from kdet.heads.dense.base import DenseHead
 from kdet.heads.dense.fcos import FCOSHead
 from kdet.heads.dense.gfl import GFLHead
+from kdet.heads.dense.reppoints import RepPointsHead
 from kdet.heads.dense.retina import RetinaHead
 from kdet.heads.dense.rpn import RPNHead
 from kdet.heads.dense.vfnet import VFNetHead
 
-__all__ = ["ATSSHead", "AnchorHead", "DenseHead", "FCOSHead", "GFLHead", "RPNHead", "RetinaHead", "VFNetHead"]
+__all__ = [
+    "ATSSHead",
+    "AnchorHead",
+    "DenseHead",
+    "FCOSHead",
+    "GFLHead",
+    "RPNHead",
+    "RepPointsHead",
+    "RetinaHead",
+    "VFNetHead",
+]
