@@ -22,12 +22,7 @@ class NearestPointAssigner(Component):
         self.scale, self.num_positive = scale, num_positive
 
     def __call__(self, priors, targets, valid=None, predictions=None):
-        """Assigns points to objects.
-
-        Args:
-            priors: ``[P,3]`` (x, y, stride).
-            targets: the data contract's dict.
-            valid: bool ``[B,P]``, points that may be used; None for all.
+        """Assigns points to objects; arguments as in ``PointInBoxAssigner``.
 
         Returns:
             ``Assignment``; a point that several objects want goes to the nearest, then the first.
