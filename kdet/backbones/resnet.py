@@ -25,9 +25,10 @@ class NormedConvs(Composite):
         self.norm_prefix = short
         setattr(self, f"{short}{index}", layer)
 
-    def conv_norm(self, index, x):
+    def conv_norm(self, index, x, relu=False):
         """Applies convolution ``index`` and its norm."""
-        return conv_norm(getattr(self, f"conv{index}"), getattr(self, f"{self.norm_prefix}{index}"), x)
+        norm = getattr(self, f"{self.norm_prefix}{index}")
+        return conv_norm(getattr(self, f"conv{index}"), norm, x, relu)
 
 
 class BasicBlock(NormedConvs):
@@ -44,7 +45,7 @@ class BasicBlock(NormedConvs):
         self.downsample = shortcut
 
     def call(self, x):
-        y = tf.nn.relu(self.conv_norm(1, x))
+        y = self.conv_norm(1, x, relu=True)
         y = self.conv_norm(2, y)
         return tf.nn.relu(y + sequence(self.downsample, x))
 
@@ -89,8 +90,8 @@ class Bottleneck(NormedConvs):
         self.downsample = shortcut
 
     def call(self, x):
-        y = tf.nn.relu(self.conv_norm(1, x))
-        y = tf.nn.relu(self.conv_norm(2, y))
+        y = self.conv_norm(1, x, relu=True)
+        y = self.conv_norm(2, y, relu=True)
         y = self.conv_norm(3, y)
         return tf.nn.relu(y + sequence(self.downsample, x))
 
@@ -254,7 +255,7 @@ class ResNet(NormedConvs):
 
     def call(self, x, training=False):
         if self.stem is None:
-            x = tf.nn.relu(self.conv_norm(1, x))
+            x = self.conv_norm(1, x, relu=True)
         else:
             for layer in self.stem:
                 x = tf.nn.relu(x) if layer is None else layer(x)

@@ -1,6 +1,7 @@
 """Layers that backbones, necks and heads are made of."""
 
 from kdet.layers.composite import Composite
+from kdet.layers.context import inference, statistics_of_rows
 from kdet.layers.conv import Conv2D, ConvTranspose2D
 from kdet.layers.conv_module import ConvModule, make_conv, register_conv
 from kdet.layers.deformable import DeformConv2D, DeformConvPack, ModulatedDeformConvPack
@@ -8,7 +9,7 @@ from kdet.layers.distribution import global_uniform, num_replicas, replica_mean
 from kdet.layers.fused import conv_norm, sequence
 from kdet.layers.linear import Linear, PointConv
 from kdet.layers.non_local import NonLocal2D
-from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, inference, make_norm, statistics_of_rows
+from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, make_norm
 from kdet.layers.resample import adaptive_max_pool, max_pool, resize_corners, upsample_nearest
 
 __all__ = [

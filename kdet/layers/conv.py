@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from kdet import ops
-from kdet.layers import initializers
+from kdet.layers import context, initializers
 from kdet.registry import register
 
 
@@ -88,7 +88,21 @@ class Conv2D(keras.layers.Layer):
         return tf.nn.conv2d(x, kernel, self.stride, padding)
 
     def call(self, x):
-        return self.add_bias(self.convolve(x, self.kernel))
+        return self.apply(x, self.kernel, self.bias)
+
+    def apply(self, x, kernel, bias, relu=False):
+        """Convolution with weights that the caller may have reworked, bias (or None) and a ReLU."""
+        if context.in_inference() and self._is_plain_3x3() and x.dtype == tf.float32:
+            bias = tf.zeros([self.filters]) if bias is None else bias
+            return ops.conv3x3(x, kernel, bias, relu)
+        y = self.convolve(x, kernel)
+        if bias is not None:
+            y = tf.nn.bias_add(y, tf.cast(bias, y.dtype))
+        return tf.nn.relu(y) if relu else y
+
+    def _is_plain_3x3(self):
+        shape = (self.kernel_size, self.padding, self.stride, self.dilation, self.groups)
+        return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
 
     def add_bias(self, x):
         """``x`` plus the bias, where the layer has one."""

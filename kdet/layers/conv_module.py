@@ -80,11 +80,10 @@ class ConvModule(Composite):
         self.norm_name, layer = make_norm(norm)
         if layer is not None:
             setattr(self, self.norm_name, layer)
-        self.activate = None if activation is None else keras.activations.get(activation)
+        self.activation = keras.activations.get(activation)
 
     def call(self, x):
-        if self.norm_name is None:
-            x = self.conv(x)
-        else:
-            x = conv_norm(self.conv, getattr(self, self.norm_name), x)
-        return x if self.activate is None else self.activate(x)
+        norm = None if self.norm_name is None else getattr(self, self.norm_name)
+        if self.activation is keras.activations.relu:
+            return conv_norm(self.conv, norm, x, relu=True)
+        return self.activation(conv_norm(self.conv, norm, x))

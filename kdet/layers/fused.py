@@ -2,27 +2,30 @@
 
 import tensorflow as tf
 
+from kdet.layers import context
 from kdet.layers.conv import Conv2D
 from kdet.layers.norm import BatchNorm
 
 
-def conv_norm(conv, norm, x):
-    """``norm(conv(x))``.
+def conv_norm(conv, norm, x, relu=False):
+    """``norm(conv(x))`` (``norm`` may be None), with a ReLU after it if wanted.
 
     A plain convolution before a batch norm that uses its running statistics (inference, ``norm_eval``,
     frozen layers) runs with the norm folded into its kernel: one pass over the map less, in both
     directions, and the gradients of kernel, gamma and beta stay what they were.
     """
-    if type(conv) is not Conv2D or not isinstance(norm, BatchNorm):
-        return norm(conv(x))
-    if not (conv.built and norm.built and norm.statistics_are_fixed):
-        return norm(conv(x))
-    scale, shift = norm.scale_and_shift()
-    if conv.bias is not None:
-        shift += scale * conv.bias
-    x = tf.cast(x, conv.compute_dtype)
-    y = conv.convolve(x, conv.kernel * scale)
-    return tf.nn.bias_add(y, tf.cast(shift, x.dtype))
+    if type(conv) is Conv2D and conv.built:
+        x = tf.cast(x, conv.compute_dtype)
+        if norm is None and context.in_inference():
+            return conv.apply(x, conv.kernel, conv.bias, relu)
+        if isinstance(norm, BatchNorm) and norm.built and norm.statistics_are_fixed:
+            scale, shift = norm.scale_and_shift()
+            if conv.bias is not None:
+                shift += scale * conv.bias
+            return conv.apply(x, conv.kernel * scale, shift, relu)
+    y = conv(x)
+    y = y if norm is None else norm(y)
+    return tf.nn.relu(y) if relu else y
 
 
 def sequence(layers, x):

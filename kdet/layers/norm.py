@@ -1,42 +1,11 @@
 """Normalisation layers with PyTorch's numerics, and the spec that chooses one."""
 
-import contextlib
-import threading
-
 import keras
 import tensorflow as tf
 
+from kdet.layers import context
 from kdet.layers.distribution import num_replicas
 from kdet.registry import register
-
-_context = threading.local()  # every replica of a strategy runs in its own thread
-
-
-@contextlib.contextmanager
-def statistics_of_rows(weight):
-    """Inside, batch statistics are those of the rows that count.
-
-    Second stages work on a fixed number of regions, some of which are only there to fill the batch.
-
-    Args:
-        weight: ``[N]``, above 0 for the rows of the batch ``[N,h,w,C]`` that count.
-    """
-    _context.rows = tf.cast(weight > 0, tf.float32)
-    try:
-        yield
-    finally:
-        _context.rows = None
-
-
-@contextlib.contextmanager
-def inference():
-    """Inside, nothing trains: batch norm uses its running statistics, whatever its setting."""
-    before = getattr(_context, "inference", False)
-    _context.inference = True
-    try:
-        yield
-    finally:
-        _context.inference = before
 
 
 @register
@@ -87,7 +56,7 @@ class BatchNorm(keras.layers.Layer):
     @property
     def statistics_are_fixed(self):
         """True where batch statistics are certainly not used, training or not."""
-        return self.use_running_stats or not self.trainable or getattr(_context, "inference", False)
+        return self.use_running_stats or not self.trainable or context.in_inference()
 
     def scale_and_shift(self):
         """The norm under its running statistics as ``x * scale + shift``: float32 ``[C]`` each."""
@@ -99,7 +68,7 @@ class BatchNorm(keras.layers.Layer):
         mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
         if not training or self.statistics_are_fixed:
             return self._fused(x, gamma, beta, mean, variance, training=False).y
-        if num_replicas() > 1 or getattr(_context, "rows", None) is not None:
+        if num_replicas() > 1 or context.counted_rows() is not None:
             return self._weighted(x, gamma, beta)
         empty = tf.zeros([0])
         out = self._fused(x, gamma, beta, empty, empty, training=True)
@@ -115,7 +84,7 @@ class BatchNorm(keras.layers.Layer):
 
     def _weighted(self, x, gamma, beta):
         """Statistics over all replicas, of the rows that count."""
-        y, rows = tf.cast(x, tf.float32), getattr(_context, "rows", None)
+        y, rows = tf.cast(x, tf.float32), context.counted_rows()
         rows = tf.ones_like(y[:, :1, :1, :1]) if rows is None else rows[:, None, None, None]
         cells = tf.cast(tf.shape(y)[1] * tf.shape(y)[2], tf.float32)
         sums = tf.concat([tf.reduce_sum(y * rows, [0, 1, 2]), [tf.reduce_sum(rows) * cells]], 0)

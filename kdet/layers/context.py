@@ -1,0 +1,45 @@
+"""What layers need to know about the call they are part of."""
+
+import contextlib
+import threading
+
+import tensorflow as tf
+
+_context = threading.local()  # every replica of a strategy runs in its own thread
+
+
+@contextlib.contextmanager
+def statistics_of_rows(weight):
+    """Inside, batch statistics are those of the rows that count.
+
+    Second stages work on a fixed number of regions, some of which are only there to fill the batch.
+
+    Args:
+        weight: ``[N]``, above 0 for the rows of the batch ``[N,h,w,C]`` that count.
+    """
+    _context.rows = tf.cast(weight > 0, tf.float32)
+    try:
+        yield
+    finally:
+        _context.rows = None
+
+
+@contextlib.contextmanager
+def inference():
+    """Inside, nothing trains: batch norm uses its running statistics, whatever its setting."""
+    before = getattr(_context, "inference", False)
+    _context.inference = True
+    try:
+        yield
+    finally:
+        _context.inference = before
+
+
+def in_inference():
+    """True inside ``inference()``."""
+    return getattr(_context, "inference", False)
+
+
+def counted_rows():
+    """The weights of ``statistics_of_rows`` as 0 and 1, or None outside it."""
+    return getattr(_context, "rows", None)

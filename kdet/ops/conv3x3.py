@@ -1,0 +1,69 @@
+"""3x3 convolution for inference: Winograd's F(4x4, 3x3) (Lavin & Gray, 2016) where that pays."""
+
+import tensorflow as tf
+
+from kdet.ops import compiled, dispatch
+
+# Fewer channels or pixels than these, and TensorFlow's direct convolution is as quick.
+_LEAST_CHANNELS = 64
+_LEAST_PIXELS = 2048
+_LANES = 16
+
+
+def conv3x3(x, kernel, bias, relu=False, implementation=None):
+    """Convolution with stride 1 and padding 1, bias, and optionally a ReLU.
+
+    The compiled form does a quarter of the products. Its rounding error is about 5e-6 of the largest
+    value, ten times that of the direct sum.
+
+    Args:
+        x: ``[B,H,W,in]``.
+        kernel: ``[3,3,in,out]``.
+        bias: ``[out]``.
+        relu: negative outputs become 0.
+
+    Returns:
+        ``[B,H,W,out]``.
+    """
+    form = dispatch.choose("conv3x3", implementation, portable=_portable, compiled_form=_compiled)
+    if form is _compiled and implementation is None and not _pays(x, kernel):
+        form = _portable
+    return form(x, kernel, bias, relu)
+
+
+def _pays(x, kernel):
+    inputs, outputs = kernel.shape[2:]
+    pixels = x.shape[:3].num_elements() or _LEAST_PIXELS
+    return (
+        pixels >= _LEAST_PIXELS
+        and x.dtype == tf.float32
+        and inputs % _LANES == 0
+        and min(inputs, outputs) >= _LEAST_CHANNELS
+        and not tf.config.list_physical_devices("GPU")
+    )
+
+
+def _portable(x, kernel, bias, relu):
+    y = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
+    return tf.nn.relu(y) if relu else y
+
+
+def _compiled(x, kernel, bias, relu):
+    ops = compiled.library()
+
+    @tf.custom_gradient
+    def convolve(x, kernel, bias):
+        y = ops.kdet_conv3x3(x=x, kernel=kernel, bias=bias, relu=relu)
+
+        def backward(upstream):
+            if relu:
+                upstream = tf.where(y > 0.0, upstream, 0.0)
+            for_x = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(x), 1, "SAME")
+            for_kernel = tf.raw_ops.Conv2DBackpropFilter(
+                input=x, filter_sizes=tf.shape(kernel), out_backprop=upstream, strides=[1] * 4, padding="SAME"
+            )
+            return for_x, for_kernel, tf.reduce_sum(upstream, [0, 1, 2])
+
+        return y, backward
+
+    return convolve(tf.convert_to_tensor(x), tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias))
