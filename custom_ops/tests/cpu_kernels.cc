@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "carafe/carafe_cpu.h"
+#include "conv3x3/conv3x3_cpu.h"
 #include "corner_pool/corner_pool_cpu.h"
 #include "crop_masks/crop_masks_cpu.h"
 #include "deform_conv/deform_conv_cpu.h"
@@ -256,6 +257,31 @@ void check_crop() {
   same("crop_masks", out[0], out[1], 0);
 }
 
+void check_conv3x3() {
+  const kdet::Conv3x3 p = {2, 7, 9, 32, 40};
+  const auto x = random_buffer<float>(2 * 63 * 32, -1, 1), kernel = random_buffer<float>(9 * 32 * 40, -0.1f, 0.1f);
+  const auto bias = random_buffer<float>(40, -1, 1);
+  Buffer<float> packed(int64_t{kdet::kPoints} * p.panels() * 32 * kdet::kPanel), direct(2 * 63 * 40);
+  Buffer<float> out[] = {Buffer<float>(2 * 63 * 40), Buffer<float>(2 * 63 * 40)};
+  for (int k = 0; k < 2; ++k) {
+    kdet::conv3x3_pack(p, kernel.get(), packed.get(), threads(k ? 4 : 1));
+    kdet::conv3x3_forward(p, x.get(), packed.get(), bias.get(), true, out[k].get(), threads(k ? 4 : 1));
+  }
+  same("conv3x3", out[0], out[1], 0);
+  for (int64_t i = 0; i < direct.n; ++i) {
+    const int n = i % 40, column = i / 40 % 9, row = i / 360 % 7, picture = i / 2520;
+    float sum = bias.get()[n];
+    for (int cell = 0; cell < 9; ++cell) {
+      const int from_y = row + cell / 3 - 1, from_x = column + cell % 3 - 1;
+      if (from_y < 0 || from_y >= 7 || from_x < 0 || from_x >= 9) continue;
+      const float* pixel = x.get() + ((picture * 7 + from_y) * 9 + from_x) * 32;
+      for (int c = 0; c < 32; ++c) sum += pixel[c] * kernel.get()[(cell * 32 + c) * 40 + n];
+    }
+    direct.get()[i] = std::max(sum, 0.0f);
+  }
+  same("conv3x3, direct sum", direct, out[0], 1e-4f);
+}
+
 template <typename T>
 void check_all(const char* type, float tolerance) {
   std::printf("%s\n", type);
@@ -296,6 +322,7 @@ int main() {
   check_all<BFloat16>("bfloat16", 1e-1f);
   check_suppression();
   check_crop();
+  check_conv3x3();
   std::printf(failures ? "%d FAILED\n" : "all kernels agree\n", failures);
   return failures != 0;
 }

@@ -1,6 +1,7 @@
 """Ops: every one with a portable form in TensorFlow, some with a compiled form too."""
 
 from kdet.ops.carafe import carafe
+from kdet.ops.conv3x3 import conv3x3
 from kdet.ops.corner_pool import corner_pool
 from kdet.ops.crop_masks import crop_masks, unpack_bits
 from kdet.ops.deform_conv import deform_conv2d
@@ -19,6 +20,7 @@ from kdet.ops.soft_nms import soft_nms
 
 __all__ = [
     "carafe",
+    "conv3x3",
     "corner_pool",
     "crop_masks",
     "deform_conv2d",
