@@ -52,7 +52,6 @@ class AnyPython(bdist_wheel):
 
 # folders beside the package that the wheel carries inside it
 BESIDE = {"kdet._configs": "configs", "kdet._custom_ops": "custom_ops"}
-BESIDE = {package: folder for package, folder in BESIDE.items() if (HERE / folder).is_dir()}
 
 setuptools.setup(
     packages=[*setuptools.find_packages(include=["kdet", "kdet.*"]), *BESIDE],
