@@ -4,9 +4,13 @@ import importlib.util
 import pathlib
 
 import setuptools
-from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 from setuptools.dist import Distribution
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # setuptools before 70.1, which an environment without build isolation may have
+    from wheel.bdist_wheel import bdist_wheel
 
 HERE = pathlib.Path(__file__).resolve().parent
 BUILDER = HERE / "kdet" / "ops" / "build.py"
