@@ -187,7 +187,7 @@ def mixed_sizes(model, count):
         "first_s": 0.0,
         "traces_warm_up": warm,
         "traces_after": len(traces) - warm,
-        "shapes": sorted(set(traces)),
+        "shapes": sorted(set(traces), key=str),
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 

@@ -35,6 +35,7 @@ class Detector(TrainingSteps, keras.Model):
         self.preprocessor = preprocessor or Preprocessor()
         self.class_names = None if class_names is None else list(class_names)
         self.sampling_seed = 0
+        self._inference = None
 
     # ---- building
 
@@ -98,6 +99,15 @@ class Detector(TrainingSteps, keras.Model):
         if not is_pictures(x):
             return super().predict(x, batch_size, verbose, steps, callbacks)
         return predict_pictures(self, x, batch_size or 1, verbose=verbose not in (0, "auto"))
+
+    def predict_on_batch(self, x):
+        """Detections of one batch of network inputs as NumPy arrays: one trace per canvas shape.
+
+        Keras would widen the trace to unknown sizes at the second shape that it meets.
+        """
+        if self._inference is None:
+            self._inference = tf.function(lambda x: self(x, training=False), reduce_retracing=False)
+        return {name: value.numpy() for name, value in self._inference(x).items()}
 
     def picture_masks(self, detections, height, width):
         """Masks of one picture's detections in its own size: bool ``[num_detections,height,width]``."""
