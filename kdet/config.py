@@ -62,6 +62,7 @@ class Config(dict):
         """
         path = _find(path_or_name)
         values, origins = _read(path)
+        _drop_marks(values)
         config = cls(values, path=path, origins=origins)
         figures = published.metadata(config.name)
         if figures:
@@ -220,9 +221,10 @@ def _merge(base, new, origins, origin_of, path=()):
             _merge_into_list(base[key], value, origins, origin_of, here)
         elif isinstance(value, dict):
             value = dict(value)
-            replace = value.pop("_delete_", False) or not isinstance(base.get(key), dict)
-            if replace:
-                base[key] = {}
+            delete = value.pop("_delete_", False)
+            if delete or not isinstance(base.get(key), dict):
+                # a base keeps the mark for the bases that it will be merged into
+                base[key] = {"_delete_": True} if delete else {}
                 for old in [k for k in origins if k[: len(here)] == here]:
                     del origins[old]
             origins[here] = origin_of(here) or origins.get(here)
@@ -234,6 +236,14 @@ def _merge(base, new, origins, origin_of, path=()):
             origins[here] = origin_of(here)
             if _is_list_of_mappings(value):
                 origins.update({p: origin_of(p) or origins[here] for p in _all_paths(value, here)})
+
+
+def _drop_marks(value):
+    """Takes the ``_delete_`` marks out of merged values, in place."""
+    if isinstance(value, dict):
+        value.pop("_delete_", None)
+        for item in value.values():
+            _drop_marks(item)
 
 
 def _merge_into_list(elements, value, origins, origin_of, path):

@@ -7,6 +7,7 @@ from kdet.heads.dense.fcos import FCOSHead
 from kdet.heads.dense.gfl import GFLHead
 from kdet.heads.dense.reppoints import RepPointsHead
 from kdet.heads.dense.retina import RetinaHead
+from kdet.heads.dense.retina_sep_bn import RetinaSepBNHead
 from kdet.heads.dense.rpn import RPNHead
 from kdet.heads.dense.vfnet import VFNetHead
 
@@ -19,5 +20,6 @@ __all__ = [
     "RPNHead",
     "RepPointsHead",
     "RetinaHead",
+    "RetinaSepBNHead",
     "VFNetHead",
 ]
