@@ -156,7 +156,20 @@ def output_error(golden, name, recorder):
     if array is None:
         return float("inf"), f"{name}: golden {shape}, ours {recorded[f'/{sub}' if sub else ''].shape}"
     error, scale = golden.error(name, array)
+    if "point_head" in call:
+        error = points_error(golden, name, array)
     return error / max(scale, 1e-12), ""
+
+
+def points_error(golden, name, array, reach=8):
+    """As ``Golden.error`` of outputs ``[R,C,P]`` at points in the order of their uncertainty.
+
+    Points that are as uncertain as each other may change places, by up to ``reach``.
+    """
+    wanted = golden.d[f"s/{name}"]
+    rows = parity_inputs.sample_indices(array.size, wanted.size)
+    shifts = (np.roll(array, shift, axis=-1).ravel()[rows] for shift in range(-reach, reach + 1))
+    return float(np.min([np.abs(x - wanted) for x in shifts], axis=0).max())
 
 
 def roi_rows(golden, call, recorder, shape):
@@ -166,10 +179,13 @@ def roi_rows(golden, call, recorder, shape):
     if call in recorder.rois and f"f/{call}/rois" in golden.d:
         return match_rows(golden.full(f"{call}/rois"), recorder.rois[call])[0]
     number = re.search(r"\.\d+|#\d+", call)
-    stem = "bbox" if "bbox" in call else "mask"
-    extractors = [e for e in recorder.rois if stem in e and f"f/{e}/rois" in golden.d]
-    # the extractor of the same stage first
-    extractors.sort(key=lambda e: number is not None and number.group() not in e)
+    stem = re.match(r"roi_head\.([a-z]+)_", call)
+    stem = stem.group(1) if stem else "mask"
+    extractors = [e for e in recorder.rois if f"f/{e}/rois" in golden.d]
+    # the extractor of the same branch and stage first, then that of the masks
+    extractors.sort(
+        key=lambda e: (stem not in e, number is not None and number.group() not in e, "mask" not in e)
+    )
     for extractor in extractors:
         wanted = golden.full(f"{extractor}/rois")
         # some heads go over the pictures one by one; their first calls are those of the first picture
@@ -245,6 +261,9 @@ def mask_row(golden, detections):
             union = (mask | mine).sum()
             worst = max(worst, 1.0 - (mask & mine).sum() / union if union else 0.0)
             count += 1
+        if f"f/det/{i}/mask_scores" in golden.d:
+            scores = golden.full(f"det/{i}/mask_scores")[matches >= 0]
+            worst = max(worst, np.abs(ours["mask_scores"][matches[matches >= 0]] - scores).max(initial=0.0))
     return row("masks", "masks", worst, f"{count} masks")
 
 

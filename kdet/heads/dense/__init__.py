@@ -3,23 +3,30 @@
 from kdet.heads.dense.anchor import AnchorHead
 from kdet.heads.dense.atss import ATSSHead
 from kdet.heads.dense.base import DenseHead
+from kdet.heads.dense.cascade_rpn import CascadeRPNHead, CascadeRPNStage
 from kdet.heads.dense.fcos import FCOSHead
 from kdet.heads.dense.gfl import GFLHead
+from kdet.heads.dense.pisa import PISARetinaHead
 from kdet.heads.dense.reppoints import RepPointsHead
 from kdet.heads.dense.retina import RetinaHead
 from kdet.heads.dense.retina_sep_bn import RetinaSepBNHead
 from kdet.heads.dense.rpn import RPNHead
+from kdet.heads.dense.sabl import SABLRetinaHead
 from kdet.heads.dense.vfnet import VFNetHead
 
 __all__ = [
     "ATSSHead",
     "AnchorHead",
+    "CascadeRPNHead",
+    "CascadeRPNStage",
     "DenseHead",
     "FCOSHead",
     "GFLHead",
+    "PISARetinaHead",
     "RPNHead",
     "RepPointsHead",
     "RetinaHead",
     "RetinaSepBNHead",
+    "SABLRetinaHead",
     "VFNetHead",
 ]
