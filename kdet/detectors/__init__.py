@@ -1,8 +1,16 @@
 """Detectors: one class per shape of detector, not per family."""
 
 from kdet.detectors.base import Detector
+from kdet.detectors.distilled import DistilledDetector
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.detectors.single_stage import SingleStageDetector
 from kdet.detectors.two_stage import ProposalNetwork, TwoStageDetector
 
-__all__ = ["Detector", "Preprocessor", "ProposalNetwork", "SingleStageDetector", "TwoStageDetector"]
+__all__ = [
+    "Detector",
+    "DistilledDetector",
+    "Preprocessor",
+    "ProposalNetwork",
+    "SingleStageDetector",
+    "TwoStageDetector",
+]

@@ -2,6 +2,8 @@
 
 from kdet.losses.base import Loss
 from kdet.losses.classification import CrossEntropyLoss, FocalLoss
+from kdet.losses.distillation import DistillationLoss
+from kdet.losses.ghm import GHMClassificationLoss, GHMRegressionLoss
 from kdet.losses.iou import BoundedIoULoss, CIoULoss, DIoULoss, GIoULoss, IoULoss
 from kdet.losses.quality import DistributionFocalLoss, QualityFocalLoss, VarifocalLoss
 from kdet.losses.regression import BalancedL1Loss, L1Loss, SmoothL1Loss, smooth_l1
@@ -12,8 +14,11 @@ __all__ = [
     "CIoULoss",
     "CrossEntropyLoss",
     "DIoULoss",
+    "DistillationLoss",
     "DistributionFocalLoss",
     "FocalLoss",
+    "GHMClassificationLoss",
+    "GHMRegressionLoss",
     "GIoULoss",
     "IoULoss",
     "L1Loss",
