@@ -14,6 +14,7 @@ from kdet.heads.dense.reppoints import RepPointsHead
 from kdet.heads.dense.retina import RetinaHead
 from kdet.heads.dense.rpn import RPNHead
 from kdet.heads.dense.vfnet import VFNetHead
+from kdet.heads.dense.yolof import YOLOFHead
 
 __all__ = [
     "ATSSHead",
@@ -30,4 +31,5 @@ __all__ = [
     "RepPointsHead",
     "RetinaHead",
     "VFNetHead",
+    "YOLOFHead",
 ]
