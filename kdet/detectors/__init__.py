@@ -1,6 +1,7 @@
 """Detectors: one class per shape of detector, not per family."""
 
 from kdet.detectors.base import Detector
+from kdet.detectors.distilled import DistilledDetector
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.detectors.single_stage import SingleStageDetector
 from kdet.detectors.trident import TridentDetector
@@ -12,5 +13,6 @@ __all__ = [
     "ProposalNetwork",
     "SingleStageDetector",
     "TridentDetector",
+    "DistilledDetector",
     "TwoStageDetector",
 ]

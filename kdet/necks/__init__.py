@@ -1,6 +1,7 @@
 """Necks: feature maps to feature maps."""
 
 from kdet.necks.bfp import BFP
+from kdet.necks.dilated_encoder import DilatedEncoder
 from kdet.necks.fpg import FPG
 from kdet.necks.fpn import FPN
 from kdet.necks.fpn_carafe import FPNCarafe
@@ -10,3 +11,4 @@ from kdet.necks.pafpn import PAFPN
 from kdet.necks.rfp import RFP
 
 __all__ = ["BFP", "FPG", "FPN", "FPNCarafe", "HRFPN", "NASFPN", "PAFPN", "RFP"]
+__all__ = ["BFP", "FPN", "DilatedEncoder"]

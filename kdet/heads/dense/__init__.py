@@ -5,7 +5,12 @@ from kdet.heads.dense.atss import ATSSHead
 from kdet.heads.dense.base import DenseHead
 from kdet.heads.dense.cascade_rpn import CascadeRPNHead, CascadeRPNStage
 from kdet.heads.dense.fcos import FCOSHead
+from kdet.heads.dense.fovea import FoveaHead
+from kdet.heads.dense.free_anchor import FreeAnchorHead
+from kdet.heads.dense.fsaf import FSAFHead
 from kdet.heads.dense.gfl import GFLHead
+from kdet.heads.dense.ghm import GHMRetinaHead
+from kdet.heads.dense.ld import LDHead
 from kdet.heads.dense.pisa import PISARetinaHead
 from kdet.heads.dense.reppoints import RepPointsHead
 from kdet.heads.dense.retina import RetinaHead
@@ -13,6 +18,7 @@ from kdet.heads.dense.retina_sep_bn import RetinaSepBNHead
 from kdet.heads.dense.rpn import RPNHead
 from kdet.heads.dense.sabl import SABLRetinaHead
 from kdet.heads.dense.vfnet import VFNetHead
+from kdet.heads.dense.yolof import YOLOFHead
 
 __all__ = [
     "ATSSHead",
@@ -21,12 +27,18 @@ __all__ = [
     "CascadeRPNStage",
     "DenseHead",
     "FCOSHead",
+    "FSAFHead",
+    "FoveaHead",
+    "FreeAnchorHead",
     "GFLHead",
     "PISARetinaHead",
+    "GHMRetinaHead",
+    "LDHead",
     "RPNHead",
     "RepPointsHead",
     "RetinaHead",
     "RetinaSepBNHead",
     "SABLRetinaHead",
     "VFNetHead",
+    "YOLOFHead",
 ]
