@@ -1,5 +1,6 @@
 """Backbones: pictures to feature maps."""
 
 from kdet.backbones.resnet import ResLayer, ResNet
+from kdet.backbones.vgg import SSDVGG
 
-__all__ = ["ResLayer", "ResNet"]
+__all__ = ["SSDVGG", "ResLayer", "ResNet"]

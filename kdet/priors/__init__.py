@@ -2,5 +2,13 @@
 
 from kdet.priors.anchors import AnchorGenerator, grid_boxes
 from kdet.priors.points import PointGenerator
+from kdet.priors.sized_anchors import LegacySSDAnchorGenerator, SSDAnchorGenerator, YOLOAnchorGenerator
 
-__all__ = ["AnchorGenerator", "PointGenerator", "grid_boxes"]
+__all__ = [
+    "AnchorGenerator",
+    "LegacySSDAnchorGenerator",
+    "PointGenerator",
+    "SSDAnchorGenerator",
+    "YOLOAnchorGenerator",
+    "grid_boxes",
+]

@@ -8,6 +8,7 @@ from kdet.heads.dense.gfl import GFLHead
 from kdet.heads.dense.reppoints import RepPointsHead
 from kdet.heads.dense.retina import RetinaHead
 from kdet.heads.dense.rpn import RPNHead
+from kdet.heads.dense.ssd import SSDHead
 from kdet.heads.dense.vfnet import VFNetHead
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "RPNHead",
     "RepPointsHead",
     "RetinaHead",
+    "SSDHead",
     "VFNetHead",
 ]
