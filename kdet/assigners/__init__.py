@@ -2,8 +2,16 @@
 
 from kdet.assigners.assignment import Assignment
 from kdet.assigners.atss import ATSSAssigner
+from kdet.assigners.grid import GridAssigner
 from kdet.assigners.max_iou import MaxIoUAssigner
 from kdet.assigners.nearest_points import NearestPointAssigner
 from kdet.assigners.points_in_boxes import PointInBoxAssigner
 
-__all__ = ["ATSSAssigner", "Assignment", "MaxIoUAssigner", "NearestPointAssigner", "PointInBoxAssigner"]
+__all__ = [
+    "ATSSAssigner",
+    "Assignment",
+    "GridAssigner",
+    "MaxIoUAssigner",
+    "NearestPointAssigner",
+    "PointInBoxAssigner",
+]

@@ -1,6 +1,7 @@
 """Backbones: pictures to feature maps."""
 
+from kdet.backbones.darknet import Darknet
 from kdet.backbones.resnet import ResLayer, ResNet
 from kdet.backbones.vgg import SSDVGG
 
-__all__ = ["SSDVGG", "ResLayer", "ResNet"]
+__all__ = ["SSDVGG", "Darknet", "ResLayer", "ResNet"]

@@ -2,5 +2,6 @@
 
 from kdet.coders.delta_xywh import DeltaXYWHCoder
 from kdet.coders.distance import DistanceCoder, centerness
+from kdet.coders.yolo import YOLOCoder
 
-__all__ = ["DeltaXYWHCoder", "DistanceCoder", "centerness"]
+__all__ = ["DeltaXYWHCoder", "DistanceCoder", "YOLOCoder", "centerness"]

@@ -4,6 +4,7 @@ from kdet.layers.composite import Composite
 from kdet.layers.context import inference, statistics_of_rows
 from kdet.layers.conv import Conv2D, ConvTranspose2D
 from kdet.layers.conv_module import ConvModule, make_conv, register_conv
+from kdet.layers.darknet_conv import darknet_conv
 from kdet.layers.deformable import DeformConv2D, DeformConvPack, ModulatedDeformConvPack
 from kdet.layers.distribution import global_uniform, num_replicas, replica_mean
 from kdet.layers.fused import conv_norm, sequence
@@ -28,6 +29,7 @@ __all__ = [
     "PointConv",
     "adaptive_max_pool",
     "conv_norm",
+    "darknet_conv",
     "global_uniform",
     "inference",
     "make_conv",
@@ -37,7 +39,7 @@ __all__ = [
     "register_conv",
     "replica_mean",
     "resize_corners",
-    "statistics_of_rows",
     "sequence",
+    "statistics_of_rows",
     "upsample_nearest",
 ]

@@ -4,7 +4,7 @@ from kdet.losses.base import Loss
 from kdet.losses.classification import CrossEntropyLoss, FocalLoss
 from kdet.losses.iou import BoundedIoULoss, CIoULoss, DIoULoss, GIoULoss, IoULoss
 from kdet.losses.quality import DistributionFocalLoss, QualityFocalLoss, VarifocalLoss
-from kdet.losses.regression import BalancedL1Loss, L1Loss, SmoothL1Loss, smooth_l1
+from kdet.losses.regression import BalancedL1Loss, L1Loss, MSELoss, SmoothL1Loss, smooth_l1
 
 __all__ = [
     "BalancedL1Loss",
@@ -18,6 +18,7 @@ __all__ = [
     "IoULoss",
     "L1Loss",
     "Loss",
+    "MSELoss",
     "QualityFocalLoss",
     "SmoothL1Loss",
     "VarifocalLoss",

@@ -3,5 +3,6 @@
 from kdet.necks.bfp import BFP
 from kdet.necks.fpn import FPN
 from kdet.necks.ssd_neck import SSDNeck
+from kdet.necks.yolo import YOLOV3Neck
 
-__all__ = ["BFP", "FPN", "SSDNeck"]
+__all__ = ["BFP", "FPN", "SSDNeck", "YOLOV3Neck"]

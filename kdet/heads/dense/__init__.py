@@ -10,6 +10,7 @@ from kdet.heads.dense.retina import RetinaHead
 from kdet.heads.dense.rpn import RPNHead
 from kdet.heads.dense.ssd import SSDHead
 from kdet.heads.dense.vfnet import VFNetHead
+from kdet.heads.dense.yolo import YOLOV3Head
 
 __all__ = [
     "ATSSHead",
@@ -22,4 +23,5 @@ __all__ = [
     "RetinaHead",
     "SSDHead",
     "VFNetHead",
+    "YOLOV3Head",
 ]
