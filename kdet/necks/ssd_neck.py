@@ -8,7 +8,7 @@ from kdet.registry import register
 
 
 class L2Norm(keras.layers.Layer):
-    """Scales every pixel's channels to length one, times a learnt factor per channel (ParseNet, Liu et al., 2015).
+    """Every pixel's channels scaled to length one, times a learnt factor per channel (Liu et al., 2015).
 
     Args:
         scale: the factors' starting value.

@@ -20,8 +20,8 @@ class SSDAnchorGenerator(AnchorGenerator):
     def __init__(self, strides, ratios, sizes):
         if not len(strides) == len(ratios) == len(sizes) - 1:
             raise ValueError(
-                f"SSDAnchorGenerator: {len(strides)} strides need as many lists of ratios (got {len(ratios)}) "
-                f"and one size more (got {len(sizes)})."
+                f"SSDAnchorGenerator: {len(strides)} strides need as many lists of ratios, not "
+                f"{len(ratios)}, and one size more, not {len(sizes)}."
             )
         self.strides = tuple(strides)
         self.base_anchors = [

@@ -13,7 +13,7 @@ class SoftmaxAnchorHead(AnchorHead):
     """An anchor head whose classes compete, background among them, trained on its hardest negatives.
 
     Args:
-        neg_pos_ratio: negatives in the class loss per positive, those with the largest loss, in every picture.
+        neg_pos_ratio: negatives per positive in the class loss: those with the largest loss, by picture.
         all_negatives_without_objects: a picture without positives counts all its negatives, not none.
         other arguments: see ``AnchorHead``.
     """

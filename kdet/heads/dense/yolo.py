@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from kdet.heads.dense.base import DenseHead, flatten_levels, level_shapes
-from kdet.heads.dense.retina import prior_bias
+from kdet.heads.dense.towers import prior_bias
 from kdet.layers import Conv2D, darknet_conv
 from kdet.postprocess import INVALID_SCORE, top_candidates
 from kdet.registry import register
@@ -84,7 +84,8 @@ class YOLOV3Head(DenseHead):
     def flat(self, outputs):
         """Predictions ``[B,P,5+classes]``, anchors ``[P,4]`` and strides ``[P,1]`` of all levels."""
         priors = self.priors(level_shapes(outputs[0]))
-        strides = [tf.fill([tf.shape(p)[0], 1], float(s)) for p, s in zip(priors, self.anchor_generator.strides)]
+        steps = zip(priors, self.anchor_generator.strides)
+        strides = [tf.fill([tf.shape(anchors)[0], 1], float(stride)) for anchors, stride in steps]
         return flatten_levels(outputs[0], 5 + self.num_classes), tf.concat(priors, 0), tf.concat(strides, 0)
 
     def candidates(self, outputs, info):
