@@ -2,7 +2,15 @@
 
 from kdet.detectors.base import Detector
 from kdet.detectors.preprocessor import Preprocessor
+from kdet.detectors.prototype import PrototypeDetector
 from kdet.detectors.single_stage import SingleStageDetector
 from kdet.detectors.two_stage import ProposalNetwork, TwoStageDetector
 
-__all__ = ["Detector", "Preprocessor", "ProposalNetwork", "SingleStageDetector", "TwoStageDetector"]
+__all__ = [
+    "Detector",
+    "Preprocessor",
+    "ProposalNetwork",
+    "PrototypeDetector",
+    "SingleStageDetector",
+    "TwoStageDetector",
+]

@@ -10,8 +10,14 @@ from kdet.layers.distribution import global_uniform, num_replicas, replica_mean
 from kdet.layers.fused import conv_norm, sequence
 from kdet.layers.linear import Linear, PointConv
 from kdet.layers.non_local import NonLocal2D
-from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, make_norm
-from kdet.layers.resample import adaptive_max_pool, max_pool, resize_corners, upsample_nearest
+from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, inference, make_norm, statistics_of_rows
+from kdet.layers.resample import (
+    adaptive_max_pool,
+    max_pool,
+    resize_bilinear,
+    resize_corners,
+    upsample_nearest,
+)
 
 __all__ = [
     "BatchNorm",
@@ -38,6 +44,7 @@ __all__ = [
     "num_replicas",
     "register_conv",
     "replica_mean",
+    "resize_bilinear",
     "resize_corners",
     "sequence",
     "statistics_of_rows",

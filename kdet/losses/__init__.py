@@ -3,10 +3,12 @@
 from kdet.losses.base import Loss
 from kdet.losses.classification import CrossEntropyLoss, FocalLoss
 from kdet.losses.iou import BoundedIoULoss, CIoULoss, DIoULoss, GIoULoss, IoULoss
+from kdet.losses.keypoints import AssociativeEmbeddingLoss, GaussianFocalLoss
 from kdet.losses.quality import DistributionFocalLoss, QualityFocalLoss, VarifocalLoss
 from kdet.losses.regression import BalancedL1Loss, L1Loss, MSELoss, SmoothL1Loss, smooth_l1
 
 __all__ = [
+    "AssociativeEmbeddingLoss",
     "BalancedL1Loss",
     "BoundedIoULoss",
     "CIoULoss",
@@ -15,6 +17,7 @@ __all__ = [
     "DistributionFocalLoss",
     "FocalLoss",
     "GIoULoss",
+    "GaussianFocalLoss",
     "IoULoss",
     "L1Loss",
     "Loss",

@@ -15,6 +15,7 @@ from kdet.ops.ms_deform_attn import ms_deform_attn
 from kdet.ops.nms import nms
 from kdet.ops.paste_masks import paste_masks, paste_masks_numpy
 from kdet.ops.point_sample import point_sample
+from kdet.ops.resize_masks import resize_masks
 from kdet.ops.roi_align import multilevel_roi_align, roi_align
 from kdet.ops.soft_nms import soft_nms
 
@@ -34,6 +35,7 @@ __all__ = [
     "paste_masks",
     "paste_masks_numpy",
     "point_sample",
+    "resize_masks",
     "roi_align",
     "sample_packed_masks",
     "soft_nms",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kdet import convert, ops
+from kdet import convert
 from kdet.convert import layouts
 from kdet.parity import inputs as parity_inputs
 from kdet.parity import randomness
@@ -118,7 +118,7 @@ def stage_rows(model, golden):
             rows.append(detection_row(golden, "fixed_det", [fixed]))
     rows.append(detection_row(golden, "det", detections))
     if "f/det/0/masks_packed" in golden.d:
-        rows.append(mask_row(golden, detections))
+        rows.append(mask_row(model, golden, detections))
     return rows
 
 
@@ -226,7 +226,7 @@ def detection_row(golden, key, detections):
     return row(key, "detections", missed / max(total, 1), f"{total - missed}/{total} matched")
 
 
-def mask_row(golden, detections):
+def mask_row(model, golden, detections):
     """1 - IoU of the worst stored mask."""
     worst, count = 0.0, 0
     for i, meta in enumerate(golden.meta["img_metas"]):
@@ -241,20 +241,12 @@ def mask_row(golden, detections):
             if match < 0:
                 worst = 1.0
                 continue
-            mine = picture_mask(ours, match, h, w)
+            one = {k: v[match : match + 1] for k, v in ours.items()}
+            mine = model.picture_masks({**one, "num_detections": 1}, h, w)[0]
             union = (mask | mine).sum()
             worst = max(worst, 1.0 - (mask & mine).sum() / union if union else 0.0)
             count += 1
     return row("masks", "masks", worst, f"{count} masks")
-
-
-def picture_mask(detections, index, height, width):
-    """Binary mask of one detection in its picture."""
-    mask, box = detections["masks"][index], detections["boxes"][index]
-    if mask.shape == (height, width):
-        return mask >= 0.5
-    pasted = ops.paste_masks(mask[None, None], box[None, None], height, width)
-    return np.asarray(pasted)[0, 0] >= 0.5
 
 
 # ---- training

@@ -13,7 +13,7 @@ class AnchorGenerator(Component):
     Args:
         strides: pixels between neighbouring cells, one per level.
         ratios: height / width of the boxes.
-        scales: side lengths in multiples of the base size.
+        scales: side lengths in multiples of the stride.
         octave_base_scale, scales_per_octave: RetinaNet's way to give ``scales``:
             ``octave_base_scale * 2 ** (i / scales_per_octave)``.
         base_sizes: base side per level; the strides when None.
@@ -39,20 +39,23 @@ class AnchorGenerator(Component):
         self.strides = tuple(strides)
         self.scale_major, self.center_offset = scale_major, center_offset
         sizes = base_sizes or self.strides
-        self.base_anchors = [self._cell(s, np.float32(scales), np.float32(ratios)) for s in sizes]
+        self.base_anchors = [
+            self._cell(size, stride, np.float32(scales), np.float32(ratios))
+            for size, stride in zip(sizes, self.strides, strict=True)
+        ]
 
     @property
     def num_anchors(self):
         """Boxes per cell (the same on every level)."""
         return len(self.base_anchors[0])
 
-    def _cell(self, base, scales, ratios):
+    def _cell(self, base, stride, scales, ratios):
         root = np.sqrt(ratios)
         order = (slice(None), None), (None, slice(None))
         first, second = order if self.scale_major else order[::-1]
         w = (base * (1 / root)[first] * scales[second]).ravel()
         h = (base * root[first] * scales[second]).ravel()
-        x = y = self.center_offset * base
+        x = y = self.center_offset * stride
         return np.stack([x - 0.5 * w, y - 0.5 * h, x + 0.5 * w, y + 0.5 * h], -1).astype(np.float32)
 
     def __call__(self, shapes):

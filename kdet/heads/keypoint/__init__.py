@@ -1,0 +1,5 @@
+"""Heads that find objects by keypoints."""
+
+from kdet.heads.keypoint.corner import CornerHead
+
+__all__ = ["CornerHead"]
