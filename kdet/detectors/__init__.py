@@ -4,6 +4,7 @@ from kdet.detectors.base import Detector
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.detectors.prototype import PrototypeDetector
 from kdet.detectors.single_stage import SingleStageDetector
+from kdet.detectors.trident import TridentDetector
 from kdet.detectors.two_stage import ProposalNetwork, TwoStageDetector
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "ProposalNetwork",
     "PrototypeDetector",
     "SingleStageDetector",
+    "TridentDetector",
     "TwoStageDetector",
 ]

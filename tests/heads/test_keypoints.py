@@ -21,7 +21,7 @@ def test_gaussian_heatmap_keeps_the_higher_peak_of_each_class():
     heat = gaussian_heatmap(centers, tf.constant([[2, 2, 1]]), tf.constant([[1, 1, -1]]), (5, 6), 2).numpy()
     assert heat.shape == (1, 5, 6, 2) and heat[..., 0].max() == 0
     sigma = 5 / 6
-    row = [np.exp(-min(abs(x - 1), abs(x - 3)) ** 2 / (2 * sigma**2)) for x in range(6)]
+    row = [np.exp(-(min(abs(x - 1), abs(x - 3)) ** 2) / (2 * sigma**2)) for x in range(6)]
     np.testing.assert_allclose(heat[0, 2, :, 1], row, rtol=1e-5)
     assert (heat == 1).sum() == 2
 
@@ -36,7 +36,9 @@ def test_top_peaks_are_local_maxima():
 
 def test_the_last_object_of_a_place_counts():
     real = tf.constant([[True, True, True, False]])
-    assert last_of_its_place(tf.constant([[7, 3, 7, 3]]), real).numpy().tolist() == [[False, True, True, False]]
+    assert last_of_its_place(tf.constant([[7, 3, 7, 3]]), real).numpy().tolist() == [
+        [False, True, True, False]
+    ]
 
 
 def test_gaussian_focal_loss_by_hand():

@@ -13,6 +13,7 @@ from kdet.heads.dense.ssd import SSDHead
 from kdet.heads.dense.vfnet import VFNetHead
 from kdet.heads.dense.yolact import YOLACTHead
 from kdet.heads.dense.yolo import YOLOV3Head
+from kdet.heads.dense.yolof import YOLOFHead
 
 __all__ = [
     "ATSSHead",
@@ -27,5 +28,6 @@ __all__ = [
     "SSDHead",
     "VFNetHead",
     "YOLACTHead",
+    "YOLOFHead",
     "YOLOV3Head",
 ]

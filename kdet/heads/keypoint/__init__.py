@@ -1,5 +1,6 @@
 """Heads that find objects by keypoints."""
 
+from kdet.heads.keypoint.centripetal import CentripetalHead
 from kdet.heads.keypoint.corner import CornerHead
 
-__all__ = ["CornerHead"]
+__all__ = ["CentripetalHead", "CornerHead"]

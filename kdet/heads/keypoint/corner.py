@@ -17,6 +17,8 @@ from kdet.postprocess import INVALID_SCORE, PostProcess
 from kdet.registry import register
 from kdet.structures import size_as_box
 
+CORNERS = ("tl", "br")  # top-left, bottom-right
+
 
 class BiCornerPool(Composite):
     """Features of a corner: maxima along the two sides that meet in it, summed, with a shortcut.
@@ -46,20 +48,21 @@ class BiCornerPool(Composite):
         return self.conv2(tf.nn.relu(self.aftpool_conv(pooled) + self.conv1(x)))
 
 
-def branch(channels, filters, bias_initializer="zeros"):
+class CornerBranch(Composite):
     """A 3x3 convolution with ReLU and a 1x1 projection to ``channels``."""
-    uniform = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
-    projection = ConvModule(
-        channels, 1, activation=None, kernel_initializer=uniform, bias_initializer=bias_initializer
-    )
-    return [ConvModule(filters, 3, padding=1), projection]
 
+    torch_names = {"steps": ""}
 
-def run(layers, x):
-    """``x`` through a list of layers."""
-    for layer in layers:
-        x = layer(x)
-    return x
+    def __init__(self, channels, filters, bias_initializer="zeros", **kwargs):
+        super().__init__(**kwargs)
+        uniform = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+        projection = ConvModule(
+            channels, 1, activation=None, kernel_initializer=uniform, bias_initializer=bias_initializer
+        )
+        self.steps = [ConvModule(filters, 3, padding=1), projection]
+
+    def call(self, x):
+        return self.steps[1](self.steps[0](x))
 
 
 @register
@@ -68,13 +71,12 @@ class CornerHead(Composite):
 
     Args:
         num_classes: classes without background.
-        loss_heatmap, loss_embedding, loss_offset: of the three kinds of maps.
+        loss_heatmap, loss_offset, loss_embedding: of the three kinds of maps.
         stacks: stacks of the backbone, each with maps of its own; the last one is decoded.
         filters: channels of the features.
-        embedding_channels: length of the embeddings.
         topk: corners of each kind that are paired.
         kernel_size: side of the window in which a corner is the maximum.
-        max_distance: corners whose embeddings differ by more are no pair.
+        max_distance: pairs that differ by more are rejected.
         max_pairs: pairs that enter the suppression.
         postprocess: ``PostProcess``.
 
@@ -82,15 +84,17 @@ class CornerHead(Composite):
     stacks.
     """
 
+    # kinds of maps in the order of the outputs, and their channels (None: one per class)
+    kinds = {"heat": None, "emb": 1, "off": 2}
+
     def __init__(
         self,
         num_classes,
         loss_heatmap,
-        loss_embedding,
         loss_offset,
+        loss_embedding=None,
         stacks=2,
         filters=256,
-        embedding_channels=1,
         topk=100,
         kernel_size=3,
         max_distance=0.5,
@@ -100,31 +104,33 @@ class CornerHead(Composite):
     ):
         super().__init__(**kwargs)
         self.num_classes, self.postprocess = num_classes, postprocess or PostProcess()
-        self.loss_heatmap, self.loss_embedding, self.loss_offset = loss_heatmap, loss_embedding, loss_offset
+        self.loss_heatmap, self.loss_offset, self.loss_embedding = loss_heatmap, loss_offset, loss_embedding
         self.topk, self.kernel_size = topk, kernel_size
         self.max_distance, self.max_pairs = max_distance, max_pairs
-        for corner, directions in (("tl", ("top", "left")), ("br", ("bottom", "right"))):
+        for corner, directions in zip(CORNERS, (("top", "left"), ("bottom", "right"))):
             setattr(self, f"{corner}_pool", [BiCornerPool(directions, filters) for _ in range(stacks)])
-            for name, channels, bias in (
-                ("heat", num_classes, prior_bias(0.1)),
-                ("emb", embedding_channels, "zeros"),
-                ("off", 2, "zeros"),
-            ):
-                branches = [branch(channels, filters, bias) for _ in range(stacks)]
-                setattr(self, f"{corner}_{name}", branches)
+            for kind, channels in self.kinds.items():
+                bias = prior_bias(0.1) if kind == "heat" else "zeros"
+                branches = [CornerBranch(channels or num_classes, filters, bias) for _ in range(stacks)]
+                setattr(self, f"{corner}_{kind}", branches)
 
     def call(self, features, training=False):
         found = []
-        for i, x in enumerate(features):
-            tl, br = self.tl_pool[i](x), self.br_pool[i](x)
-            found.append(
-                tuple(
-                    run(getattr(self, f"{corner}_{name}")[i], pooled)
-                    for name in ("heat", "emb", "off")
-                    for corner, pooled in (("tl", tl), ("br", br))
-                )
+        for stack, x in enumerate(features):
+            tl, br = (
+                self.predictions(stack, corner, getattr(self, f"{corner}_pool")[stack](x))
+                for corner in CORNERS
             )
-        return tuple(zip(*found))
+            found.append([maps for pair in zip(tl, br) for maps in pair])
+        return tuple(tuple(maps) for maps in zip(*found))
+
+    def predictions(self, stack, corner, pooled):
+        """Maps of all kinds for one corner of one stack, from its pooled features."""
+        return [getattr(self, f"{corner}_{kind}")[stack](pooled) for kind in self.kinds]
+
+    def by_kind(self, outputs):
+        """``{kind: (top-left maps, bottom-right maps)}``, tuples over the stacks."""
+        return {kind: outputs[2 * i : 2 * i + 2] for i, kind in enumerate(self.kinds)}
 
     # ---- training
 
@@ -137,12 +143,13 @@ class CornerHead(Composite):
             canvas: ``[B,2]`` (h, w) of the pictures with their padding.
 
         Returns:
-            For top-left and bottom-right corners each: ``heat [B,h,w,C]``, ``cells [B,G]`` int32, ``offsets
-            [B,G,2]`` (x, y) and ``counted [B,G]``, the corners that offsets are learnt at.
+            ``(scaled, corners)``: the boxes in cells, and for top-left and bottom-right corners each
+            ``heat [B,h,w,C]``, ``cells [B,G]`` int32, ``place [B,G,2]`` (x, y of the cell, float32) and
+            ``counted [B,G]``, the corners at which shifts are learnt.
         """
         h, w = shape
         cells = tf.cast(tf.stack([w, h, w, h]), tf.float32)
-        scaled = boxes * cells / size_as_box(canvas)
+        scaled = boxes * (cells / size_as_box(canvas))
         size = tf.math.ceil(scaled[..., 2:] - scaled[..., :2])
         radius = tf.cast(tf.maximum(gaussian_radius(size[..., 1], size[..., 0], 0.3), 0.0), tf.int32)
         real, found = labels >= 0, []
@@ -151,45 +158,64 @@ class CornerHead(Composite):
             place = tf.where(real[..., None], place, 0)
             index = place[..., 1] * w + place[..., 0]
             heat = gaussian_heatmap(place, radius, labels, shape, self.num_classes)
-            offsets = corner - tf.cast(place, tf.float32)
-            found.append((heat, index, offsets, last_of_its_place(index, real)))
-        return found
+            found.append((heat, index, tf.cast(place, tf.float32), last_of_its_place(index, real)))
+        return scaled, found
 
     def compute_losses(self, outputs, targets, info):
-        """``det_loss``, ``off_loss``, ``pull_loss`` and ``push_loss``, summed over the stacks."""
+        """``det_loss``, ``off_loss`` and those of ``pair_losses``, summed over the stacks."""
         shape = tf.unstack(tf.shape(outputs[0][-1])[1:3])
-        corners = self.corner_targets(targets["boxes"], targets["labels"], shape, info["padded_size"])
-        real = targets["labels"] >= 0
-        losses = dict.fromkeys(("det_loss", "off_loss", "pull_loss", "push_loss"), 0.0)
-        for tl_heat, br_heat, tl_emb, br_emb, tl_off, br_off in zip(*outputs):
-            for maps, offsets, truth in ((tl_heat, tl_off, corners[0]), (br_heat, br_off, corners[1])):
-                heat, cells, shift, counted = truth
-                peaks = _count(heat == 1.0)
-                losses["det_loss"] += self.loss_heatmap(tf.sigmoid(maps), heat, None, peaks) / 2.0
-                weight = tf.cast(counted, tf.float32)
-                offsets = values_at(offsets, cells)
-                losses["off_loss"] += self.loss_offset(offsets, shift, weight, _count(counted)) / 2.0
-            pull, push = self.loss_embedding(
-                values_at(tl_emb, corners[0][1]), values_at(br_emb, corners[1][1]), real
-            )
-            losses["pull_loss"] += pull
-            losses["push_loss"] += push
-        return losses
+        scaled, corners = self.corner_targets(targets["boxes"], targets["labels"], shape, info["padded_size"])
+        maps = self.by_kind(outputs)
+        det_loss = 0.0
+        for heats, (heat, *_) in zip(maps["heat"], corners):
+            peaks = _count(heat == 1.0)
+            for found in heats:
+                det_loss += self.loss_heatmap(tf.sigmoid(found), heat, None, peaks) / 2.0
+        offsets = [scaled[..., :2] - corners[0][2], scaled[..., 2:] - corners[1][2]]
+        return {
+            "det_loss": det_loss,
+            "off_loss": self.shift_loss(self.loss_offset, maps["off"], offsets, corners),
+            **self.pair_losses(maps, scaled, corners, targets),
+        }
+
+    def shift_loss(self, loss, maps, shifts, corners):
+        """Loss of two-channel maps at the corners, summed over stacks, the mean over both corners.
+
+        Args:
+            loss: component.
+            maps: (top-left, bottom-right) maps over the stacks.
+            shifts: ``[B,G,2]`` targets of both.
+            corners: of ``corner_targets``.
+        """
+        total = 0.0
+        for stacks, shift, (_, cells, _, counted) in zip(maps, shifts, corners):
+            weight = tf.cast(counted, tf.float32)
+            for found in stacks:
+                total += loss(values_at(found, cells), shift, weight, _count(counted)) / 2.0
+        return total
+
+    def pair_losses(self, maps, scaled, corners, targets):
+        """Losses of what tells which corners belong together."""
+        total = {"pull_loss": 0.0, "push_loss": 0.0}
+        for tl, br in zip(*maps["emb"]):
+            embeddings = values_at(tl, corners[0][1]), values_at(br, corners[1][1])
+            pull, push = self.loss_embedding(*embeddings, targets["labels"] >= 0)
+            total["pull_loss"] += pull
+            total["push_loss"] += push
+        return total
 
     # ---- inference
 
     def decode(self, outputs, info):
         """Detections in original pixels from the maps of the last stack."""
-        tl_heat, br_heat, tl_emb, br_emb, tl_off, br_off = (maps[-1] for maps in outputs)
-        tl_scores, tl_labels, tl_cells, tl = self.corners(tl_heat, tl_off, info)
-        br_scores, br_labels, br_cells, br = self.corners(br_heat, br_off, info)
-        # every top-left corner with every bottom-right one: [B, k, k, ...]
-        boxes = tf.concat([tf.repeat(tl[:, :, None], self.topk, 2), tf.repeat(br[:, None], self.topk, 1)], -1)
-        distance = tf.abs(values_at(tl_emb, tl_cells) - values_at(br_emb, br_cells)[..., 0][:, None])
+        maps = {kind: (tl[-1], br[-1]) for kind, (tl, br) in self.by_kind(outputs).items()}
+        tl_scores, tl_labels, *tl = self.corners(maps["heat"][0], maps["off"][0], info)
+        br_scores, br_labels, *br = self.corners(maps["heat"][1], maps["off"][1], info)
+        boxes = self.every_pair(tf.maximum(tl[1], 0.0), tf.maximum(br[1], 0.0))  # [B, k, k, 4]
         possible = (
             (tl_labels[:, :, None] == br_labels[:, None])
             & tf.reduce_all(boxes[..., 2:] > boxes[..., :2], -1)
-            & (distance <= self.max_distance)
+            & self.belong_together(maps, tl, br, boxes, info)
         )
         scores = (tl_scores[:, :, None] + br_scores[:, None]) / 2.0
         scores = tf.reshape(tf.where(possible, scores, INVALID_SCORE), [-1, self.topk**2])
@@ -202,16 +228,31 @@ class CornerHead(Composite):
     def corners(self, heat, offsets, info):
         """The best corners of one kind: scores, labels, cells ``[B,k]`` and places ``[B,k,2]`` (x, y).
 
-        Places are in network pixels, measured from the picture's top-left where it lies within a border, and
-        not negative.
+        Places are in network pixels, measured from the picture's top-left where it lies within a border.
         """
         scores, labels, cells = top_peaks(tf.sigmoid(tf.cast(heat, tf.float32)), self.kernel_size, self.topk)
-        h, w = tf.unstack(tf.shape(heat)[1:3])
+        w = tf.shape(heat)[2]
         place = tf.cast(tf.stack([cells % w, cells // w], -1), tf.float32) + values_at(offsets, cells)
-        place *= info["padded_size"][:, None, ::-1] / tf.cast(tf.stack([w, h]), tf.float32)
+        place *= cell_size(heat, info)
         if "border" in info:
             place -= tf.stack([info["border"][:, 2], info["border"][:, 0]], -1)[:, None]
-        return scores, labels, cells, tf.maximum(place, 0.0)
+        return scores, labels, cells, place
+
+    def every_pair(self, tl, br):
+        """``[B,k,k,4]`` from points ``[B,k,2]``: every first one with every second one."""
+        tl, br = tf.repeat(tl[:, :, None], self.topk, 2), tf.repeat(br[:, None], self.topk, 1)
+        return tf.concat([tl, br], -1)
+
+    def belong_together(self, maps, tl, br, boxes, info):
+        """Which corners may be of one object: bool ``[B,k,k]``; ``tl`` and ``br`` are (cells, places)."""
+        first, second = values_at(maps["emb"][0], tl[0]), values_at(maps["emb"][1], br[0])
+        return tf.abs(first - second[..., 0][:, None]) <= self.max_distance
+
+
+def cell_size(maps, info):
+    """Network pixels per cell of a map ``[B,h,w,C]``: ``[B,1,2]`` (x, y)."""
+    shape = tf.cast(tf.shape(maps)[1:3], tf.float32)
+    return info["padded_size"][:, None, ::-1] / shape[::-1]
 
 
 def _count(flags):
