@@ -80,7 +80,9 @@ class YOLACTHead(SoftmaxAnchorHead):
         levels = zip(self.priors(level_shapes(outputs[0])), self.level_predictions(outputs), outputs[2])
         for anchors, (scores, _, deltas, _), coefficients in levels:
             best = tf.reduce_max(scores, -1)
-            rows = tf.math.top_k(best, tf.minimum(settings.nms_pre, tf.shape(best)[1])).indices
+            size = best.shape[1]
+            limit = min(settings.nms_pre, size) if size else tf.minimum(settings.nms_pre, tf.shape(best)[1])
+            rows = tf.math.top_k(best, limit).indices
             scores, deltas, coefficients = (
                 tf.gather(x, rows, batch_dims=1)
                 for x in (scores, deltas, flatten_map(coefficients, self.num_protos))
