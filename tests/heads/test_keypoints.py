@@ -11,9 +11,8 @@ from kdet.ops import resize_masks
 
 def test_gaussian_radius_keeps_the_overlap():
     radius = float(gaussian_radius(10, 20, 0.3))
-    # the binding case: both corners move the same way by the radius
-    inter = (10 - radius) * (20 - radius)
-    assert abs(inter / (2 * 200 - inter) - 0.3) < 1e-6
+    # the binding case here: both corners move inwards by the radius
+    assert abs((10 - 2 * radius) * (20 - 2 * radius) / 200 - 0.3) < 1e-6
 
 
 def test_gaussian_heatmap_keeps_the_higher_peak_of_each_class():
