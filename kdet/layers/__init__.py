@@ -10,7 +10,7 @@ from kdet.layers.distribution import global_uniform, num_replicas, replica_mean
 from kdet.layers.fused import conv_norm, sequence
 from kdet.layers.linear import Linear, PointConv
 from kdet.layers.non_local import NonLocal2D
-from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, inference, make_norm, statistics_of_rows
+from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, make_norm
 from kdet.layers.resample import (
     adaptive_max_pool,
     max_pool,
