@@ -13,12 +13,12 @@ class AnchorGenerator(Component):
     Args:
         strides: pixels between neighbouring cells, one per level.
         ratios: height / width of the boxes.
-        scales: side lengths in multiples of the stride.
+        scales: side lengths in multiples of the base size.
         octave_base_scale, scales_per_octave: RetinaNet's way to give ``scales``:
             ``octave_base_scale * 2 ** (i / scales_per_octave)``.
         base_sizes: base side per level; the strides when None.
         scale_major: boxes of one cell run over scales first, then ratios (else the other way).
-        center_offset: centre of the box in a cell, in multiples of the base size.
+        center_offset: centre of the box in a cell, in multiples of the stride.
     """
 
     def __init__(
