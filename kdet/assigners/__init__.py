@@ -4,20 +4,22 @@ from kdet.assigners.approx_max_iou import ApproxMaxIoUAssigner
 from kdet.assigners.assignment import Assignment
 from kdet.assigners.atss import ATSSAssigner
 from kdet.assigners.center_region import CenterRegionAssigner
+from kdet.assigners.grid import GridAssigner
 from kdet.assigners.max_iou import MaxIoUAssigner
 from kdet.assigners.nearest_points import NearestPointAssigner
 from kdet.assigners.points_in_boxes import PointInBoxAssigner
 from kdet.assigners.region import RegionAssigner
+from kdet.assigners.uniform import UniformAssigner
 
 __all__ = [
     "ATSSAssigner",
     "ApproxMaxIoUAssigner",
     "Assignment",
+    "CenterRegionAssigner",
+    "GridAssigner",
     "MaxIoUAssigner",
     "NearestPointAssigner",
     "PointInBoxAssigner",
     "RegionAssigner",
-from kdet.assigners.uniform import UniformAssigner
-    "CenterRegionAssigner",
     "UniformAssigner",
 ]

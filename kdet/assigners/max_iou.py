@@ -78,15 +78,7 @@ class MaxIoUAssigner(Component):
     def _low_quality(self, overlaps):
         best = tf.reduce_max(overlaps, 2, keepdims=True)  # [B, G, 1]
         good = tf.logical_and(best >= self.min_pos_iou, best >= 0.0)
-        if self.gt_max_assign_all:
-            wins = tf.logical_and(overlaps == best, good)
-        else:
-            first = tf.one_hot(tf.argmax(overlaps, 2), tf.shape(overlaps)[2], True, False)
-            wins = tf.logical_and(first, good)
-        # of several objects that claim one prior, the last in the list gets it
-        rank = tf.range(1, tf.shape(overlaps)[1] + 1)[None, :, None]
-        winner = tf.reduce_max(tf.where(wins, rank, 0), 1)  # [B, P]
-        return winner > 0, winner - 1
+        return best_priors(overlaps, good, self.gt_max_assign_all)
 
     def _ignored(self, priors, regions):
         if self.ignore_wrt_priors:
@@ -97,3 +89,24 @@ class MaxIoUAssigner(Component):
         share = geometry.pairwise_iou(regions, priors, "iof")  # [B, I, P]
         share = tf.where(is_real_box(regions)[..., None], share, 0.0)
         return tf.reduce_max(share, 1) > self.ignore_iof
+
+
+def best_priors(overlaps, good, ties=True):
+    """The best priors of every object.
+
+    Args:
+        overlaps: ``[B,G,P]``.
+        good: bool ``[B,G,1]``, objects that may claim priors.
+        ties: an object gets all priors that tie for its best, not only the first.
+
+    Returns:
+        ``(claimed [B,P] bool, object [B,P] int32)``; of several objects that claim one prior the last in
+        the list gets it.
+    """
+    if ties:
+        wins = overlaps == tf.reduce_max(overlaps, 2, keepdims=True)
+    else:
+        wins = tf.one_hot(tf.argmax(overlaps, 2), tf.shape(overlaps)[2], True, False)
+    rank = tf.range(1, tf.shape(overlaps)[1] + 1)[None, :, None]
+    winner = tf.reduce_max(tf.where(tf.logical_and(wins, good), rank, 0), 1)  # [B, P]
+    return winner > 0, winner - 1

@@ -4,6 +4,14 @@ from kdet.coders.bucketing import BucketingCoder
 from kdet.coders.delta_xywh import DeltaXYWHCoder, LegacyDeltaXYWHCoder
 from kdet.coders.distance import DistanceCoder, centerness
 from kdet.coders.tblr import TBLRCoder
+from kdet.coders.yolo import YOLOCoder
 
-__all__ = ["BucketingCoder", "DeltaXYWHCoder", "DistanceCoder", "LegacyDeltaXYWHCoder", "centerness"]
-__all__ = ["DeltaXYWHCoder", "DistanceCoder", "TBLRCoder", "centerness"]
+__all__ = [
+    "BucketingCoder",
+    "DeltaXYWHCoder",
+    "DistanceCoder",
+    "LegacyDeltaXYWHCoder",
+    "TBLRCoder",
+    "YOLOCoder",
+    "centerness",
+]

@@ -24,7 +24,7 @@ class Detector(TrainingSteps, keras.Model):
     ``{"boxes" [B,N,4], "scores" [B,N], "labels" [B,N], "num_detections" [B], ...}``.
     """
 
-    # smallest picture on which every layer can be built; backbones and necks may ask for more
+    # smallest picture on which every layer can be built; a part that needs a larger one says so likewise
     build_size = 64
 
     def __init__(self, preprocessor=None, class_names=None, **kwargs):
@@ -41,8 +41,8 @@ class Detector(TrainingSteps, keras.Model):
 
     def create_variables(self):
         """Builds every layer by one call on an empty picture and applies freezing."""
-        parts = [getattr(self, name, None) for name in ("backbone", "neck")]
-        size = max(self.build_size, *(getattr(part, "build_size", 0) for part in parts))
+        parts = self._flatten_layers()  # this model among them
+        size = max(getattr(part, "build_size", 0) for part in parts)
         images, info = self.preprocess(tf.zeros([1, size, size, 3]))
         self.build_all(images, info)
         self.built = True

@@ -57,7 +57,7 @@ def predict_pictures(model, pictures, batch_size=1, verbose=0):
     return {k: v if k == "masks" else np.stack(v) for k, v in stacked.items()}
 
 
-def paste(detections, height, width, threshold):
+def paste(detections, height, width, threshold=0.5):
     """Masks ``[num,height,width]`` bool from masks in the frames of their boxes."""
     count = int(detections["num_detections"])
     return ops.paste_masks_numpy(

@@ -6,7 +6,7 @@ import os
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from kdet import ops
+from kdet.detectors.predict import paste
 
 
 class ResultList:
@@ -14,6 +14,7 @@ class ResultList:
 
     Args:
         category_ids: the category id of each label of the model, in label order.
+        picture_masks: ``Detector.picture_masks`` of the model; masks framed by their boxes when None.
 
     Attributes:
         entries: list of COCO result dicts (``image_id``, ``category_id``, ``bbox`` xywh, ``score`` and,
@@ -21,8 +22,9 @@ class ResultList:
         image_ids: the pictures seen, with detections or without.
     """
 
-    def __init__(self, category_ids):
+    def __init__(self, category_ids, picture_masks=None):
         self.category_ids = list(category_ids)
+        self.picture_masks = picture_masks or paste
         self.entries = []
         self.image_ids = []
 
@@ -51,7 +53,7 @@ class ResultList:
                 )
             rles = [None] * len(labels)
             if "masks" in detections:
-                rles = encode_masks(detections["masks"][i][keep], boxes, sizes[i])
+                rles = encode_masks(detections["masks"][i][keep], boxes, sizes[i], self.picture_masks)
             xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
             for box, score, label, rle in zip(xywh.tolist(), scores.tolist(), labels.tolist(), rles):
                 entry = {"image_id": image_id, "category_id": self.category_ids[label]}
@@ -68,13 +70,14 @@ class ResultList:
         os.replace(temporary, path)
 
 
-def encode_masks(masks, boxes, size, threshold=0.5):
-    """Compressed RLE, on a picture ``(h, w)``, of masks ``[N,m,m]`` (probabilities, framed by ``boxes``)."""
+def encode_masks(masks, boxes, size, picture_masks=paste):
+    """Compressed RLE, on a picture ``(h, w)``, of the masks ``[N,...]`` of boxes ``[N,4]``."""
     height, width = (int(round(float(s))) for s in size)
-    return [  # one by one: a hundred whole masks would fill the memory
-        encode_mask(ops.paste_masks_numpy(mask[None], box[None], height, width, threshold)[0])
-        for mask, box in zip(masks, boxes)
-    ]
+    encoded = []
+    for mask, box in zip(masks, boxes):  # one by one: a hundred whole masks would fill the memory
+        one = {"masks": mask[None], "boxes": box[None], "num_detections": 1}
+        encoded.append(encode_mask(picture_masks(one, height, width)[0]))
+    return encoded
 
 
 def encode_mask(mask):

@@ -52,7 +52,7 @@ def collect(model, pipeline, on_first_batch=None, progress=None):
     The model runs as one graph per canvas shape: a smaller last batch is filled up with its first picture.
     """
     forward = forward_function(model)
-    results = ResultList(pipeline.index.category_ids)
+    results = ResultList(pipeline.index.category_ids, getattr(model, "picture_masks", None))
     for number, (inputs, _) in enumerate(pipeline.dataset()):
         inputs = fill_batch(inputs, pipeline.batch_size)
         detections = {k: v.numpy() for k, v in forward(inputs).items()}

@@ -1,5 +1,10 @@
 """Heads: predictions, targets, losses and decoding."""
 
-from kdet.heads import dense, roi
+from kdet.heads import dense, keypoint, mask, roi
 
-__all__ = ["dense", "roi"]
+__all__ = [
+    "dense",
+    "keypoint",
+    "mask",
+    "roi",
+]

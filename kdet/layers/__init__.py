@@ -7,13 +7,20 @@ from kdet.layers.context import inference, statistics_of_rows
 from kdet.layers.context_block import ContextBlock
 from kdet.layers.conv import Conv2D, ConvTranspose2D
 from kdet.layers.conv_module import ConvModule, make_conv, register_conv
+from kdet.layers.darknet_conv import darknet_conv
 from kdet.layers.deformable import DeformConv2D, DeformConvPack, ModulatedDeformConvPack
 from kdet.layers.distribution import global_uniform, num_replicas, replica_mean
 from kdet.layers.fused import conv_norm, sequence
 from kdet.layers.linear import Linear, PointConv
 from kdet.layers.non_local import NonLocal2D
 from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, make_norm
-from kdet.layers.resample import adaptive_max_pool, max_pool, resize_corners, upsample_nearest
+from kdet.layers.resample import (
+    adaptive_max_pool,
+    max_pool,
+    resize_bilinear,
+    resize_corners,
+    upsample_nearest,
+)
 from kdet.layers.standardised import StandardisedConv2D
 
 __all__ = [
@@ -36,6 +43,7 @@ __all__ = [
     "StandardisedConv2D",
     "adaptive_max_pool",
     "conv_norm",
+    "darknet_conv",
     "global_uniform",
     "inference",
     "make_conv",
@@ -44,6 +52,7 @@ __all__ = [
     "num_replicas",
     "register_conv",
     "replica_mean",
+    "resize_bilinear",
     "resize_corners",
     "sequence",
     "statistics_of_rows",

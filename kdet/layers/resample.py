@@ -18,6 +18,12 @@ def upsample_nearest(x, like):
     return y
 
 
+def resize_bilinear(x, size):
+    """``x`` bilinearly resized to ``size`` (h, w); pixel centres at half, no antialias."""
+    y = tf.raw_ops.ResizeBilinear(images=x, size=size, half_pixel_centers=True)
+    return tf.cast(y, x.dtype)
+
+
 def resize_corners(x, size):
     """``x`` bilinearly resized to ``size`` (h, w), ints or a tensor; corner pixels keep their place."""
     y = tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True)

@@ -5,11 +5,13 @@ from kdet.losses.classification import CrossEntropyLoss, FocalLoss
 from kdet.losses.distillation import DistillationLoss
 from kdet.losses.ghm import GHMClassificationLoss, GHMRegressionLoss
 from kdet.losses.iou import BoundedIoULoss, CIoULoss, DIoULoss, GIoULoss, IoULoss
+from kdet.losses.keypoints import AssociativeEmbeddingLoss, GaussianFocalLoss
 from kdet.losses.prime_samples import classification_aware_box_loss, prime_sample_weights
 from kdet.losses.quality import DistributionFocalLoss, QualityFocalLoss, VarifocalLoss
 from kdet.losses.regression import BalancedL1Loss, L1Loss, MSELoss, SmoothL1Loss, smooth_l1
 
 __all__ = [
+    "AssociativeEmbeddingLoss",
     "BalancedL1Loss",
     "BoundedIoULoss",
     "CIoULoss",
@@ -21,11 +23,12 @@ __all__ = [
     "GHMClassificationLoss",
     "GHMRegressionLoss",
     "GIoULoss",
+    "GaussianFocalLoss",
     "IoULoss",
     "L1Loss",
     "Loss",
-    "QualityFocalLoss",
     "MSELoss",
+    "QualityFocalLoss",
     "SmoothL1Loss",
     "VarifocalLoss",
     "classification_aware_box_loss",

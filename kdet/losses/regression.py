@@ -20,6 +20,17 @@ class L1Loss(Loss):
 
 
 @register
+class MSELoss(Loss):
+    """Squared difference."""
+
+    def __init__(self, loss_weight=1.0):
+        self.loss_weight = loss_weight
+
+    def elementwise(self, pred, target):
+        return tf.math.squared_difference(pred, target)
+
+
+@register
 class SmoothL1Loss(Loss):
     """Quadratic below ``beta``, linear above (Girshick, 2015)."""
 
@@ -28,17 +39,6 @@ class SmoothL1Loss(Loss):
 
     def elementwise(self, pred, target):
         return smooth_l1(tf.abs(pred - target), self.beta)
-
-
-@register
-class MSELoss(Loss):
-    """Squared difference."""
-
-    def __init__(self, loss_weight=1.0):
-        self.loss_weight = loss_weight
-
-    def elementwise(self, pred, target):
-        return tf.square(pred - target)
 
 
 @register

@@ -9,6 +9,19 @@ from kdet.necks.hrfpn import HRFPN
 from kdet.necks.nas_fpn import NASFPN
 from kdet.necks.pafpn import PAFPN
 from kdet.necks.rfp import RFP
+from kdet.necks.ssd_neck import SSDNeck
+from kdet.necks.yolo import YOLOV3Neck
 
-__all__ = ["BFP", "FPG", "FPN", "FPNCarafe", "HRFPN", "NASFPN", "PAFPN", "RFP"]
-__all__ = ["BFP", "FPN", "DilatedEncoder"]
+__all__ = [
+    "BFP",
+    "DilatedEncoder",
+    "FPG",
+    "FPN",
+    "FPNCarafe",
+    "HRFPN",
+    "NASFPN",
+    "PAFPN",
+    "RFP",
+    "SSDNeck",
+    "YOLOV3Neck",
+]

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kdet.layers import Composite, ConvModule, max_pool, upsample_nearest
+from kdet.layers import Composite, ConvModule, max_pool, resize_bilinear, upsample_nearest
 from kdet.registry import register
 
 
@@ -19,6 +19,7 @@ class FPN(Composite):
             "on_input" (last backbone map), "on_lateral", "on_output".
         relu_before_extra_convs: ReLU between extra convolutions.
         norm, conv, activation: specs of all convolutions.
+        upsample: "nearest" or "bilinear", how the coarser map is enlarged.
         no_norm_on_lateral: lateral convolutions go without the norm.
 
     Call: ``tuple of [B,h,w,C] -> tuple of [B,h,w,out_channels]``, fine to coarse.
@@ -36,6 +37,7 @@ class FPN(Composite):
         norm=None,
         conv=None,
         activation=None,
+        upsample="nearest",
         no_norm_on_lateral=False,
         **kwargs,
     ):
@@ -44,6 +46,7 @@ class FPN(Composite):
             raise ValueError(f"FPN: extra_convs {extra_convs!r} must be on_input, on_lateral or on_output.")
         self.start_level, self.num_outs, self.extra_convs = start_level, num_outs, extra_convs
         self.relu_before_extra_convs = relu_before_extra_convs
+        self.upsample_mode = upsample
         self.end_level = num_inputs if end_level == -1 else end_level + 1
 
         def module(kernel_size, norm=norm, **kwargs):
@@ -65,6 +68,8 @@ class FPN(Composite):
 
     def upsample(self, index, x, like):
         """Enlarges level ``index`` to the size of the finer map ``like``."""
+        if self.upsample_mode == "bilinear":
+            return resize_bilinear(x, tf.shape(like)[1:3])
         return upsample_nearest(x, like)
 
     def call(self, inputs, training=False):

@@ -16,6 +16,7 @@ from kdet.ops.nms import nms
 from kdet.ops.paste_masks import paste_masks, paste_masks_numpy
 from kdet.ops.point_sample import point_sample
 from kdet.ops.ranking import rank_within
+from kdet.ops.resize_masks import resize_masks
 from kdet.ops.roi_align import multilevel_roi_align, roi_align
 from kdet.ops.soft_nms import soft_nms
 
@@ -38,6 +39,7 @@ __all__ = [
     "paste_masks_numpy",
     "point_sample",
     "rank_within",
+    "resize_masks",
     "roi_align",
     "sample_packed_masks",
     "soft_nms",

@@ -1,9 +1,10 @@
 """Post-processing: candidates to detections."""
 
 from kdet.postprocess.candidates import PostProcess, ProposalSelection, keep_above, top_candidates
-from kdet.postprocess.nms import INVALID_SCORE, NMS, SoftNMS, pack_detections
+from kdet.postprocess.nms import INVALID_SCORE, NMS, FastNMS, SoftNMS, pack_detections
 
 __all__ = [
+    "FastNMS",
     "INVALID_SCORE",
     "NMS",
     "PostProcess",

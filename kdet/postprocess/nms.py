@@ -68,6 +68,34 @@ class SoftNMS(Component):
         return pack_detections(boxes, kept, labels, indices, count), indices
 
 
+@register
+class FastNMS(Component):
+    """Fast NMS (YOLACT, Bolya et al., 2019): boxes that lose against a dropped one are dropped too.
+
+    Args:
+        iou_threshold: largest overlap with any better box of the class.
+        top_k: candidates per class.
+    """
+
+    def __init__(self, iou_threshold=0.5, top_k=200):
+        self.iou_threshold, self.top_k = iou_threshold, top_k
+
+    def __call__(self, boxes, scores, score_threshold, max_output):
+        """As ``NMS``, from the scores of all classes ``[B,K,C]`` and the threshold that they must exceed."""
+        rows, labels, kept, count = ops.fast_nms(
+            boxes, scores, iou_threshold=self.iou_threshold, score_threshold=score_threshold,
+            top_k=self.top_k, max_output=max_output,
+        )  # fmt: skip
+        real = tf.range(max_output)[None, :] < count[:, None]
+        found = {
+            "boxes": tf.where(real[..., None], tf.gather(boxes, rows, batch_dims=1), 0.0),
+            "scores": kept,
+            "labels": tf.where(real, labels, PADDING_LABEL),
+            "num_detections": count,
+        }
+        return found, rows
+
+
 def pack_detections(boxes, scores, labels, indices, count):
     """Detections from the rows ``indices [B,N]`` of which the first ``count [B]`` are real."""
     real = tf.range(tf.shape(indices)[1])[None, :] < count[:, None]

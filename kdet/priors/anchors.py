@@ -18,7 +18,7 @@ class AnchorGenerator(Component):
             ``octave_base_scale * 2 ** (i / scales_per_octave)``.
         base_sizes: base side per level; the strides when None.
         scale_major: boxes of one cell run over scales first, then ratios (else the other way).
-        center_offset: centre of the box in a cell, in multiples of the base size.
+        center_offset: centre of the box in a cell, in multiples of the stride.
     """
 
     def __init__(
@@ -39,20 +39,23 @@ class AnchorGenerator(Component):
         self.strides = tuple(strides)
         self.scale_major, self.center_offset = scale_major, center_offset
         sizes = base_sizes or self.strides
-        self.base_anchors = [self._cell(s, np.float32(scales), np.float32(ratios)) for s in sizes]
+        self.base_anchors = [
+            self._cell(size, stride, np.float32(scales), np.float32(ratios))
+            for size, stride in zip(sizes, self.strides, strict=True)
+        ]
 
     @property
     def num_anchors(self):
         """Boxes per cell (the same on every level)."""
         return len(self.base_anchors[0])
 
-    def _cell(self, base, scales, ratios):
+    def _cell(self, base, stride, scales, ratios):
         root = np.sqrt(ratios)
         order = (slice(None), None), (None, slice(None))
         first, second = order if self.scale_major else order[::-1]
         w = (base * (1 / root)[first] * scales[second]).ravel()
         h = (base * root[first] * scales[second]).ravel()
-        x = y = self.center_offset * base
+        x = y = self.center_offset * stride
         return np.stack([x - 0.5 * w, y - 0.5 * h, x + 0.5 * w, y + 0.5 * h], -1).astype(np.float32)
 
     def __call__(self, shapes):
@@ -80,18 +83,19 @@ def valid_cells(strides, shapes, padded_size, per_cell=1):
     Args:
         strides, shapes: stride and (h, w) of every level.
         padded_size: ``[B,2]`` (h, w) of every picture padded on its own.
-        per_cell: priors of one cell.
+        per_cell: priors of one cell, the same for all levels or a list over them.
 
     Returns:
         bool ``[B, P]``.
     """
+    counts = per_cell if isinstance(per_cell, list) else [per_cell] * len(shapes)
     flags = []
-    for stride, (h, w) in zip(strides, shapes, strict=True):
+    for stride, (h, w), count in zip(strides, shapes, counts, strict=True):
         limit = tf.math.ceil(padded_size / stride)  # [B, 2]
         rows = tf.cast(tf.range(h), tf.float32)[None, :] < limit[:, :1]
         columns = tf.cast(tf.range(w), tf.float32)[None, :] < limit[:, 1:]
         cells = tf.logical_and(rows[:, :, None], columns[:, None, :])
-        cells = tf.repeat(cells[..., None], per_cell, -1)
+        cells = tf.repeat(cells[..., None], count, -1)
         flags.append(tf.reshape(cells, [tf.shape(cells)[0], -1]))
     return tf.concat(flags, 1)
 

@@ -12,12 +12,16 @@ from kdet.heads.dense.gfl import GFLHead
 from kdet.heads.dense.ghm import GHMRetinaHead
 from kdet.heads.dense.ld import LDHead
 from kdet.heads.dense.pisa import PISARetinaHead
+from kdet.heads.dense.pisa_ssd import PISASSDHead
 from kdet.heads.dense.reppoints import RepPointsHead
 from kdet.heads.dense.retina import RetinaHead
 from kdet.heads.dense.retina_sep_bn import RetinaSepBNHead
 from kdet.heads.dense.rpn import RPNHead
 from kdet.heads.dense.sabl import SABLRetinaHead
+from kdet.heads.dense.ssd import SSDHead
 from kdet.heads.dense.vfnet import VFNetHead
+from kdet.heads.dense.yolact import YOLACTHead
+from kdet.heads.dense.yolo import YOLOV3Head
 from kdet.heads.dense.yolof import YOLOFHead
 
 __all__ = [
@@ -31,14 +35,18 @@ __all__ = [
     "FoveaHead",
     "FreeAnchorHead",
     "GFLHead",
-    "PISARetinaHead",
     "GHMRetinaHead",
     "LDHead",
+    "PISARetinaHead",
+    "PISASSDHead",
     "RPNHead",
     "RepPointsHead",
     "RetinaHead",
     "RetinaSepBNHead",
     "SABLRetinaHead",
+    "SSDHead",
     "VFNetHead",
+    "YOLACTHead",
     "YOLOFHead",
+    "YOLOV3Head",
 ]

@@ -1,0 +1,47 @@
+"""YOLO's assignment: an object belongs to the cell of its centre (Redmon et al., 2015)."""
+
+import tensorflow as tf
+
+from kdet import geometry
+from kdet.assigners.assignment import Assignment
+from kdet.assigners.max_iou import best_priors
+from kdet.registry import Component, register
+
+
+@register
+class GridAssigner(Component):
+    """As ``MaxIoUAssigner``, but only priors in a cell that holds some object's centre become positive.
+
+    Args:
+        pos_iou: a responsible prior whose best IoU is above this is positive.
+        neg_iou: priors (responsible or not) whose best IoU is at most this are background.
+        min_pos_iou: an object's best responsible priors become positive when their IoU is above this.
+    """
+
+    def __init__(self, pos_iou=0.5, neg_iou=0.5, min_pos_iou=0.0):
+        self.pos_iou, self.neg_iou, self.min_pos_iou = pos_iou, neg_iou, min_pos_iou
+
+    def __call__(self, priors, targets, valid=None, predictions=None):
+        """Assigns priors to objects.
+
+        Args:
+            priors: ``[P,4]``.
+            targets: the data contract's dict.
+            valid: bool ``[B,P]``, the responsible priors.
+
+        Returns:
+            ``Assignment`` with the IoU of every responsible prior with its best object.
+        """
+        real = targets["labels"] >= 0  # [B, G]
+        overlaps = geometry.pairwise_iou(targets["boxes"], priors)  # [B, G, P]
+        overlaps = tf.where(real[..., None], overlaps, -1.0)
+        negative = tf.reduce_max(overlaps, 1) <= self.neg_iou
+
+        overlaps = tf.where(valid[:, None, :], overlaps, -1.0)
+        best, index = tf.reduce_max(overlaps, 1), tf.argmax(overlaps, 1, tf.int32)  # [B, P]
+        most = tf.reduce_max(overlaps, 2, keepdims=True)  # [B, G, 1]
+        claimed, owner = best_priors(overlaps, most > self.min_pos_iou)
+        index = tf.where(claimed, owner, index)
+        positive = tf.logical_or(best > self.pos_iou, claimed)
+        counted = tf.cast(tf.logical_or(positive, negative), tf.float32)
+        return Assignment(tf.where(positive, index, -1), counted, tf.maximum(best, 0.0))

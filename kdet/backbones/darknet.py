@@ -1,0 +1,68 @@
+"""DarkNet-53 (Redmon & Farhadi, 2018)."""
+
+from kdet.layers import Composite, darknet_conv
+from kdet.registry import register
+
+# (residual blocks, filters) of each stage
+_STAGES = ((1, 64), (2, 128), (8, 256), (8, 512), (4, 1024))
+
+
+class ResidualBlock(Composite):
+    """A 1x1 convolution to half the channels and a 3x3 one back, around them a shortcut."""
+
+    def __init__(self, filters, norm, **kwargs):
+        super().__init__(**kwargs)
+        self.conv1 = darknet_conv(filters // 2, 1, norm=norm)
+        self.conv2 = darknet_conv(filters, 3, norm=norm)
+
+    def call(self, x):
+        return x + self.conv2(self.conv1(x))
+
+
+class Stage(Composite):
+    """A strided convolution and residual blocks (``res0``, ``res1`` ...)."""
+
+    def __init__(self, blocks, filters, norm, **kwargs):
+        super().__init__(**kwargs)
+        self.conv = darknet_conv(filters, 3, stride=2, norm=norm)
+        self.blocks = blocks
+        for i in range(blocks):
+            setattr(self, f"res{i}", ResidualBlock(filters, norm))
+
+    def call(self, x):
+        x = self.conv(x)
+        for i in range(self.blocks):
+            x = getattr(self, f"res{i}")(x)
+        return x
+
+
+@register
+class Darknet(Composite):
+    """The backbone of YOLOv3.
+
+    Args:
+        out_indices: stages whose maps are returned; 5 is the last.
+        norm_eval: batch norm uses its running statistics while training.
+        pretrained: name of the published ImageNet weights for ``weights="imagenet"``.
+
+    Call: ``[B,H,W,3] -> tuple of [B,h,w,C]``, one per ``out_indices``, fine to coarse.
+    """
+
+    def __init__(self, out_indices=(3, 4, 5), norm_eval=True, pretrained=None, **kwargs):
+        super().__init__(**kwargs)
+        self.out_indices, self.pretrained = tuple(out_indices), pretrained
+        norm = {"kind": "bn", "use_running_stats": norm_eval}
+        self.conv1 = darknet_conv(32, 3, norm=norm)
+        self.feature_info = []
+        for i, (blocks, filters) in enumerate(_STAGES, start=1):
+            setattr(self, f"conv_res_block{i}", Stage(blocks, filters, norm))
+            if i in self.out_indices:
+                self.feature_info.append((filters, 2**i))
+
+    def call(self, x, training=False):
+        x, outputs = self.conv1(x), []
+        for i in range(1, len(_STAGES) + 1):
+            x = getattr(self, f"conv_res_block{i}")(x)
+            if i in self.out_indices:
+                outputs.append(x)
+        return tuple(outputs)

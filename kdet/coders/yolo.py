@@ -1,0 +1,34 @@
+"""Boxes as a place within a cell and log-ratios of the sides (Redmon & Farhadi, 2016)."""
+
+import tensorflow as tf
+
+from kdet.registry import Component, register
+
+_EPSILON = 1e-6
+
+
+@register
+class YOLOCoder(Component):
+    """The box coding of YOLO: the centre as a share of its cell, the sides against the prior's.
+
+    Predictions of the centre are logits of that share.
+    """
+
+    def encode(self, priors, boxes, strides):
+        """Targets ``[..., 4]``: the centre's share of the cell in (0, 1), log-ratios of the sides.
+
+        Args:
+            priors, boxes: ``[..., 4]``.
+            strides: ``[..., 1]``, size of the cells.
+        """
+        center = (boxes[..., :2] + boxes[..., 2:] - priors[..., :2] - priors[..., 2:]) * 0.5 / strides + 0.5
+        ratio = (boxes[..., 2:] - boxes[..., :2]) / (priors[..., 2:] - priors[..., :2])
+        center = tf.clip_by_value(center, _EPSILON, 1.0 - _EPSILON)
+        return tf.concat([center, tf.math.log(tf.maximum(ratio, _EPSILON))], -1)
+
+    def decode(self, priors, predictions, strides):
+        """Boxes ``[..., 4]`` from predictions ``[..., 4]``; not cut to the picture."""
+        shift = (tf.sigmoid(predictions[..., :2]) - 0.5) * strides
+        center = (priors[..., :2] + priors[..., 2:]) * 0.5 + shift
+        half = (priors[..., 2:] - priors[..., :2]) * 0.5 * tf.exp(predictions[..., 2:])
+        return tf.concat([center - half, center + half], -1)

@@ -1,0 +1,66 @@
+"""One-stage detectors whose masks are sums of prototypes."""
+
+import numpy as np
+import tensorflow as tf
+
+from kdet.detectors.base import Detector
+from kdet.heads.dense.base import flatten_levels
+from kdet.registry import register
+from kdet.structures import size_as_box
+
+
+@register
+class PrototypeDetector(Detector):
+    """Backbone, neck, a box head with mask coefficients, a head with prototypes (YOLACT).
+
+    ``masks [B,N,h,w]`` of its detections are probabilities in the frame of the whole picture.
+
+    Args:
+        backbone, neck: feature extractors.
+        bbox_head: ``YOLACTHead``.
+        mask_head: ``PrototypeMaskHead``.
+        segm_head: ``SemanticLossHead``, used in training only.
+        other arguments: see ``Detector``.
+    """
+
+    def __init__(
+        self, backbone, neck, bbox_head, mask_head, segm_head, preprocessor=None, class_names=None, **kwargs
+    ):
+        super().__init__(preprocessor=preprocessor, class_names=class_names, **kwargs)
+        self.backbone, self.neck = backbone, neck
+        self.bbox_head, self.segm_head, self.mask_head = bbox_head, segm_head, mask_head
+        self.create_variables()
+
+    def build_all(self, images, info):
+        self.detect(images, info)
+        self.segm_head(self.extract_features(images)[0])
+
+    def detect(self, images, info):
+        features = self.extract_features(images)
+        found = self.bbox_head.decode(self.bbox_head(features), info)
+        coefficients = found.pop("coefficients")
+        boxes = found["boxes"] * size_as_box(info["scale"])
+        masks = self.mask_head.assemble(self.mask_head(features[0]), coefficients, boxes, info["valid_size"])
+        found["masks"] = tf.where((found["labels"] >= 0)[..., None, None], masks, 0.0)
+        return found
+
+    def forward_losses(self, images, info, targets, proposals=None):
+        if "masks" not in targets:
+            raise ValueError(f"{self.name} learns masks: the data must have them (data.train.masks: true).")
+        features = self.extract_features(images, training=True)
+        outputs = self.bbox_head(features, training=True)
+        losses, assignment = self.bbox_head.assigned(outputs, targets, info)
+        canvas = tf.unstack(tf.shape(images)[1:3])
+        losses.update(self.segm_head.compute_losses(features[0], targets, canvas))
+        coefficients = flatten_levels(outputs[2], self.bbox_head.num_protos)
+        losses.update(
+            self.mask_head.compute_losses(features[0], coefficients, assignment, targets, info, canvas)
+        )
+        return losses
+
+    def picture_masks(self, detections, height, width):
+        masks = np.zeros((int(detections["num_detections"]), height, width), bool)
+        for mask, small in zip(masks, detections["masks"]):  # one by one: they are large
+            full = tf.image.resize(small[..., None], (height, width))[..., 0]
+            mask[:] = full.numpy() > self.mask_head.mask_threshold
+        return masks

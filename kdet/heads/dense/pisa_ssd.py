@@ -1,0 +1,65 @@
+"""Anchor heads that weigh their positives by importance (PISA, Cao et al., 2019)."""
+
+import tensorflow as tf
+
+from kdet import geometry
+from kdet.heads.dense.base import flatten_levels
+from kdet.heads.dense.ssd import SSDHead
+from kdet.losses.importance import positive_weights, regression_weights
+from kdet.registry import register
+
+
+@register
+class PISASSDHead(SSDHead):
+    """SSD's head with importance-based weights of the class loss and a classification-aware box loss.
+
+    Args:
+        isr_power, isr_bias: of the weights in the class loss (ISR-P).
+        carl_power, carl_bias: of the weights in the additional box loss (CARL).
+        other arguments: see ``SSDHead``.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        anchor_generator,
+        coder,
+        assigner,
+        isr_power=2.0,
+        isr_bias=0.0,
+        carl_power=1.0,
+        carl_bias=0.2,
+        **kwargs,
+    ):
+        super().__init__(
+            num_classes=num_classes,
+            anchor_generator=anchor_generator,
+            coder=coder,
+            assigner=assigner,
+            **kwargs,
+        )
+        self.isr, self.carl = (isr_power, isr_bias), (carl_power, carl_bias)
+
+    def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
+        scores = flatten_levels(outputs[0], self.score_channels)
+        deltas = flatten_levels(outputs[1], 4)
+        labels = assignment.labels(targets, background=self.num_classes)
+        positive = assignment.positive
+        boxes = tf.where(positive[..., None], assignment.gather(targets["boxes"]), anchors)
+        encoded = self.coder.encode(anchors, boxes)
+        overlaps = geometry.aligned_iou(
+            self.coder.decode(anchors, deltas), self.coder.decode(anchors, encoded)
+        )
+        each = self.loss_cls.elementwise(scores, labels)  # [B, P]
+        weights = positive_weights(
+            overlaps, labels, assignment.gt_index, positive, each * assignment.weight, *self.isr
+        )
+        weighted = assignment._replace(weight=assignment.weight * weights)
+        losses = super().assigned_losses(outputs, anchors, weighted, targets, normaliser)
+        # the plain box loss does not know of the importance
+        losses["loss_bbox"] = self.box_loss(anchors, deltas, assignment, targets, normaliser)
+        probability = tf.gather(tf.nn.softmax(scores), labels, batch_dims=2)
+        carl = regression_weights(probability, positive, *self.carl)
+        total = tf.reduce_sum(self.loss_bbox.elementwise(deltas, encoded) * carl[..., None])
+        losses["loss_carl"] = total / normaliser
+        return losses

@@ -1,0 +1,120 @@
+"""The head of YOLOv3 (Redmon & Farhadi, 2018)."""
+
+import keras
+import tensorflow as tf
+
+from kdet.heads.dense.base import DenseHead, flatten_levels, level_shapes
+from kdet.heads.dense.towers import prior_bias
+from kdet.layers import Conv2D, darknet_conv
+from kdet.postprocess import INVALID_SCORE, top_candidates
+from kdet.registry import register
+from kdet.structures import size_as_box
+
+
+class _PredictionBias(keras.initializers.Initializer):
+    """Starts with eight objects per map and rare classes; box biases are zero."""
+
+    def __init__(self, stride, num_classes):
+        self.stride, self.num_classes = stride, num_classes
+
+    def __call__(self, shape, dtype=None):
+        parts = [
+            tf.zeros([4]),
+            prior_bias(8 / (608 / self.stride) ** 2)([1]),
+            prior_bias(0.01)([self.num_classes]),
+        ]
+        one = tf.concat([tf.cast(p, tf.float32) for p in parts], 0)
+        return tf.cast(tf.tile(one, [shape[0] // len(one)]), dtype or tf.float32)
+
+
+@register
+class YOLOV3Head(DenseHead):
+    """Box, objectness and classes of every anchor from one convolution per level.
+
+    The losses are sums over anchors and pictures, not means: the published rate is meant for eight pictures
+    per device, whose gradients are averaged over the devices.
+
+    Args:
+        num_classes, postprocess: see ``DenseHead``; ``nms_pre`` bounds the candidates of all levels together.
+        filters: channels of each level's 3x3 convolution, coarse to fine.
+        anchor_generator, coder, assigner: as for ``AnchorHead``; the coder takes strides.
+        loss_cls, loss_conf, loss_xy, loss_wh: of classes, objectness, centres and sides.
+        objectness_threshold: anchors below it are no candidates.
+
+    Call: ``tuple of [B,h,w,C] -> (predictions,)``, a tuple of ``[B,h,w,A*(5+classes)]``; per anchor (x, y, w,
+    h, objectness, classes).
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        anchor_generator,
+        coder,
+        assigner,
+        loss_cls,
+        loss_conf,
+        loss_xy,
+        loss_wh,
+        filters=(1024, 512, 256),
+        objectness_threshold=0.005,
+        postprocess=None,
+        **kwargs,
+    ):
+        super().__init__(num_classes=num_classes, postprocess=postprocess, **kwargs)
+        self.anchor_generator, self.coder, self.assigner = anchor_generator, coder, assigner
+        self.loss_cls, self.loss_conf, self.loss_xy, self.loss_wh = loss_cls, loss_conf, loss_xy, loss_wh
+        self.objectness_threshold = objectness_threshold
+        normal = keras.initializers.RandomNormal(stddev=0.01)
+        self.convs_bridge = [darknet_conv(width, 3, kernel_initializer=normal) for width in filters]
+        self.convs_pred = [
+            Conv2D(
+                anchor_generator.num_anchors * (5 + num_classes), 1,
+                kernel_initializer=normal, bias_initializer=_PredictionBias(stride, num_classes),
+            )
+            for stride in anchor_generator.strides
+        ]  # fmt: skip
+
+    def call(self, features, training=False):
+        levels = zip(self.convs_bridge, self.convs_pred, features, strict=True)
+        return (tuple(predict(bridge(x)) for bridge, predict, x in levels),)
+
+    def priors(self, shapes):
+        return self.anchor_generator(shapes)
+
+    def flat(self, outputs):
+        """Predictions ``[B,P,5+classes]``, anchors ``[P,4]`` and strides ``[P,1]`` of all levels."""
+        priors = self.priors(level_shapes(outputs[0]))
+        steps = zip(priors, self.anchor_generator.strides)
+        strides = [tf.fill([tf.shape(anchors)[0], 1], float(stride)) for anchors, stride in steps]
+        return flatten_levels(outputs[0], 5 + self.num_classes), tf.concat(priors, 0), tf.concat(strides, 0)
+
+    def candidates(self, outputs, info):
+        predictions, anchors, strides = self.flat(outputs)
+        objectness, classes = tf.sigmoid(predictions[..., 4:5]), tf.sigmoid(predictions[..., 5:])
+        possible = (classes > self.postprocess.score_threshold) & (objectness >= self.objectness_threshold)
+        scores = tf.where(possible, classes * objectness, INVALID_SCORE)
+        scores, rows, labels = top_candidates(scores, self.postprocess.nms_pre)
+        chosen = tf.gather(predictions[..., :4], rows, batch_dims=1)
+        boxes = self.coder.decode(tf.gather(anchors, rows), chosen, tf.gather(strides, rows))
+        return boxes / size_as_box(info["scale"]), scores, labels
+
+    def responsible(self, anchors, strides, targets):
+        """Anchors whose cell holds the centre of an object: bool ``[B,P]``."""
+        centers = (targets["boxes"][..., :2] + targets["boxes"][..., 2:]) * 0.5  # [B, G, 2]
+        cells = tf.floor((anchors[:, :2] + anchors[:, 2:]) * 0.5 / strides)  # [P, 2]
+        same = tf.reduce_all(tf.floor(centers[:, :, None] / strides) == cells, -1)  # [B, G, P]
+        return tf.reduce_any(same & (targets["labels"] >= 0)[..., None], 1)
+
+    def compute_losses(self, outputs, targets, info):
+        """Sums over the batch: ``loss_cls``, ``loss_conf``, ``loss_xy``, ``loss_wh``."""
+        predictions, anchors, strides = self.flat(outputs)
+        assignment = self.assigner(anchors, targets, self.responsible(anchors, strides, targets))
+        encoded = self.coder.encode(anchors, assignment.gather(targets["boxes"]), strides)
+        labels = assignment.labels(targets, background=self.num_classes)
+        positive = tf.cast(assignment.positive, tf.float32)
+        return {
+            "loss_cls": self.loss_cls(predictions[..., 5:], labels, positive, 1.0),
+            "loss_conf": self.loss_conf(predictions[..., 4], positive, assignment.weight, 1.0),
+            "loss_xy": self.loss_xy(predictions[..., :2], encoded[..., :2], positive, 1.0),
+            "loss_wh": self.loss_wh(predictions[..., 2:4], encoded[..., 2:], positive, 1.0),
+        }

@@ -1,0 +1,9 @@
+"""Heads that find objects by keypoints."""
+
+from kdet.heads.keypoint.centripetal import CentripetalHead
+from kdet.heads.keypoint.corner import CornerHead
+
+__all__ = [
+    "CentripetalHead",
+    "CornerHead",
+]

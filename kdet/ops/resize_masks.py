@@ -1,0 +1,40 @@
+"""Ground-truth masks resized to a feature map, straight from their bits."""
+
+import tensorflow as tf
+
+
+def resize_masks(packed_masks, canvas, size):
+    """Bilinear values of bit-packed masks at the pixel centres of a smaller map.
+
+    Only the four pixels around each centre are unpacked. Corner alignment: half pixel, no antialias.
+
+    Args:
+        packed_masks: ``[B,G,H,ceil(W/8)]`` uint8, bits along the width, most significant first.
+        canvas: (H, W), the masks' size in pixels.
+        size: (h, w) of the result.
+
+    Returns:
+        ``[B,G,h,w]`` float32 in [0, 1]. No gradient.
+    """
+    (top, bottom, down), (left, right, across) = (_neighbours(n, m) for n, m in zip(canvas, size))
+
+    def row(index):
+        rows = tf.gather(packed_masks, index, axis=2)
+
+        def pixels(column):
+            bits = tf.bitwise.right_shift(
+                tf.gather(rows, column // 8, axis=3), tf.cast(7 - column % 8, tf.uint8)
+            )
+            return tf.cast(bits & 1, tf.float32)
+
+        return pixels(left) * (1.0 - across) + pixels(right) * across
+
+    return row(top) * (1.0 - down[:, None]) + row(bottom) * down[:, None]
+
+
+def _neighbours(pixels, cells):
+    """Per cell: the pixel before its centre, the one after, and the latter's share."""
+    pixels, scale = tf.cast(pixels, tf.int32), tf.cast(pixels, tf.float32) / tf.cast(cells, tf.float32)
+    place = tf.maximum((tf.cast(tf.range(cells), tf.float32) + 0.5) * scale - 0.5, 0.0)
+    before = tf.minimum(tf.cast(place, tf.int32), pixels - 1)
+    return before, tf.minimum(before + 1, pixels - 1), place - tf.cast(before, tf.float32)

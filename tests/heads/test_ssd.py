@@ -1,0 +1,132 @@
+"""SSD, YOLO and PISA: what their heads do that others do not."""
+
+import numpy as np
+import tensorflow as tf
+
+from kdet.assigners import Assignment, GridAssigner, UniformAssigner
+from kdet.coders import DeltaXYWHCoder, LegacyDeltaXYWHCoder, YOLOCoder
+from kdet.heads.dense.ssd import SoftmaxAnchorHead
+from kdet.losses.importance import positive_weights, rank_within, regression_weights
+from kdet.necks.ssd_neck import L2Norm
+from kdet.priors import LegacySSDAnchorGenerator, SSDAnchorGenerator, YOLOAnchorGenerator
+
+
+def test_default_boxes_are_two_squares_and_two_shapes_per_ratio():
+    generator = SSDAnchorGenerator(strides=[8, 16], ratios=[[2], [2, 3]], sizes=[20, 45, 80])
+    assert generator.num_anchors == [4, 6]
+    first = generator.base_anchors[0]
+    np.testing.assert_allclose((first[:, :2] + first[:, 2:]) / 2, np.full((4, 2), 4.0), rtol=1e-6)
+    wide, tall = 20 * 2**0.5, 20 / 2**0.5
+    sizes = [[20, 20], [30, 30], [wide, tall], [tall, wide]]
+    np.testing.assert_allclose(first[:, 2:] - first[:, :2], sizes, rtol=1e-6)
+    anchors = generator([(2, 2), (1, 1)])
+    assert [len(a) for a in anchors] == [16, 6]
+    assert generator.valid([(2, 2), (1, 1)], tf.constant([[8.0, 16.0]])).numpy().sum() == 8 + 6
+
+
+def test_legacy_default_boxes_are_whole_pixels():
+    base = LegacySSDAnchorGenerator(strides=[8], ratios=[[2]], sizes=[21, 45]).base_anchors[0]
+    np.testing.assert_array_equal(base, np.round(base))
+    np.testing.assert_array_equal(base[0], [-6, -6, 14, 14])  # 21 pixels around 3.5, to even
+
+
+def test_legacy_coder_counts_the_last_pixel():
+    coder = LegacyDeltaXYWHCoder()
+    priors, boxes = tf.constant([[0.0, 0.0, 9.0, 9.0]]), tf.constant([[0.0, 0.0, 19.0, 9.0]])
+    deltas = coder.encode(priors, boxes).numpy()
+    np.testing.assert_allclose(deltas, [[0.5, 0.0, np.log(2.0), 0.0]], atol=1e-6)
+    cut = coder.decode(priors, tf.constant([[[0.0, 0.0, 9.0, 0.0]]]), tf.constant([[8.0, 8.0]]))
+    np.testing.assert_allclose(cut[0, 0], [0.0, 0.0, 7.0, 7.0], atol=1e-5)
+
+
+def test_l2_norm_of_an_empty_pixel_has_a_finite_gradient():
+    layer = L2Norm(scale=20.0)
+    x = tf.constant([[[[3.0, 4.0], [0.0, 0.0]]]])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    np.testing.assert_allclose(y[0, 0], [[12.0, 16.0], [0.0, 0.0]], rtol=1e-6)
+    assert np.isfinite(tape.gradient(y, x)).all()
+
+
+def mining_head(**kwargs):
+    generator = YOLOAnchorGenerator([8], [[[8, 8]]])
+    return SoftmaxAnchorHead(2, generator, DeltaXYWHCoder(), None, None, None, **kwargs)
+
+
+def test_only_the_hardest_negatives_of_a_picture_count():
+    losses = tf.constant([[1.0, 5.0, 2.0, 4.0, 9.0], [1.0, 5.0, 2.0, 4.0, 9.0]])
+    # the last anchor of each picture is ignored; the second picture has no positive
+    index = tf.constant([[0, -1, -1, -1, -1], [-1, -1, -1, -1, -1]])
+    assignment = Assignment(index, tf.constant([[1.0, 1.0, 1.0, 1.0, 0.0]] * 2))
+    assert mining_head(neg_pos_ratio=2).mined_loss(losses, assignment) == 1 + 5 + 4
+    everything = mining_head(neg_pos_ratio=2, all_negatives_without_objects=True)
+    assert everything.mined_loss(losses, assignment) == 1 + 5 + 4 + (1 + 5 + 2 + 4)
+
+
+def test_yolo_coder_round_trip():
+    priors = tf.constant([[0.0, 0.0, 32.0, 16.0]])
+    boxes, stride = tf.constant([[4.0, 2.0, 20.0, 22.0]]), tf.constant([[16.0]])
+    encoded = YOLOCoder().encode(priors, boxes, stride).numpy()
+    np.testing.assert_allclose(encoded, [[0.25, 0.75, np.log(0.5), np.log(1.25)]], atol=1e-6)
+    share = encoded[:, :2]
+    logits = np.concatenate([np.log(share / (1 - share)), encoded[:, 2:]], -1)
+    np.testing.assert_allclose(YOLOCoder().decode(priors, tf.constant(logits), stride), boxes, rtol=1e-5)
+
+
+def test_grid_assigner_takes_positives_from_responsible_cells_only():
+    priors = tf.constant([[0.0, 0.0, 10.0, 10.0], [2.0, 0.0, 12.0, 10.0], [40.0, 0.0, 50.0, 10.0]])
+    targets = {
+        "boxes": tf.constant([[[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 0.0, 0.0]]]),
+        "labels": tf.constant([[3, -1]]),
+    }
+    responsible = tf.constant([[False, True, False]])
+    found = GridAssigner()(priors, targets, responsible)
+    # the first overlaps the object entirely but is not responsible: neither positive nor negative
+    assert found.gt_index.numpy().tolist() == [[-1, 0, -1]]
+    assert found.weight.numpy().tolist() == [[0.0, 1.0, 1.0]]
+    nothing = {**targets, "labels": tf.constant([[-1, -1]])}
+    found = GridAssigner()(priors, nothing, tf.zeros([1, 3], bool))
+    assert found.gt_index.numpy().tolist() == [[-1] * 3] and found.weight.numpy().tolist() == [[1.0] * 3]
+
+
+def test_rank_within_groups():
+    ranks = rank_within(tf.constant([1, 0, 1, 1, 0]), tf.constant([0.2, 0.5, 0.9, 0.4, 0.7]))
+    assert ranks.numpy().tolist() == [2, 1, 0, 1, 0]
+
+
+def test_importance_prefers_the_best_prior_of_each_object():
+    overlaps = tf.constant([[0.9, 0.8, 0.6, 0.1]])
+    labels, objects = tf.constant([[4, 4, 4, 9]]), tf.constant([[0, 0, 1, -1]])
+    positive, losses = tf.constant([[True, True, True, False]]), tf.ones([1, 4])
+    weights = positive_weights(overlaps, labels, objects, positive, losses).numpy()[0]
+    # best of object 0, then best of object 1, then the second of object 0: 1, 2/3, 1/3 squared, mean kept
+    raw = np.array([1.0, 1 / 9, 4 / 9])
+    np.testing.assert_allclose(weights, [*(raw * 3 / raw.sum()), 1.0], rtol=1e-6)
+    none = positive_weights(overlaps, labels, objects, tf.zeros_like(positive), losses).numpy()
+    assert none.tolist() == [[1.0] * 4]
+
+
+def test_regression_weights_have_mean_one():
+    positive = tf.constant([[True, True, False]])
+    weights = regression_weights(tf.constant([[0.0, 1.0, 0.5]]), positive).numpy()
+    np.testing.assert_allclose(weights, [[1 / 3, 5 / 3, 0.0]], rtol=1e-6)
+    assert regression_weights(tf.ones([1, 3]), tf.zeros([1, 3], bool)).numpy().tolist() == [[0.0] * 3]
+
+
+def test_uniform_assigner_gives_every_object_its_nearest_priors():
+    starts = tf.constant([0.0, 4.0, 8.0, 60.0])
+    priors = tf.stack([starts, tf.zeros(4), starts + 10.0, tf.fill([4], 10.0)], -1)
+    targets = {
+        "boxes": tf.constant([[[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 0.0, 0.0]]]),
+        "labels": tf.constant([[5, -1]]),
+    }
+    # predictions of the last two lie on the object; only the third one's anchor overlaps it a little
+    moved = tf.concat([priors[:2] + 90.0, tf.tile(targets["boxes"][0, :1], [2, 1])], 0)[None]
+    assigner = UniformAssigner(pos_ignore_iou=0.1, per_object=2)
+    found, pairs = assigner(priors, targets, tf.ones([1, 4], bool), moved)
+    assert found.gt_index.numpy().tolist() == [[0, 0, 0, -1]]
+    assert found.weight.numpy().tolist() == [[1.0, 1.0, 1.0, 0.0]]  # the fourth anchor lies elsewhere
+    real = pairs.objects.numpy()[0] == 0
+    assert sorted(pairs.rows.numpy()[0][real].tolist()) == [0, 1, 2, 3]
+    assert float(tf.reduce_sum(pairs.weight)) == 3.0
