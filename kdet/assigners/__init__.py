@@ -1,9 +1,17 @@
 """Assigners: which prior answers for which object."""
 
+from kdet.assigners.approx_max_iou import ApproxMaxIoUAssigner
 from kdet.assigners.assignment import Assignment
 from kdet.assigners.atss import ATSSAssigner
 from kdet.assigners.max_iou import MaxIoUAssigner
 from kdet.assigners.nearest_points import NearestPointAssigner
 from kdet.assigners.points_in_boxes import PointInBoxAssigner
 
-__all__ = ["ATSSAssigner", "Assignment", "MaxIoUAssigner", "NearestPointAssigner", "PointInBoxAssigner"]
+__all__ = [
+    "ATSSAssigner",
+    "ApproxMaxIoUAssigner",
+    "Assignment",
+    "MaxIoUAssigner",
+    "NearestPointAssigner",
+    "PointInBoxAssigner",
+]

@@ -50,7 +50,7 @@ class MaxIoUAssigner(Component):
             ``Assignment`` with the IoU of every prior with its best object.
         """
         real = targets["labels"] >= 0  # [B, G]
-        overlaps = geometry.pairwise_iou(targets["boxes"], priors)  # [B, G, P]
+        overlaps = self.overlaps(targets["boxes"], priors)  # [B, G, P]
         overlaps = tf.where(real[..., None], overlaps, -1.0)
         usable = tf.ones(tf.shape(overlaps)[::2], bool) if valid is None else valid
         if self.ignore_iof is not None and "ignore_boxes" in targets:
@@ -70,6 +70,10 @@ class MaxIoUAssigner(Component):
             positive = tf.logical_or(positive, rescued)
         counted = tf.logical_and(tf.logical_or(positive, negative), usable)
         return Assignment(tf.where(positive, index, -1), tf.cast(counted, tf.float32), best)
+
+    def overlaps(self, boxes, priors):
+        """IoU of objects ``[B,G,4]`` with priors: ``[B,G,P]``."""
+        return geometry.pairwise_iou(boxes, priors)
 
     def _low_quality(self, overlaps):
         best = tf.reduce_max(overlaps, 2, keepdims=True)  # [B, G, 1]

@@ -1,6 +1,7 @@
 """Coders: boxes to regression targets and back."""
 
-from kdet.coders.delta_xywh import DeltaXYWHCoder
+from kdet.coders.bucketing import BucketingCoder
+from kdet.coders.delta_xywh import DeltaXYWHCoder, LegacyDeltaXYWHCoder
 from kdet.coders.distance import DistanceCoder, centerness
 
-__all__ = ["DeltaXYWHCoder", "DistanceCoder", "centerness"]
+__all__ = ["BucketingCoder", "DeltaXYWHCoder", "DistanceCoder", "LegacyDeltaXYWHCoder", "centerness"]

@@ -21,6 +21,9 @@ class DeltaXYWHCoder(Component):
             sides are limited from above only.
     """
 
+    # what counts as the side of a box beyond x2 - x1
+    extra = 0.0
+
     def __init__(
         self, means=(0.0, 0.0, 0.0, 0.0), stds=(1.0, 1.0, 1.0, 1.0), clip_border=True, center_clamp=None
     ):
@@ -29,8 +32,8 @@ class DeltaXYWHCoder(Component):
 
     def encode(self, priors, boxes):
         """Deltas that move ``priors`` onto ``boxes``; both ``[..., 4]``."""
-        prior_size = priors[..., 2:] - priors[..., :2]
-        size = boxes[..., 2:] - boxes[..., :2]
+        prior_size = priors[..., 2:] - priors[..., :2] + self.extra
+        size = boxes[..., 2:] - boxes[..., :2] + self.extra
         shift = (boxes[..., :2] + boxes[..., 2:] - priors[..., :2] - priors[..., 2:]) * 0.5 / prior_size
         deltas = tf.concat([shift, tf.math.log(size / prior_size)], -1)
         return (deltas - self.means) / self.stds
@@ -47,7 +50,7 @@ class DeltaXYWHCoder(Component):
             float32 ``[B, ..., 4]``.
         """
         deltas = tf.cast(deltas, tf.float32) * self.stds + self.means
-        prior_size = priors[..., 2:] - priors[..., :2]
+        prior_size = priors[..., 2:] - priors[..., :2] + self.extra
         shift, log_ratio = deltas[..., :2] * prior_size, deltas[..., 2:]
         if self.center_clamp is None:
             log_ratio = tf.clip_by_value(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO)
@@ -57,4 +60,16 @@ class DeltaXYWHCoder(Component):
         center = (priors[..., :2] + priors[..., 2:]) * 0.5 + shift
         half = prior_size * tf.exp(log_ratio) * 0.5
         boxes = tf.concat([center - half, center + half], -1)
-        return geometry.clip(boxes, max_size) if self.clip_border and max_size is not None else boxes
+        if self.clip_border and max_size is not None:
+            return geometry.clip(boxes, max_size - self.extra)
+        return boxes
+
+
+@register
+class LegacyDeltaXYWHCoder(DeltaXYWHCoder):
+    """The coding of MMDetection 1.x, where x2 and y2 are the box's last pixels.
+
+    Decoded boxes do not lose that pixel again: so the published models are tested.
+    """
+
+    extra = 1.0

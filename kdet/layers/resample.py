@@ -18,10 +18,11 @@ def upsample_nearest(x, like):
     return y
 
 
-def resize_corners(x, like):
-    """``x`` bilinearly resized to the height and width of ``like``; corner pixels keep their place."""
-    y = tf.raw_ops.ResizeBilinear(images=x, size=tf.shape(like)[1:3], align_corners=True)
-    y.set_shape([x.shape[0], like.shape[1], like.shape[2], x.shape[3]])
+def resize_corners(x, size):
+    """``x`` bilinearly resized to ``size`` (h, w), ints or a tensor; corner pixels keep their place."""
+    y = tf.raw_ops.ResizeBilinear(images=x, size=size, align_corners=True)
+    if isinstance(size, (tuple, list)):
+        y.set_shape([x.shape[0], *size, x.shape[3]])
     return tf.cast(y, x.dtype)
 
 

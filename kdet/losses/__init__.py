@@ -3,8 +3,9 @@
 from kdet.losses.base import Loss
 from kdet.losses.classification import CrossEntropyLoss, FocalLoss
 from kdet.losses.iou import BoundedIoULoss, CIoULoss, DIoULoss, GIoULoss, IoULoss
+from kdet.losses.prime_samples import classification_aware_box_loss, prime_sample_weights
 from kdet.losses.quality import DistributionFocalLoss, QualityFocalLoss, VarifocalLoss
-from kdet.losses.regression import BalancedL1Loss, L1Loss, SmoothL1Loss, smooth_l1
+from kdet.losses.regression import BalancedL1Loss, L1Loss, MSELoss, SmoothL1Loss, smooth_l1
 
 __all__ = [
     "BalancedL1Loss",
@@ -19,7 +20,10 @@ __all__ = [
     "L1Loss",
     "Loss",
     "QualityFocalLoss",
+    "MSELoss",
     "SmoothL1Loss",
     "VarifocalLoss",
+    "classification_aware_box_loss",
+    "prime_sample_weights",
     "smooth_l1",
 ]

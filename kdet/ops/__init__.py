@@ -9,12 +9,13 @@ from kdet.ops.deform_roi_pool import deform_roi_pool
 from kdet.ops.dispatch import use
 from kdet.ops.fast_nms import fast_nms
 from kdet.ops.grouped_conv import grouped_conv2d
-from kdet.ops.mask_points import sample_packed_masks
+from kdet.ops.mask_points import packed_areas_in_boxes, packed_mask_areas, sample_packed_masks
 from kdet.ops.masked_conv import masked_conv2d
 from kdet.ops.ms_deform_attn import ms_deform_attn
 from kdet.ops.nms import nms
 from kdet.ops.paste_masks import paste_masks, paste_masks_numpy
 from kdet.ops.point_sample import point_sample
+from kdet.ops.ranking import rank_within
 from kdet.ops.roi_align import multilevel_roi_align, roi_align
 from kdet.ops.soft_nms import soft_nms
 
@@ -31,9 +32,12 @@ __all__ = [
     "ms_deform_attn",
     "multilevel_roi_align",
     "nms",
+    "packed_areas_in_boxes",
+    "packed_mask_areas",
     "paste_masks",
     "paste_masks_numpy",
     "point_sample",
+    "rank_within",
     "roi_align",
     "sample_packed_masks",
     "soft_nms",

@@ -1,4 +1,4 @@
-"""Values of bit-packed masks at points between the pixels."""
+"""Values of bit-packed masks at points between the pixels, and their areas."""
 
 import tensorflow as tf
 
@@ -32,3 +32,37 @@ def sample_packed_masks(packed_masks, points, gt_index):
             share = tf.abs(1 - dx - fraction[..., 0]) * tf.abs(1 - dy - fraction[..., 1])
             total += tf.where(inside, bit * share, 0.0)
     return total
+
+
+def packed_mask_areas(packed_masks):
+    """Pixels of every mask: ``[B,G,H,ceil(W/8)]`` uint8 -> ``[B,G]`` float32."""
+    bits = tf.raw_ops.PopulationCount(x=packed_masks)
+    return tf.reduce_sum(tf.cast(bits, tf.float32), [2, 3])
+
+
+def packed_areas_in_boxes(packed_masks, boxes, gt_index):
+    """Pixels of masks within boxes of whole pixels. No gradient.
+
+    Args:
+        packed_masks: ``[B,G,H,ceil(W/8)]`` uint8, bits along the width, most significant first.
+        boxes: ``[B,N,4]`` int32 xyxy, x2 and y2 exclusive.
+        gt_index: ``[B,N]`` int32 into G, the mask of each box.
+
+    Returns:
+        ``[B,N]`` float32.
+    """
+    rows, first_bits = tf.range(tf.shape(packed_masks)[2]), 8 * tf.range(tf.shape(packed_masks)[3])
+
+    def one_picture(arguments):
+        masks, boxes, index = arguments
+        x1, y1, x2, y2 = (c[:, None] for c in tf.unstack(boxes, axis=-1))
+        # of every byte, the bits from the column x1 on without those from x2 on
+        left, right = (tf.bitwise.right_shift(255, tf.clip_by_value(x - first_bits, 0, 8)) for x in (x1, x2))
+        columns = tf.cast(tf.maximum(left - right, 0), tf.uint8)[:, None, :]  # [N, 1, bytes]
+        inside = (rows >= y1) & (rows < y2)  # [N, H]
+        bits = tf.bitwise.bitwise_and(tf.gather(masks, tf.maximum(index, 0)), columns)
+        counts = tf.reduce_sum(tf.cast(tf.raw_ops.PopulationCount(x=bits), tf.float32), -1)
+        return tf.reduce_sum(tf.where(inside, counts, 0.0), -1)
+
+    spec = tf.TensorSpec([None], tf.float32)
+    return tf.map_fn(one_picture, (packed_masks, boxes, gt_index), fn_output_signature=spec)

@@ -166,10 +166,13 @@ def roi_rows(golden, call, recorder, shape):
     if call in recorder.rois and f"f/{call}/rois" in golden.d:
         return match_rows(golden.full(f"{call}/rois"), recorder.rois[call])[0]
     number = re.search(r"\.\d+|#\d+", call)
-    stem = "bbox" if "bbox" in call else "mask"
-    extractors = [e for e in recorder.rois if stem in e and f"f/{e}/rois" in golden.d]
-    # the extractor of the same stage first
-    extractors.sort(key=lambda e: number is not None and number.group() not in e)
+    stem = re.match(r"roi_head\.([a-z]+)_", call)
+    stem = stem.group(1) if stem else "mask"
+    extractors = [e for e in recorder.rois if f"f/{e}/rois" in golden.d]
+    # the extractor of the same branch and stage first, then that of the masks
+    extractors.sort(
+        key=lambda e: (stem not in e, number is not None and number.group() not in e, "mask" not in e)
+    )
     for extractor in extractors:
         wanted = golden.full(f"{extractor}/rois")
         # some heads go over the pictures one by one; their first calls are those of the first picture
@@ -245,6 +248,9 @@ def mask_row(golden, detections):
             union = (mask | mine).sum()
             worst = max(worst, 1.0 - (mask & mine).sum() / union if union else 0.0)
             count += 1
+        if f"f/det/{i}/mask_scores" in golden.d:
+            scores = golden.full(f"det/{i}/mask_scores")[matches >= 0]
+            worst = max(worst, np.abs(ours["mask_scores"][matches[matches >= 0]] - scores).max(initial=0.0))
     return row("masks", "masks", worst, f"{count} masks")
 
 

@@ -53,3 +53,5 @@ def fix(model, samplers, seed):
     roi_head = getattr(model, "roi_head", None)
     if hasattr(roi_head, "point_head"):
         PointStream(seed).watch(roi_head)
+    if hasattr(roi_head, "jitter"):
+        roi_head.jitter = 0.0

@@ -16,6 +16,8 @@ def resolve(model, path):
 
 def flatten(value, prefix=""):
     """``[(path, array), ...]`` of the tensors in nested tuples, lists and dicts."""
+    if value is None:
+        return []
     if isinstance(value, dict):
         value = value.items()
     elif isinstance(value, (tuple, list)):

@@ -2,5 +2,6 @@
 
 from kdet.samplers.balanced import BalancedSampler
 from kdet.samplers.random import AllSampler, OHEMSampler, RandomSampler
+from kdet.samplers.score_hlr import ScoreHLRSampler
 
-__all__ = ["AllSampler", "BalancedSampler", "OHEMSampler", "RandomSampler"]
+__all__ = ["ScoreHLRSampler", "AllSampler", "BalancedSampler", "OHEMSampler", "RandomSampler"]

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from kdet.ops import rank_within
 from kdet.registry import register
 from kdet.samplers.random import RandomSampler
 
@@ -46,20 +47,3 @@ class BalancedSampler(RandomSampler):
         quota = (self.num - tf.minimum(positives, self.max_positives)) // self.num_bins
         order = tf.cast(touching, tf.float32) + tf.cast(touching & (rank < quota), tf.float32)
         return (key + order) / 3.0
-
-
-def rank_within(groups, key, num_groups):
-    """Place of every element among those of its group, by rising key.
-
-    Args:
-        groups: int32 ``[B,P]`` in 0 .. num_groups - 1.
-        key: float ``[B,P]`` in [0, 1).
-        num_groups: int or scalar tensor.
-
-    Returns:
-        ``(rank int32 [B,P], counts int32 [B,num_groups])``.
-    """
-    rank = tf.argsort(tf.argsort(tf.cast(groups, tf.float32) + key, axis=1), axis=1)
-    counts = tf.reduce_sum(tf.one_hot(groups, num_groups, dtype=tf.int32), 1)
-    starts = tf.cumsum(counts, axis=1, exclusive=True)
-    return rank - tf.gather(starts, groups, batch_dims=1), counts

@@ -47,7 +47,9 @@ class RandomSampler(Component):
             ``(indices [B,S] int32, Assignment [B,S])`` with ``S = min(num, P)``; rows that could not
             be filled have weight 0. Positives are among the first ``max_positives`` rows.
         """
-        pos_key, neg_key = self._keys(assignment, seed)
+        return self._selected(assignment, *self._keys(assignment, seed))
+
+    def _selected(self, assignment, pos_key, neg_key):
         positive, negative = self._draw(assignment, pos_key, neg_key)
         priority = tf.where(positive, 2.0 + pos_key, tf.where(negative, 1.0 + neg_key, 0.0))
         size = min(self.num, assignment.gt_index.shape[1])

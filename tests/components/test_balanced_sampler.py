@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from kdet.assigners import Assignment
+from kdet.ops import rank_within
 from kdet.samplers import BalancedSampler
-from kdet.samplers.balanced import rank_within
 
 
 def assignment(gt_index, overlaps):

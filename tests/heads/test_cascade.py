@@ -45,7 +45,7 @@ PROPOSALS = tf.constant([[[0.0, 0, 20, 20], [30, 30, 50, 60], [0, 0, 0, 0]]])
 
 def test_objects_and_padding_are_not_handed_on(head):
     targets = {"boxes": tf.constant([[[1.0, 1, 19, 19], [0, 0, 0, 0]]]), "labels": tf.constant([[2, -1]])}
-    _, handed_on = head.stage_losses(0, FEATURES, PROPOSALS, targets, INFO)
+    _, handed_on, _ = head.stage_losses(0, FEATURES, PROPOSALS, targets, INFO)
     sides = handed_on[0, :, 2:] - handed_on[0, :, :2]
     assert np.sum(np.all(sides > 0, -1)) == 2  # the two real proposals, not the object
 

@@ -5,9 +5,11 @@ from kdet.heads.dense.atss import ATSSHead
 from kdet.heads.dense.base import DenseHead
 from kdet.heads.dense.fcos import FCOSHead
 from kdet.heads.dense.gfl import GFLHead
+from kdet.heads.dense.pisa import PISARetinaHead
 from kdet.heads.dense.reppoints import RepPointsHead
 from kdet.heads.dense.retina import RetinaHead
 from kdet.heads.dense.rpn import RPNHead
+from kdet.heads.dense.sabl import SABLRetinaHead
 from kdet.heads.dense.vfnet import VFNetHead
 
 __all__ = [
@@ -16,8 +18,10 @@ __all__ = [
     "DenseHead",
     "FCOSHead",
     "GFLHead",
+    "PISARetinaHead",
     "RPNHead",
     "RepPointsHead",
     "RetinaHead",
+    "SABLRetinaHead",
     "VFNetHead",
 ]

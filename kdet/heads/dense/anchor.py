@@ -67,12 +67,17 @@ class AnchorHead(DenseHead):
         )
         return valid & inside
 
+    def assigned_priors(self, anchors, shapes):
+        """What the assigner compares with the objects: the anchors ``[P,4]``."""
+        return anchors
+
     def assign(self, anchors, shapes, targets, info):
         """The sampled ``Assignment [B,P]`` and the loss normaliser."""
         levels = {}
         if getattr(self.assigner, "needs_levels", False):
             levels["level_sizes"] = [h * w * self.num_anchors for h, w in shapes]
-        assignment = self.assigner(anchors, targets, self.usable(anchors, shapes, info), **levels)
+        priors = self.assigned_priors(anchors, shapes)
+        assignment = self.assigner(priors, targets, self.usable(anchors, shapes, info), **levels)
         if self.sampler is None:
             count = [assignment.positive]
         else:

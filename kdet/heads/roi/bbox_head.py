@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from kdet import geometry
 from kdet.layers import Composite, ConvModule, Linear, replica_mean
 from kdet.registry import register
 
@@ -21,9 +22,10 @@ class BBoxHead(Composite):
         num_shared_fcs, fc_units: dense layers after them.
         average_pool: average the region first (C4 detectors).
         class_agnostic: one box per region instead of one per class.
+        regress: False for a head that only classifies; its regions stay as they are.
         norm, conv: specs of the convolutions.
 
-    Call: ``[N,h,w,C] -> (scores [N,classes+1], deltas [N,4*classes] or [N,4])``.
+    Call: ``[N,h,w,C] -> (scores [N,classes+1], deltas [N,4*classes], [N,4] or None)``.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class BBoxHead(Composite):
         fc_units=1024,
         average_pool=False,
         class_agnostic=False,
+        regress=True,
         norm=None,
         conv=None,
         **kwargs,
@@ -56,7 +59,9 @@ class BBoxHead(Composite):
         normal = keras.initializers.RandomNormal
         self.fc_cls = Linear(num_classes + 1, flatten=flatten, kernel_initializer=normal(stddev=0.01))
         boxes = 1 if class_agnostic else num_classes
-        self.fc_reg = Linear(4 * boxes, flatten=flatten, kernel_initializer=normal(stddev=0.001))
+        self.fc_reg = None
+        if regress:
+            self.fc_reg = Linear(4 * boxes, flatten=flatten, kernel_initializer=normal(stddev=0.001))
 
     def shared(self, x):
         """Features that both branches see: ``[N,units]`` (or the map when there are no dense layers)."""
@@ -70,7 +75,7 @@ class BBoxHead(Composite):
 
     def call(self, x, training=False):
         x = self.shared(x)
-        return self.fc_cls(x), self.fc_reg(x)
+        return self.fc_cls(x), None if self.fc_reg is None else self.fc_reg(x)
 
     def class_boxes(self, deltas, rois, info=None):
         """Decoded boxes of every class.
@@ -83,9 +88,15 @@ class BBoxHead(Composite):
         Returns:
             ``[B,N,classes or 1,4]``.
         """
+        if deltas is None:
+            return (rois if info is None else geometry.clip(rois, info["valid_size"]))[:, :, None, :]
         batch, count = tf.shape(rois)[0], rois.shape[1] or tf.shape(rois)[1]
         deltas = tf.reshape(deltas, [batch, count, 1 if self.class_agnostic else self.num_classes, 4])
         return self.coder.decode(rois[:, :, None, :], deltas, None if info is None else info["valid_size"])
+
+    def confidence(self, deltas):
+        """Factors ``[B*N]`` of the scores by how sure the boxes are; None for none."""
+        return None
 
     def probabilities(self, scores):
         """``[..., classes+1]`` logits to ``[..., classes]`` probabilities without background."""
@@ -119,29 +130,42 @@ class BBoxHead(Composite):
             targets: the data contract's dict.
 
         Returns:
-            ``{"loss_cls": scalar, "loss_bbox": scalar}``.
+            ``{"loss_cls": scalar, "loss_bbox": scalar}`` (the first only without deltas).
         """
         labels = assignment.labels(targets, background=self.num_classes)  # [B, S]
-        count = replica_mean(tf.reduce_sum(assignment.weight))
+        count = self.sampled(assignment)
         weight = tf.reshape(assignment.weight, [-1])
         loss_cls = self.loss_cls(scores, tf.reshape(labels, [-1]), weight, tf.maximum(count, 1.0))
-        return {
-            "loss_cls": loss_cls,
-            "loss_bbox": self.box_loss(deltas, rois, labels, assignment, targets, count),
-        }
+        if deltas is None:
+            return {"loss_cls": loss_cls}
+        loss_bbox = self.box_loss(deltas, rois, labels, assignment, targets, count)
+        return {"loss_cls": loss_cls, "loss_bbox": loss_bbox}
+
+    @staticmethod
+    def sampled(assignment):
+        """Number of sampled regions, the mean over replicas."""
+        return replica_mean(tf.reduce_sum(tf.cast(assignment.weight > 0.0, tf.float32)))
+
+    def own_deltas(self, deltas, rois, labels):
+        """Each region's deltas for its class ``labels [B,S]``: ``[B,S,4]``."""
+        deltas = tf.reshape(deltas, [*tf.unstack(tf.shape(rois)[:2]), -1, 4])  # [B, S, classes, 4]
+        own = 0 if self.class_agnostic else tf.minimum(labels, self.num_classes - 1)
+        return tf.gather(deltas, own + tf.zeros_like(labels), batch_dims=2)
+
+    def encoded(self, rois, assignment, targets):
+        """The deltas ``[B,S,4]`` that the positives should have; those of the others are finite."""
+        safe = assignment.positive[..., None]
+        boxes = tf.where(safe, assignment.gather(targets["boxes"]), UNIT_BOX)
+        return self.coder.encode(tf.where(safe, rois, UNIT_BOX), boxes)
 
     def box_loss(self, deltas, rois, labels, assignment, targets, count):
         """Loss of the positives' boxes over the number of sampled regions."""
-        boxes = assignment.gather(targets["boxes"])  # [B, S, 4]
-        deltas = tf.reshape(deltas, [*tf.unstack(tf.shape(rois)[:2]), -1, 4])  # [B, S, classes, 4]
-        own = 0 if self.class_agnostic else tf.minimum(labels, self.num_classes - 1)
-        deltas = tf.gather(deltas, own + tf.zeros_like(labels), batch_dims=2)  # [B, S, 4]
+        deltas = self.own_deltas(deltas, rois, labels)
         positive = tf.cast(assignment.positive, tf.float32)
         if getattr(self.loss_bbox, "uses_boxes", False):
+            boxes = assignment.gather(targets["boxes"])  # [B, S, 4]
             return self.loss_bbox(self.coder.decode(rois, deltas), boxes, positive, count)
-        safe = assignment.positive[..., None]
-        encoded = self.coder.encode(tf.where(safe, rois, UNIT_BOX), tf.where(safe, boxes, UNIT_BOX))
-        return self.loss_bbox(deltas, encoded, positive, count)
+        return self.loss_bbox(deltas, self.encoded(rois, assignment, targets), positive, count)
 
 
 # rows that take no part encode this box onto itself, so that no infinity or NaN arises

@@ -33,6 +33,10 @@ class CascadeRoIHead(Composite):
         for part in ("bbox_roi_extractor", "bbox_head", "mask_roi_extractor", "mask_head"):
             setattr(self, part, [getattr(stage, part) for stage in stages])
 
+    @property
+    def has_masks(self):
+        return self.mask_head[-1] is not None
+
     # ---- training
 
     def compute_losses(self, features, proposals, targets, info):
@@ -41,54 +45,68 @@ class CascadeRoIHead(Composite):
         for i, weight in enumerate(self.stage_loss_weights):
             # every stage draws its own regions
             seeded = {**info, "seed": tf.random.experimental.stateless_fold_in(info["seed"], 16 + i)}
-            found, proposals = self.stage_losses(i, features, proposals, targets, seeded)
+            found, proposals, sampled = self.stage_losses(i, features, proposals, targets, seeded)
             losses.update({f"s{i}.{name}": weight * value for name, value in found.items()})
+        losses.update(self.final_losses(features, *sampled, targets, info))
         return losses
 
     def stage_losses(self, index, features, proposals, targets, info):
-        """Losses of one stage and the proposals ``[B,S,4]`` of the next."""
+        """What one stage has to say.
+
+        Returns:
+            ``(losses, proposals [B,S,4] of the next stage, (rois [B,S,4], assignment, outputs))``, the last
+            as its box head saw them.
+        """
         stage = self._stages[index]
         rois, assignment, is_object = stage.sample(features, proposals, targets, info)
         losses, outputs = stage.bbox_losses(features, rois, assignment, targets)
         if stage.mask_head is not None:
             losses.update(stage.mask_losses(features, rois, assignment, targets, info))
-        return losses, self.refine(index, outputs, rois, assignment, is_object, targets, info)
+        refined = self.refine(index, outputs, rois, assignment, is_object, targets, info)
+        return losses, refined, (rois, assignment, outputs)
+
+    def final_losses(self, features, rois, assignment, outputs, targets, info):
+        """Losses after the last stage, on its sampled regions."""
+        return {}
 
     def refine(self, index, outputs, rois, assignment, is_object, targets, info):
         """Sampled regions moved by their stage; the objects among them and empty rows are left out."""
         head = self.bbox_head[index]
         labels = assignment.labels(targets, background=head.num_classes)
-        boxes = head.refine(*outputs, rois, info, labels)
+        boxes = head.refine(*outputs[:2], rois, info, labels)
         return tf.where(((assignment.weight > 0.0) & ~is_object)[..., None], boxes, 0.0)
 
     # ---- inference
 
     def predict(self, features, proposals, info):
         """Detections in original pixels; see ``StandardRoIHead``."""
-        scores, boxes = self.predict_boxes(features, proposals, info)
-        detections = suppress(self.postprocess, scores, boxes, proposals, info)
-        if self.mask_head[-1] is not None:
-            detections["masks"] = self.predict_masks(features, detections, info)
+        scores, boxes, confidence = self.predict_boxes(features, proposals, info)
+        detections = suppress(self.postprocess, scores, boxes, proposals, info, confidence)
+        if self.has_masks:
+            detections.update(self.predict_masks(features, detections, info))
         return detections
 
     def predict_boxes(self, features, proposals, info):
-        """Averaged probabilities ``[B,N,classes]`` and the last stage's boxes ``[B,N,classes or 1,4]``."""
+        """Averaged probabilities ``[B,N,classes]``, the last stage's boxes ``[B,N,classes or 1,4]`` and how
+        sure it is of them (``[B*N]`` or None)."""
         rois, logits, head, outputs = proposals, [], None, None
         for stage in self._stages:
             if outputs is not None:
-                rois = head.refine(*outputs, rois, info)
+                rois = head.refine(*outputs[:2], rois, info)
             head = stage.bbox_head
             outputs = stage.bbox_forward(features, rois)
             logits.append(tf.cast(outputs[0], tf.float32))
         mean = tf.add_n(logits) / len(logits)
-        return split_batch(head.probabilities(mean), proposals), head.class_boxes(outputs[1], rois, info)
+        scores = split_batch(head.probabilities(mean), proposals)
+        return scores, head.class_boxes(outputs[1], rois, info), head.confidence(outputs[1])
 
     def predict_masks(self, features, detections, info):
-        """Mask probabilities ``[B,N,m,m]``, averaged over the stages."""
+        """``{"masks": [B,N,m,m]}``, probabilities averaged over the stages."""
         rois = detections["boxes"] * size_as_box(info["scale"])
         logits = self.mask_logits(features, rois)
-        masks = [stage.class_masks(x, detections) for stage, x in zip(self._stages, logits)]
-        return tf.add_n(masks) / len(masks)
+        labels = detections["labels"]
+        masks = [head.probabilities(x, labels) for head, x in zip(self.mask_head, logits)]
+        return {"masks": tf.add_n(masks) / len(masks)}
 
     def mask_logits(self, features, rois):
         """Mask logits of regions ``[B,N,4]`` from every stage, merged over the batch."""

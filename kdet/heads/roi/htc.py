@@ -96,7 +96,7 @@ class HTCRoIHead(CascadeRoIHead):
         again = {**info, "seed": tf.random.experimental.stateless_fold_in(info["seed"], 1)}
         rois, assignment, _ = stage.sample(features, proposals, targets, again)
         losses.update(stage.mask_losses(features, rois, assignment, targets, info))
-        return losses, proposals
+        return losses, proposals, (rois, assignment, outputs)
 
     def predict(self, features, proposals, info):
         if self.semantic_head is not None:

@@ -73,6 +73,12 @@ class FCNMaskHead(Composite):
         labels = tf.clip_by_value(labels, 0, self.num_classes - 1)
         return tf.gather(tf.transpose(logits, [0, 3, 1, 2]), labels, batch_dims=1)
 
+    def probabilities(self, logits, labels):
+        """Masks ``[B,N,m,m]`` of the classes ``labels [B,N]`` from the logits of ``B*N`` regions."""
+        masks = tf.sigmoid(self.of_class(logits, tf.reshape(labels, [-1])))
+        count = labels.shape[1] if labels.shape[1] is not None else tf.shape(labels)[1]
+        return tf.reshape(masks, [tf.shape(labels)[0], count, *masks.shape[1:]])
+
     def targets(self, rois, assignment, targets, info, size):
         """Binary masks of the assigned objects within the regions: ``[B*S,size,size]``."""
         # the reference's masks end where the picture's own padding ends
@@ -80,7 +86,7 @@ class FCNMaskHead(Composite):
         masks = ops.crop_masks(targets["masks"], rois, tf.maximum(assignment.gt_index, 0), size)
         return tf.reshape(masks, [-1, size, size])
 
-    def compute_losses(self, logits, rois, assignment, targets, info):
+    def compute_losses(self, logits, rois, assignment, targets, info, wanted=None):
         """``{"loss_mask": scalar}``, averaged over the positives' pixels.
 
         Args:
@@ -89,11 +95,12 @@ class FCNMaskHead(Composite):
             assignment: ``Assignment [B,S]``; rows that are not positive do not count.
             targets: the data contract's dict with ``masks``.
             info: ImageInfo with ``padded_size``.
+            wanted: of ``targets``, where the caller has them already.
         """
         size = logits.shape[1]
         labels = tf.reshape(assignment.labels(targets, background=0), [-1])
         weight = tf.reshape(tf.cast(assignment.positive, tf.float32), [-1])
         count = replica_mean(tf.reduce_sum(weight)) * size * size
-        wanted = self.targets(rois, assignment, targets, info, size)
+        wanted = self.targets(rois, assignment, targets, info, size) if wanted is None else wanted
         loss = self.loss_mask(self.of_class(logits, labels), wanted, weight, tf.maximum(count, 1.0))
         return {"loss_mask": loss}

@@ -214,7 +214,7 @@ class PointRendRoIHead(StandardRoIHead):
             last = step == self.subdivision_steps - 1
             if self.subdivision_points < 4 * size**2 or last:
                 masks = self.refine(masks, features, coarse, rois, labels)
-        return split_batch(tf.sigmoid(masks), rois)
+        return {"masks": split_batch(tf.sigmoid(masks), rois)}
 
     def refine(self, masks, features, coarse, rois, labels):
         """Masks ``[B*N,m,m]`` with new logits at their least certain cells."""

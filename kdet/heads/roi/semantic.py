@@ -41,10 +41,11 @@ class FusedSemanticHead(Composite):
 
     def fused(self, maps):
         """All levels in one map, through the convolutions: ``[B,h,w,filters]``."""
-        like = maps[self.fusion_level]
+        shape = maps[self.fusion_level].shape
+        size = tf.shape(maps[self.fusion_level])[1:3] if None in shape[1:3] else list(shape[1:3])
         x = tf.add_n(
             [
-                conv(level if i == self.fusion_level else resize_corners(level, like))
+                conv(level if i == self.fusion_level else resize_corners(level, size))
                 for i, (conv, level) in enumerate(zip(self.lateral_convs, maps))
             ]
         )

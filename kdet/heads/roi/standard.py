@@ -94,12 +94,16 @@ class StandardRoIHead(Composite):
             themselves, which the sampler may add.
         """
         rois, assignment = self.assign(tf.stop_gradient(proposals), targets)
-        key = tf.random.experimental.stateless_fold_in(info["seed"], 2)
-        if self.sampler.needs_losses:
-            key = self.proposal_losses(features, rois, assignment, targets)
-        rows, sampled = self.sampler.select(assignment, key)
+        seed = tf.random.experimental.stateless_fold_in(info["seed"], 2)
+        rows, sampled = self.draw(features, rois, assignment, targets, seed)
         is_object = rows < tf.shape(rois)[1] - tf.shape(proposals)[1]
         return tf.gather(rois, rows, batch_dims=1), sampled, is_object
+
+    def draw(self, features, rois, assignment, targets, seed):
+        """The rows of ``rois`` that the sampler takes; see its ``select``."""
+        if self.sampler.needs_losses:
+            return self.sampler.select(assignment, self.proposal_losses(features, rois, assignment, targets))
+        return self.sampler.select(assignment, seed)
 
     def proposal_losses(self, features, rois, assignment, targets):
         """Classification loss of every proposal, for hard example mining: ``[B,P]``."""
@@ -127,7 +131,7 @@ class StandardRoIHead(Composite):
         """Losses of the box branch on sampled regions, and its outputs."""
         with statistics_of_rows(merge_batch(assignment.weight)):
             outputs = self.bbox_forward(features, rois, training=True)
-        return self.bbox_head.compute_losses(*outputs, rois, assignment, targets), outputs
+        return self.bbox_head.compute_losses(*outputs[:2], rois, assignment, targets), outputs
 
     def mask_losses(self, features, rois, assignment, targets, info):
         """Losses of the mask branch on the positives of sampled regions."""
@@ -149,20 +153,17 @@ class StandardRoIHead(Composite):
         scores, deltas = self.bbox_forward(features, proposals)
         scores = split_batch(self.bbox_head.probabilities(scores), proposals)  # [B, N, classes]
         boxes = self.bbox_head.class_boxes(deltas, proposals, info)  # [B, N, classes or 1, 4]
-        detections = suppress(self.postprocess, scores, boxes, proposals, info)
+        confidence = self.bbox_head.confidence(deltas)
+        detections = suppress(self.postprocess, scores, boxes, proposals, info, confidence)
         if self.mask_head is not None:
-            detections["masks"] = self.predict_masks(features, detections, info)
+            detections.update(self.predict_masks(features, detections, info))
         return detections
 
     def predict_masks(self, features, detections, info):
-        """Mask probabilities ``[B,N,m,m]`` in the frames of the detected boxes."""
+        """``{"masks": [B,N,m,m]}``, probabilities in the frames of the detected boxes."""
         rois = detections["boxes"] * size_as_box(info["scale"])
-        return self.class_masks(self.mask_forward(features, rois), detections)
-
-    def class_masks(self, logits, detections):
-        """Probabilities ``[B,N,m,m]`` of the masks of the detected classes."""
-        logits = self.mask_head.of_class(logits, tf.reshape(detections["labels"], [-1]))
-        return split_batch(tf.sigmoid(logits), detections["labels"])
+        logits = self.mask_forward(features, rois)
+        return {"masks": self.mask_head.probabilities(logits, detections["labels"])}
 
 
 def first_rows(rois, assignment, limit):
@@ -172,7 +173,7 @@ def first_rows(rois, assignment, limit):
     return rois[:, :limit], Assignment(*(None if x is None else x[:, :limit] for x in assignment))
 
 
-def suppress(postprocess, scores, boxes, proposals, info):
+def suppress(postprocess, scores, boxes, proposals, info, confidence=None):
     """Class-wise suppression over all (region, class) pairs.
 
     Args:
@@ -181,11 +182,14 @@ def suppress(postprocess, scores, boxes, proposals, info):
         boxes: ``[B,N,classes or 1,4]`` in network pixels.
         proposals: ``[B,N,4]``; rows of zero area give no detections.
         info: ImageInfo.
+        confidence: ``[B*N]``, factors of the scores that pass the threshold, or None.
 
     Returns:
         Detections in original pixels.
     """
     scores = keep_above(scores, postprocess.score_threshold)
+    if confidence is not None:
+        scores = tf.where(scores > 0.0, scores * split_batch(confidence, proposals)[..., None], scores)
     scores = tf.where(is_real_box(proposals)[..., None], scores, INVALID_SCORE)
     shape = tf.shape(scores)
     boxes = tf.broadcast_to(boxes, tf.concat([shape, [4]], 0))

@@ -1,0 +1,86 @@
+"""Dynamic R-CNN: IoU threshold and box loss follow the quality of the proposals (Zhang et al., 2020)."""
+
+import tensorflow as tf
+
+from kdet.heads.roi.standard import StandardRoIHead
+from kdet.layers import replica_mean
+from kdet.registry import register
+
+SMALLEST_BETA = 1e-15
+
+
+@register
+class DynamicRoIHead(StandardRoIHead):
+    """Second stage that adapts its assigner's threshold and the ``beta`` of its smooth L1 loss.
+
+    Args:
+        iou_rank: the threshold becomes the mean of this rank among a picture's largest IoUs.
+        beta_rank: beta becomes the median of this rank per picture among the smallest targets.
+        interval: steps between two changes.
+        lowest_iou, largest_beta: limits of the two.
+        other arguments: see ``StandardRoIHead``.
+    """
+
+    def __init__(self, iou_rank=75, beta_rank=10, interval=100, lowest_iou=0.4, largest_beta=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.iou_rank, self.beta_rank, self.interval = iou_rank, beta_rank, interval
+        self.lowest_iou, self.largest_beta = lowest_iou, largest_beta
+
+        def state(name, value, shape=()):
+            return self.add_weight(
+                name=name, shape=shape, initializer=lambda shape, dtype: tf.fill(shape, value),
+                trainable=False, dtype="float32", autocast=False,
+            )  # fmt: skip
+
+        # private: no tensors of the checkpoints
+        self._iou = state("iou", float(self.assigner.pos_iou))
+        self._beta = state("beta", float(self.bbox_head.loss_bbox.beta))
+        self._ious = state("ious", 0.0, (interval,))
+        self._betas = state("betas", 0.0, (interval,))
+        self._steps = state("steps", 0.0)
+        self.assigner.pos_iou = self.assigner.min_pos_iou = self._iou
+        self.assigner.neg_iou = (0.0, self._iou)
+        self.bbox_head.loss_bbox.beta = self._beta
+
+    def assign(self, proposals, targets):
+        rois, assignment = super().assign(proposals, targets)
+        rank = min(self.iou_rank, assignment.overlaps.shape[1])
+        iou = tf.reduce_mean(tf.math.top_k(assignment.overlaps, rank).values[:, -1])
+        self._remember(self._ious, iou)
+        return rois, assignment
+
+    def bbox_losses(self, features, rois, assignment, targets):
+        losses = super().bbox_losses(features, rois, assignment, targets)
+        self._remember(self._betas, self.ranked_shift(rois, assignment, targets))
+        self._adapt()
+        return losses
+
+    def ranked_shift(self, rois, assignment, targets):
+        """The target shift of the centre, averaged over x and y, that has the wanted rank; a scalar."""
+        safe = assignment.positive[..., None]
+        unit = tf.constant([0.0, 0.0, 1.0, 1.0])
+        boxes = tf.where(safe, assignment.gather(targets["boxes"]), unit)
+        deltas = self.bbox_head.coder.encode(tf.where(safe, rois, unit), boxes)
+        shifts = tf.reduce_mean(tf.abs(deltas[..., :2]), -1)
+        shifts = tf.sort(tf.reshape(tf.where(assignment.positive, shifts, float("inf")), [-1]))
+        positives = tf.reduce_sum(tf.cast(assignment.positive, tf.int32))
+        rank = tf.minimum(self.beta_rank * tf.shape(rois)[0], positives)
+        # without positives the present value stands in
+        return tf.where(positives > 0, shifts[tf.maximum(rank - 1, 0)], tf.convert_to_tensor(self._beta))
+
+    def _remember(self, history, value):
+        place = tf.one_hot(tf.cast(self._steps, tf.int32) % self.interval, self.interval)
+        history.assign(history + place * (replica_mean(tf.stop_gradient(value)) - history))
+
+    def _adapt(self):
+        """Counts the step; at the end of an interval sets threshold and beta."""
+        self._steps.assign_add(1.0)
+        due = tf.equal(tf.cast(self._steps, tf.int32) % self.interval, 0)
+        iou = tf.maximum(tf.reduce_mean(self._ious), self.lowest_iou)
+        ranked = tf.sort(tf.convert_to_tensor(self._betas))
+        median = (ranked[(self.interval - 1) // 2] + ranked[self.interval // 2]) / 2.0
+        beta = tf.where(
+            median < SMALLEST_BETA, tf.convert_to_tensor(self._beta), tf.minimum(median, self.largest_beta)
+        )
+        self._iou.assign(tf.where(due, iou, tf.convert_to_tensor(self._iou)))
+        self._beta.assign(tf.where(due, beta, tf.convert_to_tensor(self._beta)))
