@@ -9,8 +9,8 @@ A recipe is a plain nested mapping with the sections ``model``, ``data``, ``trai
 A base is a file beside the recipe or the name of one that ships with kdet
 (``_base_: mask_rcnn_r50_fpn_1x``). Mappings are merged key by key, everything else (lists too) is
 replaced; ``_delete_: true`` inside a mapping drops what the base says there. A mapping over a list of
-mappings goes into each of them (the stages of a cascade), or with numbers as keys into the elements they
-count (``stages: {0: {...}}``). ``Config.build("model")`` turns every mapping with a ``type`` into an
+mappings goes into each of them (the stages of a cascade), what it says under a number only into the
+element of that number (``stages: {0: {...}}``). ``Config.build("model")`` turns every mapping with a ``type`` into an
 object of the class of that name, innermost first.
 """
 
@@ -62,7 +62,7 @@ class Config(dict):
         """
         path = _find(path_or_name)
         values, origins = _read(path)
-        config = cls(values, path=path, origins=origins)
+        config = cls(_without_marks(values), path=path, origins=origins)
         figures = published.metadata(config.name)
         if figures:
             config["metadata"] = {**figures, **config.get("metadata", {})}
@@ -220,9 +220,10 @@ def _merge(base, new, origins, origin_of, path=()):
             _merge_into_list(base[key], value, origins, origin_of, here)
         elif isinstance(value, dict):
             value = dict(value)
-            replace = value.pop("_delete_", False) or not isinstance(base.get(key), dict)
-            if replace:
-                base[key] = {}
+            delete = value.pop("_delete_", False)
+            if delete or not isinstance(base.get(key), dict):
+                # the mark stays for the bases of the files that this one is a base of
+                base[key] = {"_delete_": True} if delete else {}
                 for old in [k for k in origins if k[: len(here)] == here]:
                     del origins[old]
             origins[here] = origin_of(here) or origins.get(here)
@@ -237,16 +238,24 @@ def _merge(base, new, origins, origin_of, path=()):
 
 
 def _merge_into_list(elements, value, origins, origin_of, path):
-    """Merges a mapping into the elements that its keys number, or into all of them."""
-    if all(isinstance(key, int) for key in value):
-        for i, own in value.items():
-            if not 0 <= i < len(elements):
-                at = f"{origin_of((*path, i))}: {'.'.join(path)}.{i}"
-                raise ConfigError(f"{at}: the base has a list of {len(elements)} here.")
-            _merge(elements[i], own, origins, origin_of, (*path, str(i)))
-        return
+    """Merges a mapping into all elements, what stands under a number only into the element of that number."""
+    common = {key: child for key, child in value.items() if not isinstance(key, int)}
     for i, element in enumerate(elements):
-        _merge(element, value, origins, _without(len(path), origin_of), (*path, str(i)))
+        _merge(element, common, origins, _without(len(path), origin_of), (*path, str(i)))
+    for i, own in value.items():
+        if not isinstance(i, int):
+            continue
+        if not 0 <= i < len(elements):
+            at = f"{origin_of((*path, i))}: {'.'.join(path)}.{i}"
+            raise ConfigError(f"{at}: the base has a list of {len(elements)} here.")
+        _merge(elements[i], own, origins, origin_of, (*path, str(i)))
+
+
+def _without_marks(value):
+    """``value`` without the ``_delete_`` of its mappings."""
+    if isinstance(value, dict):
+        return {key: _without_marks(child) for key, child in value.items() if key != "_delete_"}
+    return [_without_marks(child) for child in value] if isinstance(value, list) else value
 
 
 def _is_list_of_mappings(value):

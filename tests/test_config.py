@@ -64,6 +64,14 @@ def test_a_mapping_goes_into_every_element_of_a_list_of_mappings(tmp_path):
         load(tmp_path, "_base_: a.yaml\nmodel: {parts: {2: {size: 1}}}")
 
 
+def test_delete_works_through_a_file_that_has_nothing_to_delete(tmp_path):
+    write(tmp_path, "a.yaml", "model: {neck: {type: A, channels: 3}}")
+    write(tmp_path, "mixin.yaml", "model: {neck: {_delete_: true, type: B}}")
+    text = "_base_: [a.yaml, mixin.yaml]\nmodel: {neck: {levels: 2}}"
+    config = Config.load(write(tmp_path, "c.yaml", text), check=False)
+    assert config == {"model": {"neck": {"type": "B", "levels": 2}}}
+
+
 def test_bases_merge_in_order_and_the_file_wins(tmp_path):
     write(tmp_path, "base/a.yaml", "train: {epochs: 12, seed: 35, optimizer: {type: SGD, momentum: 0.9}}")
     write(tmp_path, "base/b.yaml", "train: {epochs: 24, schedule: {steps: [8, 11]}}")

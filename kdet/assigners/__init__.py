@@ -6,6 +6,7 @@ from kdet.assigners.atss import ATSSAssigner
 from kdet.assigners.max_iou import MaxIoUAssigner
 from kdet.assigners.nearest_points import NearestPointAssigner
 from kdet.assigners.points_in_boxes import PointInBoxAssigner
+from kdet.assigners.region import RegionAssigner
 
 __all__ = [
     "ATSSAssigner",
@@ -14,4 +15,5 @@ __all__ = [
     "MaxIoUAssigner",
     "NearestPointAssigner",
     "PointInBoxAssigner",
+    "RegionAssigner",
 ]

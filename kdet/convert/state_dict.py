@@ -3,7 +3,7 @@
 import dataclasses
 
 from kdet.convert import rules
-from kdet.convert.walk import torch_items
+from kdet.convert.walk import torch_items, training_state
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _match(state_dict, slots):
 
 def _unfilled(model, slots, reached):
     """Names of the variables that stay as they were; a variable without a name shows its Keras path."""
-    unfilled, named = {}, set()
+    unfilled, named = {}, {id(variable) for variable in training_state(model)}
     for name, slot in slots.items():
         for variable in slot.variables:
             named.add(id(variable))

@@ -1,7 +1,7 @@
 """The attribute walk: which variable of a model carries which PyTorch name.
 
 Names come from the attributes that hold the layers (``backbone.layer1.0.conv1``), never from Keras'
-``variable.path``. A layer may say three things about itself:
+``variable.path``. A layer may say four things about itself:
 
 - ``torch_tensors`` (class attribute, property or method): ``{torch name: (attribute, layout rule)}``
   for its own variables, e.g. ``{"weight": ("kernel", "conv"), "bias": ("bias", None)}``. An attribute
@@ -10,6 +10,7 @@ Names come from the attributes that hold the layers (``backbone.layer1.0.conv1``
   of one PyTorch tensor along its first axis (attention's ``in_proj_weight``).
 - ``torch_names`` (class attribute): ``{attribute: torch name}`` where the two must differ. ``""``
   lists the children at the level of their parent, as ``torch.nn.Sequential`` does.
+- ``training_state`` (class attribute): private attributes whose variables no checkpoint has.
 - nothing: variables held directly as public attributes keep their attribute's name and layout.
 
 Private attributes (leading underscore) are not walked unless ``torch_names`` lists them.
@@ -84,6 +85,12 @@ def torch_items(model):
         if [id(v) for v in known.variables] != [id(v) for v in slot.variables]:
             raise ValueError(f"Two variables of {model.name!r} would both be called {name!r}.")
     return items
+
+
+def training_state(model):
+    """The variables that layers declare as state of the training alone."""
+    for layer in model._flatten_layers():
+        yield from (getattr(layer, name) for name in getattr(layer, "training_state", ()))
 
 
 def _layer_items(layer, prefix):

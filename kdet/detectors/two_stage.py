@@ -29,7 +29,7 @@ class TwoStageDetector(Detector):
     def build_all(self, images, info):
         info["proposals"] = tf.constant([[[0.0, 0.0, 32.0, 32.0]]])
         if self.rpn_head is not None:
-            self.rpn_head(self.extract_features(images))
+            self.rpn_head.forward(self.extract_features(images), info)
         self.roi_head.predict(self.extract_features(images), info["proposals"], info)
 
     def proposals(self, features, info, training=False):
@@ -40,7 +40,7 @@ class TwoStageDetector(Detector):
                     f"{self.name} has no RPN: give it inputs={{'images': ..., 'proposals': [B,P,4]}}."
                 )
             return tf.cast(info["proposals"], tf.float32), None
-        outputs = self.rpn_head(features, training=training)
+        outputs = self.rpn_head.forward(features, info, training)
         return self.rpn_head.proposals(outputs, info, training=training)["boxes"], outputs
 
     def detect(self, images, info):
@@ -75,12 +75,12 @@ class ProposalNetwork(Detector):
         self.create_variables()
 
     def detect(self, images, info):
-        outputs = self.rpn_head(self.extract_features(images))
+        outputs = self.rpn_head.forward(self.extract_features(images), info)
         found = self.rpn_head.proposals(outputs, info)
         found["boxes"] = found["boxes"] / size_as_box(info["scale"])
         found["labels"] = tf.where(found["labels"] == PADDING_LABEL, PADDING_LABEL, 0)
         return found
 
     def forward_losses(self, images, info, targets, proposals=None):
-        outputs = self.rpn_head(self.extract_features(images, training=True), training=True)
+        outputs = self.rpn_head.forward(self.extract_features(images, training=True), info, True)
         return self.rpn_head.compute_losses(outputs, targets, info)

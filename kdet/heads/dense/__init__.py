@@ -3,6 +3,7 @@
 from kdet.heads.dense.anchor import AnchorHead
 from kdet.heads.dense.atss import ATSSHead
 from kdet.heads.dense.base import DenseHead
+from kdet.heads.dense.cascade_rpn import CascadeRPNHead, CascadeRPNStage
 from kdet.heads.dense.fcos import FCOSHead
 from kdet.heads.dense.gfl import GFLHead
 from kdet.heads.dense.pisa import PISARetinaHead
@@ -15,6 +16,8 @@ from kdet.heads.dense.vfnet import VFNetHead
 __all__ = [
     "ATSSHead",
     "AnchorHead",
+    "CascadeRPNHead",
+    "CascadeRPNStage",
     "DenseHead",
     "FCOSHead",
     "GFLHead",

@@ -71,13 +71,16 @@ class AnchorHead(DenseHead):
         """What the assigner compares with the objects: the anchors ``[P,4]``."""
         return anchors
 
+    def level_arguments(self, shapes):
+        """What the assigner must know of the levels, as keywords."""
+        if getattr(self.assigner, "needs_levels", False):
+            return {"level_sizes": [h * w * self.num_anchors for h, w in shapes]}
+        return {}
+
     def assign(self, anchors, shapes, targets, info):
         """The sampled ``Assignment [B,P]`` and the loss normaliser."""
-        levels = {}
-        if getattr(self.assigner, "needs_levels", False):
-            levels["level_sizes"] = [h * w * self.num_anchors for h, w in shapes]
-        priors = self.assigned_priors(anchors, shapes)
-        assignment = self.assigner(priors, targets, self.usable(anchors, shapes, info), **levels)
+        priors, usable = self.assigned_priors(anchors, shapes), self.usable(anchors, shapes, info)
+        assignment = self.assigner(priors, targets, usable, **self.level_arguments(shapes))
         if self.sampler is None:
             count = [assignment.positive]
         else:

@@ -48,20 +48,38 @@ class RPNHead(AnchorHead):
             ``num_detections [B]``.
         """
         settings = self.train_proposals if training else self.test_proposals
-        priors = self.priors(level_shapes(outputs[0]))
-        found = []
-        for level, (anchors, scores, deltas) in enumerate(zip(priors, *outputs[:2], strict=True)):
-            scores, deltas = flatten_map(scores, 1)[..., 0], flatten_map(deltas, 4)
-            rows = scores.shape[1] if scores.shape[1] is not None else tf.shape(scores)[1]
-            limit = (
-                min(settings.nms_pre, rows) if isinstance(rows, int) else tf.minimum(settings.nms_pre, rows)
-            )
-            scores, rows = tf.math.top_k(scores, limit)
-            deltas = tf.gather(deltas, rows, batch_dims=1)
-            boxes = self.coder.decode(tf.gather(anchors, rows), deltas, info["valid_size"])
-            found.append((boxes, tf.sigmoid(scores), tf.fill(tf.shape(rows), level)))
-        boxes, scores, levels = (tf.concat(parts, 1) for parts in zip(*found))
-        big = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] > float(settings.min_size), -1)
-        scores = tf.where(big, scores, INVALID_SCORE)
-        boxes, scores = tf.stop_gradient(boxes), tf.stop_gradient(scores)
-        return settings.nms(boxes, scores, levels, settings.max_per_image)[0]
+        levels = zip(self.priors(level_shapes(outputs[0])), *outputs[:2], strict=True)
+        return select_proposals(settings, self.coder, levels, info)
+
+    def forward(self, features, info, training=False):
+        """The outputs that ``proposals`` and ``compute_losses`` take."""
+        return self(features, training=training)
+
+
+def select_proposals(settings, coder, levels, info):
+    """The best boxes of all levels.
+
+    Args:
+        settings: ``ProposalSelection``.
+        coder: box coding.
+        levels: per level ``(anchors [n,4] or [B,n,4], scores [B,h,w,A], deltas [B,h,w,4A])``.
+        info: ImageInfo.
+
+    Returns:
+        As ``RPNHead.proposals``.
+    """
+    found = []
+    for level, (anchors, scores, deltas) in enumerate(levels):
+        scores, deltas = flatten_map(scores, 1)[..., 0], flatten_map(deltas, 4)
+        rows = scores.shape[1] if scores.shape[1] is not None else tf.shape(scores)[1]
+        limit = min(settings.nms_pre, rows) if isinstance(rows, int) else tf.minimum(settings.nms_pre, rows)
+        scores, rows = tf.math.top_k(scores, limit)
+        anchors = tf.gather(anchors, rows, batch_dims=anchors.shape.rank - 2)
+        deltas = tf.gather(deltas, rows, batch_dims=1)
+        boxes = coder.decode(anchors, deltas, info["valid_size"])
+        found.append((boxes, tf.sigmoid(scores), tf.fill(tf.shape(rows), level)))
+    boxes, scores, levels = (tf.concat(parts, 1) for parts in zip(*found))
+    big = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] > float(settings.min_size), -1)
+    scores = tf.where(big, scores, INVALID_SCORE)
+    boxes, scores = tf.stop_gradient(boxes), tf.stop_gradient(scores)
+    return settings.nms(boxes, scores, levels, settings.max_per_image)[0]

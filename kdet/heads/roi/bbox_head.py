@@ -3,7 +3,6 @@
 import keras
 import tensorflow as tf
 
-from kdet import geometry
 from kdet.layers import Composite, ConvModule, Linear, replica_mean
 from kdet.registry import register
 
@@ -89,7 +88,7 @@ class BBoxHead(Composite):
             ``[B,N,classes or 1,4]``.
         """
         if deltas is None:
-            return (rois if info is None else geometry.clip(rois, info["valid_size"]))[:, :, None, :]
+            return rois[:, :, None, :]
         batch, count = tf.shape(rois)[0], rois.shape[1] or tf.shape(rois)[1]
         deltas = tf.reshape(deltas, [batch, count, 1 if self.class_agnostic else self.num_classes, 4])
         return self.coder.decode(rois[:, :, None, :], deltas, None if info is None else info["valid_size"])

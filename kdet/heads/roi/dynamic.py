@@ -21,6 +21,8 @@ class DynamicRoIHead(StandardRoIHead):
         other arguments: see ``StandardRoIHead``.
     """
 
+    training_state = ("_iou", "_beta", "_ious", "_betas", "_steps")
+
     def __init__(self, iou_rank=75, beta_rank=10, interval=100, lowest_iou=0.4, largest_beta=1.0, **kwargs):
         super().__init__(**kwargs)
         self.iou_rank, self.beta_rank, self.interval = iou_rank, beta_rank, interval
@@ -32,7 +34,6 @@ class DynamicRoIHead(StandardRoIHead):
                 trainable=False, dtype="float32", autocast=False,
             )  # fmt: skip
 
-        # private: no tensors of the checkpoints
         self._iou = state("iou", float(self.assigner.pos_iou))
         self._beta = state("beta", float(self.bbox_head.loss_bbox.beta))
         self._ious = state("ious", 0.0, (interval,))

@@ -179,6 +179,8 @@ class GridHead(Composite):
 class GridRoIHead(StandardRoIHead):
     """Second stage that classifies regions and finds the boxes of the detections by grid points.
 
+    Its boxes are not cut to the picture: so the published figures were measured.
+
     Args:
         grid_roi_extractor, grid_head: grid branch.
         jitter: positives move and grow by up to this share of their size before the grid branch learns.
@@ -219,6 +221,5 @@ class GridRoIHead(StandardRoIHead):
         rois = detections["boxes"] * scale
         heatmaps = self.grid_head(self.crop(self.grid_roi_extractor, features, rois))["fused"]
         boxes = split_batch(self.grid_head.decode(heatmaps, merge_batch(rois)), rois)
-        boxes = geometry.clip(boxes, info["valid_size"]) / scale
         real = (detections["labels"] >= 0)[..., None]
-        return {**detections, "boxes": tf.where(real, boxes, 0.0)}
+        return {**detections, "boxes": tf.where(real, boxes / scale, 0.0)}

@@ -1,0 +1,65 @@
+"""Assignment by where the centre of an anchor lies in an object (Wang et al., 2019)."""
+
+import math
+
+import tensorflow as tf
+
+from kdet.assigners.assignment import Assignment
+from kdet.registry import Component, register
+
+
+@register
+class RegionAssigner(Component):
+    """Anchors in the middle of an object, on the level that fits its size, are positive.
+
+    Around the middle, and in the same place on the neighbouring levels, anchors take no part.
+
+    Args:
+        center_ratio: side of the middle, as a share of the object's.
+        ignore_ratio: side of the region within which anchors take no part.
+    """
+
+    def __init__(self, center_ratio=0.2, ignore_ratio=0.5):
+        self.center_ratio, self.ignore_ratio = center_ratio, ignore_ratio
+
+    def __call__(self, priors, targets, valid, strides, shapes, base_size):
+        """Assigns anchors to objects.
+
+        Args:
+            priors: ``[P,4]``, one anchor per cell, level by level.
+            targets: the data contract's dict.
+            valid: bool ``[B,P]``.
+            strides, shapes: stride and (h, w) of every level.
+            base_size: side of the anchors of the first level.
+
+        Returns:
+            ``Assignment`` without overlaps.
+        """
+        counts = [h * w for h, w in shapes]
+        level = tf.repeat(tf.range(len(counts)), counts)  # [P]
+        stride = tf.repeat(tf.constant(strides, tf.float32), counts)
+        limit = tf.repeat(tf.cast([[w, h] for h, w in shapes], tf.float32), counts, axis=0)  # [P, 2]
+        centre = (priors[:, :2] / stride[:, None] + priors[:, 2:] / stride[:, None]) * 0.5
+        boxes, real = targets["boxes"], targets["labels"] >= 0
+
+        def within(ratio):
+            margin = (1.0 - ratio) / 2.0
+            places = boxes[:, :, None, :] / stride[:, None]  # [B, G, P, 4]
+            low = tf.round((1.0 - margin) * places[..., :2] + margin * places[..., 2:])
+            high = tf.round(margin * places[..., :2] + (1.0 - margin) * places[..., 2:])
+            low, high = (tf.clip_by_value(x, 0.0, limit) for x in (low, high))
+            return tf.reduce_all((centre >= low) & (centre <= high), -1) & real[..., None]
+
+        side = tf.sqrt(tf.maximum(tf.reduce_prod(boxes[..., 2:] - boxes[..., :2], -1), 1e-6))
+        fitting = tf.floor(tf.math.log(side / base_size) / math.log(2.0) + 0.5)
+        fitting = tf.cast(tf.clip_by_value(fitting, 0.0, len(counts) - 1.0), tf.int32)
+        distance = tf.abs(fitting[..., None] - level)  # [B, G, P]
+        middle, around = within(self.center_ratio), within(self.ignore_ratio)
+        # of several objects that claim an anchor, the last in the list decides what it is
+        rank = 2 * tf.range(1, tf.shape(boxes)[1] + 1)[None, :, None] + tf.cast(middle, tf.int32)
+        rank = tf.reduce_max(tf.where((distance == 0) & (middle | around), rank, 0), 1)  # [B, P]
+        positive = rank % 2 == 1
+        ignored = (rank > 0) & ~positive
+        ignored |= tf.reduce_any((distance == 1) & around, 1)
+        counted = valid & ~ignored
+        return Assignment(tf.where(positive & counted, rank // 2 - 1, -1), tf.cast(counted, tf.float32))
