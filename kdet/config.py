@@ -10,8 +10,8 @@ A base is a file beside the recipe or the name of one that ships with kdet
 (``_base_: mask_rcnn_r50_fpn_1x``). Mappings are merged key by key, everything else (lists too) is
 replaced; ``_delete_: true`` inside a mapping drops what the base says there. A mapping over a list of
 mappings goes into each of them (the stages of a cascade), what it says under a number only into the
-element of that number (``stages: {0: {...}}``). ``Config.build("model")`` turns every mapping with a ``type`` into an
-object of the class of that name, innermost first.
+element of that number (``stages: {0: {...}}``). ``Config.build("model")`` turns every mapping with a
+``type`` into an object of the class of that name, innermost first.
 """
 
 import copy

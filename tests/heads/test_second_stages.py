@@ -45,7 +45,7 @@ def test_buckets_decode_what_they_encode():
     boxes = tf.constant([[12.0, 8, 44, 47], [3, 2, 18, 25]])
     buckets, bucket_weights, offsets, offset_weights = coder.encode(priors, boxes)
     np.testing.assert_array_equal(tf.reduce_sum(buckets, -1), 1.0)
-    assert set(np.unique(tf.reduce_sum(offset_weights, -1))) <= {1.0, 2.0}  # the nearest, and the next if near
+    assert set(np.unique(tf.reduce_sum(offset_weights, -1))) <= {1.0, 2.0}  # the next only if near
     assert tf.reduce_min(tf.reduce_sum(bucket_weights, -1)) == 6.0  # all but the neighbour within a bucket
     flat = [tf.reshape(x, [2, 28]) for x in (buckets * 20.0, offsets)]
     np.testing.assert_allclose(coder.decode(priors, *flat), boxes, atol=1e-4)
