@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from kdet import ops
+from kdet import geometry, ops
 from kdet.heads.roi.mask_head import FCNMaskHead
 from kdet.heads.roi.standard import StandardRoIHead, first_rows, merge_batch, split_batch
 from kdet.layers import Composite, ConvModule, Linear, PointConv, global_uniform, replica_mean
@@ -190,6 +190,8 @@ class PointRendRoIHead(StandardRoIHead):
         rois, assignment = first_rows(rois, assignment, self.sampler.max_positives)
         coarse = self.mask_forward(features, rois, training=True)
         losses = self.mask_head.compute_losses(coarse, rois, assignment, targets, info)
+        # points lie within the picture's own padding, as the targets of the coarse masks do
+        rois = geometry.clip(rois, info["padded_size"])
         labels = tf.reshape(assignment.labels(targets, background=0), [-1])
         seed = tf.random.experimental.stateless_fold_in(info["seed"], 3)
         own = self.mask_head.of_class(coarse, labels)[..., None]
