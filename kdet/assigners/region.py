@@ -12,7 +12,8 @@ from kdet.registry import Component, register
 class RegionAssigner(Component):
     """Anchors in the middle of an object, on the level that fits its size, are positive.
 
-    Around the middle, and in the same place on the neighbouring levels, anchors take no part.
+    Around the middle anchors take no part. (The paper leaves out the same places of the neighbouring levels
+    too; the published models were trained without that.)
 
     Args:
         center_ratio: side of the middle, as a share of the object's.
@@ -53,13 +54,11 @@ class RegionAssigner(Component):
         side = tf.sqrt(tf.maximum(tf.reduce_prod(boxes[..., 2:] - boxes[..., :2], -1), 1e-6))
         fitting = tf.floor(tf.math.log(side / base_size) / math.log(2.0) + 0.5)
         fitting = tf.cast(tf.clip_by_value(fitting, 0.0, len(counts) - 1.0), tf.int32)
-        distance = tf.abs(fitting[..., None] - level)  # [B, G, P]
+        fits = fitting[..., None] == level  # [B, G, P]
         middle, around = within(self.center_ratio), within(self.ignore_ratio)
         # of several objects that claim an anchor, the last in the list decides what it is
         rank = 2 * tf.range(1, tf.shape(boxes)[1] + 1)[None, :, None] + tf.cast(middle, tf.int32)
-        rank = tf.reduce_max(tf.where((distance == 0) & (middle | around), rank, 0), 1)  # [B, P]
+        rank = tf.reduce_max(tf.where(fits & (middle | around), rank, 0), 1)  # [B, P]
         positive = rank % 2 == 1
-        ignored = (rank > 0) & ~positive
-        ignored |= tf.reduce_any((distance == 1) & around, 1)
-        counted = valid & ~ignored
+        counted = valid & ((rank == 0) | positive)
         return Assignment(tf.where(positive & counted, rank // 2 - 1, -1), tf.cast(counted, tf.float32))

@@ -4,10 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 from kdet import ops
+from kdet.assigners import RegionAssigner
 from kdet.coders import BucketingCoder, LegacyDeltaXYWHCoder
 from kdet.heads.roi import GridHead
 from kdet.losses import classification_aware_box_loss, prime_sample_weights
-from kdet.priors import LegacyAnchorGenerator
+from kdet.priors import AnchorGenerator, LegacyAnchorGenerator
 
 
 def packed(mask):
@@ -73,6 +74,20 @@ def test_boxes_of_sure_classes_weigh_more():
     weight = np.array([0.92, 0.28])
     weight *= 2 / weight.sum()
     np.testing.assert_allclose(loss, 4 * (weight[0] + 2 * weight[1]) / 2, rtol=1e-6)
+
+
+def test_regions_decide_which_anchors_count():
+    anchors = tf.concat(AnchorGenerator([4, 8], ratios=[1.0], scales=[8])([(8, 8), (4, 4)]), 0)
+    targets = {"boxes": tf.constant([[[0.0, 0, 32, 32], [0, 0, 0, 0]]]), "labels": tf.constant([[3, -1]])}
+    given = RegionAssigner(center_ratio=0.2, ignore_ratio=0.5)(
+        anchors, targets, tf.ones([1, 80], bool), strides=[4, 8], shapes=[(8, 8), (4, 4)], base_size=32.0
+    )
+    fine = tf.reshape(given.positive[:, :64], [8, 8]).numpy()
+    # the middle fifth of 8 cells is [3.2, 4.8], rounded to the cells 3 .. 5; the half around it 2 .. 6
+    assert fine.sum() == 9 and fine[3:6, 3:6].all()
+    weight = tf.reshape(given.weight[:, :64], [8, 8]).numpy()
+    assert weight[2:7, 2:7].sum() == 9 and weight.sum() == 64 - 25 + 9
+    assert not given.positive.numpy()[:, 64:].any()
 
 
 def test_legacy_boxes_own_their_last_pixel():
