@@ -42,17 +42,6 @@ class SmoothL1Loss(Loss):
 
 
 @register
-class MSELoss(Loss):
-    """Squared difference."""
-
-    def __init__(self, loss_weight=1.0):
-        self.loss_weight = loss_weight
-
-    def elementwise(self, pred, target):
-        return tf.square(pred - target)
-
-
-@register
 class BalancedL1Loss(Loss):
     """Smooth L1 with larger gradients for the accurate samples (Pang et al., 2019).
 

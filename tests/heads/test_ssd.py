@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from kdet.assigners import Assignment, GridAssigner, UniformAssigner
+from kdet.assigners import Assignment, GridAssigner
 from kdet.coders import DeltaXYWHCoder, LegacyDeltaXYWHCoder, YOLOCoder
 from kdet.heads.dense.ssd import SoftmaxAnchorHead
 from kdet.losses.importance import positive_weights, rank_within, regression_weights
@@ -112,21 +112,3 @@ def test_regression_weights_have_mean_one():
     weights = regression_weights(tf.constant([[0.0, 1.0, 0.5]]), positive).numpy()
     np.testing.assert_allclose(weights, [[1 / 3, 5 / 3, 0.0]], rtol=1e-6)
     assert regression_weights(tf.ones([1, 3]), tf.zeros([1, 3], bool)).numpy().tolist() == [[0.0] * 3]
-
-
-def test_uniform_assigner_gives_every_object_its_nearest_priors():
-    starts = tf.constant([0.0, 4.0, 8.0, 60.0])
-    priors = tf.stack([starts, tf.zeros(4), starts + 10.0, tf.fill([4], 10.0)], -1)
-    targets = {
-        "boxes": tf.constant([[[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 0.0, 0.0]]]),
-        "labels": tf.constant([[5, -1]]),
-    }
-    # predictions of the last two lie on the object; only the third one's anchor overlaps it a little
-    moved = tf.concat([priors[:2] + 90.0, tf.tile(targets["boxes"][0, :1], [2, 1])], 0)[None]
-    assigner = UniformAssigner(pos_ignore_iou=0.1, per_object=2)
-    found, pairs = assigner(priors, targets, tf.ones([1, 4], bool), moved)
-    assert found.gt_index.numpy().tolist() == [[0, 0, 0, -1]]
-    assert found.weight.numpy().tolist() == [[1.0, 1.0, 1.0, 0.0]]  # the fourth anchor lies elsewhere
-    real = pairs.objects.numpy()[0] == 0
-    assert sorted(pairs.rows.numpy()[0][real].tolist()) == [0, 1, 2, 3]
-    assert float(tf.reduce_sum(pairs.weight)) == 3.0

@@ -126,16 +126,3 @@ def test_inference_folds_a_norm_that_trains():
         assert norm.statistics_are_fixed
         np.testing.assert_allclose(layers.conv_norm(conv, norm, x), expected, rtol=1e-5)
     assert not norm.statistics_are_fixed
-
-
-def test_trident_convolution_has_a_dilation_per_part_of_the_batch():
-    from kdet.backbones.trident import TridentConv
-
-    layer = TridentConv(4, 3, use_bias=False)
-    x = tf.random.stateless_normal([1, 9, 9, 2], [1, 2])
-    middle = layer(x)
-    outputs = layer(tf.tile(x, [3, 1, 1, 1]), training=True)
-    for output, rate in zip(outputs, (1, 2, 3)):
-        wanted = tf.nn.conv2d(x, layer.kernel, 1, "SAME", dilations=rate)
-        np.testing.assert_allclose(output, wanted[0], atol=1e-5)
-    np.testing.assert_allclose(middle[0], outputs[1], atol=1e-6)

@@ -81,5 +81,7 @@ def select_proposals(settings, coder, levels, info):
     boxes, scores, levels = (tf.concat(parts, 1) for parts in zip(*found))
     big = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] > float(settings.min_size), -1)
     scores = tf.where(big, scores, INVALID_SCORE)
+    # boxes that became NaN are dropped here, and the loss that is NaN gets to say so
+    boxes = tf.where(big[..., None], boxes, 0.0)
     boxes, scores = tf.stop_gradient(boxes), tf.stop_gradient(scores)
     return settings.nms(boxes, scores, levels, settings.max_per_image)[0]
