@@ -92,6 +92,13 @@ def test_delete_replaces_a_mapping(tmp_path):
     assert config["metadata"] == {"a": {"y": 5}, "b": {"z": 0}}
 
 
+def test_delete_in_one_base_drops_what_the_bases_before_it_say(tmp_path):
+    write(tmp_path, "base/a.yaml", "metadata: {a: {x: 1}, b: {z: 3}}")
+    write(tmp_path, "base/b.yaml", "metadata: {a: {_delete_: true, y: 5}}")
+    config = load(tmp_path, "_base_: [base/a.yaml, base/b.yaml]\nmetadata: {a: {w: 0}}")
+    assert config["metadata"] == {"a": {"y": 5, "w": 0}, "b": {"z": 3}}
+
+
 def test_relative_bases_of_bases_and_origins(tmp_path):
     write(tmp_path, "deep/er/model.yaml", MODEL)
     write(tmp_path, "deep/mid.yaml", "_base_: er/model.yaml\nmodel: {score: 0.1}")

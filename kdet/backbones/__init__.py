@@ -1,5 +1,11 @@
 """Backbones: pictures to feature maps."""
 
+from kdet.backbones.feedback_resnet import FeedbackResNet
+from kdet.backbones.hrnet import HRNet
+from kdet.backbones.regnet import RegNet
+from kdet.backbones.res2net import Res2Net
+from kdet.backbones.resnest import ResNeSt
 from kdet.backbones.resnet import ResLayer, ResNet
+from kdet.backbones.trident import TridentResNet
 
-__all__ = ["ResLayer", "ResNet"]
+__all__ = ["FeedbackResNet", "HRNet", "RegNet", "Res2Net", "ResLayer", "ResNeSt", "ResNet", "TridentResNet"]

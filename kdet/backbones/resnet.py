@@ -2,7 +2,16 @@
 
 import tensorflow as tf
 
-from kdet.layers import Composite, conv_norm, make_conv, make_norm, max_pool, sequence
+from kdet.layers import (
+    Composite,
+    ContextBlock,
+    GeneralizedAttention,
+    conv_norm,
+    make_conv,
+    make_norm,
+    max_pool,
+    sequence,
+)
 from kdet.registry import register
 
 # depth -> (bottleneck blocks?, blocks per stage)
@@ -13,6 +22,9 @@ DEPTHS = {
     101: (True, (3, 4, 23, 3)),
     152: (True, (3, 8, 36, 3)),
 }
+
+# blocks inside bottlenecks, by their names in the checkpoints
+PLUGINS = {"context_block": ContextBlock, "gen_attention_block": GeneralizedAttention}
 
 
 class NormedConvs(Composite):
@@ -59,6 +71,7 @@ class Bottleneck(NormedConvs):
         width: channels of the middle convolution.
         middle_conv: spec of the 3x3 convolution where it is not ``conv`` (deformable ...).
         last_norm: spec of the norm before the sum where it is not ``norm``.
+        plugins: ``[{"kind", "position": "after_conv2" or "after_conv3", **arguments}]``, see ``PLUGINS``.
     """
 
     expansion = 4
@@ -76,24 +89,52 @@ class Bottleneck(NormedConvs):
         width=None,
         middle_conv=None,
         last_norm=None,
+        plugins=(),
         **kwargs,
     ):
         super().__init__(**kwargs)
         width = width or filters
         first, middle = (stride, 1) if stride_in_first else (1, stride)
         self.add_conv(1, conv, norm, width, 1, stride=first)
-        self.add_conv(
-            2, middle_conv or conv, norm, width, 3,
-            stride=middle, padding=dilation, dilation=dilation, groups=groups,
-        )  # fmt: skip
+        self.add_middle(middle_conv or conv, norm, width, stride=middle, dilation=dilation, groups=groups)
         self.add_conv(3, conv, last_norm or norm, filters * self.expansion, 1)
         self.downsample = shortcut
+        self.plugged = {"after_conv2": [], "after_conv3": []}
+        for spec in plugins:
+            arguments = {k: v for k, v in spec.items() if k not in ("kind", "position", "stages")}
+            setattr(self, spec["kind"], PLUGINS[spec["kind"]](**arguments))
+            self.plugged[spec["position"]].append(spec["kind"])
+
+    def add_middle(self, conv, norm, width, stride, dilation, groups):
+        """Adds the layers between the two 1x1 convolutions; replaced together with ``middle``."""
+        self.add_conv(
+            2, conv, norm, width, 3, stride=stride, padding=dilation, dilation=dilation, groups=groups
+        )
+
+    def middle(self, x):
+        return self.conv_norm(2, x, relu=True)
+
+    def plug(self, position, x):
+        """Applies the plugins at a position."""
+        for name in self.plugged[position]:
+            x = getattr(self, name)(x)
+        return x
 
     def call(self, x):
+        return tf.nn.relu(self.total(x))
+
+    def total(self, x):
+        """The sum of residual and shortcut."""
         y = self.conv_norm(1, x, relu=True)
-        y = self.conv_norm(2, y, relu=True)
-        y = self.conv_norm(3, y)
-        return tf.nn.relu(y + sequence(self.downsample, x))
+        y = self.plug("after_conv2", self.middle(y))
+        y = self.plug("after_conv3", self.conv_norm(3, y))
+        return y + sequence(self.downsample, x)
+
+
+def padded_average(x, stride):
+    """Average of 3x3 windows, zeros of the border included."""
+    x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    return tf.nn.avg_pool2d(x, 3, stride, "VALID")
 
 
 class AveragePool(Composite):
@@ -152,16 +193,19 @@ class ResNet(NormedConvs):
         norm_eval: batch norm uses its running statistics while training.
         groups, base_width: 32 and 4 make ResNeXt 32x4d.
         base_channels: filters of the first stage.
+        stem_channels: channels after the stem, None for ``base_channels``.
         deep_stem, avg_down: the changes of ResNet-D (three 3x3 in the stem, pooled shortcuts).
         conv: spec of all convolutions but the deformable ones.
         dcn: spec of the 3x3 convolutions in stages with ``stage_with_dcn``.
         zero_init_residual: every block starts as the identity (Goyal et al., 2017).
+        plugins: blocks inside the bottlenecks, see ``Bottleneck``; ``stages`` says where (four flags).
         pretrained: name of the published ImageNet weights for ``weights="imagenet"``.
 
     Call: ``[B,H,W,3] -> tuple of [B,h,w,C]``, one per ``out_indices``.
     """
 
     block_classes = (BasicBlock, Bottleneck)
+    stem_stride = 4
 
     def __init__(
         self,
@@ -177,52 +221,41 @@ class ResNet(NormedConvs):
         groups=1,
         base_width=64,
         base_channels=64,
+        stem_channels=None,
         deep_stem=False,
         avg_down=False,
         conv=None,
         dcn=None,
         stage_with_dcn=(False, False, False, False),
+        plugins=(),
         zero_init_residual=True,
         pretrained=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if depth not in DEPTHS:
-            raise ValueError(f"ResNet: depth {depth!r} is unknown, choose one of {sorted(DEPTHS)}.")
         if style not in ("pytorch", "caffe"):
             raise ValueError(f"ResNet: style must be 'pytorch' or 'caffe', not {style!r}.")
         self.depth, self.style, self.pretrained = depth, style, pretrained
         self.out_indices, self.num_stages = tuple(out_indices), num_stages
+        self.groups, self.base_width, self.base_channels = groups, base_width, base_channels
         norm = with_running_stats(norm, norm_eval)
+        channels = stem_channels or base_channels
         self.stem = None
         if deep_stem:
-            self.stem = self._deep_stem(base_channels, conv, norm)
+            self.stem = self._deep_stem(channels, conv, norm)
         else:
-            self.add_conv(1, conv, norm, base_channels, 7, stride=2, padding=3)
+            self.add_stem(channels, conv, norm)
 
-        bottleneck, blocks = DEPTHS[depth]
-        block = self.block_classes[bottleneck]
-        channels, stride_so_far = base_channels, 4
+        stride_so_far = self.stem_stride
         self.feature_info = []
-        for i in range(num_stages):
-            filters = base_channels * 2**i
-            block_args = {}
-            if bottleneck:
-                block_args = self.bottleneck_arguments(filters, groups, base_width, base_channels)
-                block_args["middle_conv"] = dcn if stage_with_dcn[i] else None
+        for i, (block, filters, blocks, block_args) in enumerate(self.plan(depth)[:num_stages]):
+            if issubclass(block, Bottleneck):
+                own = [spec for spec in plugins if spec["stages"][i]]
+                block_args = {**block_args, "middle_conv": dcn if stage_with_dcn[i] else None, "plugins": own}
             if zero_init_residual:
-                block_args["last_norm"] = {**norm, "gamma_initializer": "zeros"}
+                block_args = {**block_args, "last_norm": {**norm, "gamma_initializer": "zeros"}}
             stage = make_stage(
-                block,
-                filters,
-                blocks[i],
-                strides[i],
-                dilations[i],
-                channels,
-                norm,
-                conv,
-                avg_down,
-                **block_args,
+                block, filters, blocks, strides[i], dilations[i], channels, norm, conv, avg_down, **block_args
             )
             setattr(self, f"layer{i + 1}", stage)
             channels, stride_so_far = filters * block.expansion, stride_so_far * strides[i]
@@ -230,10 +263,24 @@ class ResNet(NormedConvs):
                 self.feature_info.append((channels, stride_so_far))
         self._freeze(frozen_stages)
 
-    def bottleneck_arguments(self, filters, groups, base_width, base_channels):
+    def plan(self, depth):
+        """The stages: ``[(block class, filters, number of blocks, arguments of the blocks), ...]``."""
+        if depth not in DEPTHS:
+            raise ValueError(f"ResNet: depth {depth!r} is unknown, choose one of {sorted(DEPTHS)}.")
+        bottleneck, blocks = DEPTHS[depth]
+        filters = [self.base_channels * 2**i for i in range(len(blocks))]
+        arguments = [self.bottleneck_arguments(f) if bottleneck else {} for f in filters]
+        return [(self.block_classes[bottleneck], *stage) for stage in zip(filters, blocks, arguments)]
+
+    def bottleneck_arguments(self, filters):
         """Arguments of a stage's bottleneck blocks."""
-        width = filters if groups == 1 else int(filters * base_width / base_channels) * groups
-        return {"stride_in_first": self.style == "caffe", "groups": groups, "width": width}
+        width = filters
+        if self.groups > 1:
+            width = int(filters * self.base_width / self.base_channels) * self.groups
+        return {"stride_in_first": self.style == "caffe", "groups": self.groups, "width": width}
+
+    def add_stem(self, channels, conv, norm):
+        self.add_conv(1, conv, norm, channels, 7, stride=2, padding=3)
 
     @staticmethod
     def _deep_stem(channels, conv, norm):
@@ -253,13 +300,17 @@ class ResNet(NormedConvs):
             if layer is not None:
                 layer.trainable = False
 
-    def call(self, x, training=False):
+    def apply_stem(self, x):
+        """Pictures to the map that the first stage sees."""
         if self.stem is None:
             x = self.conv_norm(1, x, relu=True)
         else:
             for layer in self.stem:
                 x = tf.nn.relu(x) if layer is None else layer(x)
-        x = max_pool(x, 3, 2, padding=1)
+        return max_pool(x, 3, 2, padding=1)
+
+    def call(self, x, training=False):
+        x = self.apply_stem(x)
         outputs = []
         for i in range(self.num_stages):
             x = sequence(getattr(self, f"layer{i + 1}"), x)

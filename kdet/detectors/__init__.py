@@ -3,6 +3,14 @@
 from kdet.detectors.base import Detector
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.detectors.single_stage import SingleStageDetector
+from kdet.detectors.trident import TridentDetector
 from kdet.detectors.two_stage import ProposalNetwork, TwoStageDetector
 
-__all__ = ["Detector", "Preprocessor", "ProposalNetwork", "SingleStageDetector", "TwoStageDetector"]
+__all__ = [
+    "Detector",
+    "Preprocessor",
+    "ProposalNetwork",
+    "SingleStageDetector",
+    "TridentDetector",
+    "TwoStageDetector",
+]

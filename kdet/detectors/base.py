@@ -24,7 +24,7 @@ class Detector(TrainingSteps, keras.Model):
     ``{"boxes" [B,N,4], "scores" [B,N], "labels" [B,N], "num_detections" [B], ...}``.
     """
 
-    # smallest picture on which every layer can be built
+    # smallest picture on which every layer can be built; backbones and necks may ask for more
     build_size = 64
 
     def __init__(self, preprocessor=None, class_names=None, **kwargs):
@@ -41,7 +41,9 @@ class Detector(TrainingSteps, keras.Model):
 
     def create_variables(self):
         """Builds every layer by one call on an empty picture and applies freezing."""
-        images, info = self.preprocess(tf.zeros([1, self.build_size, self.build_size, 3]))
+        parts = [getattr(self, name, None) for name in ("backbone", "neck")]
+        size = max(self.build_size, *(getattr(part, "build_size", 0) for part in parts))
+        images, info = self.preprocess(tf.zeros([1, size, size, 3]))
         self.build_all(images, info)
         self.built = True
         for layer in self._flatten_layers():

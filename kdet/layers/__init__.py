@@ -1,7 +1,10 @@
 """Layers that backbones, necks and heads are made of."""
 
+from kdet.layers.attention2d import GeneralizedAttention
+from kdet.layers.carafe import CarafeUpsample
 from kdet.layers.composite import Composite
 from kdet.layers.context import inference, statistics_of_rows
+from kdet.layers.context_block import ContextBlock
 from kdet.layers.conv import Conv2D, ConvTranspose2D
 from kdet.layers.conv_module import ConvModule, make_conv, register_conv
 from kdet.layers.deformable import DeformConv2D, DeformConvPack, ModulatedDeformConvPack
@@ -11,21 +14,26 @@ from kdet.layers.linear import Linear, PointConv
 from kdet.layers.non_local import NonLocal2D
 from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, make_norm
 from kdet.layers.resample import adaptive_max_pool, max_pool, resize_corners, upsample_nearest
+from kdet.layers.standardised import StandardisedConv2D
 
 __all__ = [
     "BatchNorm",
+    "CarafeUpsample",
     "Composite",
+    "ContextBlock",
     "Conv2D",
     "ConvModule",
     "ConvTranspose2D",
     "DeformConv2D",
     "DeformConvPack",
+    "GeneralizedAttention",
     "GroupNorm",
     "LayerNorm",
     "Linear",
     "ModulatedDeformConvPack",
     "NonLocal2D",
     "PointConv",
+    "StandardisedConv2D",
     "adaptive_max_pool",
     "conv_norm",
     "global_uniform",
@@ -37,7 +45,7 @@ __all__ = [
     "register_conv",
     "replica_mean",
     "resize_corners",
-    "statistics_of_rows",
     "sequence",
+    "statistics_of_rows",
     "upsample_nearest",
 ]

@@ -70,6 +70,10 @@ class Conv2D(keras.layers.Layer):
                 name="bias", shape=(self.filters,), initializer=self.bias_initializer, autocast=False
             )
 
+    def effective_kernel(self):
+        """The filters that are applied; subclasses rework them."""
+        return self.kernel
+
     def explicit_padding(self):
         (py, px) = self.padding
         return [[0, 0], [py, py], [px, px], [0, 0]]
@@ -88,7 +92,7 @@ class Conv2D(keras.layers.Layer):
         return tf.nn.conv2d(x, kernel, self.stride, padding)
 
     def call(self, x):
-        return self.apply(x, self.kernel, self.bias)
+        return self.apply(x, self.effective_kernel(), self.bias)
 
     def apply(self, x, kernel, bias, relu=False):
         """Convolution with weights that the caller may have reworked, bias (or None) and a ReLU."""

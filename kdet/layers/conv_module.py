@@ -25,10 +25,12 @@ def make_conv(spec, *args, **kwargs):
     """A new convolution layer.
 
     Args:
-        spec: None for a plain one, a kind, or a dict ``{"kind": ..., **arguments}`` (deformable,
-            weight-standardised ...).
+        spec: None for a plain one, a kind, a dict ``{"kind": ..., **arguments}`` (deformable,
+            weight-standardised ...), or a layer that is used as it is (shared by several modules).
         *args, **kwargs: arguments of the layer.
     """
+    if isinstance(spec, keras.Layer):
+        return spec
     spec = {"kind": spec or "conv"} if not isinstance(spec, dict) else dict(spec)
     kind = spec.pop("kind", "conv")
     if kind not in _CONVS:
@@ -45,6 +47,7 @@ class ConvModule(Composite):
         norm: spec for ``make_norm``; the layer's attribute is its short name (``bn``, ``gn``).
         conv: spec for ``make_conv``.
         activation: Keras activation name or None.
+        activation_first: the activation stands before the convolution.
         use_bias: None for "only without a norm".
     """
 
@@ -59,6 +62,7 @@ class ConvModule(Composite):
         norm=None,
         conv=None,
         activation="relu",
+        activation_first=False,
         use_bias=None,
         kernel_initializer=None,
         bias_initializer="zeros",
@@ -81,9 +85,12 @@ class ConvModule(Composite):
         if layer is not None:
             setattr(self, self.norm_name, layer)
         self.activation = keras.activations.get(activation)
+        self.activation_first = activation_first
 
     def call(self, x):
         norm = None if self.norm_name is None else getattr(self, self.norm_name)
+        if self.activation_first:
+            return conv_norm(self.conv, norm, self.activation(x))
         if self.activation is keras.activations.relu:
             return conv_norm(self.conv, norm, x, relu=True)
         return self.activation(conv_norm(self.conv, norm, x))

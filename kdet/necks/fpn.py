@@ -59,18 +59,26 @@ class FPN(Composite):
             extra = num_outs - len(levels)
             self.fpn_convs += [module(3, stride=2, padding=1) for _ in range(extra)]
 
+    def laterals(self, inputs):
+        """What enters the top-down path, a list."""
+        return [conv(x) for conv, x in zip(self.lateral_convs, inputs)]
+
     def upsample(self, index, x, like):
         """Enlarges level ``index`` to the size of the finer map ``like``."""
         return upsample_nearest(x, like)
 
     def call(self, inputs, training=False):
         inputs = inputs[self.start_level : self.end_level]
-        laterals = [conv(x) for conv, x in zip(self.lateral_convs, inputs)]
+        laterals = self.laterals(inputs)
         merged = [laterals[-1]]
         for i in reversed(range(len(laterals) - 1)):
             merged.insert(0, laterals[i] + self.upsample(i + 1, merged[0], laterals[i]))
-        outputs = [conv(x) for conv, x in zip(self.fpn_convs, merged)]
+        outputs = self.refine([conv(x) for conv, x in zip(self.fpn_convs, merged)])
         return tuple(self.add_levels(outputs, inputs[-1], merged[-1]))
+
+    def refine(self, outputs):
+        """What happens to the list of outputs before coarser levels are added."""
+        return outputs
 
     def add_levels(self, outputs, last_input, last_lateral):
         """Appends the coarser levels that the backbone does not have."""

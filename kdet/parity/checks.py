@@ -317,7 +317,8 @@ def training_proposals(golden):
     """What the RoI head was trained on, padded with empty boxes, or None."""
     if "f/train/proposals/0" not in golden.d:
         return None
-    boxes = [golden.full(f"train/proposals/{i}")[:, :4] for i in range(2)]
+    count = sum(name.startswith("f/train/proposals/") for name in golden.d)  # TridentNet: per branch too
+    boxes = [golden.full(f"train/proposals/{i}")[:, :4] for i in range(count)]
     limit = max(map(len, boxes))
     return tf.constant(np.stack([np.pad(b, [(0, limit - len(b)), (0, 0)]) for b in boxes]))
 
@@ -381,7 +382,12 @@ def gradient_row(model, golden, tape, total):
             error = max(error, difference / max(np.abs(mine).max(), floor))
         if not error <= worst:
             worst, note = error, f"{name} norm {norm:.6g}, golden {norms[name]:.6g}"
-    extra = [n for n in variables if n not in norms and gradient(n) is not None]
+    shared = {id(v) for n in norms for v in variables.get(n, ())}  # tied tensors count under one name
+    extra = [
+        n
+        for n in variables
+        if id(variables[n][0]) not in shared and n not in norms and gradient(n) is not None
+    ]
     if extra:
         return Row(
             "gradients",

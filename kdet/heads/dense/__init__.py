@@ -9,6 +9,7 @@ from kdet.heads.dense.gfl import GFLHead
 from kdet.heads.dense.pisa import PISARetinaHead
 from kdet.heads.dense.reppoints import RepPointsHead
 from kdet.heads.dense.retina import RetinaHead
+from kdet.heads.dense.retina_sep_bn import RetinaSepBNHead
 from kdet.heads.dense.rpn import RPNHead
 from kdet.heads.dense.sabl import SABLRetinaHead
 from kdet.heads.dense.vfnet import VFNetHead
@@ -25,6 +26,7 @@ __all__ = [
     "RPNHead",
     "RepPointsHead",
     "RetinaHead",
+    "RetinaSepBNHead",
     "SABLRetinaHead",
     "VFNetHead",
 ]

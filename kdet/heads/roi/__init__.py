@@ -1,10 +1,13 @@
 """Second stages: heads on regions of interest."""
 
 from kdet.heads.roi.bbox_head import BBoxHead
+from kdet.heads.roi.carafe_mask_head import CarafeMaskHead
 from kdet.heads.roi.cascade import CascadeRoIHead
+from kdet.heads.roi.deform_extractor import DeformRoIExtractor
 from kdet.heads.roi.double_head import DoubleBBoxHead, DoubleRoIHead
 from kdet.heads.roi.dynamic import DynamicRoIHead
 from kdet.heads.roi.extractor import SingleRoIExtractor
+from kdet.heads.roi.generic_extractor import GenericRoIExtractor
 from kdet.heads.roi.grid import GridHead, GridRoIHead
 from kdet.heads.roi.htc import HTCMaskHead, HTCRoIHead, HTCStage
 from kdet.heads.roi.mask_head import FCNMaskHead
@@ -26,14 +29,17 @@ from kdet.heads.roi.standard import StandardRoIHead
 
 __all__ = [
     "BBoxHead",
+    "CarafeMaskHead",
     "CascadeRoIHead",
     "CoarseMaskHead",
+    "DeformRoIExtractor",
     "DoubleBBoxHead",
     "DoubleRoIHead",
     "DynamicRoIHead",
     "FCNMaskHead",
     "FeatureRelayHead",
     "FusedSemanticHead",
+    "GenericRoIExtractor",
     "GlobalContextHead",
     "GridHead",
     "GridRoIHead",
