@@ -14,7 +14,13 @@ from kdet.layers.fused import conv_norm, sequence
 from kdet.layers.linear import Linear, PointConv
 from kdet.layers.non_local import NonLocal2D
 from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, make_norm
-from kdet.layers.resample import adaptive_max_pool, max_pool, resize_bilinear, resize_corners, upsample_nearest
+from kdet.layers.resample import (
+    adaptive_max_pool,
+    max_pool,
+    resize_bilinear,
+    resize_corners,
+    upsample_nearest,
+)
 from kdet.layers.standardised import StandardisedConv2D
 
 __all__ = [
