@@ -7,5 +7,16 @@ from kdet.backbones.res2net import Res2Net
 from kdet.backbones.resnest import ResNeSt
 from kdet.backbones.resnet import ResLayer, ResNet
 from kdet.backbones.trident import TridentResNet
+from kdet.backbones.vgg import SSDVGG
 
-__all__ = ["FeedbackResNet", "HRNet", "RegNet", "Res2Net", "ResLayer", "ResNeSt", "ResNet", "TridentResNet"]
+__all__ = [
+    "SSDVGG",
+    "FeedbackResNet",
+    "HRNet",
+    "RegNet",
+    "Res2Net",
+    "ResLayer",
+    "ResNeSt",
+    "ResNet",
+    "TridentResNet",
+]

@@ -8,5 +8,6 @@ from kdet.necks.hrfpn import HRFPN
 from kdet.necks.nas_fpn import NASFPN
 from kdet.necks.pafpn import PAFPN
 from kdet.necks.rfp import RFP
+from kdet.necks.ssd_neck import SSDNeck
 
-__all__ = ["BFP", "FPG", "FPN", "FPNCarafe", "HRFPN", "NASFPN", "PAFPN", "RFP"]
+__all__ = ["BFP", "FPG", "FPN", "HRFPN", "NASFPN", "PAFPN", "RFP", "FPNCarafe", "SSDNeck"]

@@ -3,5 +3,14 @@
 from kdet.priors.anchors import AnchorGenerator, grid_boxes
 from kdet.priors.legacy import LegacyAnchorGenerator
 from kdet.priors.points import PointGenerator
+from kdet.priors.sized_anchors import LegacySSDAnchorGenerator, SSDAnchorGenerator, YOLOAnchorGenerator
 
-__all__ = ["AnchorGenerator", "LegacyAnchorGenerator", "PointGenerator", "grid_boxes"]
+__all__ = [
+    "AnchorGenerator",
+    "LegacyAnchorGenerator",
+    "LegacySSDAnchorGenerator",
+    "PointGenerator",
+    "SSDAnchorGenerator",
+    "YOLOAnchorGenerator",
+    "grid_boxes",
+]

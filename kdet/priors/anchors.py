@@ -80,18 +80,19 @@ def valid_cells(strides, shapes, padded_size, per_cell=1):
     Args:
         strides, shapes: stride and (h, w) of every level.
         padded_size: ``[B,2]`` (h, w) of every picture padded on its own.
-        per_cell: priors of one cell.
+        per_cell: priors of one cell, the same for all levels or a list over them.
 
     Returns:
         bool ``[B, P]``.
     """
+    counts = per_cell if isinstance(per_cell, list) else [per_cell] * len(shapes)
     flags = []
-    for stride, (h, w) in zip(strides, shapes, strict=True):
+    for stride, (h, w), count in zip(strides, shapes, counts, strict=True):
         limit = tf.math.ceil(padded_size / stride)  # [B, 2]
         rows = tf.cast(tf.range(h), tf.float32)[None, :] < limit[:, :1]
         columns = tf.cast(tf.range(w), tf.float32)[None, :] < limit[:, 1:]
         cells = tf.logical_and(rows[:, :, None], columns[:, None, :])
-        cells = tf.repeat(cells[..., None], per_cell, -1)
+        cells = tf.repeat(cells[..., None], count, -1)
         flags.append(tf.reshape(cells, [tf.shape(cells)[0], -1]))
     return tf.concat(flags, 1)
 

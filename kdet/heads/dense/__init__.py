@@ -12,6 +12,7 @@ from kdet.heads.dense.retina import RetinaHead
 from kdet.heads.dense.retina_sep_bn import RetinaSepBNHead
 from kdet.heads.dense.rpn import RPNHead
 from kdet.heads.dense.sabl import SABLRetinaHead
+from kdet.heads.dense.ssd import SSDHead
 from kdet.heads.dense.vfnet import VFNetHead
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "RetinaHead",
     "RetinaSepBNHead",
     "SABLRetinaHead",
+    "SSDHead",
     "VFNetHead",
 ]

@@ -1,0 +1,109 @@
+"""The head of SSD (Liu et al., 2015)."""
+
+import tensorflow as tf
+
+from kdet.heads.dense.anchor import AnchorHead
+from kdet.heads.dense.base import flatten_levels, flatten_map
+from kdet.layers import Conv2D
+from kdet.losses import CrossEntropyLoss, SmoothL1Loss
+from kdet.registry import register
+
+
+class SoftmaxAnchorHead(AnchorHead):
+    """An anchor head whose classes compete, background among them, trained on its hardest negatives.
+
+    Args:
+        neg_pos_ratio: negatives per positive in the class loss: those with the largest loss, by picture.
+        all_negatives_without_objects: a picture without positives counts all its negatives, not none.
+        other arguments: see ``AnchorHead``.
+    """
+
+    def __init__(self, *args, neg_pos_ratio=3, all_negatives_without_objects=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.neg_pos_ratio = neg_pos_ratio
+        self.all_negatives_without_objects = all_negatives_without_objects
+
+    @property
+    def score_channels(self):
+        """Classes and, behind them, background."""
+        return self.num_classes + 1
+
+    def level_predictions(self, outputs):
+        for scores, deltas in zip(*outputs[:2]):
+            scores = tf.nn.softmax(flatten_map(scores, self.score_channels))[..., :-1]
+            yield scores, tf.identity, flatten_map(deltas, 4), None
+
+    def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
+        scores = flatten_levels(outputs[0], self.score_channels)
+        deltas = flatten_levels(outputs[1], 4)
+        labels = assignment.labels(targets, background=self.num_classes)
+        each = self.loss_cls.elementwise(scores, labels) * assignment.weight  # [B, P]
+        return {
+            "loss_cls": self.loss_cls.loss_weight * self.mined_loss(each, assignment) / normaliser,
+            "loss_bbox": self.box_loss(anchors, deltas, assignment, targets, normaliser),
+        }
+
+    def mined_loss(self, losses, assignment):
+        """Sum of the positives' losses and of the hardest negatives' (OHEM), over the batch.
+
+        Args:
+            losses: ``[B,P]``.
+            assignment: ``Assignment [B,P]``.
+        """
+        positive, negative = assignment.positive, assignment.negative
+        count = tf.reduce_sum(tf.cast(positive, tf.int32), 1, keepdims=True)  # [B, 1]
+        budget = self.neg_pos_ratio * count
+        if self.all_negatives_without_objects:
+            budget = tf.where(count > 0, budget, tf.shape(losses)[1])
+        hardest = tf.sort(tf.where(negative, losses, 0.0), axis=1, direction="DESCENDING")
+        chosen = tf.range(tf.shape(losses)[1])[None, :] < budget
+        return tf.reduce_sum(tf.where(positive, losses, 0.0)) + tf.reduce_sum(tf.where(chosen, hardest, 0.0))
+
+
+@register
+class SSDHead(SoftmaxAnchorHead):
+    """One convolution for classes and one for boxes on every level, not shared.
+
+    Args:
+        neg_pos_ratio: hard negatives per positive in the class loss.
+        loss_cls, loss_bbox: cross entropy and smooth L1 when None.
+        other arguments: see ``AnchorHead``.
+
+    Call: ``tuple of [B,h,w,C] -> (scores, deltas)``, tuples of ``[B,h,w,A*(classes+1)]``, ``[B,h,w,A*4]``.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        anchor_generator,
+        coder,
+        assigner,
+        neg_pos_ratio=3,
+        loss_cls=None,
+        loss_bbox=None,
+        **kwargs,
+    ):
+        super().__init__(
+            num_classes=num_classes,
+            anchor_generator=anchor_generator,
+            coder=coder,
+            loss_cls=loss_cls or CrossEntropyLoss(),
+            loss_bbox=loss_bbox or SmoothL1Loss(beta=1.0),
+            assigner=assigner,
+            neg_pos_ratio=neg_pos_ratio,
+            **kwargs,
+        )
+
+        # lists of one layer, as the checkpoints have sequences there
+        def predictors(channels):
+            return [
+                [Conv2D(count * channels, 3, padding=1, kernel_initializer="glorot_uniform")]
+                for count in self.num_anchors
+            ]
+
+        self.cls_convs = predictors(self.score_channels)
+        self.reg_convs = predictors(4)
+
+    def call(self, features, training=False):
+        scores = tuple(convs[0](x) for convs, x in zip(self.cls_convs, features, strict=True))
+        return scores, tuple(convs[0](x) for convs, x in zip(self.reg_convs, features, strict=True))

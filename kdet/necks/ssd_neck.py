@@ -1,0 +1,77 @@
+"""The extra levels of SSD (Liu et al., 2015)."""
+
+import keras
+import tensorflow as tf
+
+from kdet.layers import Composite, ConvModule
+from kdet.registry import register
+
+
+class L2Norm(keras.layers.Layer):
+    """Every pixel's channels scaled to length one, times a learnt factor per channel (Liu et al., 2015).
+
+    Args:
+        scale: the factors' starting value.
+    """
+
+    torch_tensors = {"weight": ("gamma", None)}
+
+    def __init__(self, scale=20.0, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def build(self, input_shape):
+        initializer = keras.initializers.Constant(self.scale)
+        self.gamma = self.add_weight(name="gamma", shape=(input_shape[-1],), initializer=initializer)
+
+    def call(self, x):
+        y = tf.cast(x, tf.float32)
+        # the floor only keeps the gradient of a pixel that is zero everywhere finite
+        squares = tf.maximum(tf.reduce_sum(tf.square(y), -1, keepdims=True), 1e-20)
+        y = tf.cast(self.gamma, tf.float32) * y / (tf.sqrt(squares) + 1e-10)
+        return tf.cast(y, x.dtype)
+
+
+@register
+class SSDNeck(Composite):
+    """Normalises the first backbone map and adds coarser levels behind the last.
+
+    Args:
+        filters, strides, paddings: of the 3x3 convolution of each added level.
+        last_kernel_size: kernel of the last of them.
+        l2_norm_scale: starting value of the first map's ``L2Norm``.
+
+    Call: ``tuple of [B,h,w,C] -> tuple of [B,h,w,C]``, fine to coarse.
+    """
+
+    # on smaller pictures the last levels have no pixel left
+    build_size = 300
+
+    def __init__(
+        self,
+        filters=(512, 256, 256, 256),
+        strides=(2, 2, 1, 1),
+        paddings=(1, 1, 0, 0),
+        last_kernel_size=3,
+        l2_norm_scale=20.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.l2_norm = L2Norm(l2_norm_scale)
+        kernel_sizes = [3] * (len(filters) - 1) + [last_kernel_size]
+
+        def module(*args, **kwargs):
+            return ConvModule(*args, kernel_initializer="glorot_uniform", **kwargs)
+
+        self.extra_layers = [
+            [module(width // 2, 1), module(width, kernel_size, stride=stride, padding=padding)]
+            for width, kernel_size, stride, padding in zip(
+                filters, kernel_sizes, strides, paddings, strict=True
+            )
+        ]
+
+    def call(self, inputs, training=False):
+        outputs = [self.l2_norm(inputs[0]), *inputs[1:]]
+        for squeeze, expand in self.extra_layers:
+            outputs.append(expand(squeeze(outputs[-1])))
+        return tuple(outputs)
