@@ -3,6 +3,7 @@
 from kdet.assigners.approx_max_iou import ApproxMaxIoUAssigner
 from kdet.assigners.assignment import Assignment
 from kdet.assigners.atss import ATSSAssigner
+from kdet.assigners.center_region import CenterRegionAssigner
 from kdet.assigners.max_iou import MaxIoUAssigner
 from kdet.assigners.nearest_points import NearestPointAssigner
 from kdet.assigners.points_in_boxes import PointInBoxAssigner
@@ -12,8 +13,13 @@ __all__ = [
     "ATSSAssigner",
     "ApproxMaxIoUAssigner",
     "Assignment",
+    "Assignment",
+    "CenterRegionAssigner",
+    "MaxIoUAssigner",
     "MaxIoUAssigner",
     "NearestPointAssigner",
+    "NearestPointAssigner",
+    "PointInBoxAssigner",
     "PointInBoxAssigner",
     "RegionAssigner",
 ]

@@ -1,6 +1,7 @@
 """Detectors: one class per shape of detector, not per family."""
 
 from kdet.detectors.base import Detector
+from kdet.detectors.distilled import DistilledDetector
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.detectors.single_stage import SingleStageDetector
 from kdet.detectors.trident import TridentDetector
@@ -8,8 +9,12 @@ from kdet.detectors.two_stage import ProposalNetwork, TwoStageDetector
 
 __all__ = [
     "Detector",
+    "DistilledDetector",
+    "Preprocessor",
     "Preprocessor",
     "ProposalNetwork",
+    "ProposalNetwork",
+    "SingleStageDetector",
     "SingleStageDetector",
     "TridentDetector",
     "TwoStageDetector",

@@ -2,6 +2,8 @@
 
 from kdet.losses.base import Loss
 from kdet.losses.classification import CrossEntropyLoss, FocalLoss
+from kdet.losses.distillation import DistillationLoss
+from kdet.losses.ghm import GHMClassificationLoss, GHMRegressionLoss
 from kdet.losses.iou import BoundedIoULoss, CIoULoss, DIoULoss, GIoULoss, IoULoss
 from kdet.losses.prime_samples import classification_aware_box_loss, prime_sample_weights
 from kdet.losses.quality import DistributionFocalLoss, QualityFocalLoss, VarifocalLoss
@@ -13,8 +15,11 @@ __all__ = [
     "CIoULoss",
     "CrossEntropyLoss",
     "DIoULoss",
+    "DistillationLoss",
     "DistributionFocalLoss",
     "FocalLoss",
+    "GHMClassificationLoss",
+    "GHMRegressionLoss",
     "GIoULoss",
     "IoULoss",
     "L1Loss",

@@ -24,6 +24,10 @@ def build(golden, name):
     """The model of a golden with its generated weights and its test settings."""
     model = Config.load(name).build("model")
     convert.load_state_dict(model, golden.state_dict())
+    if golden.meta.get("teacher_state_dict"):
+        teacher = Config.load(model.teacher_name).build("model")
+        convert.load_state_dict(teacher, golden.state_dict(teacher=True))
+        model.attach_teacher(teacher)
     checks.apply_test_settings(model, golden.meta["test_cfg_overrides"])
     return model
 

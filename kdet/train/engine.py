@@ -73,6 +73,8 @@ def train(config, work_dir, strategy="auto", resume=False, callbacks=(), verbose
         model = config.build("model")
         if settings["initial"] and not (resume and run.checkpoints.steps()):
             zoo.fill(model, config, settings["initial"], partial=True)
+        if getattr(model, "teacher_name", None):
+            model.attach_teacher(zoo.load(model.teacher_name))
         model.compile(optimizer=run.optimizer())
     step = run.checkpoints.restore(model) if resume else 0
     if step:

@@ -5,7 +5,12 @@ from kdet.heads.dense.atss import ATSSHead
 from kdet.heads.dense.base import DenseHead
 from kdet.heads.dense.cascade_rpn import CascadeRPNHead, CascadeRPNStage
 from kdet.heads.dense.fcos import FCOSHead
+from kdet.heads.dense.fovea import FoveaHead
+from kdet.heads.dense.free_anchor import FreeAnchorHead
+from kdet.heads.dense.fsaf import FSAFHead
 from kdet.heads.dense.gfl import GFLHead
+from kdet.heads.dense.ghm import GHMRetinaHead
+from kdet.heads.dense.ld import LDHead
 from kdet.heads.dense.pisa import PISARetinaHead
 from kdet.heads.dense.reppoints import RepPointsHead
 from kdet.heads.dense.retina import RetinaHead
@@ -22,7 +27,12 @@ __all__ = [
     "CascadeRPNStage",
     "DenseHead",
     "FCOSHead",
+    "FSAFHead",
+    "FoveaHead",
+    "FreeAnchorHead",
     "GFLHead",
+    "GHMRetinaHead",
+    "LDHead",
     "PISARetinaHead",
     "RPNHead",
     "RepPointsHead",

@@ -39,7 +39,7 @@ class FCOSHead(PointHead):
 
     def level(self, x, scale, stride):
         """Outputs of one level."""
-        cls, reg = self.towers(x)
+        cls, reg = self.class_tower(x), self.box_tower(x)
         distances = scale(self.conv_reg(reg))
         distances = tf.nn.relu(distances) * stride if self.norm_on_bbox else tf.exp(distances)
         return self.conv_cls(cls), distances, self.conv_centerness(reg if self.centerness_on_reg else cls)

@@ -90,11 +90,19 @@ class GFLHead(AnchorHead):
         soft = tf.one_hot(labels, self.num_classes) * quality[..., None]
         # boxes weigh as much as the head is sure of the object
         weight = tf.stop_gradient(tf.sigmoid(tf.reduce_max(scores, -1))) * positive
-        total = tf.maximum(replica_mean(tf.reduce_sum(weight)), 1.0)
+        total = self.total_weight(weight)
         sides = self.coder.encode(points, boxes) / points[:, 2:]
         sides = tf.clip_by_value(sides, 0.0, self.reg_max - 0.1)
         return {
             "loss_cls": self.loss_cls(scores, soft, assignment.weight, normaliser),
             "loss_bbox": self.loss_bbox(decoded, boxes, weight, total),
-            "loss_dfl": self.loss_dfl(logits, sides, weight, 4.0 * total),
+            **self.regression_losses(logits, sides, weight, total, outputs),
         }
+
+    def total_weight(self, weight):
+        """The normaliser of the box losses from their weights ``[B,P]``."""
+        return tf.maximum(replica_mean(tf.reduce_sum(weight)), 1.0)
+
+    def regression_losses(self, logits, sides, weight, total, outputs):
+        """Losses of the distributions ``[B,P,4,n]`` against ``sides [B,P,4]`` in strides."""
+        return {"loss_dfl": self.loss_dfl(logits, sides, weight, 4.0 * total)}

@@ -19,6 +19,7 @@ class PointHead(DenseHead):
         norm: its spec.
         last_conv: spec of each tower's last convolution where it is not a plain one.
         conv_bias: bias in the towers' convolutions; None for "only without a norm".
+        class_tower: the layers of the class tower where it is not like the box tower.
     """
 
     def __init__(
@@ -33,22 +34,28 @@ class PointHead(DenseHead):
         norm=None,
         last_conv=None,
         conv_bias=None,
+        class_tower=None,
         **kwargs,
     ):
         super().__init__(num_classes=num_classes, **kwargs)
         self.loss_cls, self.loss_bbox, self.assigner = loss_cls, loss_bbox, assigner
         self.strides, self.coder = tuple(strides), DistanceCoder()
         self.point_generator = PointGenerator(strides)
-        self.cls_convs, self.reg_convs = (
-            conv_tower(stacked_convs, filters, norm=norm, last_conv=last_conv, use_bias=conv_bias)
-            for _ in range(2)
-        )
+
+        def tower():
+            return conv_tower(stacked_convs, filters, norm=norm, last_conv=last_conv, use_bias=conv_bias)
+
+        self.cls_convs, self.reg_convs = class_tower or tower(), tower()
         self.conv_cls = prediction(num_classes, probability=0.01)
         self.conv_reg = prediction(4)
 
-    def towers(self, x):
-        """Maps ``[B,h,w,filters]`` for classes and for boxes."""
-        return apply_tower(self.cls_convs, x), apply_tower(self.reg_convs, x)
+    def class_tower(self, x):
+        """The map that classes are predicted from."""
+        return apply_tower(self.cls_convs, x)
+
+    def box_tower(self, x):
+        """The map ``[B,h,w,filters]`` that boxes are predicted from."""
+        return apply_tower(self.reg_convs, x)
 
     def priors(self, shapes):
         return self.point_generator(shapes)

@@ -1,0 +1,32 @@
+"""Localisation distillation (Zheng et al., 2022): the distributions of a teacher as soft targets."""
+
+import tensorflow as tf
+
+from kdet.heads.dense.base import flatten_levels
+from kdet.heads.dense.gfl import GFLHead
+from kdet.layers import replica_mean
+from kdet.registry import register
+
+
+@register
+class LDHead(GFLHead):
+    """GFL's head; training expects the teacher's distributions as a third output.
+
+    Args:
+        loss_ld: loss between logits and the teacher's.
+        other arguments: see ``GFLHead``.
+    """
+
+    def __init__(self, num_classes, anchor_generator, loss_ld, **kwargs):
+        super().__init__(num_classes=num_classes, anchor_generator=anchor_generator, **kwargs)
+        self.loss_ld = loss_ld
+
+    def total_weight(self, weight):
+        return replica_mean(tf.reduce_sum(weight) + 1e-6)
+
+    def regression_losses(self, logits, sides, weight, total, outputs):
+        losses = super().regression_losses(logits, sides, weight, total, outputs)
+        taught = tf.reshape(flatten_levels(outputs[2], 4 * (self.reg_max + 1)), tf.shape(logits))
+        # the reference divides this loss by the four sides only
+        losses["loss_ld"] = self.loss_ld(logits, taught, weight, 4.0)
+        return losses
