@@ -8,6 +8,7 @@ from kdet.assigners.max_iou import MaxIoUAssigner
 from kdet.assigners.nearest_points import NearestPointAssigner
 from kdet.assigners.points_in_boxes import PointInBoxAssigner
 from kdet.assigners.region import RegionAssigner
+from kdet.assigners.uniform import UniformAssigner
 
 __all__ = [
     "ATSSAssigner",
@@ -22,4 +23,5 @@ __all__ = [
     "PointInBoxAssigner",
     "PointInBoxAssigner",
     "RegionAssigner",
+    "UniformAssigner",
 ]

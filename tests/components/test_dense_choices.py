@@ -62,7 +62,10 @@ def test_fovea_gives_a_cell_to_the_smallest_object_whose_middle_covers_it():
 
 def test_free_anchor_tells_objects_from_background_by_iou():
     generator = AnchorGenerator(strides=[8], ratios=[1.0], scales=[1])
-    head = FreeAnchorHead(2, generator, coders.DeltaXYWHCoder(), losses.SmoothL1Loss(), stacked_convs=0)
+    head = FreeAnchorHead(
+        num_classes=2, anchor_generator=generator, coder=coders.DeltaXYWHCoder(),
+        loss_bbox=losses.SmoothL1Loss(), stacked_convs=0,
+    )  # fmt: skip
     targets = {"boxes": tf.constant([[[0.0, 0, 10, 10], [0, 0, 0, 0]]]), "labels": tf.constant([[1, -1]])}
     # IoU 0.8, 0.7 and 0: share of the way from 0.6 to the best
     boxes = tf.constant([[[0.0, 0, 10, 8], [0, 0, 7, 10], [20, 20, 30, 30]]])

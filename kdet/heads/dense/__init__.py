@@ -19,6 +19,7 @@ from kdet.heads.dense.rpn import RPNHead
 from kdet.heads.dense.sabl import SABLRetinaHead
 from kdet.heads.dense.ssd import SSDHead
 from kdet.heads.dense.vfnet import VFNetHead
+from kdet.heads.dense.yolof import YOLOFHead
 
 __all__ = [
     "ATSSHead",
@@ -41,4 +42,5 @@ __all__ = [
     "SABLRetinaHead",
     "SSDHead",
     "VFNetHead",
+    "YOLOFHead",
 ]

@@ -25,19 +25,8 @@ class FreeAnchorHead(RetinaHead):
         other arguments: see ``RetinaHead``; ``loss_bbox`` measures how likely a box is.
     """
 
-    def __init__(
-        self,
-        num_classes,
-        anchor_generator,
-        coder,
-        loss_bbox,
-        bag_size=50,
-        iou_threshold=0.6,
-        gamma=2.0,
-        alpha=0.5,
-        **kwargs,
-    ):
-        super().__init__(num_classes, anchor_generator, coder, None, loss_bbox, None, **kwargs)
+    def __init__(self, bag_size=50, iou_threshold=0.6, gamma=2.0, alpha=0.5, **kwargs):
+        super().__init__(loss_cls=None, assigner=None, **kwargs)
         self.bag_size, self.iou_threshold, self.gamma, self.alpha = bag_size, iou_threshold, gamma, alpha
 
     def compute_losses(self, outputs, targets, info):

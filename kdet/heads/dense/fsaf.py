@@ -16,8 +16,8 @@ class FSAFHead(RetinaHead):
     Args: see ``RetinaHead``; the assigner is a ``CenterRegionAssigner``, ``loss_bbox`` takes boxes.
     """
 
-    def __init__(self, num_classes, anchor_generator, coder, loss_cls, loss_bbox, assigner, **kwargs):
-        super().__init__(num_classes, anchor_generator, coder, loss_cls, loss_bbox, assigner, **kwargs)
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
         # the ReLU would hide a distance that starts below zero
         self.retina_reg.bias_initializer = keras.initializers.Constant(0.25)
 

@@ -1,0 +1,70 @@
+"""Uniform matching (YOLOF, Chen et al., 2021): every object gets the same number of anchors."""
+
+import tensorflow as tf
+
+from kdet import geometry
+from kdet.assigners.assignment import Assignment
+from kdet.registry import Component, register
+
+
+@register
+class UniformAssigner(Component):
+    """The nearest predicted boxes and the nearest anchors of every object are its own.
+
+    Args:
+        match_times: how many of each.
+        pos_ignore_iou: matches whose anchor overlaps the object by less take no part.
+        neg_ignore_iou: background whose predicted box overlaps an object by more takes no part.
+    """
+
+    def __init__(self, match_times=4, pos_ignore_iou=0.15, neg_ignore_iou=0.7):
+        self.match_times = match_times
+        self.pos_ignore_iou, self.neg_ignore_iou = pos_ignore_iou, neg_ignore_iou
+
+    def __call__(self, priors, targets, valid=None, predictions=None):
+        """``Assignment`` of anchors ``[P,4]`` with their predicted boxes ``predictions [B,P,4]``."""
+        return self.match(priors, targets, valid, predictions)[0]
+
+    def match(self, priors, targets, valid, predictions):
+        """The ``Assignment`` and all matches.
+
+        Returns:
+            ``(Assignment, rows [B,K,G] int32, counted [B,K,G] bool)``: the K anchors of each object, some
+            perhaps twice or also another's, and which of these matches take part.
+        """
+        boxes, real = targets["boxes"], targets["labels"] >= 0  # [B, G]
+        objects = tf.shape(boxes)[1]
+        batch, anchors = tf.shape(predictions)[0], tf.shape(priors)[0]
+        usable = tf.ones([batch, anchors], bool) if valid is None else valid
+        # in the order in which later matches override earlier ones
+        rows = tf.stack([self._nearest(x, boxes, usable) for x in (predictions, priors[None])], 2)
+        rows = tf.transpose(rows, [0, 3, 2, 1])  # [B, k, 2, G]
+        rows = tf.reshape(rows, [batch, 2 * self.match_times, objects])
+        overlaps = geometry.pairwise_iou(boxes, priors)  # [B, G, P]
+        chosen = tf.transpose(tf.gather(overlaps, tf.transpose(rows, [0, 2, 1]), batch_dims=2), [0, 2, 1])
+        counted = (chosen >= self.pos_ignore_iou) & real[:, None, :]
+
+        place = tf.range(2 * self.match_times * objects)
+        place = tf.where(real[:, None, :], tf.reshape(place, [1, -1, objects]), -1)
+        cell = rows + anchors * tf.range(batch)[:, None, None]
+        last = tf.math.unsorted_segment_max(tf.reshape(place, [-1]), tf.reshape(cell, [-1]), batch * anchors)
+        last = tf.reshape(tf.maximum(last, -1), [batch, anchors])
+        matched = last >= 0
+        winner = tf.gather(tf.reshape(counted, [batch, -1]), tf.maximum(last, 0), batch_dims=1)
+        close = tf.where(real[..., None], geometry.pairwise_iou(boxes, predictions), 0.0)
+        close = tf.reduce_max(close, 1) > self.neg_ignore_iou
+        weight = tf.where(matched, winner, ~close) & usable
+        index = tf.where(matched & winner, last % objects, -1)
+        return Assignment(index, tf.cast(weight, tf.float32)), rows, counted
+
+    def _nearest(self, candidates, boxes, usable):
+        """Rows of the nearest ``candidates [B|1,P,4]`` of each object, ``[B,G,k]``."""
+        a, b = center_size(candidates)[:, None], center_size(boxes)[:, :, None]
+        distance = tf.reduce_sum(tf.abs(a - b), -1)  # [B, G, P]
+        distance = tf.where(usable[:, None, :], distance, float("inf"))
+        return tf.math.top_k(-distance, self.match_times).indices
+
+
+def center_size(boxes):
+    """Boxes as centre and size, ``[..., 4]``."""
+    return tf.concat([geometry.centers(boxes), boxes[..., 2:] - boxes[..., :2]], -1)
