@@ -37,7 +37,7 @@ __global__ void crop_kernel(CropMasks p, const uint8_t* masks, const float* boxe
                (bit(y1, x0) * (1.0f - right) + bit(y1, x1) * right) * down;
       }
     }
-    out[index] = grid_y > 0 && grid_x > 0 && sum / float(grid_y * grid_x) >= 0.5f ? 1.0f : 0.0f;
+    out[index] = grid_y > 0 && grid_x > 0 && sum / float(grid_y * grid_x) >= kHalf ? 1.0f : 0.0f;
   }
 }
 

@@ -48,6 +48,7 @@ class DeformRoiPoolKernel : public RoiAlignKernel {
     std::vector<TensorShape> maps;
     for (const Tensor& map : features) maps.push_back(map.shape());
     TF_RETURN_IF_ERROR(describe(maps, boxes, levels, p));
+    TF_RETURN_IF_ERROR(check_values(*p, boxes, levels));
     const TensorShape expected({p->batch, p->rois, p->bins_y, p->bins_x, 2});
     if (offsets.shape() != expected) {
       return errors::InvalidArgument("KdetDeformRoiPool: offsets must be ", expected.DebugString(), ", not ",

@@ -1,6 +1,7 @@
 // Multi-scale deformable attention on CUDA: one thread per output number.
 #include "common/cuda.h"
 #include "ms_deform_attn/ms_deform_attn.h"
+#include "ms_deform_attn/ms_deform_attn_cuda.h"
 
 namespace kdet {
 namespace {
@@ -67,7 +68,6 @@ extern "C" cudaError_t kdet_cuda_ms_deform_attn(const kdet::MsDeformAttn* p, int
   return cudaGetLastError();
 }
 
-// All three gradients are zeroed float32. Sums in no fixed order.
 extern "C" cudaError_t kdet_cuda_ms_deform_attn_grad(const kdet::MsDeformAttn* p, int type, const void* value,
                                                      const float* locations, const float* weights,
                                                      const void* upstream, float* for_value, float* for_locations,

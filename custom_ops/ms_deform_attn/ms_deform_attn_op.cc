@@ -3,6 +3,11 @@
 
 #include "common/tf_op.h"
 
+#ifdef KDET_CUDA
+#include "common/tf_gpu.h"
+#include "ms_deform_attn/ms_deform_attn_cuda.h"
+#endif
+
 namespace kdet {
 namespace {
 
@@ -131,6 +136,67 @@ class MsDeformAttnBackward : public OpKernel {
       MsDeformAttnBackward<T>);
 KDET_FLOAT_TYPES(REGISTER)
 #undef REGISTER
+
+#ifdef KDET_CUDA
+
+template <typename T>
+class MsDeformAttnForwardGpu : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &value = context->input(0), &locations = context->input(2), &weights = context->input(3);
+    MsDeformAttn p;
+    OP_REQUIRES_OK(context, describe(value, context->input(1), locations, weights, &p));
+    Tensor* out;
+    OP_REQUIRES_OK(context, context->allocate_output(0, {p.batch, p.queries, p.heads * p.depth}, &out));
+    OP_REQUIRES_OK(context, cuda_status(kdet_cuda_ms_deform_attn(
+                                            &p, element_type<T>(), data<T>(value), locations.flat<float>().data(),
+                                            weights.flat<float>().data(), data<T>(out), stream_of(context)),
+                                        "KdetMsDeformAttn"));
+  }
+};
+
+template <typename T>
+class MsDeformAttnBackwardGpu : public OpKernel {
+ public:
+  using OpKernel::OpKernel;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &upstream = context->input(0), &value = context->input(1), &locations = context->input(3),
+                 &weights = context->input(4);
+    MsDeformAttn p;
+    OP_REQUIRES_OK(context, describe(value, context->input(2), locations, weights, &p));
+    Tensor* outputs[3];
+    DeviceFloatOutput<T> for_value;
+    DeviceFloatOutput<float> for_locations, for_weights;
+    for (int k = 0; k < 3; ++k) {
+      const Tensor& like = context->input(k == 0 ? 1 : k + 2);
+      OP_REQUIRES_OK(context, context->allocate_output(k, like.shape(), &outputs[k]));
+    }
+    OP_REQUIRES_OK(context, for_value.make(context, outputs[0]));
+    OP_REQUIRES_OK(context, for_locations.make(context, outputs[1]));
+    OP_REQUIRES_OK(context, for_weights.make(context, outputs[2]));
+    OP_REQUIRES_OK(context, cuda_status(kdet_cuda_ms_deform_attn_grad(
+                                            &p, element_type<T>(), data<T>(value), locations.flat<float>().data(),
+                                            weights.flat<float>().data(), data<T>(upstream), for_value.floats(),
+                                            for_locations.floats(), for_weights.floats(), stream_of(context)),
+                                        "KdetMsDeformAttnGrad"));
+    OP_REQUIRES_OK(context, for_value.finish(context));
+  }
+};
+
+#define REGISTER(T)                                                                                   \
+  REGISTER_KERNEL_BUILDER(                                                                            \
+      Name("KdetMsDeformAttn").Device(DEVICE_GPU).TypeConstraint<T>("T").HostMemory("shapes"),        \
+      MsDeformAttnForwardGpu<T>);                                                                     \
+  REGISTER_KERNEL_BUILDER(                                                                            \
+      Name("KdetMsDeformAttnGrad").Device(DEVICE_GPU).TypeConstraint<T>("T").HostMemory("shapes"),    \
+      MsDeformAttnBackwardGpu<T>);
+KDET_FLOAT_TYPES(REGISTER)
+#undef REGISTER
+
+#endif  // KDET_CUDA
 
 }  // namespace
 }  // namespace kdet

@@ -22,13 +22,24 @@ Status candidate_shapes(InferenceContext* c, DimensionHandle* batch) {
   return c->Merge(c->Dim(boxes, 0), c->Dim(scores, 0), batch);
 }
 
-Status check_candidates(const char* op, const Tensor& boxes, const Tensor& scores) {
+// Boxes of candidates (a score above the threshold) must be finite.
+Status check_candidates(const char* op, const Tensor& boxes, const Tensor& scores, float threshold) {
   if (boxes.dims() != 3 || boxes.dim_size(2) != 4 || scores.dims() != 2 ||
       scores.dim_size(0) != boxes.dim_size(0) || scores.dim_size(1) != boxes.dim_size(1)) {
     return errors::InvalidArgument(op, ": boxes must be [B,N,4] and scores [B,N], not ",
                                    boxes.shape().DebugString(), " and ", scores.shape().DebugString());
   }
-  return check_finite(boxes, op, "boxes");
+  const float *corner = boxes.flat<float>().data(), *score = scores.flat<float>().data();
+  for (int64_t i = 0; i < scores.NumElements(); ++i) {
+    if (!(score[i] > threshold)) continue;
+    for (int k = 0; k < 4; ++k) {
+      if (std::isfinite(corner[4 * i + k])) continue;
+      return errors::InvalidArgument(op, ": box ", i % scores.dim_size(1), " of picture ",
+                                     i / scores.dim_size(1), " has the score ", score[i],
+                                     " and a coordinate ", corner[4 * i + k], "; boxes must be finite.");
+    }
+  }
+  return OkStatus();
 }
 
 REGISTER_OP("KdetNms")
@@ -62,7 +73,7 @@ class NmsKernel : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     const Tensor &boxes = context->input(0), &scores = context->input(1), &labels = context->input(2);
-    OP_REQUIRES_OK(context, check_candidates("KdetNms", boxes, scores));
+    OP_REQUIRES_OK(context, check_candidates("KdetNms", boxes, scores, p_.score_threshold));
     OP_REQUIRES(context, labels.shape() == scores.shape(),
                 errors::InvalidArgument("KdetNms: labels must be as scores ", scores.shape().DebugString(),
                                         ", not ", labels.shape().DebugString()));
@@ -116,7 +127,7 @@ class SoftNmsKernel : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     const Tensor &boxes = context->input(0), &scores = context->input(1);
-    OP_REQUIRES_OK(context, check_candidates("KdetSoftNms", boxes, scores));
+    OP_REQUIRES_OK(context, check_candidates("KdetSoftNms", boxes, scores, -std::numeric_limits<float>::infinity()));
     SoftNms p = p_;
     p.batch = boxes.dim_size(0);
     p.boxes = boxes.dim_size(1);

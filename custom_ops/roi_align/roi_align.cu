@@ -1,6 +1,7 @@
 // RoIAlign and deformable RoI pooling on CUDA: one thread per output number.
 #include "common/cuda.h"
 #include "roi_align/roi_align.h"
+#include "roi_align/roi_align_cuda.h"
 
 namespace kdet {
 namespace {
@@ -45,7 +46,7 @@ struct Bin {
 
   __device__ Bin(const RoiAlign& p, const float* boxes, const int* levels, int64_t bin, const float* offset,
                  float gamma)
-      : roi(p, boxes + 4 * (bin / (p.bins_y * p.bins_x)), levels[bin / (p.bins_y * p.bins_x)]) {
+      : roi(p, boxes + 4 * (bin / (p.bins_y * p.bins_x)), level_of(p, levels[bin / (p.bins_y * p.bins_x)])) {
     const int64_t r = bin / (p.bins_y * p.bins_x);
     const int row = int(bin / p.bins_x % p.bins_y), column = int(bin % p.bins_x);
     height = p.height[roi.level];
@@ -59,6 +60,9 @@ struct Bin {
     grid_x = samples(roi.width, p.bins_x, p.sampling_ratio);
     if (height < 1 || width < 1) grid_y = grid_x = 0;
   }
+
+  // A level that does not exist must not reach past the maps.
+  __device__ static int level_of(const RoiAlign& p, int level) { return min(max(level, 0), p.levels - 1); }
 
   __device__ static int samples(float extent, int bins, int ratio) {
     if (ratio > 0) return ratio;
@@ -129,7 +133,6 @@ __global__ void backward_kernel(RoiAlign p, const T* upstream, Maps maps, const 
 }  // namespace
 }  // namespace kdet
 
-// offsets null: plain RoIAlign. All pointers are on the device but for the arrays of pointers.
 extern "C" cudaError_t kdet_cuda_roi_align(const kdet::RoiAlign* p, int type, const void* const* features,
                                            const float* boxes, const int* levels, const float* offsets,
                                            float gamma, void* out, cudaStream_t stream) {
@@ -141,7 +144,6 @@ extern "C" cudaError_t kdet_cuda_roi_align(const kdet::RoiAlign* p, int type, co
   return cudaGetLastError();
 }
 
-// gradients: zeroed float32 maps; for_offsets: zeroed, null with offsets null. Sums in no fixed order.
 extern "C" cudaError_t kdet_cuda_roi_align_grad(const kdet::RoiAlign* p, int type, const void* upstream,
                                                 const void* const* features, const float* boxes,
                                                 const int* levels, const float* offsets, float gamma,

@@ -4,6 +4,11 @@
 #include "common/tf_op.h"
 #include "roi_align/roi_align_tf.h"
 
+#ifdef KDET_CUDA
+#include "common/tf_gpu.h"
+#include "roi_align/roi_align_cuda.h"
+#endif
+
 namespace kdet {
 namespace {
 
@@ -50,6 +55,7 @@ class RoiAlignForward : public RoiAlignKernel {
     }
     RoiAlign p;
     OP_REQUIRES_OK(context, describe(maps, boxes, levels, &p));
+    OP_REQUIRES_OK(context, check_values(p, boxes, levels));
     Tensor* out;
     OP_REQUIRES_OK(context, context->allocate_output(
                                 0, {p.batch, p.rois, p.bins_y, p.bins_x, p.channels}, &out));
@@ -72,6 +78,7 @@ class RoiAlignBackward : public RoiAlignKernel {
     }
     RoiAlign p;
     OP_REQUIRES_OK(context, describe(maps, boxes, levels, &p));
+    OP_REQUIRES_OK(context, check_values(p, boxes, levels));
     const TensorShape expected({p.batch, p.rois, p.bins_y, p.bins_x, p.channels});
     OP_REQUIRES(context, upstream.shape() == expected,
                 errors::InvalidArgument("KdetRoiAlignGrad: upstream must be ", expected.DebugString(), ", not ",
@@ -99,6 +106,78 @@ class RoiAlignBackward : public RoiAlignKernel {
       RoiAlignBackward<T>);
 KDET_FLOAT_TYPES(REGISTER)
 #undef REGISTER
+
+#ifdef KDET_CUDA
+
+template <typename T>
+class RoiAlignForwardGpu : public RoiAlignKernel {
+ public:
+  using RoiAlignKernel::RoiAlignKernel;
+
+  void Compute(OpKernelContext* context) override {
+    OpInputList features;
+    OP_REQUIRES_OK(context, context->input_list("features", &features));
+    const Tensor &boxes = context->input(features.size()), &levels = context->input(features.size() + 1);
+    std::vector<TensorShape> maps;
+    std::vector<const void*> pointers;
+    for (const Tensor& map : features) {
+      maps.push_back(map.shape());
+      pointers.push_back(data<T>(map));
+    }
+    RoiAlign p;
+    OP_REQUIRES_OK(context, describe(maps, boxes, levels, &p));
+    Tensor* out;
+    OP_REQUIRES_OK(context, context->allocate_output(
+                                0, {p.batch, p.rois, p.bins_y, p.bins_x, p.channels}, &out));
+    OP_REQUIRES_OK(context, cuda_status(kdet_cuda_roi_align(&p, element_type<T>(), pointers.data(),
+                                                            boxes.flat<float>().data(),
+                                                            levels.flat<int32>().data(), nullptr, 0.0f,
+                                                            data<T>(out), stream_of(context)),
+                                        "KdetRoiAlign"));
+  }
+};
+
+template <typename T>
+class RoiAlignBackwardGpu : public RoiAlignKernel {
+ public:
+  using RoiAlignKernel::RoiAlignKernel;
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &upstream = context->input(0), &boxes = context->input(1), &levels = context->input(2);
+    const int count = context->num_inputs() - 3;
+    std::vector<TensorShape> maps(count);
+    for (int level = 0; level < count; ++level) {
+      OP_REQUIRES_OK(context, TensorShapeUtils::MakeShape(context->input(3 + level).vec<int32>(), &maps[level]));
+    }
+    RoiAlign p;
+    OP_REQUIRES_OK(context, describe(maps, boxes, levels, &p));
+    std::vector<DeviceFloatOutput<T>> outputs(count);
+    std::vector<float*> pointers(count);
+    for (int level = 0; level < count; ++level) {
+      Tensor* out;
+      OP_REQUIRES_OK(context, context->allocate_output(level, maps[level], &out));
+      OP_REQUIRES_OK(context, outputs[level].make(context, out));
+      pointers[level] = outputs[level].floats();
+    }
+    OP_REQUIRES_OK(context, cuda_status(kdet_cuda_roi_align_grad(
+                                            &p, element_type<T>(), data<T>(upstream), nullptr,
+                                            boxes.flat<float>().data(), levels.flat<int32>().data(), nullptr, 0.0f,
+                                            pointers.data(), nullptr, stream_of(context)),
+                                        "KdetRoiAlignGrad"));
+    for (auto& output : outputs) OP_REQUIRES_OK(context, output.finish(context));
+  }
+};
+
+#define REGISTER(T)                                                                           \
+  REGISTER_KERNEL_BUILDER(Name("KdetRoiAlign").Device(DEVICE_GPU).TypeConstraint<T>("T"),     \
+                          RoiAlignForwardGpu<T>);                                             \
+  REGISTER_KERNEL_BUILDER(                                                                    \
+      Name("KdetRoiAlignGrad").Device(DEVICE_GPU).TypeConstraint<T>("T").HostMemory("shapes"), \
+      RoiAlignBackwardGpu<T>);
+KDET_FLOAT_TYPES(REGISTER)
+#undef REGISTER
+
+#endif  // KDET_CUDA
 
 }  // namespace
 }  // namespace kdet

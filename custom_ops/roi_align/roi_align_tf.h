@@ -82,11 +82,16 @@ class RoiAlignKernel : public tensorflow::OpKernel {
       p->width[level] = int(map.dim_size(2));
     }
     p->channels = int(maps[0].dim_size(3));
+    return tensorflow::OkStatus();
+  }
+
+  // Looks at the values, which only the CPU can.
+  static tensorflow::Status check_values(const RoiAlign& p, const Tensor& boxes, const Tensor& levels) {
     const auto level = levels.flat<tensorflow::int32>();
     for (int64_t i = 0; i < level.size(); ++i) {
-      if (level(i) < 0 || level(i) >= p->levels) {
+      if (level(i) < 0 || level(i) >= p.levels) {
         return tensorflow::errors::InvalidArgument("KdetRoiAlign: level ", level(i), " at flat index ", i,
-                                       " is not in [0, ", p->levels, ").");
+                                       " is not in [0, ", p.levels, ").");
       }
     }
     return check_finite(boxes, "KdetRoiAlign", "boxes");

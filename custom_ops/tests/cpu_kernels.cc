@@ -15,6 +15,7 @@
 #include "crop_masks/crop_masks_cpu.h"
 #include "deform_conv/deform_conv_cpu.h"
 #include "deform_roi_pool/deform_roi_pool_cpu.h"
+#include "grouped_conv/grouped_conv_cpu.h"
 #include "ms_deform_attn/ms_deform_attn_cpu.h"
 #include "nms/nms_cpu.h"
 #include "roi_align/roi_align_cpu.h"
@@ -225,6 +226,37 @@ void check_corner_pool(const char* name, float tolerance) {
   }
 }
 
+// The kernel knows only the backward pass; the forward one is written out here.
+template <typename T>
+void check_grouped_conv(const char* name, float tolerance, int width, int stride, int dilation) {
+  const int channels = 3 * width, out = 9 / stride;
+  const kdet::GroupedConv p = {2, 9, 9, channels, out, out, 3, 3, stride, stride, dilation, dilation, dilation, dilation, 3};
+  const auto x = random_buffer<T>(2 * 81 * channels, -1, 1), up = random_buffer<T>(2 * out * out * channels, -1, 1);
+  const auto kernel = random_buffer<float>(9 * width * channels, -1, 1);
+  Buffer<float> gx[] = {Buffer<float>(x.n), Buffer<float>(x.n)};
+  Buffer<float> gk[] = {Buffer<float>(kernel.n), Buffer<float>(kernel.n)};
+  for (int k = 0; k < 2; ++k) {
+    kdet::grouped_conv::backward(p, x.get(), kernel.get(), up.get(), gx[k].get(), gk[k].get(), threads(k ? 4 : 1));
+  }
+  double forward = 0;
+  for (int64_t at = 0; at < 2 * out * out; ++at) {
+    for (int k = 0; k < 9 * width; ++k) {
+      const int cell = k / width, y = int(at / out % out) * stride + (cell / 3 - 1) * dilation;
+      const int column = int(at % out) * stride + (cell % 3 - 1) * dilation;
+      if (y < 0 || y >= 9 || column < 0 || column >= 9) continue;
+      for (int c = 0; c < channels; ++c) {
+        const int64_t from = ((at / out / out * 9 + y) * 9 + column) * channels + c / width * width + k % width;
+        forward += double(kdet::to_float(x.at[from])) * kernel.at[k * channels + c] *
+                   kdet::to_float(up.at[at * channels + c]);
+      }
+    }
+  }
+  same(name, gx[0], gx[1], 0);
+  same(name, gk[0], gk[1], 0);
+  adjoint(name, forward, inner(gx[0], floats(x)), tolerance);
+  adjoint(name, forward, inner(gk[0], kernel), tolerance);
+}
+
 void check_suppression() {
   const auto boxes = random_boxes(3 * 200, 100);
   const auto scores = random_buffer<float>(3 * 200, 0, 1);
@@ -295,6 +327,9 @@ void check_all(const char* type, float tolerance) {
   check_attention<T>("ms_deform_attn", tolerance);
   check_carafe<T>("carafe", tolerance);
   check_corner_pool<T>("corner_pool", tolerance);
+  check_grouped_conv<T>("grouped_conv", tolerance, 4, 1, 1);
+  check_grouped_conv<T>("grouped_conv, strided", tolerance, 8, 3, 1);
+  check_grouped_conv<T>("grouped_conv, dilated", tolerance, 16, 1, 2);
 }
 
 // Every float16 and bfloat16 number survives the way through float32.

@@ -19,6 +19,8 @@ __all__ = [
     "GridAssigner",
     "MaxIoUAssigner",
     "NearestPointAssigner",
+    "NearestPointAssigner",
+    "PointInBoxAssigner",
     "PointInBoxAssigner",
     "RegionAssigner",
     "UniformAssigner",

@@ -47,7 +47,7 @@ def build(output_dir=None, jobs=None, cuda=None, verbose=False):
     tensorflow = find_tensorflow()
     machine = os.environ.get("KDET_MARCH", "native")
     flags = [*OPTIONS, f"-march={machine}", f"-I{sources}", *tensorflow["flags"]]
-    flags += ["-DKDET_CUDA"] if cuda else []
+    flags += ["-DKDET_CUDA", f"-I{cuda_home()}/include"] if cuda else []
     jobs = jobs or os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)

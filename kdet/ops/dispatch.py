@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from kdet.ops import compiled
 
+# Ops whose compiled form has a GPU kernel when the library was built with KDET_CUDA=1. The others run in
+# the portable form where there is a GPU.
+GPU_OPS = frozenset({"roi_align", "ms_deform_attn", "point_sample"})
 FORMS = ("auto", "portable", "compiled")
 _log = logging.getLogger("kdet")
 _wanted = None
@@ -64,13 +67,22 @@ def choose(name, implementation, portable, compiled_form=None):
     if form == "compiled":
         compiled.library()
         return compiled_form
-    return compiled_form if _compiled_runs_here() else portable
+    return compiled_form if _compiled_runs_here() and not _misses_the_gpu(name) else portable
+
+
+def _misses_the_gpu(name):
+    return name not in GPU_OPS and _has_gpu()
+
+
+@functools.cache
+def _has_gpu():
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 @functools.cache
 def _compiled_runs_here():
     reason = compiled.why_not()
-    if reason is None and tf.config.list_physical_devices("GPU") and not compiled.has_gpu_kernels():
+    if reason is None and _has_gpu() and not compiled.has_gpu_kernels():
         reason = "There is a GPU, but the compiled ops were built without CUDA (KDET_CUDA=1)."
     if reason is not None:
         _log.warning("%s Using the portable ops.", reason)

@@ -2,12 +2,18 @@
 
 import tensorflow as tf
 
+from kdet.ops import compiled, dispatch
+
 # Channels of a group below which the backward pass merges neighbouring groups into one convolution.
 _NARROW = 16
 _MOST_MERGED = 4
+# Widths of a group, as many outputs as inputs, that the compiled backward pass knows.
+_COMPILED_WIDTHS = (4, 8, 16)
 
 
-def grouped_conv2d(x, kernel, strides=(1, 1), padding=(0, 0), dilations=(1, 1), groups=1):
+def grouped_conv2d(
+    x, kernel, strides=(1, 1), padding=(0, 0), dilations=(1, 1), groups=1, implementation=None
+):
     """2-D convolution with explicit, symmetric padding.
 
     TensorFlow convolves in groups and with dilation on the CPU but has no gradient of either there.
@@ -48,14 +54,30 @@ def grouped_conv2d(x, kernel, strides=(1, 1), padding=(0, 0), dilations=(1, 1), 
     if groups == 1 and max(dilations) == 1:
         return tf.raw_ops.Conv2D(input=x, filter=kernel, **attributes)
 
+    known = kernel.shape[2] in _COMPILED_WIDTHS and kernel.shape[3] == channels
+    fast = _compiled_backward if known else None
+    form = dispatch.choose("grouped_conv2d", implementation, portable=_backward, compiled_form=fast)
+
     @tf.custom_gradient
     def convolve(x, kernel):
         def backward(upstream):
-            return _backward(x, kernel, upstream, groups, attributes)
+            return form(x, kernel, upstream, groups, attributes)
 
         return tf.raw_ops.Conv2D(input=x, filter=kernel, **attributes), backward
 
     return convolve(x, kernel)
+
+
+def _compiled_backward(x, kernel, upstream, groups, attributes):
+    return compiled.library().kdet_grouped_conv_grad(
+        upstream=upstream,
+        x=x,
+        kernel=kernel,
+        strides=attributes["strides"][1:3],
+        padding=attributes["explicit_paddings"][2:6:2],
+        dilations=attributes["dilations"][1:3],
+        groups=groups,
+    )
 
 
 def _backward(x, kernel, upstream, groups, attributes):

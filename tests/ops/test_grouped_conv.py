@@ -5,8 +5,10 @@ import tensorflow as tf
 from kdet import ops
 
 
-@pytest.mark.parametrize("name", ["narrow", "wide", "dilated", "depthwise", "dense"])
-def test_equals_the_reference(golden, name):
+@pytest.mark.parametrize(
+    "name", ["narrow", "four", "eight", "sixteen", "wide", "dilated", "depthwise", "dense"]
+)
+def test_equals_the_reference(golden, form, name):
     case = {k.split("_", 1)[1]: v for k, v in golden("grouped_conv").items() if k.startswith(name)}
     groups, stride, dilation = (int(v) for v in case["config"])
     x, kernel = tf.constant(case["x"]), tf.constant(case["kernel"])

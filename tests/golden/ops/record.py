@@ -151,6 +151,9 @@ def record_grouped_conv():
     arrays = {}
     cases = {
         "narrow": (16, 16, 8, 1, 1),
+        "four": (8, 8, 2, 1, 2),
+        "eight": (16, 16, 2, 2, 1),
+        "sixteen": (48, 48, 3, 1, 1),
         "wide": (32, 48, 2, 2, 1),
         "dilated": (8, 12, 4, 1, 2),
         "depthwise": (6, 12, 6, 2, 1),

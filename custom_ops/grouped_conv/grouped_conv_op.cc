@@ -1,0 +1,97 @@
+// TensorFlow wrapper of the backward pass of convolution in narrow groups.
+#include "grouped_conv/grouped_conv_cpu.h"
+
+#include "common/tf_op.h"
+
+namespace kdet {
+namespace {
+
+using namespace tensorflow;  // NOLINT
+using shape_inference::InferenceContext;
+
+REGISTER_OP("KdetGroupedConvGrad")
+    .Input("upstream: T")
+    .Input("x: T")
+    .Input("kernel: T")
+    .Output("for_x: T")
+    .Output("for_kernel: T")
+    .Attr("T: {half, bfloat16, float}")
+    .Attr("strides: list(int)")
+    .Attr("padding: list(int)")
+    .Attr("dilations: list(int)")
+    .Attr("groups: int >= 1")
+    .SetShapeFn([](InferenceContext* c) {
+      c->set_output(0, c->input(1));
+      c->set_output(1, c->input(2));
+      return OkStatus();
+    });
+
+template <typename T>
+class GroupedConvBackward : public OpKernel {
+ public:
+  explicit GroupedConvBackward(OpKernelConstruction* context) : OpKernel(context) {
+    const std::pair<const char*, std::pair<int*, int*>> pairs[] = {
+        {"strides", {&p_.stride_y, &p_.stride_x}},
+        {"padding", {&p_.pad_y, &p_.pad_x}},
+        {"dilations", {&p_.dilation_y, &p_.dilation_x}}};
+    for (const auto& [name, to] : pairs) {
+      std::vector<int> values;
+      OP_REQUIRES_OK(context, context->GetAttr(name, &values));
+      OP_REQUIRES(context, values.size() == 2,
+                  errors::InvalidArgument("KdetGroupedConvGrad: ", name, " needs two values (y, x)."));
+      *to.first = values[0];
+      *to.second = values[1];
+    }
+    OP_REQUIRES_OK(context, context->GetAttr("groups", &p_.groups));
+  }
+
+  void Compute(OpKernelContext* context) override {
+    const Tensor &upstream = context->input(0), &x = context->input(1), &kernel = context->input(2);
+    OP_REQUIRES(context, upstream.dims() == 4 && x.dims() == 4 && kernel.dims() == 4,
+                errors::InvalidArgument("KdetGroupedConvGrad: upstream, x and kernel must have rank 4."));
+    GroupedConv p = p_;
+    p.batch = x.dim_size(0);
+    p.height = int(x.dim_size(1));
+    p.width = int(x.dim_size(2));
+    p.channels = int(x.dim_size(3));
+    p.out_height = int(upstream.dim_size(1));
+    p.out_width = int(upstream.dim_size(2));
+    p.kernel_y = int(kernel.dim_size(0));
+    p.kernel_x = int(kernel.dim_size(1));
+    const int64_t width = kernel.dim_size(2);
+    OP_REQUIRES(context,
+                upstream.dim_size(0) == p.batch && upstream.dim_size(3) == p.channels &&
+                    kernel.dim_size(3) == p.channels && width * p.groups == p.channels &&
+                    grouped_conv::supports(int(width)),
+                errors::InvalidArgument("KdetGroupedConvGrad: upstream ", upstream.shape().DebugString(), ", x ",
+                                        x.shape().DebugString(), ", kernel ", kernel.shape().DebugString(),
+                                        " and ", p.groups, " groups do not fit (groups of 4, 8 or 16 channels, "
+                                        "as many outputs as inputs)."));
+    Tensor *for_x, *for_kernel, floats;
+    OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &for_x));
+    OP_REQUIRES_OK(context, context->allocate_output(1, kernel.shape(), &for_kernel));
+    FloatOutput<T> x_floats, kernel_floats;
+    OP_REQUIRES_OK(context, x_floats.make(context, for_x));
+    OP_REQUIRES_OK(context, kernel_floats.make(context, for_kernel));
+    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, kernel.shape(), &floats));
+    float* scratch = floats.flat<float>().data();
+    const float* weights = as_floats(data<T>(kernel), kernel.NumElements(), scratch);
+    const ParallelFor parallel = parallel_of(context);
+    grouped_conv::backward(p, data<T>(x), weights, data<T>(upstream), x_floats.floats(), kernel_floats.floats(),
+                           parallel);
+    x_floats.finish(parallel);
+    kernel_floats.finish(parallel);
+  }
+
+ private:
+  GroupedConv p_;
+};
+
+#define REGISTER(T)                                                                                   \
+  REGISTER_KERNEL_BUILDER(Name("KdetGroupedConvGrad").Device(DEVICE_CPU).TypeConstraint<T>("T"),      \
+                          GroupedConvBackward<T>);
+KDET_FLOAT_TYPES(REGISTER)
+#undef REGISTER
+
+}  // namespace
+}  // namespace kdet
