@@ -90,7 +90,7 @@ def _portable(packed_masks, boxes, gt_index, output_size):
         start = tf.zeros([_GROUP, *output_size])
         total = tf.while_loop(lambda k, _: k < down * across, add, (0, start))[1]
         # boxes on whole pixels give exact halves, which the sums may miss by a rounding
-        return tf.cast(total >= 0.5 - 1e-6, tf.float32)
+        return tf.cast(total >= 0.5 - 1e-5, tf.float32)
 
     spec = tf.TensorSpec([_GROUP, *output_size], tf.float32)
     targets = tf.map_fn(crop_group, tf.range(groups), fn_output_signature=spec)
