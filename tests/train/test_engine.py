@@ -29,6 +29,16 @@ def float32_again():
     keras.config.set_dtype_policy("float32")
 
 
+def events_in(folder):
+    """``{tag: (step, value)}`` of the event files in a folder."""
+    events = {}
+    for file in folder.iterdir():
+        for record in tf.data.TFRecordDataset(str(file)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            events.update({v.tag: (event.step, v) for v in event.summary.value})
+    return events
+
+
 def settings(**changes):
     return {**engine.DEFAULTS, "schedule": {"type": "step", "steps": [8]}, **changes}
 
@@ -59,6 +69,9 @@ def test_training_scores_and_logs(recipe, tmp_path):
     assert "val/bbox/AP" in history[1] and "val/bbox/AP" not in history[0]
     assert history[0]["loss"] == pytest.approx(
         sum(v for k, v in history[0].items() if k.startswith("loss_")), rel=1e-5
+    )
+    assert {"train/loss", "train/learning_rate", "val/bbox/AP", "val/detections/0"} <= set(
+        events_in(tmp_path / "run/tensorboard")
     )
     # one graph for training and one for evaluation, however many epochs
     assert model._kdet_forward.experimental_get_tracing_count() == 1
@@ -135,11 +148,7 @@ def test_event_files_hold_scalars_and_pictures(tmp_path):
     writer.scalars({"train/loss": 1.5}, step=3)
     writer.pictures("val/detections", [np.full((4, 6, 3), 7, np.uint8)], step=3)
     writer.flush()
-    events = {}
-    for file in tmp_path.iterdir():
-        for record in tf.data.TFRecordDataset(str(file)):
-            event = tf.compat.v1.Event.FromString(record.numpy())
-            events.update({v.tag: (event.step, v) for v in event.summary.value})
+    events = events_in(tmp_path)
     step, value = events["train/loss"]
     assert step == 3 and tf.make_ndarray(value.tensor) == 1.5
     assert value.metadata.plugin_data.plugin_name == "scalars"
