@@ -29,12 +29,15 @@ def main(arguments=None):
     from kdet.train.strategy import make_strategy
 
     strategy = make_strategy(options.strategy)
-    from kdet.config import Config
+    from kdet.config import Config, ConfigError
     from kdet.train.engine import train
 
-    config = Config.load(options.config, options.set)
     verbose = 1 if sys.stdout.isatty() else 2
-    train(config, options.work_dir, strategy=strategy, resume=options.resume, verbose=verbose)
+    try:
+        config = Config.load(options.config, options.set)
+        train(config, options.work_dir, strategy=strategy, resume=options.resume, verbose=verbose)
+    except (ConfigError, FileNotFoundError, FloatingPointError) as error:
+        sys.exit(f"train: {error}")
 
 
 if __name__ == "__main__":

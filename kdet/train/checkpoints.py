@@ -43,19 +43,25 @@ class Checkpoints:
             rest.unlink(missing_ok=True)
         return self.path(step)
 
-    def restore(self, model):
+    def restore(self, model, others=()):
         """Loads the newest checkpoint into a compiled model.
+
+        Args:
+            model: compiled.
+            others: :class:`Checkpoints` of the other workers, as far as their folders can be seen: a kill may
+                have come between two of them, so the newest step that all have is taken.
 
         Returns:
             The training step it was written at, 0 when there is none.
         """
-        steps = self.steps()
+        visible = [set(c.steps()) for c in others if c.folder.is_dir()]
+        steps = set(self.steps()).intersection(*visible)
         if not steps:
             return 0
         if not model.optimizer.built:  # its slots would be lost silently
             model.optimizer.build(model.trainable_variables)
-        model.load_weights(self.path(steps[-1]))
-        return steps[-1]
+        model.load_weights(self.path(max(steps)))
+        return max(steps)
 
 
 class SaveCheckpoints(keras.callbacks.Callback):

@@ -75,8 +75,9 @@ def train(config, work_dir, strategy="auto", resume=False, callbacks=(), verbose
             zoo.fill(model, config, settings["initial"], partial=True)
         if getattr(model, "teacher_name", None):
             model.attach_teacher(zoo.load(model.teacher_name))
+        model.sampling_seed = settings["seed"]
         model.compile(optimizer=run.optimizer())
-    step = run.checkpoints.restore(model) if resume else 0
+    step = run.checkpoints.restore(model, run.others) if resume else 0
     if step:
         logger.info("Resuming at step %d (epoch %d).", step, step // run.steps_per_epoch + 1)
     history = run.fit(model, step, list(callbacks), verbose)
@@ -92,8 +93,10 @@ class _Run:
         self.config, self.settings, self.strategy = config, settings, strategy
         self.shard, self.is_chief = (index, workers), index == 0
         # Every worker writes its own files: reading synchronised statistics needs all of them.
-        self.folder = folder if self.is_chief else folder / f"worker_{index}"
-        self.checkpoints = Checkpoints(self.folder / "checkpoints")
+        folders = [folder, *(folder / f"worker_{i}" for i in range(1, workers))]
+        self.folder = folders[index]
+        every = [Checkpoints(one / "checkpoints") for one in folders]
+        self.checkpoints, self.others = every[index], every[:index] + every[index + 1 :]
         self.pipeline = load_data(config, "train", settings["batch_size"], settings["seed"])
         self.steps_per_epoch = self.pipeline.steps_per_epoch
         logger.info("%s", self.pipeline.report())

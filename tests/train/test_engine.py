@@ -141,6 +141,9 @@ def test_checkpoints_are_replaced_whole_and_pruned(tmp_path):
     fresh.compile(optimizer=SGD(0.1))
     assert checkpoints.restore(fresh) == 15
     np.testing.assert_array_equal(fresh.optimizer.momentums[0].numpy(), [[15.0], [15.0]])
+    slower = Checkpoints(tmp_path / "slower")
+    slower.save(model, 10)
+    assert checkpoints.restore(fresh, [slower, Checkpoints(tmp_path / "on another machine")]) == 10
 
 
 def test_event_files_hold_scalars_and_pictures(tmp_path):
