@@ -86,9 +86,6 @@ def assert_equal_runs(runs, name, other, folder):
     assert set(ours) == set(theirs)
     for key, value in theirs.items():
         np.testing.assert_allclose(ours[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
-    lines = [(runs["folder"] / f / "log.jsonl").read_text().splitlines()[-1] for f in ("one", folder)]
-    scores = [json.loads(line)["val/bbox/AP"] for line in lines]
-    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
 
 def test_the_weights_move(runs):
@@ -124,5 +121,4 @@ def test_a_run_leaves_what_it_promises(runs):
     assert [line["epoch"] for line in lines] == [1, 2] and lines[-1]["step"] == 6
     per_step = [step["loss"] for step in losses(runs, "one.0")]
     assert lines[0]["loss"] == pytest.approx(np.mean(per_step[:3]), rel=1e-6)
-    assert "val/bbox/AP" in lines[1] and "val/bbox/AP" not in lines[0]
     assert (one / "config.yaml").exists() and list((one / "tensorboard").iterdir())
