@@ -21,6 +21,17 @@ def centers(boxes):
     return (boxes[..., :2] + boxes[..., 2:]) * 0.5
 
 
+def from_center_size(boxes):
+    """Corners ``[..., 4]`` of boxes given as (cx, cy, w, h)."""
+    centre, half = boxes[..., :2], boxes[..., 2:] * 0.5
+    return tf.concat([centre - half, centre + half], -1)
+
+
+def to_center_size(boxes):
+    """(cx, cy, w, h) ``[..., 4]`` of boxes given by their corners."""
+    return tf.concat([centers(boxes), boxes[..., 2:] - boxes[..., :2]], -1)
+
+
 def pairwise_iou(a, b, mode="iou", epsilon=1e-6):
     """IoU of every pair.
 

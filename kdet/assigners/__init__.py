@@ -5,6 +5,7 @@ from kdet.assigners.assignment import Assignment
 from kdet.assigners.atss import ATSSAssigner
 from kdet.assigners.center_region import CenterRegionAssigner
 from kdet.assigners.grid import GridAssigner
+from kdet.assigners.hungarian import HungarianAssigner
 from kdet.assigners.max_iou import MaxIoUAssigner
 from kdet.assigners.nearest_points import NearestPointAssigner
 from kdet.assigners.points_in_boxes import PointInBoxAssigner
@@ -17,10 +18,9 @@ __all__ = [
     "Assignment",
     "CenterRegionAssigner",
     "GridAssigner",
+    "HungarianAssigner",
     "MaxIoUAssigner",
     "NearestPointAssigner",
-    "NearestPointAssigner",
-    "PointInBoxAssigner",
     "PointInBoxAssigner",
     "RegionAssigner",
     "UniformAssigner",

@@ -4,6 +4,7 @@ from kdet.detectors.base import Detector
 from kdet.detectors.distilled import DistilledDetector
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.detectors.prototype import PrototypeDetector
+from kdet.detectors.query import QueryDetector, SparseDetector
 from kdet.detectors.single_stage import SingleStageDetector
 from kdet.detectors.trident import TridentDetector
 from kdet.detectors.two_stage import ProposalNetwork, TwoStageDetector
@@ -14,7 +15,9 @@ __all__ = [
     "Preprocessor",
     "ProposalNetwork",
     "PrototypeDetector",
+    "QueryDetector",
     "SingleStageDetector",
+    "SparseDetector",
     "TridentDetector",
     "TwoStageDetector",
 ]

@@ -1,10 +1,11 @@
 """Heads: predictions, targets, losses and decoding."""
 
-from kdet.heads import dense, keypoint, mask, roi
+from kdet.heads import dense, keypoint, mask, query, roi
 
 __all__ = [
     "dense",
     "keypoint",
     "mask",
+    "query",
     "roi",
 ]

@@ -1,5 +1,6 @@
 """Layers that backbones, necks and heads are made of."""
 
+from kdet.layers.attention import DeformableAttention, FeatureLevels, MultiheadAttention
 from kdet.layers.attention2d import GeneralizedAttention
 from kdet.layers.carafe import CarafeUpsample
 from kdet.layers.composite import Composite
@@ -10,6 +11,8 @@ from kdet.layers.conv_module import ConvModule, make_conv, register_conv
 from kdet.layers.darknet_conv import darknet_conv
 from kdet.layers.deformable import DeformConv2D, DeformConvPack, ModulatedDeformConvPack
 from kdet.layers.distribution import global_uniform, num_replicas, replica_mean
+from kdet.layers.dropout import DropoutMasks
+from kdet.layers.embedding import Embedding
 from kdet.layers.fused import conv_norm, sequence
 from kdet.layers.linear import Linear, PointConv
 from kdet.layers.non_local import NonLocal2D
@@ -22,6 +25,16 @@ from kdet.layers.resample import (
     upsample_nearest,
 )
 from kdet.layers.standardised import StandardisedConv2D
+from kdet.layers.transformer import (
+    FFN,
+    Given,
+    SinePositionEncoding,
+    TransformerDecoder,
+    TransformerEncoder,
+    TransformerLayer,
+    interleaved_waves,
+    wavelengths,
+)
 
 __all__ = [
     "BatchNorm",
@@ -33,19 +46,31 @@ __all__ = [
     "ConvTranspose2D",
     "DeformConv2D",
     "DeformConvPack",
+    "DeformableAttention",
+    "DropoutMasks",
+    "Embedding",
+    "FFN",
+    "FeatureLevels",
     "GeneralizedAttention",
+    "Given",
     "GroupNorm",
     "LayerNorm",
     "Linear",
     "ModulatedDeformConvPack",
+    "MultiheadAttention",
     "NonLocal2D",
     "PointConv",
+    "SinePositionEncoding",
     "StandardisedConv2D",
+    "TransformerDecoder",
+    "TransformerEncoder",
+    "TransformerLayer",
     "adaptive_max_pool",
     "conv_norm",
     "darknet_conv",
     "global_uniform",
     "inference",
+    "interleaved_waves",
     "make_conv",
     "make_norm",
     "max_pool",
@@ -57,4 +82,5 @@ __all__ = [
     "sequence",
     "statistics_of_rows",
     "upsample_nearest",
+    "wavelengths",
 ]

@@ -52,8 +52,18 @@ class Linear(keras.layers.Layer):
     def call(self, x):
         if self.flatten:
             x = tf.reshape(x, [-1, self.kernel.shape[0]])
-        x = tf.linalg.matmul(x, self.kernel)
-        return x if self.bias is None else tf.nn.bias_add(x, self.bias)
+        return project(x, self.kernel, self.bias)
+
+
+def project(x, kernel, bias=None):
+    """``x [..., I]`` times ``kernel [I,O]`` plus ``bias [O]``, as one product of matrices."""
+    rows = x if x.shape.rank == 2 else tf.reshape(x, [-1, x.shape[-1]])
+    y = tf.matmul(rows, kernel)
+    y = y if bias is None else tf.nn.bias_add(y, bias)
+    if x.shape.rank == 2:
+        return y
+    y = tf.reshape(y, tf.concat([tf.shape(x)[:-1], [y.shape[-1]]], 0))
+    return tf.ensure_shape(y, [*x.shape[:-1], y.shape[-1]])
 
 
 @register

@@ -1,6 +1,7 @@
 """Necks: feature maps to feature maps."""
 
 from kdet.necks.bfp import BFP
+from kdet.necks.channel_mapper import ChannelMapper
 from kdet.necks.dilated_encoder import DilatedEncoder
 from kdet.necks.fpg import FPG
 from kdet.necks.fpn import FPN
@@ -14,6 +15,7 @@ from kdet.necks.yolo import YOLOV3Neck
 
 __all__ = [
     "BFP",
+    "ChannelMapper",
     "DilatedEncoder",
     "FPG",
     "FPN",

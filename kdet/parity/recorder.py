@@ -61,6 +61,7 @@ class Recorder:
             self.outputs[name] = flatten(result)
             if "roi_extractor" in path:
                 self.rois[name] = np.asarray(args[1] if len(args) > 1 else kwargs["rois"])
+                self.outputs[name].append(("/rois", with_picture(self.rois[name])))
             return result
 
         return recording
@@ -69,6 +70,12 @@ class Recorder:
         for layer in self.layers.values():
             if layer is not None:
                 layer.__dict__.pop("call", None)
+
+
+def with_picture(rois):
+    """Regions ``[B,N,4]`` in the reference's form ``[B*N,5]``, the index of the picture first."""
+    picture = np.broadcast_to(np.arange(len(rois), dtype=rois.dtype)[:, None, None], (*rois.shape[:2], 1))
+    return np.concatenate([picture, rois], -1).reshape(-1, 5)
 
 
 def to_reference_layout(array, shape, rows=None):
@@ -89,8 +96,10 @@ def to_reference_layout(array, shape, rows=None):
         if x.ndim == 4:
             candidates.append(x.transpose(0, 3, 1, 2))
         candidates.append(x)
-        if x.ndim == 3:  # channels of points
-            candidates.append(x.transpose(0, 2, 1))
+        if x.ndim == 4:  # [layers, B, N, C]: the reference's transformers have the batch behind the tokens
+            candidates.append(x.transpose(0, 2, 1, 3))
+        if x.ndim == 3:  # channels of points; tokens of transformers
+            candidates += [x.transpose(0, 2, 1), x.transpose(1, 0, 2)]
     return next((c for c in candidates if list(c.shape) == list(shape)), None)
 
 

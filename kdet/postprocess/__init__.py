@@ -2,6 +2,7 @@
 
 from kdet.postprocess.candidates import PostProcess, ProposalSelection, keep_above, top_candidates
 from kdet.postprocess.nms import INVALID_SCORE, NMS, FastNMS, SoftNMS, pack_detections
+from kdet.postprocess.queries import TopQueries
 
 __all__ = [
     "FastNMS",
@@ -10,6 +11,7 @@ __all__ = [
     "PostProcess",
     "ProposalSelection",
     "SoftNMS",
+    "TopQueries",
     "keep_above",
     "pack_detections",
     "top_candidates",

@@ -1,0 +1,80 @@
+"""Losses of sets of predictions, matched one to one with the objects (Carion et al., 2020)."""
+
+import tensorflow as tf
+
+from kdet import geometry
+from kdet.layers import replica_mean
+from kdet.registry import Component, register
+from kdet.structures import size_as_box
+
+
+@register
+class SetCriterion(Component):
+    """Classification of all predictions, L1 and IoU loss of the matched ones.
+
+    Args:
+        assigner: ``HungarianAssigner``; it says too whether classes are sigmoids (``focal``) and boxes
+            are compared by their ``corners``.
+        loss_cls, loss_bbox, loss_iou: losses; ``loss_iou`` gets boxes in pixels.
+        background_weight: weight of the unmatched in a softmax loss.
+    """
+
+    def __init__(self, assigner, loss_cls, loss_bbox, loss_iou, background_weight=1.0):
+        self.assigner, self.background_weight = assigner, background_weight
+        self.loss_cls, self.loss_bbox, self.loss_iou = loss_cls, loss_bbox, loss_iou
+
+    def probabilities(self, logits):
+        """Probabilities of the classes, float32, without the background of a softmax."""
+        logits = tf.cast(logits, tf.float32)
+        return tf.sigmoid(logits) if self.assigner.focal else tf.nn.softmax(logits)[..., :-1]
+
+    def __call__(self, logits, boxes, targets, info):
+        """Losses of several sets, such as those of all decoder layers.
+
+        Args:
+            logits: ``[L,B,Q,C]``.
+            boxes: ``[L,B,Q,4]`` (cx, cy, w, h) in 0..1 of the picture.
+            targets: the data contract's dict.
+            info: ImageInfo.
+
+        Returns:
+            A list of ``L`` dicts with ``loss_cls``, ``loss_bbox``, ``loss_iou``.
+        """
+        size = size_as_box(info["valid_size"])
+        assignments = self.assigner(logits, boxes, targets, size)
+        objects = tf.reduce_sum(tf.cast(targets["labels"] >= 0, tf.int32), 1)
+        matched = tf.reduce_sum(tf.minimum(objects, tf.shape(logits)[2]))
+        matched = replica_mean(tf.cast(matched, tf.float32))
+        sets = zip(tf.unstack(logits), tf.unstack(boxes), assignments, strict=True)
+        return [self.set_losses(*one, targets, size, matched) for one in sets]
+
+    def set_losses(self, logits, boxes, assignment, targets, size, matched):
+        """Losses of one set ``[B,Q,...]``; ``matched`` pairs are in the batch."""
+        positive = tf.cast(assignment.positive, tf.float32)
+        count = tf.maximum(matched, 1.0)
+        classes = logits.shape[-1]
+        if self.assigner.focal:
+            labels, weight, normaliser = assignment.labels(targets, background=classes), None, count
+        else:
+            labels = assignment.labels(targets, background=classes - 1)
+            weight = tf.where(positive > 0.0, 1.0, self.background_weight)
+            unmatched = tf.cast(tf.size(labels), tf.float32) - matched
+            normaliser = tf.maximum(matched + unmatched * self.background_weight, 1.0)
+        truth, corners = assignment.gather(targets["boxes"]), geometry.from_center_size(boxes)
+        if self.assigner.corners:
+            pair = corners, truth / size
+        else:
+            pair = boxes, geometry.to_center_size(truth / size)
+        return {
+            "loss_cls": self.loss_cls(logits, labels, weight, normaliser),
+            "loss_bbox": self.loss_bbox(*pair, positive, count),
+            "loss_iou": self.loss_iou(corners * size, truth, positive, count),
+        }
+
+
+def named_by_layer(losses):
+    """Losses of decoder layers under one dict: the last layer's own names, the others' with ``d0.``."""
+    named = dict(losses[-1])
+    for i, found in enumerate(losses[:-1]):
+        named.update({f"d{i}.{name}": value for name, value in found.items()})
+    return named

@@ -1,0 +1,184 @@
+"""Sparse R-CNN: learned proposals and their features, refined in turn (Sun et al., 2021)."""
+
+import keras
+import tensorflow as tf
+
+from kdet import geometry
+from kdet.coders import DeltaXYWHCoder
+from kdet.heads.dense.towers import prior_bias
+from kdet.heads.roi.extractor import SingleRoIExtractor
+from kdet.heads.roi.standard import merge_batch, split_batch
+from kdet.layers import FFN, Composite, Embedding, LayerNorm, Linear, MultiheadAttention
+from kdet.postprocess import TopQueries
+from kdet.registry import register
+from kdet.structures import size_as_box
+
+
+@register
+class EmbeddingRPNHead(Composite):
+    """Proposals that are the same for every picture, but for its size.
+
+    Args:
+        num_proposals: their number.
+        units: channels of their features.
+
+    Call: ``(features, info) -> (boxes [B,N,4], proposal features [B,N,units])``.
+    """
+
+    def __init__(self, num_proposals=100, units=256, **kwargs):
+        # boxes must not be cast to the compute dtype
+        super().__init__(autocast=False, **kwargs)
+        whole_picture = keras.initializers.Constant([0.5, 0.5, 1.0, 1.0])
+        self.init_proposal_bboxes = Embedding(num_proposals, 4, whole_picture, dtype="float32")
+        self.init_proposal_features = Embedding(num_proposals, units)
+
+    def call(self, features, info):
+        boxes = geometry.from_center_size(self.init_proposal_bboxes(info["valid_size"]))
+        return boxes * size_as_box(info["valid_size"]), self.init_proposal_features(features[0])
+
+
+@register
+class DynamicConv(Composite):
+    """Two 1x1 convolutions of a region with kernels made from the features of its proposal.
+
+    Args:
+        units: channels of regions and proposals.
+        hidden_units: channels between the two.
+
+    Call: ``proposals [R,units]``, ``regions [R,h,w,units]`` -> ``[R,units]``.
+    """
+
+    def __init__(self, units=256, hidden_units=64, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.hidden_units = units, hidden_units
+        self.dynamic_layer = Linear(2 * units * hidden_units)
+        self.norm_in, self.norm_out = LayerNorm(), LayerNorm()
+        self.fc_layer, self.fc_norm = Linear(units), LayerNorm()
+
+    def call(self, proposals, regions):
+        first, second = tf.split(self.dynamic_layer(proposals), 2, axis=-1)
+        cells = regions.shape[1] * regions.shape[2]
+        x = tf.reshape(regions, [-1, cells, self.units])
+        x = tf.matmul(x, tf.reshape(first, [-1, self.units, self.hidden_units]))
+        x = tf.nn.relu(self.norm_in(x))
+        x = tf.matmul(x, tf.reshape(second, [-1, self.hidden_units, self.units]))
+        x = tf.nn.relu(self.norm_out(x))
+        return tf.nn.relu(self.fc_norm(self.fc_layer(tf.reshape(x, [-1, cells * self.units]))))
+
+
+def dense_tower(depth, units):
+    """Dense layers with norm and ReLU (None), at their places in the checkpoint's list."""
+    layers = []
+    for _ in range(depth):
+        layers += [Linear(units, use_bias=False), LayerNorm(), None]
+    return layers
+
+
+def apply_dense_tower(layers, x):
+    """``x [...,units]`` through a tower of ``dense_tower``."""
+    for layer in layers:
+        x = tf.nn.relu(x) if layer is None else layer(x)
+    return x
+
+
+@register
+class DynamicHead(Composite):
+    """One stage: proposals look at each other, then each at its region.
+
+    Args:
+        num_classes: classes without background.
+        units, num_heads, ffn_units, hidden_units: sizes of the layers.
+        num_cls_fcs, num_reg_fcs: dense layers before the predictions.
+
+    Call: ``proposals [B,N,units]``, ``regions [B,N,h,w,units]`` -> logits ``[B,N,classes]``, deltas
+    ``[B,N,4]``, the proposals of the next stage and those after attention, ``[B,N,units]``.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        units=256,
+        num_heads=8,
+        ffn_units=2048,
+        hidden_units=64,
+        num_cls_fcs=1,
+        num_reg_fcs=3,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.attention, self.attention_norm = MultiheadAttention(units, num_heads), LayerNorm()
+        self.instance_interactive_conv = DynamicConv(units, hidden_units)
+        self.instance_interactive_conv_norm = LayerNorm()
+        self.ffn, self.ffn_norm = FFN(ffn_units, units), LayerNorm()
+        self.cls_fcs, self.reg_fcs = dense_tower(num_cls_fcs, units), dense_tower(num_reg_fcs, units)
+        self.fc_cls, self.fc_reg = Linear(num_classes, bias_initializer=prior_bias()), Linear(4)
+
+    def call(self, proposals, regions):
+        attended = self.attention_norm(proposals + self.attention(proposals))
+        x = self.instance_interactive_conv(merge_batch(attended), merge_batch(regions))
+        x = self.instance_interactive_conv_norm(attended + split_batch(x, attended))
+        x = self.ffn_norm(x + self.ffn(x))
+        logits = self.fc_cls(apply_dense_tower(self.cls_fcs, x))
+        return logits, self.fc_reg(apply_dense_tower(self.reg_fcs, x)), x, attended
+
+
+@register
+class SparseRoIHead(Composite):
+    """Stages of ``DynamicHead``, each on the boxes and features of the one before.
+
+    Args:
+        num_classes: classes without background.
+        criterion: ``SetCriterion`` of every stage.
+        num_stages: number of stages.
+        units: channels of maps and proposals.
+        roi_size, strides: see ``SingleRoIExtractor``.
+        postprocess: ``TopQueries``.
+    """
+
+    def __init__(
+        self,
+        num_classes,
+        criterion,
+        num_stages=6,
+        units=256,
+        roi_size=7,
+        strides=(4, 8, 16, 32),
+        postprocess=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.criterion, self.postprocess = criterion, postprocess or TopQueries()
+        self.coder = DeltaXYWHCoder(stds=(0.5, 0.5, 1.0, 1.0), clip_border=False)
+        stages = range(num_stages)
+        self.bbox_roi_extractor = [SingleRoIExtractor(roi_size, strides, sampling_ratio=2) for _ in stages]
+        self.bbox_head = [DynamicHead(num_classes, units) for _ in stages]
+
+    def stages(self, features, boxes, proposals, training=False):
+        """Logits ``[B,N,classes]`` and boxes ``[B,N,4]`` (network pixels) of every stage: two lists."""
+        logits, refined = [], []
+        for extractor, head in zip(self.bbox_roi_extractor, self.bbox_head):
+            regions = extractor(features, tf.stop_gradient(boxes))
+            scores, deltas, proposals, _ = head(proposals, regions, training=training)
+            refined.append(self.coder.decode(boxes, deltas))
+            logits.append(scores)
+            boxes = tf.stop_gradient(refined[-1])
+        return logits, refined
+
+    def compute_losses(self, features, boxes, proposals, targets, info):
+        """Losses of all stages, ``stage0_loss_cls`` and so on.
+
+        Args:
+            features: tuple of ``[B,h,w,units]``.
+            boxes, proposals: of ``EmbeddingRPNHead``.
+            targets: the data contract's dict.
+            info: ImageInfo.
+        """
+        logits, refined = self.stages(features, boxes, proposals, training=True)
+        relative = geometry.to_center_size(tf.stack(refined) / size_as_box(info["valid_size"]))
+        found = self.criterion(tf.stack(logits), relative, targets, info)
+        return {f"stage{i}_{name}": value for i, losses in enumerate(found) for name, value in losses.items()}
+
+    def predict(self, features, boxes, proposals, info):
+        """Detections in original pixels; arguments as in ``compute_losses``."""
+        logits, refined = self.stages(features, boxes, proposals)
+        return self.postprocess(self.criterion.probabilities(logits[-1]), refined[-1], info)

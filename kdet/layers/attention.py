@@ -1,0 +1,152 @@
+"""Attention: between all pairs, and to a few sampled places of feature maps."""
+
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kdet import ops
+from kdet.layers.composite import Composite
+from kdet.layers.dropout import dropout
+from kdet.layers.linear import Linear, project
+from kdet.registry import register
+
+
+def add(x, position):
+    """``x`` plus a position encoding, where there is one."""
+    return x if position is None else x + tf.cast(position, x.dtype)
+
+
+@register
+class DotProductAttention(keras.layers.Layer):
+    """Scaled dot-product attention with one kernel for query, key and value (Vaswani et al., 2017).
+
+    Args: see ``MultiheadAttention``.
+    """
+
+    torch_tensors = {"in_proj_weight": ("in_proj_kernel", "linear"), "in_proj_bias": ("in_proj_bias", None)}
+
+    def __init__(self, units, num_heads, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.num_heads, self.dropout = units, num_heads, dropout
+        self.out_proj = Linear(units)
+
+    def build(self, *input_shapes):
+        self.in_proj_kernel = self.add_weight(
+            name="in_proj_kernel", shape=(self.units, 3 * self.units), initializer="glorot_uniform"
+        )
+        self.in_proj_bias = self.add_weight(name="in_proj_bias", shape=(3 * self.units,), initializer="zeros")
+
+    def call(self, query, key, value, key_valid=None, masks=None):
+        kernels = tf.split(tf.convert_to_tensor(self.in_proj_kernel), 3, axis=1)
+        biases = tf.split(tf.convert_to_tensor(self.in_proj_bias), 3)
+        query, key, value = (
+            self.split_heads(project(x, kernel, bias))
+            for x, kernel, bias in zip((query, key, value), kernels, biases)
+        )
+        query *= 1.0 / math.sqrt(self.units // self.num_heads)
+        logits = tf.matmul(query, key, transpose_b=True)  # [B, heads, Q, K]
+        if key_valid is not None:
+            logits = tf.where(key_valid[:, None, None, :], logits, logits.dtype.min)
+        weights = dropout(tf.nn.softmax(logits), self.dropout, masks)
+        attended = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])  # [B, Q, heads, D]
+        return self.out_proj(tf.reshape(attended, [*tf.unstack(tf.shape(attended)[:2]), self.units]))
+
+    def split_heads(self, x):
+        """``[B,N,units] -> [B,heads,N,units/heads]``."""
+        batch, count = tf.unstack(tf.shape(x)[:2])
+        x = tf.reshape(x, [batch, count, self.num_heads, self.units // self.num_heads])
+        return tf.transpose(x, [0, 2, 1, 3])
+
+
+@register
+class MultiheadAttention(Composite):
+    """Attention with position encodings on query and key, dropout on weights and result.
+
+    Args:
+        units: channels of everything.
+        num_heads: heads, a divisor of ``units``.
+        dropout: rate.
+
+    Call: ``query [B,Q,units]``, ``key``, ``value [B,K,units]`` (the query where None), their positions,
+    ``key_valid`` bool ``[B,K]``, ``masks`` (``DropoutMasks`` or None) -> ``[B,Q,units]``, without the
+    residual.
+    """
+
+    def __init__(self, units=256, num_heads=8, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.dropout = dropout
+        self.attn = DotProductAttention(units, num_heads, dropout)
+
+    def call(self, query, key=None, value=None, query_pos=None, key_pos=None, key_valid=None, masks=None):
+        key = query if key is None else key
+        value = key if value is None else value
+        x = self.attn(add(query, query_pos), add(key, key_pos), value, key_valid=key_valid, masks=masks)
+        return dropout(x, self.dropout, masks)
+
+
+class FeatureLevels:
+    """Maps of several sizes laid out one after the other, as deformable attention takes them.
+
+    Args:
+        shapes: ``[(h, w), ...]``.
+        valid: bool ``[B,S]``, false in the padding of the pictures.
+    """
+
+    def __init__(self, shapes, valid):
+        self.shapes, self.valid = shapes, valid
+
+
+@register
+class DeformableAttention(Composite):
+    """Multi-scale deformable attention (Zhu et al., 2021).
+
+    Args:
+        units, num_heads, dropout: see ``MultiheadAttention``.
+        num_levels, num_points: maps, and samples per map, head and query.
+
+    Call: ``query [B,Q,units]``, ``value [B,S,units]`` (the query where None), ``query_pos``,
+    ``references [B,Q,levels,2 or 4]`` (cx, cy and perhaps w, h; 0..1 of the maps), ``levels``
+    (``FeatureLevels``), ``masks`` -> ``[B,Q,units]``, without the residual.
+    """
+
+    def __init__(self, units=256, num_heads=8, num_levels=4, num_points=4, dropout=0.1, **kwargs):
+        # places must not be cast to the compute dtype
+        super().__init__(autocast=False, **kwargs)
+        self.units, self.num_heads, self.dropout = units, num_heads, dropout
+        self.num_levels, self.num_points = num_levels, num_points
+        samples = num_heads * num_levels * num_points
+        grid = keras.initializers.Constant(self.first_offsets())
+        self.sampling_offsets = Linear(2 * samples, kernel_initializer="zeros", bias_initializer=grid)
+        self.attention_weights = Linear(samples, kernel_initializer="zeros")
+        self.value_proj = Linear(units)
+        self.output_proj = Linear(units)
+
+    def first_offsets(self):
+        """Starting offsets: every head looks along its own direction, point ``k`` ``k`` pixels away."""
+        angles = np.arange(self.num_heads) * (2.0 * math.pi / self.num_heads)
+        directions = np.stack([np.cos(angles), np.sin(angles)], -1)
+        directions /= np.abs(directions).max(-1, keepdims=True)
+        steps = np.arange(1, self.num_points + 1)[None, None, :, None]
+        grid = directions[:, None, None, :] * steps  # [heads, 1, points, 2]
+        return np.repeat(grid, self.num_levels, axis=1).astype("float32").ravel()
+
+    def call(self, query, value=None, query_pos=None, references=None, levels=None, masks=None):
+        value = self.value_proj(query if value is None else value)
+        value = tf.where(levels.valid[..., None], value, tf.zeros([], value.dtype))
+        batch, pixels = tf.unstack(tf.shape(value)[:2])
+        value = tf.reshape(value, [batch, pixels, self.num_heads, self.units // self.num_heads])
+        query = add(query, query_pos)
+        shape = [batch, tf.shape(query)[1], self.num_heads, self.num_levels, self.num_points]
+        weights = tf.cast(self.attention_weights(query), tf.float32)
+        weights = tf.nn.softmax(tf.reshape(weights, [*shape[:3], self.num_levels * self.num_points]))
+        offsets = tf.reshape(tf.cast(self.sampling_offsets(query), tf.float32), [*shape, 2])
+        centres = references[:, :, None, :, None, :2]
+        if references.shape[-1] == 2:
+            sizes = tf.stack([tf.stack([w, h]) for h, w in levels.shapes])
+            offsets /= tf.cast(sizes, tf.float32)[:, None, :]
+        else:
+            offsets *= references[:, :, None, :, None, 2:] * (0.5 / self.num_points)
+        x = ops.ms_deform_attn(value, levels.shapes, centres + offsets, tf.reshape(weights, shape))
+        return dropout(self.output_proj(x), self.dropout, masks)

@@ -1,0 +1,27 @@
+"""A learned table that every picture of a batch starts from."""
+
+import keras
+import tensorflow as tf
+
+from kdet.registry import register
+
+
+@register
+class Embedding(keras.layers.Layer):
+    """A table ``weight [rows,units]``, the same for all pictures (DETR's queries).
+
+    Args:
+        rows, units: size of the table.
+        initializer: Keras initializer of its values, the unit normal distribution when None.
+
+    Call: any batch ``[B,...]`` -> ``[B,rows,units]`` in its dtype.
+    """
+
+    def __init__(self, rows, units, initializer=None, **kwargs):
+        super().__init__(**kwargs)
+        initializer = initializer or keras.initializers.RandomNormal(stddev=1.0)
+        self.weight = self.add_weight(name="weight", shape=(rows, units), initializer=initializer)
+
+    def call(self, batch):
+        table = tf.cast(self.weight, batch.dtype)
+        return tf.broadcast_to(table[None], [tf.shape(batch)[0], *table.shape])

@@ -1,0 +1,145 @@
+"""Layers of encoders and decoders, and the position encoding of maps."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from kdet.layers.composite import Composite
+from kdet.layers.dropout import dropout
+from kdet.layers.linear import Linear
+from kdet.layers.norm import LayerNorm
+from kdet.registry import Component, register
+
+
+@register
+class FFN(Composite):
+    """Two dense layers with a ReLU between them.
+
+    Args:
+        hidden_units, units: sizes of the two.
+        dropout: rate, after both.
+
+    Call: ``[..., C] -> [..., units]``, without the residual.
+    """
+
+    def __init__(self, hidden_units=2048, units=256, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.dropout = dropout
+        # nested as in the checkpoint: the first dense layer shares a sequence with its activation
+        self.layers = [[Linear(hidden_units)], Linear(units)]
+
+    def call(self, x, masks=None):
+        x = dropout(tf.nn.relu(self.layers[0][0](x)), self.dropout, masks)
+        return dropout(self.layers[1](x), self.dropout, masks)
+
+
+class Given:
+    """Keyword arguments of each attention of a layer, in turn.
+
+    An object, because Keras does not take tensors and other things in one nested argument.
+    """
+
+    def __init__(self, *arguments):
+        self.arguments = arguments
+
+
+@register
+class TransformerLayer(Composite):
+    """Attentions and a feed-forward network, each with a residual and a norm after it.
+
+    Args:
+        attentions: attention layers in order (self-attention; then cross-attention in a decoder).
+        ffn_units: hidden size of the feed-forward network.
+        units: channels.
+        dropout: rate of the feed-forward network.
+
+    Call: ``x [B,N,units]``, ``given`` (``Given``), ``masks`` -> ``[B,N,units]``.
+    """
+
+    def __init__(self, attentions, ffn_units, units=256, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.attentions = list(attentions)
+        self.ffns = [FFN(ffn_units, units, dropout)]
+        self.norms = [LayerNorm() for _ in range(len(self.attentions) + 1)]
+
+    def call(self, x, given=None, masks=None):
+        for attention, norm, arguments in zip(self.attentions, self.norms, given.arguments, strict=False):
+            x = norm(x + attention(x, masks=masks, **arguments))
+        return self.norms[-1](x + self.ffns[0](x, masks=masks))
+
+
+@register
+class TransformerEncoder(Composite):
+    """Layers one after the other, all with the same arguments.
+
+    Args:
+        layers: list of ``TransformerLayer``.
+
+    Call: as ``TransformerLayer``.
+    """
+
+    def __init__(self, layers, **kwargs):
+        super().__init__(**kwargs)
+        self.layers = list(layers)
+
+    def call(self, x, given=None, masks=None):
+        for layer in self.layers:
+            x = layer(x, given=given, masks=masks)
+        return x
+
+
+@register
+class TransformerDecoder(TransformerEncoder):
+    """The encoder's sequence, which returns what every layer says (Carion et al., 2020).
+
+    Call: as ``TransformerLayer``, but -> ``[layers,B,N,units]``, normalised.
+    """
+
+    def __init__(self, layers, **kwargs):
+        super().__init__(layers=layers, **kwargs)
+        self.post_norm = LayerNorm()
+
+    def call(self, x, given=None, masks=None):
+        states = []
+        for layer in self.layers:
+            x = layer(x, given=given, masks=masks)
+            states.append(self.post_norm(x))
+        return tf.stack(states)
+
+
+def wavelengths(count, temperature=10000.0):
+    """Divisors of a sine encoding with ``count`` channels: float32 ``[count]``."""
+    return np.float32(float(temperature) ** (2.0 * (np.arange(count) // 2) / count))
+
+
+def interleaved_waves(angles):
+    """Sine of the even and cosine of the odd of the last axis, which keeps its order."""
+    waves = tf.stack([tf.sin(angles[..., 0::2]), tf.cos(angles[..., 1::2])], -1)
+    return tf.reshape(waves, [*tf.unstack(tf.shape(angles)[:-1]), angles.shape[-1]])
+
+
+@register
+class SinePositionEncoding(Component):
+    """Sines and cosines of the place within the valid picture (Carion et al., 2020).
+
+    Args:
+        units: channels, half for y and half for x.
+        offset: added to the counted places before they are normalised.
+    """
+
+    def __init__(self, units=256, offset=0.0):
+        self.units, self.offset = units, offset
+
+    def __call__(self, valid):
+        """``valid`` bool ``[B,h,w]`` -> float32 ``[B,h,w,units]``."""
+        counted = tf.cast(valid, tf.float32)
+        divisors = wavelengths(self.units // 2)
+        parts = []
+        for axis in (1, 2):
+            place = tf.cumsum(counted, axis)
+            last = tf.gather(place, [tf.shape(place)[axis] - 1], axis=axis)
+            # in this order of operations padding, where ``last`` is 0, gives the published values too
+            place = (place + self.offset) / (last + 1e-6) * (2.0 * math.pi)
+            parts.append(interleaved_waves(place[..., None] / divisors))
+        return tf.concat(parts, -1)

@@ -1,0 +1,42 @@
+"""Detections of models that need no suppression."""
+
+import tensorflow as tf
+
+from kdet.postprocess.candidates import top_candidates
+from kdet.registry import Component, register
+from kdet.structures import size_as_box
+
+
+@register
+class TopQueries(Component):
+    """The best scores are the detections.
+
+    Args:
+        max_per_image: how many.
+        one_label: a query gives its best class only.
+    """
+
+    def __init__(self, max_per_image=100, one_label=False):
+        self.max_per_image, self.one_label = max_per_image, one_label
+
+    def __call__(self, scores, boxes, info):
+        """Detections in original pixels.
+
+        Args:
+            scores: probabilities ``[B,Q,C]``.
+            boxes: ``[B,Q,4]`` in network pixels.
+            info: ImageInfo.
+        """
+        if self.one_label:
+            best = tf.argmax(scores, -1)
+            scores = tf.where(tf.one_hot(best, scores.shape[-1], True, False), scores, -1.0)
+        scores, rows, labels = top_candidates(scores, self.max_per_image)
+        if self.one_label:  # the other classes of a query are no candidates
+            queries = min(self.max_per_image, boxes.shape[1])
+            scores, rows, labels = scores[:, :queries], rows[:, :queries], labels[:, :queries]
+        return {
+            "boxes": tf.gather(boxes, rows, batch_dims=1) / size_as_box(info["scale"]),
+            "scores": scores,
+            "labels": labels,
+            "num_detections": tf.fill([tf.shape(scores)[0]], tf.shape(scores)[1]),
+        }
