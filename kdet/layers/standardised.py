@@ -82,6 +82,8 @@ class SwitchableConv2D(AdaptiveConv2D):
     Call: ``[B,h,w,C] -> [B,h',w',filters]``; the map has at least 3x3 pixels.
     """
 
+    build_size = 128  # reflects a map at stride 32 by two pixels
+
     torch_tensors = {**AdaptiveConv2D.torch_tensors, "weight_diff": ("weight_diff", "conv")}
 
     def build(self, input_shape):

@@ -56,7 +56,8 @@ class StandardRoIHead(Composite):
 
     def crop(self, extractor, features, rois, training=False, scale=1.0):
         """Features of regions (enlarged by ``scale``), merged over the batch: ``[B*N,h,w,C]``."""
-        crops = merge_batch(extractor(features, rois, scale=scale))
+        enlarged = {} if scale == 1.0 else {"scale": scale}  # not every extractor can enlarge
+        crops = merge_batch(extractor(features, rois, **enlarged))
         return crops if self.shared_head is None else self.shared_head(crops, training=training)
 
     def bbox_forward(self, features, rois, training=False):
