@@ -9,6 +9,20 @@ import tensorflow as tf
 from kdet.ops import build
 
 FOLDER = pathlib.Path(__file__).resolve().parent
+# What a library built from these sources holds (each with its gradient where it has one).
+OPS = (
+    "kdet_carafe_grad",
+    "kdet_conv3x3",
+    "kdet_corner_pool_grad",
+    "kdet_crop_masks",
+    "kdet_deform_conv_grad",
+    "kdet_deform_roi_pool_grad",
+    "kdet_grouped_conv_grad",
+    "kdet_ms_deform_attn_grad",
+    "kdet_nms",
+    "kdet_roi_align_grad",
+    "kdet_soft_nms",
+)
 
 
 class Unavailable(RuntimeError):
@@ -62,8 +76,15 @@ def _checked_load(folder):
             "`python -m kdet.ops build` compiles it again."
         )
     try:
-        return tf.load_op_library(str(path))
+        module = tf.load_op_library(str(path))
     except (tf.errors.OpError, OSError) as error:
         raise Unavailable(
             f"{path} could not be loaded ({error}); `python -m kdet.ops build` again."
         ) from error
+    older = [name for name in OPS if not hasattr(module, name)]
+    if older:
+        raise Unavailable(
+            f"{path} was built from older sources, without {', '.join(older)}; "
+            "`python -m kdet.ops build` compiles it again."
+        )
+    return module

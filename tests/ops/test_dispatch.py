@@ -80,3 +80,11 @@ def test_build_reports_the_command_that_failed(monkeypatch, tmp_path):
     with pytest.raises(RuntimeError, match=r"(?s)false.*failed"):
         build.build(output_dir=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_library_of_older_sources_is_refused(monkeypatch):
+    if compiled.why_not() is not None:
+        pytest.skip("the compiled ops are not built here")
+    monkeypatch.setattr(compiled, "OPS", (*compiled.OPS, "kdet_of_tomorrow"))
+    with pytest.raises(compiled.Unavailable, match="older sources, without kdet_of_tomorrow"):
+        compiled._checked_load(compiled.FOLDER)
