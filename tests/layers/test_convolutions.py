@@ -14,10 +14,13 @@ def x():
 
 def test_standardised_filters_do_not_feel_scale_and_shift(x):
     conv = StandardisedConv2D(3, 3, padding=1, use_bias=False)
-    before = conv(x)
+    conv(x)
+    conv.kernel.assign(tf.random.stateless_normal(conv.kernel.shape, [0, 2]))
+    before, deviation = conv(x), conv.kernel.numpy().reshape(-1, 3).std(0, ddof=1)
     conv.kernel.assign(5.0 * conv.kernel + 2.0)
-    # the sums are of size 10, float32 rounds the shifted filters to some 1e-5 of that
-    np.testing.assert_allclose(conv(x), before, rtol=2e-4, atol=1e-3)
+    # but for the epsilon beside the deviation, which weighs five times less now
+    expected = before * (5.0 * (deviation + conv.epsilon) / (5.0 * deviation + conv.epsilon))
+    np.testing.assert_allclose(conv(x), expected, atol=1e-4)
     filters = conv.effective_kernel().numpy().reshape(-1, 3)
     np.testing.assert_allclose(filters.mean(0), 0, atol=1e-6)
     np.testing.assert_allclose(filters.std(0, ddof=1), 1, atol=1e-3)
