@@ -6,7 +6,7 @@ import time
 
 from kdet import convert, published, zoo
 from kdet.config import Config
-from kdet.parity import checks
+from kdet.parity import checks, training
 from kdet.parity.golden import Golden
 
 
@@ -50,7 +50,7 @@ def check(path, train=True):
     model = build(golden, name)
     rows = checks.stage_rows(model, golden)
     if train:
-        rows += checks.training_rows(model, golden)
+        rows += training.training_rows(model, golden)
     return name, rows, time.time() - start
 
 
