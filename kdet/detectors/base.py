@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from kdet.detectors.exporting import Exporting
 from kdet.detectors.predict import is_pictures, paste, predict_pictures
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.detectors.training import TrainingSteps
@@ -10,11 +11,12 @@ from kdet.layers import inference
 from kdet.structures import as_inputs
 
 
-class Detector(TrainingSteps, keras.Model):
+class Detector(TrainingSteps, Exporting, keras.Model):
     """A detector as a ``keras.Model``: pictures in, detections in original pixels out.
 
     Subclasses call ``super().__init__``, set their parts, and end with ``self.create_variables()``.
-    They define ``detect`` and ``forward_losses`` on normalised images. Training: ``TrainingSteps``.
+    They define ``detect`` and ``forward_losses`` on normalised images. Training: ``TrainingSteps``;
+    export: ``Exporting``.
 
     Args:
         preprocessor: normalisation and resize rule.

@@ -1,0 +1,25 @@
+"""``export`` of all detectors."""
+
+
+class Exporting:
+    """Mixin: Keras' ``export`` for detectors, whose inputs and outputs Keras cannot know."""
+
+    def export(self, filepath, format="saved_model", verbose=None, **options):
+        """Writes the detector for use without kdet: pictures in, detections out.
+
+        Args:
+            filepath: folder of the SavedModel, or the ``.tflite`` file.
+            format: "saved_model" (also "tf_saved_model") or "tflite" (also "litert").
+            verbose: True prints what was written.
+            **options: see ``kdet.export.saved_model.export_saved_model`` and
+                ``kdet.export.tflite.export_tflite``.
+
+        Returns:
+            The path that was written.
+        """
+        from kdet import export  # above this room, and not needed to train or predict
+
+        written = export.export_detector(self, filepath, format, **options)
+        if verbose:
+            print(f"{self.name}: {written}")
+        return written
