@@ -7,7 +7,7 @@ from kdet.detectors.exporting import Exporting
 from kdet.detectors.predict import is_pictures, paste, predict_pictures
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.detectors.training import TrainingSteps
-from kdet.layers import inference
+from kdet.layers import inference, quick_convolutions
 from kdet.structures import as_inputs
 
 
@@ -134,7 +134,8 @@ class Detector(TrainingSteps, Exporting, keras.Model):
         """Losses by name (scalars) of a batch of the data contract."""
         images, info = self.preprocess(inputs)
         info["seed"] = self.step_seed()
-        return self.forward_losses(images, info, targets)
+        with quick_convolutions():
+            return self.forward_losses(images, info, targets)
 
     def step_seed(self):
         """Seed ``[2]`` of this step's random draws: the same step draws the same after a resume."""

@@ -4,7 +4,7 @@ from kdet.layers.attention import DeformableAttention, FeatureLevels, MultiheadA
 from kdet.layers.attention2d import GeneralizedAttention
 from kdet.layers.carafe import CarafeUpsample
 from kdet.layers.composite import Composite
-from kdet.layers.context import inference, statistics_of_rows
+from kdet.layers.context import inference, quick_convolutions, statistics_of_rows
 from kdet.layers.context_block import ContextBlock
 from kdet.layers.conv import Conv2D, ConvTranspose2D
 from kdet.layers.conv_module import ConvModule, make_conv, register_conv
@@ -75,6 +75,7 @@ __all__ = [
     "make_norm",
     "max_pool",
     "num_replicas",
+    "quick_convolutions",
     "register_conv",
     "replica_mean",
     "resize_bilinear",

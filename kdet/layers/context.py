@@ -25,19 +25,38 @@ def statistics_of_rows(weight):
 
 
 @contextlib.contextmanager
-def inference():
-    """Inside, nothing trains: batch norm uses its running statistics, whatever its setting."""
-    before = getattr(_context, "inference", False)
-    _context.inference = True
+def _flag(name):
+    before = getattr(_context, name, False)
+    setattr(_context, name, True)
     try:
         yield
     finally:
-        _context.inference = before
+        setattr(_context, name, before)
+
+
+@contextlib.contextmanager
+def inference():
+    """Inside, nothing trains: batch norm uses its running statistics, whatever its setting.
+
+    Convolutions are as in ``quick_convolutions()``.
+    """
+    with _flag("inference"), _flag("quick_convolutions"):
+        yield
 
 
 def in_inference():
     """True inside ``inference()``."""
     return getattr(_context, "inference", False)
+
+
+def quick_convolutions():
+    """Inside, 3x3 convolutions may take the quicker way whose rounding error is larger (``ops.conv3x3``)."""
+    return _flag("quick_convolutions")
+
+
+def convolutions_are_quick():
+    """True inside ``quick_convolutions()`` and ``inference()``."""
+    return getattr(_context, "quick_convolutions", False)
 
 
 def counted_rows():

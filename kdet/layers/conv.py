@@ -96,7 +96,7 @@ class Conv2D(keras.layers.Layer):
 
     def apply(self, x, kernel, bias, relu=False):
         """Convolution with weights that the caller may have reworked, bias (or None) and a ReLU."""
-        if context.in_inference() and self._is_plain_3x3() and x.dtype == tf.float32:
+        if context.convolutions_are_quick() and self._is_plain_3x3() and x.dtype == tf.float32:
             bias = tf.zeros([self.filters]) if bias is None else bias
             return ops.conv3x3(x, kernel, bias, relu)
         y = self.convolve(x, kernel)

@@ -33,7 +33,8 @@ def conv3x3(x, kernel, bias, relu=False, implementation=None):
 
 def _pays(x, kernel):
     inputs, outputs = kernel.shape[2:]
-    pixels = x.shape[:3].num_elements() or _LEAST_PIXELS
+    # of one picture: replicas with parts of a batch must decide as one device does with all of it
+    pixels = x.shape[1:3].num_elements() or _LEAST_PIXELS
     return (
         pixels >= _LEAST_PIXELS
         and x.dtype == tf.float32
@@ -58,7 +59,8 @@ def _compiled(x, kernel, bias, relu):
         def backward(upstream):
             if relu:
                 upstream = tf.where(y > 0.0, upstream, 0.0)
-            for_x = tf.nn.conv2d_transpose(upstream, kernel, tf.shape(x), 1, "SAME")
+            turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
+            for_x = conv3x3(upstream, turned, tf.zeros(x.shape[-1:]))
             for_kernel = tf.raw_ops.Conv2DBackpropFilter(
                 input=x, filter_sizes=tf.shape(kernel), out_backprop=upstream, strides=[1] * 4, padding="SAME"
             )

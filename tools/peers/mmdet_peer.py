@@ -63,6 +63,7 @@ def main():
 
     def train():
         boxes = torch.tensor([[40.0, 50, 300, 400], [500, 200, 900, 700], [20, 600, 120, 780]] * 5)
+        boxes = boxes * torch.tensor([w / 1344, h / 800] * 2)
         losses = model.forward_train(images, metas, gt_bboxes=[boxes] * n, gt_labels=[torch.arange(15)] * n)
         total, _ = model._parse_losses(losses)
         model.zero_grad()
