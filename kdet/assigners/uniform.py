@@ -59,12 +59,29 @@ class UniformAssigner(Component):
 
     def _nearest(self, candidates, boxes, usable):
         """Rows of the nearest ``candidates [B|1,P,4]`` of each object, ``[B,G,k]``."""
-        a, b = center_size(candidates)[:, None], center_size(boxes)[:, :, None]
-        distance = tf.reduce_sum(tf.abs(a - b), -1)  # [B, G, P]
-        distance = tf.where(usable[:, None, :], distance, float("inf"))
-        return tf.math.top_k(-distance, self.match_times).indices
+        a, b = geometry.to_center_size(candidates)[:, None], geometry.to_center_size(boxes)[:, :, None]
+        # added up in this order so that sums that tie in the reference tie here
+        x, y, w, h = tf.unstack(tf.abs(a - b), axis=-1)
+        distance = x + y + w + h  # [B, G, P]
+        return smallest(tf.where(usable[:, None, :], distance, float("inf")), self.match_times)
 
 
-def center_size(boxes):
-    """Boxes as centre and size, ``[..., 4]``."""
-    return tf.concat([geometry.centers(boxes), boxes[..., 2:] - boxes[..., :2]], -1)
+def smallest(values, count):
+    """Indices of the ``count`` smallest ``values [...,P]``, ascending: int32 ``[...,count]``.
+
+    Distances on a square grid tie all the time: a step to the left costs what a step up costs. Values that
+    tie for the last places are taken as by a selection that goes through the row once, keeps ``count``
+    and lets the first of the ties go when something smaller comes. ``torch.topk`` on CPU, which the reference
+    matches with, goes through long rows (from ``64 * count`` values) that way.
+    """
+    limit = -tf.math.top_k(-values, count).values[..., -1:]
+    candidate, below = values <= limit, values < limit
+    kept_once = candidate & (_running_count(candidate) <= count)
+    tied = kept_once & ~below
+    places = count - tf.reduce_sum(tf.cast(below, tf.int32), -1, keepdims=True)
+    chosen = below | (tied & (_running_count(tied, reverse=True) <= places))
+    return tf.math.top_k(tf.where(chosen, -values, -float("inf")), count).indices
+
+
+def _running_count(flags, reverse=False):
+    return tf.cumsum(tf.cast(flags, tf.int32), axis=-1, reverse=reverse)

@@ -15,16 +15,34 @@ TOLERANCE = {"stage": 1e-4, "loss": 1e-4, "gradient": 1e-3, "detections": 0.01, 
 
 
 class Row(NamedTuple):
-    """One line of the report: the worst error of a stage and whether it passes."""
+    """One line of the report: the worst error of a stage and whether it passes.
+
+    ``failing`` has the error of each output, loss or tensor beyond the tolerance.
+    """
 
     stage: str
     error: float
     passed: bool
     note: str = ""
+    failing: dict = {}
 
 
 def row(stage, kind, error, note=""):
     return Row(stage, float(error), bool(error <= TOLERANCE[kind]), note)
+
+
+def worst_row(stage, kind, errors, notes=None):
+    """The row of a stage with many parts.
+
+    Args:
+        errors: ``{part: error}``; NaN counts as worse than anything.
+        notes: remarks ``{part: str}``, by default the part's name.
+    """
+    errors = {k: float("inf") if np.isnan(v) else float(v) for k, v in errors.items()}
+    worst = max(errors, key=errors.get, default="")
+    failing = {k: v for k, v in errors.items() if v > TOLERANCE[kind]}
+    note = (notes or {}).get(worst) or worst
+    return row(stage, kind, errors.get(worst, 0.0), note)._replace(failing=failing)
 
 
 def info_of(golden, only=None):
@@ -110,12 +128,10 @@ def compare_outputs(golden, prefixes, recorder):
         if prefix in recorder.missing:
             rows.append(Row(prefix, float("inf"), False, "the model has no such layer"))
             continue
-        worst, note = 0.0, ""
+        errors, remarks = {}, {}
         for name in (n for n in golden.sampled_names() if re.split(r"[/#]", n)[0] == prefix):
-            error, remark = output_error(golden, name, recorder)
-            if not error <= worst:
-                worst, note = error, remark or name
-        rows.append(row(prefix, "stage", worst, note))
+            errors[name], remarks[name] = output_error(golden, name, recorder)
+        rows.append(worst_row(prefix, "stage", errors, remarks))
     return rows
 
 
