@@ -7,6 +7,7 @@ from kdet.necks.fpg import FPG
 from kdet.necks.fpn import FPN
 from kdet.necks.fpn_carafe import FPNCarafe
 from kdet.necks.hrfpn import HRFPN
+from kdet.necks.nas_fcos_fpn import NASFCOSFPN
 from kdet.necks.nas_fpn import NASFPN
 from kdet.necks.pafpn import PAFPN
 from kdet.necks.rfp import RFP
@@ -21,6 +22,7 @@ __all__ = [
     "FPN",
     "FPNCarafe",
     "HRFPN",
+    "NASFCOSFPN",
     "NASFPN",
     "PAFPN",
     "RFP",

@@ -2,6 +2,7 @@
 
 from kdet.heads.dense.anchor import AnchorHead
 from kdet.heads.dense.atss import ATSSHead
+from kdet.heads.dense.autoassign import AutoAssignHead
 from kdet.heads.dense.base import DenseHead
 from kdet.heads.dense.cascade_rpn import CascadeRPNHead, CascadeRPNStage
 from kdet.heads.dense.fcos import FCOSHead
@@ -27,6 +28,7 @@ from kdet.heads.dense.yolof import YOLOFHead
 __all__ = [
     "ATSSHead",
     "AnchorHead",
+    "AutoAssignHead",
     "CascadeRPNHead",
     "CascadeRPNStage",
     "DenseHead",

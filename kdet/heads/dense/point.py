@@ -3,6 +3,7 @@
 from kdet.coders import DistanceCoder
 from kdet.heads.dense.base import DenseHead
 from kdet.heads.dense.towers import apply_tower, conv_tower, prediction
+from kdet.layers import ConvModule
 from kdet.priors import PointGenerator
 
 
@@ -20,6 +21,8 @@ class PointHead(DenseHead):
         last_conv: spec of each tower's last convolution where it is not a plain one.
         conv_bias: bias in the towers' convolutions; None for "only without a norm".
         class_tower: the layers of the class tower where it is not like the box tower.
+        tower: the convolutions of both towers where they are not alike: a list of arguments of
+            ``ConvModule`` (``kernel_size``, ``conv``, ``use_bias``) in the place of ``stacked_convs``.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class PointHead(DenseHead):
         last_conv=None,
         conv_bias=None,
         class_tower=None,
+        tower=None,
         **kwargs,
     ):
         super().__init__(num_classes=num_classes, **kwargs)
@@ -42,10 +46,12 @@ class PointHead(DenseHead):
         self.strides, self.coder = tuple(strides), DistanceCoder()
         self.point_generator = PointGenerator(strides)
 
-        def tower():
+        def layers():
+            if tower:
+                return [ConvModule(filters, padding=one["kernel_size"] // 2, norm=norm, **one) for one in tower]
             return conv_tower(stacked_convs, filters, norm=norm, last_conv=last_conv, use_bias=conv_bias)
 
-        self.cls_convs, self.reg_convs = class_tower or tower(), tower()
+        self.cls_convs, self.reg_convs = class_tower or layers(), layers()
         self.conv_cls = prediction(num_classes, probability=0.01)
         self.conv_reg = prediction(4)
 
