@@ -77,9 +77,7 @@ class NASFCOSFPN(Composite):
         self.fpn = {name: ConcatCell(out_channels, second, norm, conv) for name, *_, second in CELLS}
         # in the checkpoint modules without a norm
         self.extra_downsamples = [ConvModule(out_channels, 3, stride=2, padding=1, activation=None)]
-        self.extra_downsamples.append(
-            ConvModule(out_channels, 3, stride=2, padding=1, activation_first=True)
-        )
+        self.extra_downsamples.append(ConvModule(out_channels, 3, stride=2, padding=1, activation_first=True))
 
     def call(self, inputs, training=False):
         inputs = inputs[self.start_level :]

@@ -48,7 +48,7 @@ class PointHead(DenseHead):
 
         def layers():
             if tower:
-                return [ConvModule(filters, padding=one["kernel_size"] // 2, norm=norm, **one) for one in tower]
+                return [ConvModule(filters, norm=norm, padding=c["kernel_size"] // 2, **c) for c in tower]
             return conv_tower(stacked_convs, filters, norm=norm, last_conv=last_conv, use_bias=conv_bias)
 
         self.cls_convs, self.reg_convs = class_tower or layers(), layers()
