@@ -7,6 +7,7 @@ from kdet.assigners.center_region import CenterRegionAssigner
 from kdet.assigners.grid import GridAssigner
 from kdet.assigners.hungarian import HungarianAssigner
 from kdet.assigners.max_iou import MaxIoUAssigner
+from kdet.assigners.mixture import MixtureSelection
 from kdet.assigners.nearest_points import NearestPointAssigner
 from kdet.assigners.points_in_boxes import PointInBoxAssigner
 from kdet.assigners.region import RegionAssigner
@@ -20,6 +21,7 @@ __all__ = [
     "GridAssigner",
     "HungarianAssigner",
     "MaxIoUAssigner",
+    "MixtureSelection",
     "NearestPointAssigner",
     "PointInBoxAssigner",
     "RegionAssigner",

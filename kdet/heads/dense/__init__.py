@@ -12,6 +12,7 @@ from kdet.heads.dense.fsaf import FSAFHead
 from kdet.heads.dense.gfl import GFLHead
 from kdet.heads.dense.ghm import GHMRetinaHead
 from kdet.heads.dense.ld import LDHead
+from kdet.heads.dense.paa import PAAHead
 from kdet.heads.dense.pisa import PISARetinaHead
 from kdet.heads.dense.pisa_ssd import PISASSDHead
 from kdet.heads.dense.reppoints import RepPointsHead
@@ -39,6 +40,7 @@ __all__ = [
     "GFLHead",
     "GHMRetinaHead",
     "LDHead",
+    "PAAHead",
     "PISARetinaHead",
     "PISASSDHead",
     "RPNHead",

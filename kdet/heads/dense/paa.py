@@ -1,0 +1,104 @@
+"""PAA: probabilistic anchor assignment (Kim & Lee, 2020, arXiv:2007.08103)."""
+
+import tensorflow as tf
+
+from kdet import geometry
+from kdet.assigners import MixtureSelection
+from kdet.heads.dense.atss import ATSSHead
+from kdet.heads.dense.base import flatten_levels, flatten_map, level_shapes
+from kdet.layers import replica_mean
+from kdet.postprocess import keep_above
+from kdet.registry import register
+from kdet.structures import size_as_box
+
+# votes count by exp(-(1 - IoU)^2 / VOTE_WIDTH), from this overlap on
+VOTE_WIDTH, LEAST_VOTE = 0.025, 0.01
+
+
+@register
+class PAAHead(ATSSHead):
+    """ATSS whose positives are chosen by how well the network does on them, and that predicts the IoU.
+
+    Args:
+        top_k: see ``MixtureSelection``.
+        score_voting: boxes become the mean of their neighbours, weighted by score and overlap.
+        max_candidates: pairs of box and class of one picture that enter the suppression.
+        other arguments: see ``ATSSHead``; the third output is the IoU, ``loss_centerness`` its loss.
+    """
+
+    def __init__(
+        self, num_classes, anchor_generator, top_k=9, score_voting=True, max_candidates=20000, **kwargs
+    ):
+        super().__init__(num_classes=num_classes, anchor_generator=anchor_generator, **kwargs)
+        self.selection = MixtureSelection(top_k)
+        self.score_voting, self.max_candidates = score_voting, max_candidates
+
+    # ---- training
+
+    def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
+        """``{"loss_cls", "loss_bbox", "loss_iou"}``; boxes weigh as much as they overlap."""
+        scores = flatten_levels(outputs[0], self.num_classes)
+        decoded = self.coder.decode(anchors, flatten_levels(outputs[1], 4))  # [B, P, 4]
+        assignment = self.select(scores, decoded, assignment, targets, level_shapes(outputs[0]))
+        boxes, positive = assignment.gather(targets["boxes"]), tf.cast(assignment.positive, tf.float32)
+        count = replica_mean(tf.reduce_sum(positive))
+        pictures = tf.cast(tf.shape(scores)[0], tf.float32)
+        overlap = tf.stop_gradient(geometry.aligned_iou(decoded, boxes)) * positive
+        weight = tf.maximum(overlap, 1e-12) * positive
+        labels = assignment.labels(targets, background=self.num_classes)
+        predicted = flatten_levels(outputs[2], 1)[..., 0]
+        return {
+            "loss_cls": self.loss_cls(scores, labels, assignment.weight, tf.maximum(count, pictures)),
+            "loss_bbox": self.loss_bbox(decoded, boxes, weight, replica_mean(tf.reduce_sum(overlap))),
+            "loss_iou": self.loss_centerness(predicted, overlap, positive, count),
+        }
+
+    def select(self, scores, decoded, assignment, targets, shapes):
+        """The assignment after the second step."""
+        labels = assignment.labels(targets, background=self.num_classes)
+        classification = tf.reduce_sum(self.loss_cls.elementwise(scores, labels), -1)
+        box = self.loss_bbox.elementwise(decoded, assignment.gather(targets["boxes"]))
+        losses = self.loss_cls.loss_weight * classification + self.loss_bbox.loss_weight * box
+        sizes = [h * w * self.num_anchors for h, w in shapes]
+        objects = tf.shape(targets["labels"])[1]
+        return self.selection(assignment, tf.stop_gradient(losses), sizes, objects)
+
+    # ---- inference
+
+    def candidates(self, outputs, info):
+        """As ``DenseHead``; the best anchors of every level with all their classes."""
+        settings = self.postprocess
+        levels = zip(self.priors(level_shapes(outputs[0])), *outputs, strict=True)
+        boxes, scores = [], []
+        for anchors, level_scores, deltas, overlap in levels:
+            probability = tf.sigmoid(flatten_map(level_scores, self.num_classes))
+            score = tf.sqrt(probability * tf.sigmoid(flatten_map(overlap, 1)))  # [B, n, C]
+            size = anchors.shape[0] or tf.shape(anchors)[0]
+            limit = min(settings.nms_pre, size) if anchors.shape[0] else tf.minimum(settings.nms_pre, size)
+            rows = tf.math.top_k(tf.reduce_max(score, -1), limit).indices
+            deltas = tf.gather(flatten_map(deltas, 4), rows, batch_dims=1)
+            boxes.append(self.decode_boxes(tf.gather(anchors, rows), deltas, info))
+            scores.append(tf.gather(score, rows, batch_dims=1))
+        boxes, scores = tf.concat(boxes, 1), tf.concat(scores, 1)
+        flat = tf.reshape(scores, [tf.shape(scores)[0], -1])
+        best = tf.math.top_k(flat, tf.minimum(self.max_candidates, tf.shape(flat)[1]))
+        boxes = tf.gather(boxes, best.indices // self.num_classes, batch_dims=1)
+        scores = keep_above(best.values, settings.score_threshold)
+        return boxes / size_as_box(info["scale"]), scores, best.indices % self.num_classes
+
+    def decode(self, outputs, info):
+        """As ``DenseHead``, with voting."""
+        boxes, scores, labels = self.candidates(outputs, info)
+        found, _ = self.postprocess.nms(boxes, scores, labels, self.postprocess.max_per_image)
+        if self.score_voting:
+            found["boxes"] = vote(found, boxes, scores, labels)
+        return found
+
+
+def vote(found, boxes, scores, labels):
+    """Boxes ``[B,N,4]`` of detections as means of the candidates ``[B,K]`` of their class around them."""
+    overlap = geometry.pairwise_iou(found["boxes"], boxes)  # [B, N, K]
+    counts = (overlap > LEAST_VOTE) & (found["labels"][:, :, None] == labels[:, None]) & (scores > 0)[:, None]
+    weight = tf.exp(-tf.square(1.0 - overlap) / VOTE_WIDTH) * scores[:, None]
+    weight = tf.where(counts, weight, 0.0)
+    return tf.math.divide_no_nan(tf.matmul(weight, boxes), tf.reduce_sum(weight, -1, keepdims=True))
