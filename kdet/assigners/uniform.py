@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from kdet import geometry
 from kdet.assigners.assignment import Assignment
+from kdet.ops.ranking import smallest_in_passing
 from kdet.registry import Component, register
 
 
@@ -16,6 +17,10 @@ class UniformAssigner(Component):
         pos_ignore_iou: matches whose anchor overlaps the object by less take no part.
         neg_ignore_iou: background whose predicted box overlaps an object by more takes no part.
     """
+
+    # Distances on a square grid tie all the time: a step to the left costs what a step up costs. The
+    # reference matches on CPU, where torch.topk goes through long rows nearly this way.
+    select = staticmethod(smallest_in_passing)
 
     def __init__(self, match_times=4, pos_ignore_iou=0.15, neg_ignore_iou=0.7):
         self.match_times = match_times
@@ -63,25 +68,4 @@ class UniformAssigner(Component):
         # added up in this order so that sums that tie in the reference tie here
         x, y, w, h = tf.unstack(tf.abs(a - b), axis=-1)
         distance = x + y + w + h  # [B, G, P]
-        return smallest(tf.where(usable[:, None, :], distance, float("inf")), self.match_times)
-
-
-def smallest(values, count):
-    """Indices of the ``count`` smallest ``values [...,P]``, ascending: int32 ``[...,count]``.
-
-    Distances on a square grid tie all the time: a step to the left costs what a step up costs. Values that
-    tie for the last places are taken as by a selection that goes through the row once, keeps ``count``
-    and lets the first of the ties go when something smaller comes. ``torch.topk`` on CPU, which the reference
-    matches with, goes through long rows (from ``64 * count`` values) that way.
-    """
-    limit = -tf.math.top_k(-values, count).values[..., -1:]
-    candidate, below = values <= limit, values < limit
-    kept_once = candidate & (_running_count(candidate) <= count)
-    tied = kept_once & ~below
-    places = count - tf.reduce_sum(tf.cast(below, tf.int32), -1, keepdims=True)
-    chosen = below | (tied & (_running_count(tied, reverse=True) <= places))
-    return tf.math.top_k(tf.where(chosen, -values, -float("inf")), count).indices
-
-
-def _running_count(flags, reverse=False):
-    return tf.cumsum(tf.cast(flags, tf.int32), axis=-1, reverse=reverse)
+        return self.select(tf.where(usable[:, None, :], distance, float("inf")), self.match_times)

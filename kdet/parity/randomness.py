@@ -1,10 +1,12 @@
-"""The goldens' fixed randomness: samplers draw in order, random points come from named streams."""
+"""The goldens' fixed randomness: samplers draw in order, random points come from named
+streams, equal values are selected as where the goldens were made.
+"""
 
 import numpy as np
 import tensorflow as tf
 
 from kdet.heads.roi.standard import first_rows
-from kdet.parity import weights
+from kdet.parity import selection, weights
 
 
 def draw_in_order(assignment, seed):
@@ -55,3 +57,7 @@ def fix(model, samplers, seed):
         PointStream(seed).watch(roi_head)
     if hasattr(roi_head, "jitter"):
         roi_head.jitter = 0.0
+    head = getattr(model, "bbox_head", None)
+    for chooser in (head, getattr(head, "assigner", None)):
+        if hasattr(chooser, "select"):
+            object.__setattr__(chooser, "select", selection.smallest)
