@@ -1,9 +1,9 @@
 """Which of equal values ``torch.topk`` takes on a CPU: the order that the goldens were made in.
 
 Bags of anchors and nearest anchors end in ties as a rule, and who of the equal ones is in is an accident of
-the selection. The reference on a GPU takes them by index, as ``tf.math.top_k`` does; on a CPU it runs the heap
-and the partition of C++'s ``std::partial_sort`` and ``std::nth_element``. For a golden those are part of its
-fixed randomness: the checker selects as they do, so that what follows can be compared exactly.
+the selection. The reference on a GPU takes them by index, as ``tf.math.top_k`` does; on a CPU it runs the
+heap and the partition of C++'s ``std::partial_sort`` and ``std::nth_element``. For a golden those are part of
+its fixed randomness: the checker selects as they do, so that what follows can be compared exactly.
 """
 
 import numpy as np
