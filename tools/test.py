@@ -23,6 +23,7 @@ def main(arguments=None):
         "--split", choices=["val", "test", "train"], help="default: test if there is one, else val"
     )
     parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--dtype", default="float32", help="Keras dtype policy, for instance mixed_bfloat16")
     parser.add_argument("--out", help="write the detections as a COCO result file")
     parser.add_argument("--figures", help="write the figures as JSON")
     parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE")
@@ -41,6 +42,8 @@ def main(arguments=None):
 
 def score(options):
     """The figures that the options ask for."""
+    import keras
+
     from kdet import data, zoo
     from kdet.config import Config
     from kdet.evaluation import evaluate
@@ -51,6 +54,7 @@ def score(options):
     spec = {k: v for k, v in data.section(config, split).items() if k not in ("flip", "crop", "repeat")}
     pipeline = data.load(spec, batch_size=options.batch_size)
     print(pipeline.report())
+    keras.config.set_dtype_policy(options.dtype)
     model = config.build("model")
     zoo.fill(model, config, options.weights)
     metrics = options.metric or config["data"].get("metrics", ["bbox"])
