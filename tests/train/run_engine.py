@@ -56,7 +56,7 @@ train:
   clip: 0.5
   save_every: 2
   log_every: 1
-  evaluate_every: 0
+  evaluate_every: 2
 """
 PICTURES = 12  # three steps per epoch
 

@@ -74,7 +74,13 @@ def weights(path):
     return found
 
 
-def assert_equal_runs(runs, name, other, folder):
+def scores(runs, folder):
+    """The scores of the last epoch."""
+    line = (runs["folder"] / folder / "log.jsonl").read_text().splitlines()[-1]
+    return {k: v for k, v in json.loads(line).items() if k.startswith("val/")}
+
+
+def assert_equal_runs(runs, name, folder):
     steps, reference = losses(runs, name), losses(runs, "one.0")
     assert len(steps) == len(reference) == 6
     for step, want in zip(steps, reference):
@@ -86,6 +92,8 @@ def assert_equal_runs(runs, name, other, folder):
     assert set(ours) == set(theirs)
     for key, value in theirs.items():
         np.testing.assert_allclose(ours[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
+    assert "val/bbox/AP" in scores(runs, "one")
+    assert scores(runs, folder) == pytest.approx(scores(runs, "one"), abs=1e-3, nan_ok=True)
 
 
 def test_the_weights_move(runs):
@@ -97,11 +105,11 @@ def test_the_weights_move(runs):
 
 
 def test_two_replicas_equal_one_device(runs):
-    assert_equal_runs(runs, "mirrored.0", "one", "mirrored")
+    assert_equal_runs(runs, "mirrored.0", "mirrored")
 
 
 def test_two_workers_equal_one_device(runs):
-    assert_equal_runs(runs, "workers.0", "one", "workers")
+    assert_equal_runs(runs, "workers.0", "workers")
     assert losses(runs, "workers.1") == losses(runs, "workers.0")
 
 
