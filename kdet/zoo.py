@@ -130,7 +130,7 @@ def fill(model, config, weights, partial=False):
     try:
         report = _fill(model, config, weights, partial)
     except convert.FetchError as error:
-        hint = f"Or give {config.name} other weights: weights=<a .pth file>, or weights=None for random ones."
+        hint = f"Other weights for {config.name}: weights=<a .pth file>, or weights=None for random ones."
         raise convert.FetchError(f"{error} {hint}") from error
     if report is not None and report.mismatched:
         logger.warning("Started afresh, the weights are for another number of classes: %s", report)
