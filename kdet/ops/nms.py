@@ -4,6 +4,8 @@ import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 
+_FAR = -1e6
+
 
 def nms(
     boxes,
@@ -73,6 +75,18 @@ def _compiled(boxes, scores, labels, iou_threshold, max_output, score_threshold)
 tf.no_gradient("KdetNms")
 
 
+def _with_area(boxes):
+    """Boxes ``[B,N,4]`` of which those without area, which meet no other, are squares far off.
+
+    TensorFlow does not mind them, but TFLite's kernel chooses a box that does not overlap itself for ever.
+    """
+    column = 2.0 * tf.range(tf.shape(boxes)[1], dtype=tf.float32)
+    row = tf.fill(tf.shape(column), _FAR)
+    squares = tf.stack([column, row, column + 1.0, row + 1.0], -1)  # [N, 4]
+    sides = boxes[..., 2:] - boxes[..., :2]
+    return tf.where((sides[..., :1] * sides[..., 1:]) == 0.0, squares, boxes)
+
+
 def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold):
     def one_picture(candidates):
         picked = tf.raw_ops.NonMaxSuppressionV4(
@@ -86,5 +100,5 @@ def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold)
         return tuple(picked)
 
     spec = (tf.TensorSpec([max_output], tf.int32), tf.TensorSpec([], tf.int32))
-    indices, num = tf.map_fn(one_picture, (boxes, scores), fn_output_signature=spec)
+    indices, num = tf.map_fn(one_picture, (_with_area(boxes), scores), fn_output_signature=spec)
     return tf.where(tf.range(max_output) < num[:, None], indices, 0), num  # XLA pads with anything

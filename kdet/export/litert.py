@@ -1,0 +1,164 @@
+"""Runs a TFLite model and compares it with the detector that it came from."""
+
+import dataclasses
+import importlib
+
+import numpy as np
+import tensorflow as tf
+
+from kdet.export.program import ExportError
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+    """How far an exported model may lie from its detector.
+
+    Attributes:
+        box, score: largest difference of a pair of detections: in pixels, as a share of the box's longer
+            side where that is more; and in score.
+        lost: largest share of the detections without a partner. Candidates that score the same but for
+            rounding change places, which decides who survives suppression.
+    """
+
+    box: float
+    score: float
+    lost: float
+
+
+class Runner:
+    """A TFLite model as a function: a batch of pictures -> Detections as NumPy arrays.
+
+    Args:
+        content: bytes of the flatbuffer.
+        select: it holds TensorFlow ops, which only TensorFlow's own interpreter brings along.
+        keep_all: keep the value of every tensor, at the cost of speed and memory.
+    """
+
+    def __init__(self, content, select=False, keep_all=False):
+        module, options = self._module(select), {}
+        if keep_all:
+            plain = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            options = dict(experimental_preserve_all_tensors=True, experimental_op_resolver_type=plain)
+        self.interpreter = module.Interpreter(model_content=content, **options)
+        self.run = self.interpreter.get_signature_runner()
+
+    @staticmethod
+    def _module(select):
+        if not select:
+            try:
+                return importlib.import_module("ai_edge_litert.interpreter")
+            except ImportError:
+                pass
+        return importlib.import_module("tensorflow.lite.python.interpreter")
+
+    def __call__(self, images):
+        return self.run(images=np.asarray(images))
+
+    def holds_nan(self):
+        """True where a tensor of the last run is not a number."""
+        for tensor in self.interpreter.get_tensor_details():
+            if np.issubdtype(tensor["dtype"], np.floating):
+                try:
+                    value = self.interpreter.get_tensor(tensor["index"])
+                except ValueError:  # tensors of a branch that did not run have no value
+                    continue
+                if np.isnan(value).any():
+                    return True
+        return False
+
+
+def noise_pictures(model, height, width, batch=1, seed=0):
+    """Smooth random pictures uint8 ``[batch,height,width,3]`` of the brightness that the model expects."""
+    random, total = np.random.default_rng(seed), 0.0
+    for cell, amplitude in ((48, 1.6), (16, 1.0), (5, 0.6), (1, 0.25)):
+        coarse = random.uniform(-1, 1, (batch, height // cell + 2, width // cell + 2, 3))
+        total += amplitude * tf.image.resize(coarse, (height, width)).numpy()
+    rule = model.preprocessor
+    pictures = total * np.float32(rule.std) + np.float32(rule.mean)
+    pictures = pictures if rule.channel_order == "rgb" else pictures[..., ::-1]
+    return np.clip(np.round(pictures), 0, 255).astype(np.uint8)
+
+
+def check(name, content, function, pictures, bound, select=False):
+    """Runs a TFLite model beside the function that it was made of.
+
+    Args:
+        name: of the model, for the error.
+        content: bytes of the flatbuffer.
+        function: images -> Detections.
+        pictures: list of batches uint8 ``[B,H,W,3]``.
+        bound: ``Bound``.
+        select: see ``Runner``.
+
+    Returns:
+        ``Difference`` over all pictures.
+
+    Raises:
+        ExportError: values that are not numbers, or a difference beyond the bound.
+    """
+    runner = Runner(content, select)
+    total = Difference()
+    for images in pictures:
+        got = runner(images)
+        if any(np.isnan(value).any() for value in got.values()):
+            raise ExportError(f"{name}: the exported TFLite model computes NaN; it was not written.")
+        wanted = {k: np.asarray(v) for k, v in function(tf.constant(images)).items()}
+        total = total + difference(wanted, got, bound)
+    if not total.found:  # NaN never passes a score threshold: nothing found is no proof
+        runner = Runner(content, select, keep_all=True)
+        runner(pictures[0])
+        if runner.holds_nan():
+            raise ExportError(f"{name}: the exported TFLite model computes NaN inside; it was not written.")
+    if total.lost > bound.lost * max(total.found, 1):
+        raise ExportError(
+            f"{name}: the exported TFLite model differs from the model: {total}. It was not written."
+        )
+    return total
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """Detections of the model, how many of them the other lacks or has too many, worst differences."""
+
+    found: int = 0
+    lost: int = 0
+    box: float = 0.0
+    score: float = 0.0
+
+    def __add__(self, other):
+        return Difference(
+            self.found + other.found,
+            self.lost + other.lost,
+            max(self.box, other.box),
+            max(self.score, other.score),
+        )
+
+    def __str__(self):
+        return (
+            f"{self.lost} of {self.found} detections without a partner, "
+            f"the others within {self.box:.2g} pixels and {self.score:.2g} in score"
+        )
+
+
+def difference(wanted, got, bound):
+    """Pairs the detections of two runs (NumPy, batched) by label and place: ``Difference``."""
+    total = Difference()
+    for row in range(len(wanted["boxes"])):
+        ours, theirs = (
+            {k: side[k][row][: side["num_detections"][row]] for k in ("boxes", "scores", "labels")}
+            for side in (wanted, got)
+        )
+        taken, lost, box, score = np.zeros(len(theirs["boxes"]), bool), 0, 0.0, 0.0
+        for place, mark, label in zip(ours["boxes"], ours["scores"], ours["labels"], strict=True):
+            apart = np.abs(theirs["boxes"] - place).max(-1, initial=0.0)
+            marks = np.abs(theirs["scores"] - mark)
+            limit = bound.box * max(1.0, np.max(place[2:] - place[:2]) / 100.0)
+            fits = (theirs["labels"] == label) & (apart <= limit) & (marks <= bound.score) & ~taken
+            if fits.any():
+                best = np.where(fits, apart, np.inf).argmin()
+                taken[best] = True
+                box, score = max(box, float(apart[best])), max(score, float(marks[best]))
+            else:
+                lost += 1
+        total += Difference(len(ours["boxes"]), max(lost, int((~taken).sum())), box, score)
+    return total

@@ -1,0 +1,165 @@
+"""Detectors as TFLite flatbuffers: preprocessing, network and post-processing in one file."""
+
+import itertools
+import logging
+import pathlib
+import re
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from kdet import data
+from kdet.export import flatbuffer, litert, quantize
+from kdet.export.program import ExportError, Program
+
+logger = logging.getLogger("kdet")
+
+# How far the file may lie from the model: (pixels per 100 pixels of box, score, share without a partner).
+# Eight bits move scores across thresholds, so only a file that finds something else altogether is refused.
+BOUNDS = {
+    "fp32": litert.Bound(box=0.05, score=1e-3, lost=0.05),
+    "fp16": litert.Bound(box=2.0, score=0.05, lost=0.2),
+    "dynamic": litert.Bound(box=30.0, score=0.5, lost=0.7),
+    "int8": litert.Bound(box=30.0, score=0.5, lost=0.7),
+}
+CALIBRATION_PICTURES = 100
+_CHECKED_PICTURES = 2
+
+
+def export_tflite(
+    model, path, input_size=None, batch=1, dtype="fp32", representative=None, select_tf_ops=True, check=True
+):
+    """Writes a detector as a TFLite file.
+
+    The file takes ``images`` uint8 ``[batch,h,w,3]`` RGB, pictures resized to fill ``(h, w)``, and gives
+    Detections in pixels of that canvas under their names: ``boxes`` (xyxy), ``scores``, ``labels`` (-1:
+    padding), ``num_detections``, ``masks``. Its signature is ``serving_default``.
+
+    Args:
+        model: detector.
+        path: the ``.tflite`` file.
+        input_size: (h, w); default: the size that the model was made for, the long side being the width.
+        batch: pictures per call, fixed in the file.
+        dtype: ``fp32``; ``fp16``: weights in 16 bits; ``dynamic``: weights in 8 bits; ``int8``: the network
+            computes in 8 bits. Decoding and suppression are always float32.
+        representative: for ``int8`` (and for the check): pictures like those to come, as paths, encoded bytes
+            or RGB arrays; or a recipe (``kdet.config.Config`` or dict), whose ``data.train`` or ``data.val``
+            is read. The first 100 are used.
+        select_tf_ops: where TFLite's own ops do not suffice take TensorFlow's, which need its Flex delegate;
+            False refuses.
+        check: run the file and compare it with the model before it is written.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: an unknown ``dtype``; a dynamic size or batch; ``int8`` without pictures.
+        ExportError: the model cannot be converted, or the file would not compute what the model does.
+    """
+    if dtype not in BOUNDS:
+        raise ValueError(f"TFLite: dtype is one of {', '.join(BOUNDS)}, not {dtype!r}.")
+    if input_size == "dynamic" or not isinstance(batch, int):
+        raise ValueError(
+            f"TFLite: canvas and batch are fixed in the file: give input_size=(h, w), not {input_size!r}, and "
+            f"a number as batch, not {batch!r}."
+        )
+    height, width = input_size or canvas_of(model.preprocessor)
+    pictures = representative_batches(representative, height, width, batch)
+    if dtype == "int8" and pictures is None:
+        raise ValueError(
+            "TFLite: int8 needs pictures to measure the network's values: representative=[paths or arrays], "
+            "or a recipe with data.train or data.val. Without any take dtype='dynamic'."
+        )
+    traced = Program(model).on_canvas(height, width, batch)
+    content, select = convert(traced, model.name, select_tf_ops)
+    if select:
+        logger.warning(
+            "%s: %s are no ops of TFLite; the file needs a runtime with the Flex delegate.",
+            path, ", ".join(select),
+        )  # fmt: skip
+    content = with_dtype(content, dtype, pictures)
+    if check:
+        looked_at = pictures or [litert.noise_pictures(model, height, width, batch)]
+        difference = litert.check(
+            model.name, content, traced, looked_at[:_CHECKED_PICTURES], BOUNDS[dtype], bool(select)
+        )
+        logger.info("%s: %s.", path, difference)
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def canvas_of(preprocessor):
+    """(h, w) of a landscape picture under the model's size rule, padded to its divisor."""
+    first, second = preprocessor.size
+    width, height = (max(first, second), min(first, second)) if preprocessor.keep_ratio else (first, second)
+    return tuple(-(-side // preprocessor.pad_divisor) * preprocessor.pad_divisor for side in (height, width))
+
+
+def representative_batches(given, height, width, batch):
+    """List of uint8 ``[batch,height,width,3]`` from pictures or a recipe; None from None."""
+    if given is None:
+        return None
+    fill = {"mode": "fixed", "sizes": [[width, height]]}
+    if isinstance(given, dict) or hasattr(given, "get"):
+        split = next((name for name in ("train", "val") if (given.get("data") or {}).get(name)), "train")
+        spec = {**data.section(given, split), "resize": fill, "divisor": 1, "buckets": None}
+        spec["limit"] = min(spec.get("limit") or CALIBRATION_PICTURES, CALIBRATION_PICTURES)
+        pictures = (x["images"].numpy()[0] for x, _ in data.load(spec).dataset())
+    else:
+        chosen = itertools.islice(given, CALIBRATION_PICTURES)
+        pictures = (data.preprocess_pictures([one], fill)["images"].numpy()[0] for one in chosen)
+    pictures = list(pictures)
+    if not pictures:
+        raise ValueError("TFLite: representative holds no picture.")
+    pictures += pictures[-1:] * (-len(pictures) % batch)
+    return [np.stack(pictures[i : i + batch]) for i in range(0, len(pictures), batch)]
+
+
+def convert(traced, name, select_tf_ops=True):
+    """Float32 flatbuffer of a ``ConcreteFunction`` of ``images``.
+
+    Returns:
+        ``(bytes, names of the TensorFlow ops in it)``.
+
+    Raises:
+        ExportError: naming the ops that stand in the way.
+    """
+    # With variables inside, the converter reports success and the file computes NaN.
+    frozen = convert_variables_to_constants_v2(traced, lower_control_flow=False)
+    # freezing forgets the names of the outputs; they lie in the order of the sorted keys
+    names, module = sorted(traced.structured_outputs), tf.Module()
+    signature = [tf.TensorSpec(traced.inputs[0].shape, tf.uint8, name="images")]
+    module.detect = tf.function(
+        lambda images: dict(zip(names, frozen(images), strict=True)), input_signature=signature
+    )
+    wrapped = module.detect.get_concrete_function()
+    missing = ""
+    for ops in [["TFLITE_BUILTINS"], ["TFLITE_BUILTINS", "SELECT_TF_OPS"]][: 1 + select_tf_ops]:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([wrapped], module)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet[op] for op in ops]
+        try:
+            content = converter.convert()
+        except Exception as error:  # the converter has no error class of its own for this
+            missing = _missing_ops(error)
+            continue
+        return content, flatbuffer.select_ops(flatbuffer.read(content))
+    way_out = "there is none but a smaller part of the model or a SavedModel"
+    if not select_tf_ops:
+        way_out = "select_tf_ops=True, and a runtime with the Flex delegate"
+    raise ExportError(f"{name}: TFLite has no {missing}. The way out: {way_out}.")
+
+
+def _missing_ops(error):
+    """Names of the ops that a converter's message complains about, or its first line."""
+    ops = sorted(set(re.findall(r"\btf\.([A-Z]\w+)", str(error))))
+    return ", ".join(ops) or str(error).strip().splitlines()[0]
+
+
+def with_dtype(content, dtype, pictures=None):
+    """A float32 flatbuffer rewritten for ``dtype``; ``int8`` measures on ``pictures``."""
+    if dtype == "int8":
+        return quantize.to_int8(content, pictures)
+    return {"fp32": lambda c: c, "fp16": quantize.to_float16, "dynamic": quantize.to_dynamic}[dtype](content)

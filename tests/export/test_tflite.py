@@ -1,0 +1,150 @@
+"""Detectors as TFLite files, run under LiteRT beside the model."""
+
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kdet import ops
+from kdet.export import ExportError, Program, flatbuffer, litert, tflite
+from kdet.parity import run
+from kdet.parity.golden import Golden
+
+GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "retinanet__retinanet_r18_fpn_1x_coco.npz"
+SIZE = (128, 160)
+
+
+@pytest.fixture(scope="module")
+def exported():
+    """A RetinaNet with weights that find many things: model, traced function, pictures, float32 file."""
+    model = run.build(Golden(str(GOLDEN)), "retinanet_r18_fpn_1x")
+    pictures = [litert.noise_pictures(model, *SIZE, seed=seed) for seed in range(3)]
+    traced = Program(model).on_canvas(*SIZE)
+    return model, traced, pictures, tflite.convert(traced, model.name, select_tf_ops=False)[0]
+
+
+def one_op(function):
+    """``ConcreteFunction`` of pictures that does next to nothing."""
+    spec = tf.TensorSpec([1, 8, 8, 3], tf.uint8, name="images")
+    return tf.function(function, input_signature=[spec]).get_concrete_function()
+
+
+@pytest.mark.parametrize("dtype, size", [("fp32", 1.0), ("fp16", 0.52), ("dynamic", 0.3), ("int8", 0.3)])
+def test_file_finds_what_the_model_finds(exported, dtype, size):
+    model, traced, pictures, content = exported
+    smaller = tflite.with_dtype(content, dtype, pictures)
+    assert len(smaller) < size * len(content) + 1
+    bound = litert.Bound(1e-3, 1e-3, 0.0) if dtype == "fp32" else tflite.BOUNDS[dtype]
+    found = litert.check(model.name, smaller, traced, pictures[:1], bound)
+    assert found.found > 20
+
+
+def test_int8_ends_where_decoding_starts(exported):
+    _, _, pictures, content = exported
+    graph = flatbuffer.read(tflite.with_dtype(content, "int8", pictures[:1]))
+    main = graph.subgraphs[0]
+    integer = {i for i, tensor in enumerate(main.tensors) if tensor.type == flatbuffer.schema.TensorType.INT8}
+    used = {"CONV_2D": [], "EXP": [], "TOPK_V2": [], "GATHER": []}
+    for operator in main.operators:
+        used.setdefault(flatbuffer.op_name(graph, operator), []).append(operator.outputs[0] in integer)
+    assert len(used["CONV_2D"]) > 40 and all(used["CONV_2D"])
+    assert used["EXP"] and not any(used["EXP"] + used["TOPK_V2"] + used["GATHER"])
+
+
+def test_export_writes_checks_and_names(exported, tmp_path):
+    model, traced, pictures, _ = exported
+    written = model.export(tmp_path / "sub" / "model.tflite", format="tflite", input_size=SIZE)
+    got = litert.Runner(written.read_bytes())(pictures[0])
+    assert set(got) == {"boxes", "scores", "labels", "num_detections"}
+    wanted = {k: v.numpy() for k, v in traced(tf.constant(pictures[0])).items()}
+    assert got["boxes"].shape == wanted["boxes"].shape
+    np.testing.assert_allclose(got["boxes"], wanted["boxes"], atol=1e-3)
+
+
+def test_boxes_without_area_are_chosen_once():
+    boxes = tf.constant([[[5.0, 8, 9, 8], [1, 1, 4, 4], [1, 1, 4, 5], [5, 8, 9, 8]]])
+    scores = tf.constant([[0.9, 0.8, 0.7, 0.6]])
+
+    def keep(images):
+        indices, count = ops.nms(boxes, scores, iou_threshold=0.5, max_output=8, implementation="portable")
+        return {"indices": indices, "count": count + 0 * tf.cast(images[0, 0, 0, :1], tf.int32)}
+
+    traced = one_op(keep)
+    picture = np.zeros((1, 8, 8, 3), np.uint8)
+    got = litert.Runner(tflite.convert(traced, "nms")[0])(picture)
+    assert got["count"] == 3 and got["indices"][0, :3].tolist() == [0, 1, 3]
+    assert traced(tf.constant(picture))["indices"].numpy()[0].tolist() == [0, 1, 3, 0, 0, 0, 0, 0]
+
+
+def test_ops_that_tflite_lacks_are_named():
+    traced = one_op(lambda images: {"scores": tf.math.igamma(tf.cast(images, tf.float32) + 1.0, 2.0)})
+    with pytest.raises(ExportError, match="Igamma.*select_tf_ops=True"):
+        tflite.convert(traced, "model", select_tf_ops=False)
+    assert tflite.convert(traced, "model")[1] == ["Igamma"]
+
+
+def test_nan_is_refused():
+    def poisoned(images):
+        value = tf.cast(tf.reduce_sum(tf.cast(images, tf.int32)), tf.float32)
+        return {
+            "boxes": tf.zeros([1, 1, 4]),
+            "scores": tf.where(value / value > 0.0, [[0.5]], [[0.0]]),  # nan where the picture is black
+            "labels": tf.zeros([1, 1], tf.int32),
+            "num_detections": tf.zeros([1], tf.int32),
+        }
+
+    traced = one_op(poisoned)
+    content = tflite.convert(traced, "model")[0]
+    black = np.zeros((1, 8, 8, 3), np.uint8)
+    litert.check("model", content, traced, [black + 1], tflite.BOUNDS["fp32"])
+    with pytest.raises(ExportError, match="NaN"):
+        litert.check("model", content, traced, [black], tflite.BOUNDS["fp32"])
+
+
+def test_difference_counts_what_has_no_partner():
+    def side(boxes, scores, labels):
+        return {
+            "boxes": np.float32([boxes]),
+            "scores": np.float32([scores]),
+            "labels": np.int32([labels]),
+            "num_detections": np.int32([len(boxes)]),
+        }
+
+    a, b = [0, 0, 50, 50], [10, 10, 40, 30]
+    ours = side([a, b], [0.9, 0.8], [0, 1])
+    theirs = side([b, [0, 0, 50, 50.5]], [0.8, 0.9], [1, 0])
+    found = litert.difference(ours, theirs, litert.Bound(1.0, 0.01, 0.0))
+    assert (found.found, found.lost, found.box) == (2, 0, 0.5)
+    found = litert.difference(ours, side([a, a, b], [0.9, 0.9, 0.7], [0, 1, 1]), litert.Bound(1.0, 0.01, 0.0))
+    assert (found.found, found.lost) == (2, 2)
+
+
+def test_wrong_options(exported, tmp_path):
+    model = exported[0]
+    with pytest.raises(ValueError, match="fp32.*'fp8'"):
+        tflite.export_tflite(model, tmp_path / "m.tflite", dtype="fp8")
+    with pytest.raises(ValueError, match="representative=.*dynamic"):
+        tflite.export_tflite(model, tmp_path / "m.tflite", dtype="int8")
+    with pytest.raises(ValueError, match="fixed in the file.*'dynamic'"):
+        tflite.export_tflite(model, tmp_path / "m.tflite", input_size="dynamic")
+    with pytest.raises(ValueError, match="no picture"):
+        tflite.representative_batches([], 64, 64, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_for_calibration(tmp_path):
+    given = [np.full((20, 30, 3), value, np.uint8) for value in (10, 20, 30)]
+    batches = tflite.representative_batches(given, 16, 24, batch=2)
+    assert [b.shape for b in batches] == [(2, 16, 24, 3)] * 2
+    assert [int(b.mean()) for b in batches] == [15, 30]
+
+
+def test_pictures_of_a_recipe():
+    data = pathlib.Path(__file__).parent.parent / "assets" / "data"
+    split = next(data.rglob("ImageSets/Main/*.txt"))
+    recipe = {"data": {"val": {"format": "voc", "annotations": str(split)}}}
+    (first, *_) = tflite.representative_batches(recipe, 32, 48, batch=1)
+    assert first.shape == (1, 32, 48, 3) and first.dtype == np.uint8 and first.std() > 0
+    with pytest.raises(ValueError, match="data.train"):
+        tflite.representative_batches({"data": {}}, 32, 48, batch=1)
