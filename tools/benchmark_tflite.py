@@ -2,8 +2,8 @@
 
     python tools/benchmark_tflite.py my_config.yaml --weights runs/mine/final.weights.h5
 
-The recipe's ``data.val`` must have one fixed canvas (``resize: {mode: fixed, ...}``); ``int8`` is calibrated on
-``data.train``. All forms run on one thread and read the same batches. Prints a Markdown table.
+The recipe's ``data.val`` must have one fixed canvas (``resize: {mode: fixed, ...}``); ``int8`` is calibrated
+on ``data.train``. All forms run on one thread and read the same batches. Prints a Markdown table.
 """
 
 import argparse
@@ -55,7 +55,8 @@ def report(form, size, detector, pipeline, reference=None):
     figures = evaluate(detector, pipeline)
     ap, ap50 = figures["bbox/AP"], figures["bbox/AP50"]
     change = "" if reference is None else f"{ap - reference:+.4f}"
-    print(f"| {form} | {size / 1e6:.1f} | {ap:.4f} | {ap50:.4f} | {change} | {clock.median():.0f} |", flush=True)
+    cells = [form, f"{size / 1e6:.1f}", f"{ap:.4f}", f"{ap50:.4f}", change, f"{clock.median():.0f}"]
+    print("|", " | ".join(cells), "|", flush=True)
     return ap
 
 

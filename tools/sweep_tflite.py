@@ -108,9 +108,9 @@ def write_page(report):
     lines = [
         HEADING,
         "",
-        f"Made by `tools/sweep_tflite.py`: {len(rows)} of {len(recipes)} recipes were exported in float32 and "
-        f"compared with the model; {works} work, {builtin} of them with TFLite's own ops alone. The others were "
-        "not run; most differ from one in the table in depth or training only.",
+        f"Made by `tools/sweep_tflite.py`: {len(rows)} of {len(recipes)} recipes were exported in float32 "
+        f"and compared with the model; {works} work, {builtin} of them with TFLite's own ops alone. The "
+        "others were not run; most differ from one in the table in depth or training only.",
         "",
         "| family | model | TFLite |",
         "|-|-|-|",

@@ -61,8 +61,8 @@ def export_tflite(
         raise ValueError(f"TFLite: dtype is one of {', '.join(BOUNDS)}, not {dtype!r}.")
     if input_size == "dynamic" or not isinstance(batch, int):
         raise ValueError(
-            f"TFLite: canvas and batch are fixed in the file: give input_size=(h, w), not {input_size!r}, and "
-            f"a number as batch, not {batch!r}."
+            f"TFLite: canvas and batch are fixed in the file: give input_size=(h, w), not {input_size!r}, "
+            f"and a number as batch, not {batch!r}."
         )
     height, width = input_size or canvas_of(model.preprocessor)
     pictures = representative_batches(representative, height, width, batch)
