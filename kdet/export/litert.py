@@ -14,14 +14,16 @@ class Bound:
     """How far an exported model may lie from its detector.
 
     Attributes:
-        box, score: largest difference of a pair of detections: in pixels, as a share of the box's longer
+        box, score: largest difference of a pair of detections: in pixels, or per cent of the box's longer
             side where that is more; and in score.
+        mask: largest mean difference of a pair's masks.
         lost: largest share of the detections without a partner. Candidates that score the same but for
             rounding change places, which decides who survives suppression.
     """
 
     box: float
     score: float
+    mask: float
     lost: float
 
 
@@ -145,15 +147,18 @@ def difference(wanted, got, bound):
     total = Difference()
     for row in range(len(wanted["boxes"])):
         ours, theirs = (
-            {k: side[k][row][: side["num_detections"][row]] for k in ("boxes", "scores", "labels")}
+            {k: side[k][row][: side["num_detections"][row]] for k in side if k != "num_detections"}
             for side in (wanted, got)
         )
         taken, lost, box, score = np.zeros(len(theirs["boxes"]), bool), 0, 0.0, 0.0
-        for place, mark, label in zip(ours["boxes"], ours["scores"], ours["labels"], strict=True):
+        for index, (place, mark, label) in enumerate(zip(ours["boxes"], ours["scores"], ours["labels"])):
             apart = np.abs(theirs["boxes"] - place).max(-1, initial=0.0)
             marks = np.abs(theirs["scores"] - mark)
             limit = bound.box * max(1.0, np.max(place[2:] - place[:2]) / 100.0)
             fits = (theirs["labels"] == label) & (apart <= limit) & (marks <= bound.score) & ~taken
+            if "masks" in ours:
+                masks = np.abs(theirs["masks"] - ours["masks"][index])
+                fits &= masks.mean((1, 2)) <= bound.mask
             if fits.any():
                 best = np.where(fits, apart, np.inf).argmin()
                 taken[best] = True

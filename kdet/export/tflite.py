@@ -15,13 +15,13 @@ from kdet.export.program import ExportError, Program
 
 logger = logging.getLogger("kdet")
 
-# How far the file may lie from the model: (pixels per 100 pixels of box, score, share without a partner).
+# How far the file may lie from the model; boxes in pixels, or per cent of their longer side.
 # Eight bits move scores across thresholds, so only a file that finds something else altogether is refused.
 BOUNDS = {
-    "fp32": litert.Bound(box=0.05, score=1e-3, lost=0.05),
-    "fp16": litert.Bound(box=2.0, score=0.05, lost=0.2),
-    "dynamic": litert.Bound(box=30.0, score=0.5, lost=0.7),
-    "int8": litert.Bound(box=30.0, score=0.5, lost=0.7),
+    "fp32": litert.Bound(box=0.05, score=1e-3, mask=1e-2, lost=0.05),
+    "fp16": litert.Bound(box=2.0, score=0.05, mask=0.05, lost=0.2),
+    "dynamic": litert.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7),
+    "int8": litert.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7),
 }
 CALIBRATION_PICTURES = 100
 _CHECKED_PICTURES = 2
@@ -146,8 +146,9 @@ def convert(traced, name, select_tf_ops=True):
             missing = _missing_ops(error)
             continue
         return content, flatbuffer.select_ops(flatbuffer.read(content))
-    way_out = "there is none but a smaller part of the model or a SavedModel"
-    if not select_tf_ops:
+    if select_tf_ops:
+        missing, way_out = f"{missing}, nor can its Flex delegate help", "a SavedModel"
+    else:
         way_out = "select_tf_ops=True, and a runtime with the Flex delegate"
     raise ExportError(f"{name}: TFLite has no {missing}. The way out: {way_out}.")
 

@@ -35,7 +35,7 @@ def test_file_finds_what_the_model_finds(exported, dtype, size):
     model, traced, pictures, content = exported
     smaller = tflite.with_dtype(content, dtype, pictures)
     assert len(smaller) < size * len(content) + 1
-    bound = litert.Bound(1e-3, 1e-3, 0.0) if dtype == "fp32" else tflite.BOUNDS[dtype]
+    bound = litert.Bound(1e-3, 1e-3, 1e-3, 0.0) if dtype == "fp32" else tflite.BOUNDS[dtype]
     found = litert.check(model.name, smaller, traced, pictures[:1], bound)
     assert found.found > 20
 
@@ -78,10 +78,18 @@ def test_boxes_without_area_are_chosen_once():
 
 
 def test_ops_that_tflite_lacks_are_named():
-    traced = one_op(lambda images: {"scores": tf.math.igamma(tf.cast(images, tf.float32) + 1.0, 2.0)})
-    with pytest.raises(ExportError, match="Igamma.*select_tf_ops=True"):
+    traced = one_op(lambda images: {"scores": tf.math.cumprod(tf.cast(images, tf.float32), 1)})
+    with pytest.raises(ExportError, match="no Cumprod.*select_tf_ops=True"):
         tflite.convert(traced, "model", select_tf_ops=False)
-    assert tflite.convert(traced, "model")[1] == ["Igamma"]
+    content, select = tflite.convert(traced, "model")
+    assert select == ["Cumprod"]
+    assert litert.Runner(content, select=True)(np.ones((1, 8, 8, 3), np.uint8))["scores"].max() == 1
+
+
+def test_ops_that_no_runtime_has_are_named():
+    traced = one_op(lambda images: {"scores": tf.math.igamma(tf.cast(images, tf.float32) + 1.0, 2.0)})
+    with pytest.raises(ExportError, match="no Igamma, nor can.*SavedModel"):
+        tflite.convert(traced, "model")
 
 
 def test_nan_is_refused():
@@ -114,9 +122,11 @@ def test_difference_counts_what_has_no_partner():
     a, b = [0, 0, 50, 50], [10, 10, 40, 30]
     ours = side([a, b], [0.9, 0.8], [0, 1])
     theirs = side([b, [0, 0, 50, 50.5]], [0.8, 0.9], [1, 0])
-    found = litert.difference(ours, theirs, litert.Bound(1.0, 0.01, 0.0))
+    found = litert.difference(ours, theirs, litert.Bound(1.0, 0.01, 0.1, 0.0))
     assert (found.found, found.lost, found.box) == (2, 0, 0.5)
-    found = litert.difference(ours, side([a, a, b], [0.9, 0.9, 0.7], [0, 1, 1]), litert.Bound(1.0, 0.01, 0.0))
+    found = litert.difference(
+        ours, side([a, a, b], [0.9, 0.9, 0.7], [0, 1, 1]), litert.Bound(1.0, 0.01, 0.1, 0.0)
+    )
     assert (found.found, found.lost) == (2, 2)
 
 

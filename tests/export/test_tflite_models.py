@@ -1,0 +1,37 @@
+"""Shapes of one-stage detectors, thin, as TFLite files: all their outputs are the model's."""
+
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kdet import convert
+from kdet.config import Config
+from kdet.export import Program, litert, tflite
+from kdet.parity import weights
+
+ROOT = pathlib.Path(__file__).parents[2]
+THIN = {"model.backbone.depth": 18, "model.neck.out_channels": 32, "model.bbox_head.filters": 32}
+MODELS = {
+    "ssd": (ROOT / "benchmarks" / "recipes" / "ssd_r18_bccd.yaml", {}),
+    "fcos": ("fcos_r50_caffe_fpn_gn-head_1x", {**THIN, "model.bbox_head.stacked_convs": 1}),
+    "yolact": ("yolact_r50_1x8", {**THIN, "model.mask_head.filters": 32}),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_outputs_are_the_models(kind):
+    recipe, changes = MODELS[kind]
+    model = Config.load(recipe, changes).build("model")
+    shapes = {key: slot.shape for key, slot in convert.torch_items(model).items()}
+    convert.load_state_dict(model, weights.generate_all(shapes))
+    pictures = litert.noise_pictures(model, 128, 160, batch=2)
+    traced = Program(model).on_canvas(128, 160, batch=2)
+    content, select = tflite.convert(traced, model.name)
+    assert select == []
+    wanted, got = traced(tf.constant(pictures)), litert.Runner(content)(pictures)
+    assert set(got) == set(wanted) and ("masks" in got) == (kind == "yolact")
+    assert got["num_detections"].min() > 10
+    for key, value in wanted.items():
+        np.testing.assert_allclose(got[key], value, atol=1e-3, err_msg=key)
