@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kdet import convert
-from kdet.config import Config
 from kdet.export import Program, litert, tflite
-from kdet.parity import weights
 
 ROOT = pathlib.Path(__file__).parents[2]
 THIN = {"model.backbone.depth": 18, "model.neck.out_channels": 32, "model.bbox_head.filters": 32}
@@ -21,11 +18,8 @@ MODELS = {
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_outputs_are_the_models(kind):
-    recipe, changes = MODELS[kind]
-    model = Config.load(recipe, changes).build("model")
-    shapes = {key: slot.shape for key, slot in convert.torch_items(model).items()}
-    convert.load_state_dict(model, weights.generate_all(shapes))
+def test_outputs_are_the_models(kind, generated):
+    model = generated(*MODELS[kind])
     pictures = litert.noise_pictures(model, 128, 160, batch=2)
     traced = Program(model).on_canvas(128, 160, batch=2)
     content, select = tflite.convert(traced, model.name)
