@@ -64,10 +64,9 @@ class FileDetector:
     """What ``kdet.evaluation`` needs of a detector, computed by a TFLite file."""
 
     def __init__(self, path):
-        from kdet.export import flatbuffer, litert
+        from kdet.export import litert
 
-        content = path.read_bytes()
-        self.runner = litert.Runner(content, bool(flatbuffer.select_ops(flatbuffer.read(content))))
+        self.runner = litert.Runner(path.read_bytes())
         self._kdet_forward = self.forward
 
     def forward(self, inputs):

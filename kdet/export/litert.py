@@ -31,27 +31,17 @@ class Runner:
     """A TFLite model as a function: a batch of pictures -> Detections as NumPy arrays.
 
     Args:
-        content: bytes of the flatbuffer.
-        select: it holds TensorFlow ops, which only TensorFlow's own interpreter brings along.
+        content: bytes of the flatbuffer, with TFLite's own ops only.
         keep_all: keep the value of every tensor, at the cost of speed and memory.
     """
 
-    def __init__(self, content, select=False, keep_all=False):
-        module, options = self._module(select), {}
+    def __init__(self, content, keep_all=False):
+        module, options = _interpreters(), {}
         if keep_all:
             plain = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
             options = dict(experimental_preserve_all_tensors=True, experimental_op_resolver_type=plain)
         self.interpreter = module.Interpreter(model_content=content, **options)
         self.run = self.interpreter.get_signature_runner()
-
-    @staticmethod
-    def _module(select):
-        if not select:
-            try:
-                return importlib.import_module("ai_edge_litert.interpreter")
-            except ImportError:
-                pass
-        return importlib.import_module("tensorflow.lite.python.interpreter")
 
     def __call__(self, images):
         return self.run(images=np.asarray(images))
@@ -69,6 +59,14 @@ class Runner:
         return False
 
 
+def _interpreters():
+    """LiteRT where it is installed, else what TensorFlow brings along."""
+    try:
+        return importlib.import_module("ai_edge_litert.interpreter")
+    except ImportError:
+        return importlib.import_module("tensorflow.lite.python.interpreter")
+
+
 def noise_pictures(model, height, width, batch=1, seed=0):
     """Smooth random pictures uint8 ``[batch,height,width,3]`` of the brightness that the model expects."""
     random, total = np.random.default_rng(seed), 0.0
@@ -81,7 +79,7 @@ def noise_pictures(model, height, width, batch=1, seed=0):
     return np.clip(np.round(pictures), 0, 255).astype(np.uint8)
 
 
-def check(name, content, function, pictures, bound, select=False):
+def check(name, content, function, pictures, bound):
     """Runs a TFLite model beside the function that it was made of.
 
     Args:
@@ -90,7 +88,6 @@ def check(name, content, function, pictures, bound, select=False):
         function: images -> Detections.
         pictures: list of batches uint8 ``[B,H,W,3]``.
         bound: ``Bound``.
-        select: see ``Runner``.
 
     Returns:
         ``Difference`` over all pictures.
@@ -98,7 +95,7 @@ def check(name, content, function, pictures, bound, select=False):
     Raises:
         ExportError: values that are not numbers, or a difference beyond the bound.
     """
-    runner = Runner(content, select)
+    runner = Runner(content)
     total = Difference()
     for images in pictures:
         got = runner(images)
@@ -107,7 +104,7 @@ def check(name, content, function, pictures, bound, select=False):
         wanted = {k: np.asarray(v) for k, v in function(tf.constant(images)).items()}
         total = total + difference(wanted, got, bound)
     if not total.found:  # NaN never passes a score threshold: nothing found is no proof
-        runner = Runner(content, select, keep_all=True)
+        runner = Runner(content, keep_all=True)
         runner(pictures[0])
         if runner.holds_nan():
             raise ExportError(f"{name}: the exported TFLite model computes NaN inside; it was not written.")

