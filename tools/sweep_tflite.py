@@ -108,9 +108,9 @@ def write_page(report):
     lines = [
         HEADING,
         "",
-        f"Made by `tools/sweep_tflite.py` in float32 on {len(rows)} of {len(recipes)} recipes: {counts[0]} run "
-        f"with TFLite's own ops and find what the model finds; {counts[1]} convert with TensorFlow's and could "
-        f"not be run; {counts[2]} fail. The others were not tried.",
+        f"Made by `tools/sweep_tflite.py` in float32 on {len(rows)} of {len(recipes)} recipes: {counts[0]} "
+        f"run with TFLite's own ops and find what the model finds; {counts[1]} convert with TensorFlow's "
+        f"and could not be run; {counts[2]} fail. The others were not tried.",
         "",
         "| family | model | TFLite |",
         "|-|-|-|",

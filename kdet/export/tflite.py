@@ -77,8 +77,8 @@ def export_tflite(
     content, select = convert(traced, model.name, select_tf_ops)
     if select:
         logger.warning(
-            "%s: TFLite has no %s. The file needs a runtime with the Flex delegate; no Python package has it, "
-            "so the file was not run and compared.", path, ", ".join(select),
+            "%s: TFLite has no %s. The file needs a runtime with the Flex delegate; no Python package has "
+            "it, so the file was not run and compared.", path, ", ".join(select),
         )  # fmt: skip
     content = with_dtype(content, dtype, pictures)
     if check and not select:
