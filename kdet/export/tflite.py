@@ -8,7 +8,6 @@ import tempfile
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from kdet import data
 from kdet.export import flatbuffer, litert, quantize
@@ -127,20 +126,13 @@ def convert(traced, name, select_tf_ops=True):
     Raises:
         ExportError: naming the ops that stand in the way.
     """
-    # With variables inside, the converter reports success and the file computes NaN.
-    frozen = convert_variables_to_constants_v2(traced, lower_control_flow=False)
-    # freezing forgets the names of the outputs; they lie in the order of the sorted keys
-    names, module = sorted(traced.structured_outputs), tf.Module()
-    signature = [tf.TensorSpec(traced.inputs[0].shape, tf.uint8, name="images")]
-    module.detect = tf.function(
-        lambda images: dict(zip(names, frozen(images), strict=True)), input_signature=signature
-    )
-    missing = ""
+    module, missing = tf.Module(), ""
+    module.state = list(traced.variables)
     with tempfile.TemporaryDirectory() as folder:
-        # by way of a SavedModel: `from_concrete_functions` tries the same but goes on without a word, and
-        # without a signature, where saving fails
+        # By way of a SavedModel, which holds the variables: `from_concrete_functions` leaves them out, reports
+        # success, and the file computes NaN.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        tf.saved_model.save(module, folder, module.detect.get_concrete_function(), options)
+        tf.saved_model.save(module, folder, traced, options)
         for ops in [["TFLITE_BUILTINS"], ["TFLITE_BUILTINS", "SELECT_TF_OPS"]][: 1 + select_tf_ops]:
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             converter.target_spec.supported_ops = [tf.lite.OpsSet[op] for op in ops]
