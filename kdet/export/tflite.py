@@ -129,8 +129,8 @@ def convert(traced, name, select_tf_ops=True):
     module, missing = tf.Module(), ""
     module.state = list(traced.variables)
     with tempfile.TemporaryDirectory() as folder:
-        # By way of a SavedModel, which holds the variables: `from_concrete_functions` leaves them out, reports
-        # success, and the file computes NaN.
+        # By way of a SavedModel, which holds the variables: `from_concrete_functions` leaves them out,
+        # reports success, and the file computes NaN.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, folder, traced, options)
         for ops in [["TFLITE_BUILTINS"], ["TFLITE_BUILTINS", "SELECT_TF_OPS"]][: 1 + select_tf_ops]:
