@@ -38,16 +38,18 @@ def _compiled_gradient(op, upstream):
 
 
 def _portable(x, axis, after):
-    if x.shape[axis] is None:
-        raise ValueError(f"corner_pool: the map's axis {axis} needs a static size (shape {x.shape}).")
-    size, shift = x.shape[axis], 1
-    while shift < size:
-        pads = [[0, 0]] * 4
+    def step(shift, x):
+        pads, begin, extent = [[0, 0]] * 4, [0] * 4, [-1] * 4
         pads[axis] = [0, shift] if after else [shift, 0]
-        begin, extent = [0] * 4, [-1] * 4
         begin[axis], extent[axis] = (shift if after else 0), size - shift
         moved = tf.pad(tf.slice(x, begin, extent), pads, constant_values=x.dtype.min)
         # The gradient of a tie goes to the first argument: the nearer pixel, as the reference's.
-        x = tf.maximum(x, moved)
-        shift *= 2
+        return 2 * shift, tf.ensure_shape(tf.maximum(x, moved), shape)
+
+    size, shape, shift = x.shape[axis], x.shape, 1
+    if size is None:
+        size = tf.shape(x)[axis]
+        return tf.while_loop(lambda shift, x: shift < size, step, (shift, x))[1]
+    while shift < size:
+        shift, x = step(shift, x)
     return x
