@@ -44,12 +44,13 @@ def nearest_index(source, target):
     return tf.minimum(index, source - 1)
 
 
-def resize_bilinear(image, size):
+def resize_bilinear(image, size, portable=False):
     """Resizes ``[h, w, 3]`` uint8 or float32 to ``size`` (h, w), same dtype.
 
-    float32 pictures are interpolated in float, as OpenCV does for them.
+    float32 pictures are interpolated in float, as OpenCV does for them. ``portable``: by TensorFlow
+    operations alone even where OpenCV is installed, for graphs that leave this process.
     """
-    interpolate = portable_bilinear if cv2 is None else _opencv_bilinear
+    interpolate = portable_bilinear if portable or cv2 is None else _opencv_bilinear
     same = tf.reduce_all(tf.shape(image)[:2] == size)
     return tf.cond(same, lambda: image, lambda: interpolate(image, size))
 

@@ -1,5 +1,8 @@
 """A detector as a function of pixels alone: what every exported form is made of."""
 
+import traceback
+
+import keras
 import tensorflow as tf
 
 from kdet import ops
@@ -9,18 +12,25 @@ class ExportError(ValueError):
     """A model cannot be exported in the wanted form; the message names the part and the way out."""
 
 
-class Program(tf.Module):
+class Program:
     """Normalisation, network and post-processing of a detector, traced without Python around it.
 
     Args:
         model: detector.
         form: of the ops: ``portable`` (TensorFlow's own only) or ``compiled`` (kdet's library).
+
+    Raises:
+        ExportError: the model needs more than pictures.
     """
 
     def __init__(self, model, form="portable"):
-        super().__init__(name=model.name)
         if form not in ("portable", "compiled"):
             raise ValueError(f"ops is 'portable' or 'compiled', not {form!r}.")
+        if getattr(model, "rpn_head", self) is None:
+            raise ExportError(
+                f"{model.name}: TwoStageDetector.rpn_head is None, so it needs proposals besides the "
+                "pictures. Export a model that makes its own, a faster_rcnn instead of a fast_rcnn."
+            )
         self.model, self.form = model, form
 
     def detect(self, inputs):
@@ -37,7 +47,7 @@ class Program(tf.Module):
             return self.model(inputs, training=False)
 
     def on_canvas(self, height, width, batch=1):
-        """``detect`` for canvases of one shape that the picture fills: a ``ConcreteFunction``.
+        """``detect`` for pictures that fill a canvas of one shape: a ``ConcreteFunction``.
 
         Args:
             height, width: of the canvas; None leaves them open.
@@ -47,25 +57,48 @@ class Program(tf.Module):
             ConcreteFunction of ``images``, uint8 ``[batch,height,width,3]`` RGB -> Detections.
 
         Raises:
-            ExportError: the trace holds an op that TensorFlow alone does not have (``portable``).
+            ExportError: see ``trace``.
         """
-        spec = tf.TensorSpec([batch, height, width, 3], tf.uint8, name="images")
-        function = tf.function(lambda images: self.detect(images), input_signature=[spec])
-        traced = function.get_concrete_function()
+        return self.trace(self.detect, tf.TensorSpec([batch, height, width, 3], tf.uint8, name="images"))
+
+    def trace(self, function, spec):
+        """``ConcreteFunction`` of a function of one tensor that calls ``detect``.
+
+        Raises:
+            ExportError: a layer cannot be traced for ``spec``, or (``portable``) the trace holds an op that
+                TensorFlow alone does not have.
+        """
+        try:
+            traced = tf.function(function, input_signature=[spec]).get_concrete_function()
+        except (TypeError, ValueError, ArithmeticError, tf.errors.OpError) as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            message = lines[-1] if lines else type(error).__name__  # tf.function puts the code before it
+            raise ExportError(
+                f"{self.model.name}: {_layer_of(error)} cannot be traced ({message}). The way out, where the "
+                "canvas is dynamic: input_size=(height, width), in tools --input HEIGHTxWIDTH."
+            ) from error
         if self.form == "portable":
-            check_stock_ops(traced)
+            self._check_ops(traced)
         return traced
 
+    def _check_ops(self, traced):
+        """Raises where a trace holds what TensorFlow alone cannot run."""
+        definition = traced.graph.as_graph_def()
+        nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]
+        for node in nodes:
+            if node.op.startswith("Kdet") or "PyFunc" in node.op:
+                raise ExportError(
+                    f"{self.model.name}: {node.name} is a {node.op}, which TensorFlow alone cannot run. "
+                    "The way out: ops='compiled' (in tools --ops compiled), and a program that loads kdet's "
+                    "library."
+                )
 
-def check_stock_ops(traced):
-    """Raises where a ``ConcreteFunction`` holds what stock TensorFlow cannot run without Python."""
-    definition = traced.graph.as_graph_def()
-    nodes = list(definition.node)
-    for function in definition.library.function:
-        nodes += function.node_def
-    for node in nodes:
-        if node.op.startswith("Kdet") or node.op in ("PyFunc", "PyFuncStateless", "EagerPyFunc"):
-            raise ExportError(
-                f"{node.name} is a {node.op}, which stock TensorFlow cannot run: the op was traced before "
-                "the export. Load the model again and export it first, or pass ops='compiled'."
-            )
+
+def _layer_of(error):
+    """The innermost layer on the way to an error, by class and name."""
+    layer = "the detector"
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, keras.Layer):
+            layer = f"{type(owner).__name__} {owner.name!r}"
+    return layer

@@ -1,0 +1,89 @@
+"""Encoded pictures to pixels inside a graph, as ``kdet.data.pictures.decode`` does outside of one."""
+
+import tensorflow as tf
+
+_EXIF_MARKER, _SCAN, _END = 0xE1, 0xDA, 0xD9
+_ORIENTATION_TAG, _SHORT = 0x0112, 3
+
+
+def decode(encoded):
+    """One picture: scalar string of JPEG, PNG, BMP or GIF (first frame) -> ``[h,w,3]`` uint8 RGB.
+
+    JPEG by the accurate integer transform, turned as its EXIF orientation says.
+    """
+    jpeg = tf.strings.substr(encoded, 0, 2) == b"\xff\xd8"
+    return tf.cond(jpeg, lambda: _decode_jpeg(encoded), lambda: _decode_other(encoded))
+
+
+def _decode_jpeg(encoded):
+    image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    return turn(image, exif_orientation(encoded))
+
+
+def _decode_other(encoded):
+    return tf.ensure_shape(tf.io.decode_image(encoded, channels=3, expand_animations=False), [None, None, 3])
+
+
+def turn(image, orientation):
+    """Applies an EXIF orientation: 5-8 are transposed first, then mirrored as 1-4."""
+
+    def when(orientations, change, image):
+        return tf.cond(
+            tf.reduce_any(orientation == tf.constant(orientations)), lambda: change(image), lambda: image
+        )
+
+    image = when([5, 6, 7, 8], lambda x: tf.transpose(x, [1, 0, 2]), image)
+    image = when([2, 3, 6, 7], lambda x: x[:, ::-1], image)
+    return when([3, 4, 7, 8], lambda x: x[::-1], image)
+
+
+def exif_orientation(encoded):
+    """The EXIF orientation (1..8) of JPEG bytes (scalar string), int32; 1 when there is none."""
+    data = tf.io.decode_raw(encoded, tf.uint8)
+    size = tf.size(data)
+
+    def is_header(position, found):
+        header = _unsigned(data, position, 2)
+        ends = tf.reduce_any(header == tf.constant([0xFF00 + _SCAN, 0xFF00 + _END], tf.int64))
+        return (found < 0) & (position + 4 <= size) & (header // 256 == 0xFF) & ~ends
+
+    def read(position, found):
+        marker = _unsigned(data, position + 1, 1)
+        length = tf.cast(_unsigned(data, position + 2, 2), tf.int32)
+        body = data[position + 4 : position + 2 + length]
+        exif = tf.reduce_all(_bytes(body, tf.range(6)) == tf.constant(list(b"Exif\0\0"), tf.int64))
+        exif &= marker == _EXIF_MARKER
+        found = tf.cond(exif, lambda: _orientation_of_tiff(body[6:]), lambda: found)
+        return position + 2 + length, found
+
+    start = (tf.constant(2), tf.constant(-1))
+    return tf.maximum(tf.while_loop(is_header, read, start)[1], 1)
+
+
+def _orientation_of_tiff(tiff):
+    """Orientation in the first directory of a TIFF header (uint8 ``[n]``); 1 when there is none."""
+    order = _unsigned(tiff, 0, 2)
+    little = order == 0x4949
+    first = tf.cast(_unsigned(tiff, 4, 4, little) & 0x7FFFFFFF, tf.int32)
+    entries = tf.range(tf.minimum(_unsigned(tiff, first, 2, little), tf.size(tiff, tf.int64) // 12))
+    at = first + 2 + 12 * tf.cast(entries, tf.int32)  # [entries]
+    wanted = _unsigned(tiff, at, 2, little) == _ORIENTATION_TAG
+    wanted &= _unsigned(tiff, at + 2, 2, little) == _SHORT
+    values = tf.boolean_mask(_unsigned(tiff, at + 8, 2, little), wanted)
+    value = tf.concat([values, [1]], 0)[0]
+    known = (value >= 1) & (value <= 8) & (little | (order == 0x4D4D))
+    return tf.cast(tf.where(known, value, 1), tf.int32)
+
+
+def _bytes(data, at):
+    """int64 values of the bytes at positions ``at``; 0 beyond the end."""
+    padded = tf.concat([data, [0]], 0)
+    beyond = tf.size(data)
+    return tf.cast(tf.gather(padded, tf.where((at >= 0) & (at < beyond), at, beyond)), tf.int64)
+
+
+def _unsigned(data, at, count, little=False):
+    """Unsigned integers of ``count`` bytes that start at the positions ``at``, int64."""
+    values = _bytes(data, tf.expand_dims(at, -1) + tf.range(count))  # [..., count]
+    powers = tf.constant([256**k for k in range(count)], tf.int64)
+    return tf.reduce_sum(values * tf.where(little, powers, powers[::-1]), -1)

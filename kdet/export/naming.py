@@ -1,0 +1,54 @@
+"""Detections under the names and in the forms of the TensorFlow 2 detection zoo."""
+
+import tensorflow as tf
+
+from kdet.structures import size_as_box
+
+BOX_FORMATS = ("rel_yxyx", "rel_xyxy", "yxyx", "xyxy", "xywh")
+
+
+class Naming:
+    """How detections are called and written.
+
+    Args:
+        box_format: one of `BOX_FORMATS`: order of the coordinates (``xywh``: corner and size), in shares of
+            the picture (``rel_``) or in its pixels.
+        label_offset: the number of the first class. The zoo counts from 1.
+    """
+
+    def __init__(self, box_format="rel_yxyx", label_offset=1):
+        if box_format not in BOX_FORMATS:
+            raise ValueError(f"box_format is one of {', '.join(BOX_FORMATS)}, not {box_format!r}.")
+        self.box_format, self.label_offset = box_format, label_offset
+
+    def __call__(self, detections, original_size):
+        """The outputs of a signature.
+
+        Args:
+            detections: of a detector (boxes xyxy in pixels of the original picture).
+            original_size: ``[N,2]`` (h, w).
+
+        Returns:
+            float32 ``detection_boxes [N,M,4]``, ``detection_scores [N,M]``, ``detection_classes [N,M]``,
+            ``num_detections [N]``, and ``detection_masks`` where there are masks. Rows beyond
+            ``num_detections`` are boxes of zeros with score 0 and a class one below the first.
+        """
+        found = {
+            "detection_boxes": self._boxes(detections["boxes"], size_as_box(original_size)),
+            "detection_scores": tf.cast(detections["scores"], tf.float32),
+            "detection_classes": tf.cast(detections["labels"] + self.label_offset, tf.float32),
+            "num_detections": tf.cast(detections["num_detections"], tf.float32),
+        }
+        if "masks" in detections:
+            found["detection_masks"] = detections["masks"]
+        return found
+
+    def _boxes(self, boxes, size):
+        boxes = tf.cast(boxes, tf.float32)
+        if self.box_format.startswith("rel_"):
+            boxes = boxes / size
+        if self.box_format.endswith("yxyx"):
+            return tf.gather(boxes, [1, 0, 3, 2], axis=-1)
+        if self.box_format == "xywh":
+            return tf.concat([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], -1)
+        return boxes

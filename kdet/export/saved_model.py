@@ -1,0 +1,152 @@
+"""SavedModel: a detector for TensorFlow Serving and for every program that has TensorFlow alone."""
+
+import json
+import os
+
+import tensorflow as tf
+
+from kdet.export.canvas import Canvas
+from kdet.export.decode import decode
+from kdet.export.naming import Naming
+from kdet.export.picture_masks import on_pictures
+from kdet.export.precision import in_precision
+from kdet.export.program import Program
+
+MASKS = ("box", "picture")
+# beside the model, for people and clients; servers ignore this folder
+DESCRIPTION = os.path.join("assets.extra", "kdet.json")
+
+
+def export_saved_model(
+    model,
+    path,
+    *,
+    input_size="dynamic",
+    batch=None,
+    dtype=None,
+    ops="portable",
+    box_format="rel_yxyx",
+    label_offset=1,
+    masks="box",
+):
+    """Writes a SavedModel with pre- and post-processing inside.
+
+    Signatures: ``serving_default`` (``images``: uint8 ``[N,H,W,3]`` RGB, pictures of one size, any),
+    ``serving_bytes`` (``encoded``: strings ``[N]``, JPEG, PNG, BMP or GIF of any sizes) and
+    ``serving_tf_example`` (``examples``: serialised ``tf.train.Example`` with ``image/encoded``). Each
+    resizes its pictures by the model's own rule and gives boxes in the original picture, as ``predict``
+    does. The outputs are those of `Naming`.
+
+    Args:
+        model: detector.
+        path: folder to write; for TensorFlow Serving it ends in a version number (``.../my_model/1``).
+        input_size: "dynamic" (the canvases that ``predict`` uses, chosen by the pictures) or (height,
+            width) of one canvas, see `Canvas`.
+        batch: pictures per call; None for any number.
+        dtype: None as the model computes, or "fp32", "bf16", "fp16". Outputs stay float32.
+        ops: "portable": TensorFlow's own ops only; "compiled": kdet's too, for programs that load its
+            library.
+        box_format, label_offset: see `Naming`.
+        masks: "box": probabilities in the frame of each box (of prototype models in that of the whole
+            picture); "picture": uint8 ``[N,M,H,W]`` of 0 and 1 in the size of the largest picture.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: a bad option. ExportError: a part of the model that cannot be exported.
+    """
+    if masks not in MASKS:
+        raise ValueError(f"masks is one of {', '.join(MASKS)}, not {masks!r}.")
+    canvas = Canvas(model.preprocessor, shape_of(input_size))
+    naming = Naming(box_format, label_offset)
+    program = Program(in_precision(model, dtype), ops)
+    functions = _Functions(program, canvas, naming, batch, masks == "picture")
+    path = os.fspath(path)
+    servable = tf.Module(name=model.name)
+    signatures = functions.signatures()
+    servable.held = list({id(v): v for traced in signatures.values() for v in traced.variables}.values())
+    tf.saved_model.save(servable, path, signatures=signatures)
+    _describe(path, model, canvas, naming, {"ops": ops, "masks": masks, "batch": batch})
+    return path
+
+
+def shape_of(input_size):
+    """None for "dynamic", otherwise (height, width) from a pair or "800x1344".
+
+    Raises:
+        ValueError: neither.
+    """
+    if input_size == "dynamic":
+        return None
+    try:
+        pair = input_size.split("x") if isinstance(input_size, str) else input_size
+        height, width = (int(side) for side in pair)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ValueError(
+            f"The input size is 'dynamic' or (height, width) as in 800x1344, not {input_size!r}."
+        )
+    return height, width
+
+
+class _Functions:
+    """The signatures: three ways to pictures, one trace of the detector that all share."""
+
+    def __init__(self, program, canvas, naming, batch, whole_masks):
+        self.program, self.canvas, self.naming = program, canvas, naming
+        self.batch, self.whole_masks = batch, whole_masks
+        sizes = tf.TensorSpec([batch, 2], tf.float32)
+        spec = {"images": tf.TensorSpec([batch, *canvas.static_shape, 3], tf.uint8)}
+        spec.update({key: sizes for key in ("valid_size", "original_size", "scale")})
+        self._detect = tf.function(self._outputs, input_signature=[spec])
+
+    def _outputs(self, inputs):
+        detections = self.program.detect(inputs)
+        if self.whole_masks and "masks" in detections:
+            masks = on_pictures(self.program.model, detections, inputs["original_size"])
+            detections = {**detections, "masks": masks}
+        return self.naming(detections, inputs["original_size"])
+
+    def _detect_pictures(self, picture, count):
+        inputs = self.canvas.inputs(picture, count)
+        if self.batch is not None:
+            inputs = {k: tf.ensure_shape(v, [self.batch, *v.shape[1:]]) for k, v in inputs.items()}
+        return self._detect(inputs)
+
+    def on_arrays(self, images):
+        return self._detect_pictures(lambda i: images[i], tf.shape(images)[0])
+
+    def on_bytes(self, encoded):
+        return self._detect_pictures(lambda i: decode(encoded[i]), tf.size(encoded))
+
+    def on_examples(self, examples):
+        features = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
+        return self.on_bytes(tf.io.parse_example(examples, features)["image/encoded"])
+
+    def signatures(self):
+        """``{name: ConcreteFunction}``."""
+        pictures = tf.TensorSpec([self.batch, None, None, 3], tf.uint8, name="images")
+        encoded = tf.TensorSpec([self.batch], tf.string, name="encoded")
+        examples = tf.TensorSpec([self.batch], tf.string, name="examples")
+        return {
+            "serving_default": self.program.trace(self.on_arrays, pictures),
+            "serving_bytes": self.program.trace(self.on_bytes, encoded),
+            "serving_tf_example": self.program.trace(self.on_examples, examples),
+        }
+
+
+def _describe(path, model, canvas, naming, options):
+    description = {
+        "model": model.name,
+        "class_names": model.class_names,
+        "box_format": naming.box_format,
+        "label_offset": naming.label_offset,
+        "canvases": canvas.shapes,
+        **options,
+    }
+    file = os.path.join(path, DESCRIPTION)
+    os.makedirs(os.path.dirname(file), exist_ok=True)
+    with open(file, "w") as out:
+        json.dump(description, out, indent=1)
