@@ -1,0 +1,87 @@
+"""Runs exported detectors with TensorFlow alone: kdet and OpenCV cannot be imported here.
+
+    python -I tools/peers/tensorflow_alone.py job.json
+
+``job.json``: a list of ``{"model": folder, "signature": name, "pictures": [files], "out": ...npz}``, with
+``"runs": N`` to time N calls after the first and ``"library": file`` to load compiled ops before.
+``serving_default`` is given the decoded pixels, the others the files' bytes. Writes the outputs of each and
+prints, as JSON, ``import_s``, ``load_s``, ``first_s``, ``ms``, ``cpu_ms`` (of all threads) and ``peak_mb`` of
+each, or ``error``.
+"""
+
+import json
+import resource
+import sys
+import time
+
+START = time.perf_counter()
+FORBIDDEN = ("kdet", "cv2")
+
+
+class Forbid:
+    """First of the importers: refuses what a server does not have."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in FORBIDDEN:
+            raise ImportError(f"{name} is not to be had here.")
+
+
+sys.meta_path.insert(0, Forbid())
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+IMPORT = time.perf_counter() - START
+
+
+def main():
+    with open(sys.argv[1]) as file:
+        jobs = json.load(file)
+    results = []
+    for job in jobs:
+        try:
+            results.append(run(job))
+        except (tf.errors.OpError, ValueError, OSError) as error:
+            results.append({"error": str(error).strip().splitlines()[0]})
+    print(json.dumps(results))
+
+
+def run(job):
+    start = time.perf_counter()
+    if "library" in job:
+        tf.load_op_library(job["library"])
+    loaded = tf.saved_model.load(job["model"])
+    signature = loaded.signatures[job["signature"]]
+    load = time.perf_counter() - start
+    inputs = make_inputs(job["signature"], job["pictures"])
+    seconds, cpu = [], []
+    for _ in range(job.get("runs", 0) + 1):
+        start, used = time.perf_counter(), time.process_time()
+        found = {name: value.numpy() for name, value in signature(**inputs).items()}
+        seconds.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - used)
+    np.savez(job["out"], **found)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    times = {"import_s": IMPORT, "load_s": load, "first_s": seconds[0], "peak_mb": peak}
+    return {**times, "ms": [1000 * s for s in seconds[1:]], "cpu_ms": [1000 * s for s in cpu[1:]]}
+
+
+def make_inputs(signature, pictures):
+    encoded = []
+    for path in pictures:
+        with open(path, "rb") as file:
+            encoded.append(file.read())
+    if signature == "serving_bytes":
+        return {"encoded": tf.constant(encoded)}
+    if signature == "serving_tf_example":
+        return {"examples": tf.constant([example(picture) for picture in encoded])}
+    return {"images": tf.stack([tf.io.decode_image(picture, channels=3) for picture in encoded])}
+
+
+def example(encoded):
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded]))
+    features = tf.train.Features(feature={"image/encoded": feature})
+    return tf.train.Example(features=features).SerializeToString()
+
+
+if __name__ == "__main__":
+    main()
