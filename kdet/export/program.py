@@ -59,7 +59,8 @@ class Program:
         Raises:
             ExportError: see ``trace``.
         """
-        return self.trace(self.detect, tf.TensorSpec([batch, height, width, 3], tf.uint8, name="images"))
+        spec = tf.TensorSpec([batch, height, width, 3], tf.uint8, name="images")
+        return self.trace(lambda images: self.detect(images), spec)
 
     def trace(self, function, spec):
         """``ConcreteFunction`` of a function of one tensor that calls ``detect``.
