@@ -1,0 +1,66 @@
+"""Exported detectors give what ``predict`` gives, with TensorFlow alone."""
+
+import pathlib
+import runpy
+
+import keras
+import pytest
+
+from kdet import ops
+from kdet.data import inference, resize
+from kdet.export import checks
+
+sweep = runpy.run_path(str(pathlib.Path(__file__).parent.parent.parent / "tools" / "sweep_exports.py"))
+R18 = {"model.backbone.depth": 18}
+PROPOSALS = {"model.rpn_head.test_proposals.max_per_image": 20}
+THIN = [64, 32, 16]
+# one of each shape of detector, in two processes: recipe and what makes it small
+DETECTORS = {
+    "whole pictures": {
+        "anchors": ("retinanet_r18_fpn_1x", {}),
+        "points": ("fcos_r50_caffe_fpn_gn-head_1x", R18),
+        "transformer": ("detr_r50_8x2_150e", R18),
+        "corners": (
+            "cornernet_hourglass104_mstest_32x3_210e",
+            {"model.backbone.channels": [32, 32, 48], "model.backbone.blocks": [1, 1, 1]},
+        ),
+        "prototypes": ("yolact_r50_1x8", {**R18, "model.preprocessor.size": [160, 128]}),
+        "yolo": ("yolov3_d53_320_273e", {"model.neck.filters": THIN, "model.bbox_head.filters": THIN}),
+    },
+    "regions": {
+        "boxes": ("faster_rcnn_r18_fpn_1x", PROPOSALS),
+        "masks": ("mask_rcnn_r18_fpn_1x", PROPOSALS),
+        "cascade": ("htc_r50_fpn_1x", {**R18, **PROPOSALS}),
+        "sparse": ("sparse_rcnn_r50_fpn_1x", {**R18, "model.rpn_head.num_proposals": 20}),
+    },
+}
+
+
+@pytest.fixture
+def portable(monkeypatch):
+    """Pictures and ops as in a graph that leaves this process."""
+    monkeypatch.setattr(resize, "cv2", None)
+    inference._resizer.cache_clear()
+    with ops.use("portable"):
+        yield
+    inference._resizer.cache_clear()
+
+
+@pytest.mark.parametrize("group", DETECTORS)
+def test_every_shape_of_detector_equals_predict_in_a_process_without_kdet(portable, tmp_path, group):
+    picture = sweep["write_picture"](tmp_path / "picture.png")
+    jobs, predicted = [], []
+    for kind, (name, overrides) in DETECTORS[group].items():
+        model = sweep["small_detector"](name, num_classes=3, **overrides)
+        predicted.append(model.predict([picture]))
+        assert predicted[-1]["num_detections"][0] > 0, kind
+        path = model.export(tmp_path / kind, box_format="xyxy", label_offset=0, masks="picture")
+        job = {"model": path, "signature": "serving_bytes", "pictures": [picture]}
+        jobs.append({**job, "out": str(tmp_path / f"{kind}.npz")})
+        keras.backend.clear_session()
+    served = sweep["run_alone"](jobs, tmp_path)
+    wrong = {
+        kind: found if isinstance(found, str) else checks.disagreement(wanted, found)
+        for kind, wanted, found in zip(DETECTORS[group], predicted, served)
+    }
+    assert not any(wrong.values()), wrong
