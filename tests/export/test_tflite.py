@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from kdet import ops
-from kdet.export import ExportError, Program, flatbuffer, litert, tflite
+from kdet.export import ExportError, Program, flatbuffer, litert, quantize, tflite
 
 SIZE = (128, 160)
 
@@ -50,14 +50,45 @@ def test_int8_ends_where_decoding_starts(exported):
     assert used["EXP"] and not any(used["EXP"] + used["TOPK_V2"] + used["GATHER"])
 
 
-def test_export_writes_checks_and_names(exported, tmp_path):
-    model, traced, pictures, _ = exported
-    written = model.export(tmp_path / "sub" / "model.tflite", format="tflite", input_size=SIZE)
-    got = litert.Runner(written.read_bytes())(pictures[0])
-    assert set(got) == {"boxes", "scores", "labels", "num_detections"}
-    wanted = {k: v.numpy() for k, v in traced(tf.constant(pictures[0])).items()}
-    assert got["boxes"].shape == wanted["boxes"].shape
-    np.testing.assert_allclose(got["boxes"], wanted["boxes"], atol=1e-3)
+def test_export_of_a_detector(exported, tmp_path):
+    model, traced, pictures, content = exported
+    path = tmp_path / "sub" / "model.tflite"
+    given = [batch[0] for batch in pictures]
+    written = model.export(path, format="tflite", input_size=SIZE, dtype="int8", representative=given)
+    assert written == path and path.stat().st_size < 0.3 * len(content)
+    got = litert.Runner(path.read_bytes())(pictures[0])
+    wanted = traced(tf.constant(pictures[0]))
+    assert {k: v.shape for k, v in got.items()} == {k: tuple(v.shape) for k, v in wanted.items()}
+    found = litert.difference({k: v.numpy() for k, v in wanted.items()}, got, tflite.BOUNDS["int8"])
+    assert found.lost < 0.5 * found.found
+
+
+def test_int8_leaves_a_second_stage_in_float():
+    random = np.random.default_rng(0)
+    kernel, dense = random.normal(size=(3, 3, 3, 32)), random.normal(size=(32, 16))
+
+    def two_stages(images):
+        x = tf.nn.conv2d(tf.cast(images, tf.float32), np.float32(kernel), 1, "SAME")
+        rows = tf.reshape(x, [64, 32])
+        best = tf.math.top_k(tf.reduce_max(rows, 1), 4).indices
+        return {"scores": tf.gather(rows, best) @ np.float32(dense)}
+
+    traced = one_op(two_stages)
+    content = tflite.convert(traced, "model")[0]
+    graph = flatbuffer.read(content)
+    members = quantize.find_network(graph).members
+    names = {flatbuffer.op_name(graph, graph.subgraphs[0].operators[i]) for i in members}
+    assert "CONV_2D" in names and not names & {"TOPK_V2", "GATHER", "FULLY_CONNECTED", "BATCH_MATMUL"}
+    picture = random.integers(0, 255, (1, 8, 8, 3)).astype(np.uint8)
+    got = litert.Runner(quantize.to_int8(content, [picture]))(picture)["scores"]
+    wanted = traced(tf.constant(picture))["scores"].numpy()
+    assert 0.0 < np.abs(got - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+def test_nothing_to_quantise():
+    content = tflite.convert(one_op(lambda images: {"scores": tf.cast(images, tf.float32) * 2.0}), "model")[0]
+    with pytest.raises(ExportError, match="no convolution"):
+        quantize.to_int8(content, [np.zeros((1, 8, 8, 3), np.uint8)])
 
 
 def test_boxes_without_area_are_chosen_once():
