@@ -19,9 +19,9 @@ logger = logging.getLogger("kdet")
 # Eight bits move scores across thresholds, so only a file that finds something else altogether is refused.
 BOUNDS = {
     "fp32": litert.Bound(box=0.05, score=1e-3, mask=1e-2, lost=0.05),
-    "fp16": litert.Bound(box=2.0, score=0.05, mask=0.05, lost=0.2),
-    "dynamic": litert.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7),
-    "int8": litert.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7),
+    "fp16": litert.Bound(box=2.0, score=0.05, mask=0.05, lost=0.2, spare=1),
+    "dynamic": litert.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7, spare=5),
+    "int8": litert.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7, spare=5),
 }
 CALIBRATION_PICTURES = 100
 _CHECKED_PICTURES = 2
