@@ -16,10 +16,11 @@ import pathlib
 import subprocess
 import sys
 
+from sweep_exports import REPORT, ROOT, groups
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KDET_OPS", "portable")
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-REPORT, PAGE = ROOT / "docs" / "exports.json", ROOT / "docs" / "tflite.md"
+PAGE = ROOT / "docs" / "tflite.md"
 HEADING = "## Which models"
 
 
@@ -39,7 +40,13 @@ def main():
         return
     if options.golden_dir:
         sweep(options)
-    write_page(read_report())
+    report = read_report()
+    for names in groups():  # what holds for a recipe holds for those of the same model
+        verdicts = [report[name]["tflite"] for name in names if "tflite" in report.get(name, {})]
+        for name in names if verdicts else ():
+            report.setdefault(name, {}).setdefault("tflite", verdicts[0])
+    write_report(report)
+    write_page({name: row["tflite"] for name, row in report.items() if "tflite" in row})
 
 
 def sweep(options):
@@ -58,12 +65,16 @@ def sweep(options):
         done += 1
         report = read_report()
         report.setdefault(name, {})["tflite"] = verdict
-        REPORT.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
+        write_report(report)
         print(f"{name}: {verdict}", flush=True)
 
 
 def read_report():
     return json.loads(REPORT.read_text()) if REPORT.exists() else {}
+
+
+def write_report(report):
+    REPORT.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
 
 
 def isolated(path, size):
@@ -98,41 +109,32 @@ def check(path, size):
     return "builtin"
 
 
-def write_page(report):
-    """Replaces what follows the heading in docs/tflite.md by the table."""
-    from kdet import zoo
+def write_page(rows):
+    """Replaces what follows the heading in docs/tflite.md by the table of ``{recipe: verdict}``."""
+    from kdet.config import recipes
 
-    rows = {name: row["tflite"] for name, row in report.items() if "tflite" in row}
-    recipes = zoo.list()
+    families = {name: pathlib.Path(path).parent.name for name, path in recipes().items()}
     counts = [sum(row.startswith(kind) for row in rows.values()) for kind in ("builtin", "select", "fails")]
     lines = [
         HEADING,
         "",
-        f"Made by `tools/sweep_tflite.py` in float32 on {len(rows)} of {len(recipes)} recipes: {counts[0]} "
+        f"Made by `tools/sweep_tflite.py` in float32 on {len(rows)} of {len(families)} recipes: {counts[0]} "
         f"run with TFLite's own ops and find what the model finds; {counts[1]} convert with TensorFlow's "
         f"and could not be run; {counts[2]} fail. The others were not tried.",
         "",
-        "| family | model | TFLite |",
+        "| family | models | TFLite |",
         "|-|-|-|",
     ]
-    families = {}
+    table = {}
     for name in sorted(rows):
-        families.setdefault(zoo.info(name).family, []).append(name)
-    for family, names in sorted(families.items()):
-        for name in names:
-            verdict = {"builtin": "built-in ops"}.get(rows[name], rows[name].replace("|", "\\|"))
-            lines.append(f"| {family} | {name} | {verdict} |")
-    missing = sorted({path.parent.name for path in map(_path, recipes)} - set(families))
+        table.setdefault((families[name], rows[name].replace("|", "\\|")), []).append(name)
+    for (family, verdict), names in sorted(table.items()):
+        lines.append(f"| {family} | {', '.join(names)} | {verdict} |")
+    missing = sorted(set(families.values()) - {family for family, _ in table})
     if missing:
         lines += ["", f"No model was run of: {', '.join(missing)}."]
     guide = PAGE.read_text().split(HEADING)[0].rstrip()
     PAGE.write_text("\n".join([guide, "", *lines]) + "\n")
-
-
-def _path(name):
-    from kdet.config import recipes
-
-    return pathlib.Path(recipes()[name])
 
 
 if __name__ == "__main__":
