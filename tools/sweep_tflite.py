@@ -118,9 +118,11 @@ def write_page(rows):
     lines = [
         HEADING,
         "",
-        f"Made by `tools/sweep_tflite.py` in float32 on {len(rows)} of {len(families)} recipes: {counts[0]} "
-        f"run with TFLite's own ops and find what the model finds; {counts[1]} convert with TensorFlow's "
-        f"and could not be run; {counts[2]} fail. The others were not tried.",
+        f"Made by `tools/sweep_tflite.py` in float32: {len(rows)} of {len(families)} recipes (those of one "
+        f"`model` section are tried once). {counts[0]} are built-in: TFLite's own ops suffice, and at least "
+        "95 % of the model's detections have a partner within 0.05 pixels (or per cent of the box's longer "
+        f"side) and 1e-3 in score. {counts[1]} convert with the TensorFlow ops named and could not be run; "
+        f"{counts[2]} fail. The others were not tried.",
         "",
         "| family | models | TFLite |",
         "|-|-|-|",
