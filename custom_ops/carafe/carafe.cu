@@ -1,5 +1,5 @@
 // CARAFE on CUDA: one thread per number of the output or of a gradient.
-#include "carafe/carafe.h"
+#include "carafe/carafe_cuda.h"
 #include "common/cuda.h"
 
 namespace kdet {
@@ -80,7 +80,6 @@ extern "C" cudaError_t kdet_cuda_carafe(const kdet::Carafe* p, int type, const v
   return cudaGetLastError();
 }
 
-// Writes all of both gradients.
 extern "C" cudaError_t kdet_cuda_carafe_grad(const kdet::Carafe* p, int type, const void* features,
                                              const void* masks, const void* upstream, void* for_features,
                                              void* for_masks, cudaStream_t stream) {

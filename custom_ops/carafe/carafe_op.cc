@@ -1,6 +1,7 @@
 // TensorFlow wrapper of CARAFE.
 #include "carafe/carafe_cpu.h"
 
+#include "carafe/carafe_cuda.h"
 #include "common/tf_op.h"
 
 namespace kdet {
@@ -68,11 +69,15 @@ class CarafeKernel : public OpKernel {
                                    " (odd), groups ", p->groups, " and scale ", p->scale, ".");
   }
 
+  static TensorShape output_shape(const Carafe& p) {
+    return {p.batch, p.height * p.scale, p.width * p.scale, p.channels};
+  }
+
  private:
   Carafe p_;
 };
 
-template <typename T>
+template <typename Device, typename T>
 class CarafeForward : public CarafeKernel {
  public:
   using CarafeKernel::CarafeKernel;
@@ -82,13 +87,18 @@ class CarafeForward : public CarafeKernel {
     Carafe p;
     OP_REQUIRES_OK(context, describe(features, masks, &p));
     Tensor* out;
-    OP_REQUIRES_OK(context, context->allocate_output(
-                                0, {p.batch, p.height * p.scale, p.width * p.scale, p.channels}, &out));
-    carafe::forward(p, data<T>(features), data<T>(masks), data<T>(out), parallel_of(context));
+    OP_REQUIRES_OK(context, context->allocate_output(0, output_shape(p), &out));
+    if constexpr (Device::kGpu) {
+      OP_REQUIRES_OK(context, Device::status("KdetCarafe", kdet_cuda_carafe(&p, element_type<T>(), data<T>(features),
+                                                                            data<T>(masks), data<T>(out),
+                                                                            Device::stream(context))));
+    } else {
+      carafe::forward(p, data<T>(features), data<T>(masks), data<T>(out), parallel_of(context));
+    }
   }
 };
 
-template <typename T>
+template <typename Device, typename T>
 class CarafeBackward : public CarafeKernel {
  public:
   using CarafeKernel::CarafeKernel;
@@ -97,23 +107,25 @@ class CarafeBackward : public CarafeKernel {
     const Tensor &upstream = context->input(0), &features = context->input(1), &masks = context->input(2);
     Carafe p;
     OP_REQUIRES_OK(context, describe(features, masks, &p));
-    const TensorShape expected({p.batch, p.height * p.scale, p.width * p.scale, p.channels});
-    OP_REQUIRES(context, upstream.shape() == expected,
-                errors::InvalidArgument("KdetCarafeGrad: upstream must be ", expected.DebugString(), ", not ",
-                                        upstream.shape().DebugString()));
+    OP_REQUIRES_OK(context, check_shape(upstream, output_shape(p), "KdetCarafeGrad", "upstream"));
     Tensor *for_features, *for_masks;
     OP_REQUIRES_OK(context, context->allocate_output(0, features.shape(), &for_features));
     OP_REQUIRES_OK(context, context->allocate_output(1, masks.shape(), &for_masks));
-    carafe::backward(p, data<T>(features), data<T>(masks), data<T>(upstream), data<T>(for_features),
-                     data<T>(for_masks), parallel_of(context));
+    if constexpr (Device::kGpu) {
+      OP_REQUIRES_OK(context,
+                     Device::status("KdetCarafeGrad", kdet_cuda_carafe_grad(
+                                                          &p, element_type<T>(), data<T>(features), data<T>(masks),
+                                                          data<T>(upstream), data<T>(for_features),
+                                                          data<T>(for_masks), Device::stream(context))));
+    } else {
+      carafe::backward(p, data<T>(features), data<T>(masks), data<T>(upstream), data<T>(for_features),
+                       data<T>(for_masks), parallel_of(context));
+    }
   }
 };
 
-#define REGISTER(T)                                                                                   \
-  REGISTER_KERNEL_BUILDER(Name("KdetCarafe").Device(DEVICE_CPU).TypeConstraint<T>("T"), CarafeForward<T>); \
-  REGISTER_KERNEL_BUILDER(Name("KdetCarafeGrad").Device(DEVICE_CPU).TypeConstraint<T>("T"), CarafeBackward<T>);
-KDET_FLOAT_TYPES(REGISTER)
-#undef REGISTER
+KDET_REGISTER_FLOATS("KdetCarafe", CarafeForward)
+KDET_REGISTER_FLOATS("KdetCarafeGrad", CarafeBackward)
 
 }  // namespace
 }  // namespace kdet

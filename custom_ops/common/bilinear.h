@@ -5,11 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define KDET_HOST_DEVICE __host__ __device__
-#else
-#define KDET_HOST_DEVICE
-#endif
+#include "common/launch.h"
 
 namespace kdet {
 

@@ -8,10 +8,9 @@
 
 #include <cstdint>
 
-namespace kdet {
+#include "common/launch.h"
 
-// Element types by number, as the launchers take them.
-enum ElementType { kFloat = 0, kHalf = 1, kBFloat16 = 2 };
+namespace kdet {
 
 __device__ inline float load(const float* at) { return *at; }
 __device__ inline float load(const __half* at) { return __half2float(*at); }

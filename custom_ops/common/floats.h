@@ -82,6 +82,14 @@ const float* as_floats(const T* row, int64_t n, float* scratch) {
   return scratch;
 }
 
+// The row as floats, in a place of its own.
+inline void copy_floats(const float* row, int64_t n, float* to) { std::memcpy(to, row, n * 4); }
+
+template <typename T>
+void copy_floats(const T* row, int64_t n, float* to) {
+  as_floats(row, n, to);
+}
+
 inline void store_floats(const float* values, int64_t n, float* out) { std::memcpy(out, values, n * 4); }
 
 template <typename T>

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "common/floats.h"
+#include "common/launch.h"
 #include "common/parallel.h"
 #include "tensorflow/core/framework/op.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -42,6 +43,12 @@ struct Element<Eigen::bfloat16> {
   using type = BFloat16;
 };
 
+// The number by which the CUDA launchers know the type.
+template <typename T>
+constexpr ElementType element_type() {
+  return std::is_same_v<T, float> ? kFloat : std::is_same_v<T, Eigen::half> ? kHalf : kBFloat16;
+}
+
 template <typename T>
 const typename Element<T>::type* data(const Tensor& tensor) {
   return reinterpret_cast<const typename Element<T>::type*>(tensor.tensor_data().data());
@@ -52,29 +59,45 @@ typename Element<T>::type* data(Tensor* tensor) {
   return reinterpret_cast<typename Element<T>::type*>(const_cast<char*>(tensor->tensor_data().data()));
 }
 
-// A float32 view of the output: the output itself, or a zeroed temporary that `finish` rounds into it.
-template <typename T>
+// What `FloatOutput` and the wrappers ask of a device. Kernels are templates over `Cpu` and `Gpu`
+// (common/tf_gpu.h) and take one of two launches by `Device::kGpu`.
+struct Cpu {
+  static constexpr bool kGpu = false;
+
+  static tensorflow::Status zero(OpKernelContext* context, float* values, int64_t count) {
+    parallel_of(context).blocks(count, 1 << 16, [&](int64_t begin, int64_t end) {
+      std::memset(values + begin, 0, (end - begin) * sizeof(float));
+    });
+    return tensorflow::OkStatus();
+  }
+
+  template <typename T>
+  static tensorflow::Status round(OpKernelContext* context, const float* values, Tensor* out) {
+    parallel_of(context).blocks(out->NumElements(), 1 << 14, [&](int64_t begin, int64_t end) {
+      store_floats(values + begin, end - begin, data<T>(out) + begin);
+    });
+    return tensorflow::OkStatus();
+  }
+};
+
+// A zeroed float32 view of an output: the output itself, or a temporary that `finish` rounds into it.
+template <typename Device, typename T>
 class FloatOutput {
  public:
   tensorflow::Status make(OpKernelContext* context, Tensor* output) {
     output_ = output;
-    if constexpr (std::is_same_v<T, float>) {
-      floats_ = output->flat<float>().data();
-    } else {
-      auto status = context->allocate_temp(tensorflow::DT_FLOAT, output->shape(), &temporary_);
-      if (!status.ok()) return status;
-      floats_ = temporary_.flat<float>().data();
+    Tensor* target = output;
+    if constexpr (!std::is_same_v<T, float>) {
+      TF_RETURN_IF_ERROR(context->allocate_temp(tensorflow::DT_FLOAT, output->shape(), &temporary_));
+      target = &temporary_;
     }
-    std::memset(floats_, 0, output->NumElements() * sizeof(float));
-    return tensorflow::OkStatus();
+    floats_ = target->template flat<float>().data();
+    return Device::zero(context, floats_, output->NumElements());
   }
   float* floats() const { return floats_; }
-  void finish(const ParallelFor& parallel) {
-    if constexpr (!std::is_same_v<T, float>) {
-      parallel.blocks(output_->NumElements(), 1 << 14, [&](int64_t begin, int64_t end) {
-        store_floats(floats_ + begin, end - begin, data<T>(output_) + begin);
-      });
-    }
+  tensorflow::Status finish(OpKernelContext* context) {
+    if constexpr (std::is_same_v<T, float>) return tensorflow::OkStatus();
+    return Device::template round<T>(context, floats_, output_);
   }
 
  private:
@@ -83,14 +106,65 @@ class FloatOutput {
   float* floats_ = nullptr;
 };
 
-// out = sum of copies [count, size of out], each written by a thread of its own.
-inline void sum_copies(const float* copies, int count, Tensor* out, const ParallelFor& parallel) {
-  float* to = out->flat<float>().data();
-  const int64_t size = out->NumElements();
-  parallel.blocks(size, 1 << 14, [&](int64_t begin, int64_t end) {
-    std::copy(copies + begin, copies + end, to + begin);
-    for (int k = 1; k < count; ++k) add_scaled(1.0f, copies + k * size + begin, end - begin, to + begin);
-  });
+// A float32 view of an input: the input itself, or converted into `temporary`.
+template <typename T>
+tensorflow::Status float_input(OpKernelContext* context, const Tensor& input, Tensor* temporary,
+                               const float** values) {
+  float* scratch = nullptr;
+  if constexpr (!std::is_same_v<T, float>) {
+    TF_RETURN_IF_ERROR(context->allocate_temp(tensorflow::DT_FLOAT, input.shape(), temporary));
+    scratch = temporary->flat<float>().data();
+  }
+  *values = as_floats(data<T>(input), input.NumElements(), scratch);
+  return tensorflow::OkStatus();
+}
+
+// A zeroed float32 output with copies of it, one per thread that adds to it; `finish` sums them up.
+class CopiedOutput {
+ public:
+  tensorflow::Status make(OpKernelContext* context, Tensor* output, int count) {
+    output_ = output;
+    const int64_t size = output->NumElements();
+    TF_RETURN_IF_ERROR(context->allocate_temp(tensorflow::DT_FLOAT, {count - 1, size}, &others_));
+    float *first = output->flat<float>().data(), *others = others_.flat<float>().data();
+    copies_ = {first};
+    for (int k = 1; k < count; ++k) copies_.push_back(others + (k - 1) * size);
+    TF_RETURN_IF_ERROR(Cpu::zero(context, first, size));
+    return Cpu::zero(context, others, (count - 1) * size);
+  }
+  float* const* copies() const { return copies_.data(); }
+  void finish(const ParallelFor& parallel) {
+    parallel.blocks(output_->NumElements(), 1 << 14, [&](int64_t begin, int64_t end) {
+      for (size_t k = 1; k < copies_.size(); ++k) add_scaled(1.0f, copies_[k] + begin, end - begin, copies_[0] + begin);
+    });
+  }
+
+ private:
+  Tensor* output_ = nullptr;
+  Tensor others_;
+  std::vector<float*> copies_;
+};
+
+// `what` names the tensor in the message.
+inline tensorflow::Status check_shape(const Tensor& tensor, const tensorflow::TensorShape& expected,
+                                      const char* op, const char* what) {
+  if (tensor.shape() == expected) return tensorflow::OkStatus();
+  return tensorflow::errors::InvalidArgument(op, ": ", what, " must be ", expected.DebugString(), ", not ",
+                                             tensor.shape().DebugString());
+}
+
+// An attribute of two values (y, x), each of at least `least`.
+inline tensorflow::Status get_pair(tensorflow::OpKernelConstruction* context, const char* name, int least, int* y,
+                                   int* x) {
+  std::vector<int> values;
+  TF_RETURN_IF_ERROR(context->GetAttr(name, &values));
+  if (values.size() != 2 || values[0] < least || values[1] < least) {
+    return tensorflow::errors::InvalidArgument(context->def().op(), ": ", name,
+                                               " needs two values (y, x) of at least ", least, ".");
+  }
+  *y = values[0];
+  *x = values[1];
+  return tensorflow::OkStatus();
 }
 
 // Boxes must be finite; `what` names the tensor in the message.
@@ -108,6 +182,26 @@ inline tensorflow::Status check_finite(const Tensor& tensor, const char* op, con
 
 }  // namespace kdet
 
-#define KDET_FLOAT_TYPES(macro) macro(float) macro(Eigen::half) macro(Eigen::bfloat16)
+#ifdef KDET_CUDA
+#define KDET_IF_GPU(...) __VA_ARGS__
+#include "common/tf_gpu.h"
+#else
+#define KDET_IF_GPU(...)
+#endif
+
+// Registers Kernel<Device> on every device; what follows the kernel are further calls on the builder.
+#define KDET_REGISTER(op, Kernel, ...)                                          \
+  REGISTER_KERNEL_BUILDER(Name(op).Device(DEVICE_CPU) __VA_ARGS__, Kernel<Cpu>); \
+  KDET_IF_GPU(REGISTER_KERNEL_BUILDER(Name(op).Device(DEVICE_GPU) __VA_ARGS__, Kernel<Gpu>);)
+
+// Registers Kernel<Device, T> on every device, for every float type of the attribute T.
+#define KDET_REGISTER_FLOATS(op, Kernel, ...)             \
+  KDET_REGISTER_TYPE(op, Kernel, float, __VA_ARGS__)       \
+  KDET_REGISTER_TYPE(op, Kernel, Eigen::half, __VA_ARGS__) \
+  KDET_REGISTER_TYPE(op, Kernel, Eigen::bfloat16, __VA_ARGS__)
+#define KDET_REGISTER_TYPE(op, Kernel, T, ...)                                                                  \
+  REGISTER_KERNEL_BUILDER(Name(op).Device(DEVICE_CPU).TypeConstraint<T>("T") __VA_ARGS__, Kernel<Cpu, T>); \
+  KDET_IF_GPU(                                                                                             \
+      REGISTER_KERNEL_BUILDER(Name(op).Device(DEVICE_GPU).TypeConstraint<T>("T") __VA_ARGS__, Kernel<Gpu, T>);)
 
 #endif  // KDET_COMMON_TF_OP_H_

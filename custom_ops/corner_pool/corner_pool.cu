@@ -1,6 +1,6 @@
 // Corner pooling on CUDA: one thread per line and channel.
 #include "common/cuda.h"
-#include "corner_pool/corner_pool.h"
+#include "corner_pool/corner_pool_cuda.h"
 
 namespace kdet {
 namespace {
@@ -51,7 +51,6 @@ extern "C" cudaError_t kdet_cuda_corner_pool(const kdet::CornerPool* p, int type
   return cudaGetLastError();
 }
 
-// gradient: zeroed float32.
 extern "C" cudaError_t kdet_cuda_corner_pool_grad(const kdet::CornerPool* p, int type, const void* x,
                                                   const void* upstream, float* gradient, cudaStream_t stream) {
   if (p->length() == 0) return cudaSuccess;

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "common/bilinear.h"
+#include "common/launch.h"
 
 namespace kdet {
 

@@ -2,6 +2,7 @@
 #include "corner_pool/corner_pool_cpu.h"
 
 #include "common/tf_op.h"
+#include "corner_pool/corner_pool_cuda.h"
 
 namespace kdet {
 namespace {
@@ -54,7 +55,7 @@ class CornerPoolKernel : public OpKernel {
   bool vertical_, after_;
 };
 
-template <typename T>
+template <typename Device, typename T>
 class CornerPoolForward : public CornerPoolKernel {
  public:
   using CornerPoolKernel::CornerPoolKernel;
@@ -65,11 +66,17 @@ class CornerPoolForward : public CornerPoolKernel {
     OP_REQUIRES_OK(context, describe(x, &p));
     Tensor* out;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &out));
-    corner_pool_forward(p, data<T>(x), data<T>(out), parallel_of(context));
+    if constexpr (Device::kGpu) {
+      OP_REQUIRES_OK(context, Device::status("KdetCornerPool",
+                                             kdet_cuda_corner_pool(&p, element_type<T>(), data<T>(x), data<T>(out),
+                                                                   Device::stream(context))));
+    } else {
+      corner_pool_forward(p, data<T>(x), data<T>(out), parallel_of(context));
+    }
   }
 };
 
-template <typename T>
+template <typename Device, typename T>
 class CornerPoolBackward : public CornerPoolKernel {
  public:
   using CornerPoolKernel::CornerPoolKernel;
@@ -78,26 +85,25 @@ class CornerPoolBackward : public CornerPoolKernel {
     const Tensor &upstream = context->input(0), &x = context->input(1);
     CornerPool p;
     OP_REQUIRES_OK(context, describe(x, &p));
-    OP_REQUIRES(context, upstream.shape() == x.shape(),
-                errors::InvalidArgument("KdetCornerPoolGrad: upstream must be as x ", x.shape().DebugString(),
-                                        ", not ", upstream.shape().DebugString()));
+    OP_REQUIRES_OK(context, check_shape(upstream, x.shape(), "KdetCornerPoolGrad", "upstream"));
     Tensor* out;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &out));
-    FloatOutput<T> floats;
+    FloatOutput<Device, T> floats;
     OP_REQUIRES_OK(context, floats.make(context, out));
-    const ParallelFor parallel = parallel_of(context);
-    corner_pool_backward(p, data<T>(x), data<T>(upstream), floats.floats(), parallel);
-    floats.finish(parallel);
+    if constexpr (Device::kGpu) {
+      OP_REQUIRES_OK(context, Device::status("KdetCornerPoolGrad",
+                                             kdet_cuda_corner_pool_grad(&p, element_type<T>(), data<T>(x),
+                                                                        data<T>(upstream), floats.floats(),
+                                                                        Device::stream(context))));
+    } else {
+      corner_pool_backward(p, data<T>(x), data<T>(upstream), floats.floats(), parallel_of(context));
+    }
+    OP_REQUIRES_OK(context, floats.finish(context));
   }
 };
 
-#define REGISTER(T)                                                                                 \
-  REGISTER_KERNEL_BUILDER(Name("KdetCornerPool").Device(DEVICE_CPU).TypeConstraint<T>("T"),         \
-                          CornerPoolForward<T>);                                                    \
-  REGISTER_KERNEL_BUILDER(Name("KdetCornerPoolGrad").Device(DEVICE_CPU).TypeConstraint<T>("T"),     \
-                          CornerPoolBackward<T>);
-KDET_FLOAT_TYPES(REGISTER)
-#undef REGISTER
+KDET_REGISTER_FLOATS("KdetCornerPool", CornerPoolForward)
+KDET_REGISTER_FLOATS("KdetCornerPoolGrad", CornerPoolBackward)
 
 }  // namespace
 }  // namespace kdet

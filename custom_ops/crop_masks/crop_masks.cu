@@ -1,6 +1,6 @@
 // Mask targets on CUDA: one thread per target pixel.
 #include "common/cuda.h"
-#include "crop_masks/crop_masks.h"
+#include "crop_masks/crop_masks_cuda.h"
 
 namespace kdet {
 namespace {
@@ -10,7 +10,7 @@ __global__ void crop_kernel(CropMasks p, const uint8_t* masks, const float* boxe
   KDET_EACH(index, p.batch * p.boxes * p.bins_y * p.bins_x) {
     const int64_t r = index / (p.bins_y * p.bins_x);
     const int row = int(index / p.bins_x % p.bins_y), column = int(index % p.bins_x);
-    if (chosen[r] < 0) {
+    if (chosen[r] < 0 || chosen[r] >= p.instances) {
       out[index] = 0;
       continue;
     }
@@ -37,7 +37,7 @@ __global__ void crop_kernel(CropMasks p, const uint8_t* masks, const float* boxe
                (bit(y1, x0) * (1.0f - right) + bit(y1, x1) * right) * down;
       }
     }
-    out[index] = grid_y > 0 && grid_x > 0 && sum / float(grid_y * grid_x) >= kHalf ? 1.0f : 0.0f;
+    out[index] = grid_y > 0 && grid_x > 0 && sum / float(grid_y * grid_x) >= kCovered ? 1.0f : 0.0f;
   }
 }
 

@@ -8,7 +8,7 @@ namespace kdet {
 
 // A target pixel is set from here on. Boxes on whole pixels give exact halves, which the sums may miss by a
 // rounding.
-constexpr float kHalf = 0.5f - 1e-6f;
+constexpr float kCovered = 0.5f - 1e-6f;
 
 struct CropMasks {
   int64_t batch, instances, boxes;  // per picture

@@ -63,7 +63,7 @@ inline void crop_masks(const CropMasks& p, const uint8_t* masks, const float* bo
         for (const BinTaps& bin : x) {
           float sum = 0;
           for (size_t j = 0; j < bin.pixels.size(); ++j) sum += bin.weights[j] * line[bin.pixels[j]];
-          *to++ = sum >= kHalf ? 1.0f : 0.0f;
+          *to++ = sum >= kCovered ? 1.0f : 0.0f;
         }
       }
     }

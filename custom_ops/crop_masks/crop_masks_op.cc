@@ -2,6 +2,7 @@
 #include "crop_masks/crop_masks_cpu.h"
 
 #include "common/tf_op.h"
+#include "crop_masks/crop_masks_cuda.h"
 
 namespace kdet {
 namespace {
@@ -33,6 +34,7 @@ REGISTER_OP("KdetCropMasks")
       return OkStatus();
     });
 
+template <typename Device>
 class CropMasksKernel : public OpKernel {
  public:
   explicit CropMasksKernel(OpKernelConstruction* context) : OpKernel(context) {
@@ -52,24 +54,31 @@ class CropMasksKernel : public OpKernel {
                     index.shape().DebugString()));
     const CropMasks p = {masks.dim_size(0),      masks.dim_size(1),      boxes.dim_size(1),
                          int(masks.dim_size(2)), int(masks.dim_size(3)), bins_y_, bins_x_};
-    const auto chosen = index.flat<int32>();
-    for (int64_t i = 0; i < chosen.size(); ++i) {
-      OP_REQUIRES(context, chosen(i) < p.instances,
-                  errors::InvalidArgument("KdetCropMasks: gt_index ", chosen(i), " at flat index ", i,
-                                          ", but there are ", p.instances, " masks."));
-    }
-    OP_REQUIRES_OK(context, check_finite(boxes, "KdetCropMasks", "boxes"));
     Tensor* out;
     OP_REQUIRES_OK(context, context->allocate_output(0, {p.batch, p.boxes, p.bins_y, p.bins_x}, &out));
-    crop_masks(p, masks.flat<uint8>().data(), boxes.flat<float>().data(), chosen.data(),
-               out->flat<float>().data(), parallel_of(context));
+    const float* box = boxes.flat<float>().data();
+    const int* chosen = index.flat<int32>().data();
+    if constexpr (Device::kGpu) {
+      OP_REQUIRES_OK(context, Device::status("KdetCropMasks",
+                                             kdet_cuda_crop_masks(&p, masks.flat<uint8>().data(), box, chosen,
+                                                                  out->flat<float>().data(),
+                                                                  Device::stream(context))));
+    } else {
+      for (int64_t i = 0; i < index.NumElements(); ++i) {
+        OP_REQUIRES(context, chosen[i] < p.instances,
+                    errors::InvalidArgument("KdetCropMasks: gt_index ", chosen[i], " at flat index ", i,
+                                            ", but there are ", p.instances, " masks."));
+      }
+      OP_REQUIRES_OK(context, check_finite(boxes, "KdetCropMasks", "boxes"));
+      crop_masks(p, masks.flat<uint8>().data(), box, chosen, out->flat<float>().data(), parallel_of(context));
+    }
   }
 
  private:
   int bins_y_, bins_x_;
 };
 
-REGISTER_KERNEL_BUILDER(Name("KdetCropMasks").Device(DEVICE_CPU), CropMasksKernel);
+KDET_REGISTER("KdetCropMasks", CropMasksKernel)
 
 }  // namespace
 }  // namespace kdet

@@ -80,72 +80,84 @@ void forward(const DeformConv& p, const T* x, const float* kernel, const float* 
 }
 
 struct Gradients {
-  float *x, *kernel;       // zeroed, as the input and the kernel
-  float *offsets, *mask;   // [shards, ...] zeroed: one copy per shard, summed by the caller
+  float *x, *kernel;              // zeroed, as the input and the kernel
+  float *const *offsets, *const *mask;  // one zeroed copy per task, to be summed by the caller
 };
 
-// How the backward pass shares out the channels: every shard owns some of one group.
+// How the backward pass shares out the channels: every shard owns some of one group, every task has some shards.
 struct Shards {
-  int per_group, width, count;
+  int per_group, width, count, tasks;
 
   Shards(const DeformConv& p, int threads) {
     const int inputs = p.channels / p.groups;
-    per_group = std::min((threads + p.groups - 1) / p.groups, (inputs + 15) / 16);
+    // As many tasks as threads, but no more copies of offsets and mask than twice the input is large.
+    const int64_t copy = p.pixels() * p.deform_groups * p.cells() * 3;
+    const int64_t most = 1 + 2 * p.batch * p.height * p.width * p.channels / std::max<int64_t>(copy, 1);
+    tasks = int(std::min<int64_t>(threads, most));
+    per_group = std::min((tasks + p.groups - 1) / p.groups, (inputs + 15) / 16);
     width = (inputs + per_group - 1) / per_group;
     count = per_group * p.groups;
+    tasks = std::min(tasks, count);
   }
 };
 
-// Shards of one group share its offsets' copies: copy number = shard within the group. upstream is float32
-// or converted tile by tile.
+// upstream is float32 or converted tile by tile.
+template <typename T>
+void backward_of_shard(const DeformConv& p, const Shards& shards, int shard, const T* x, const float* kernel,
+                       const float* offsets, const float* mask, const T* upstream, float* for_x, float* for_kernel,
+                       float* for_offsets, float* for_mask) {
+  const int inputs = p.channels / p.groups, outputs = p.out_channels / p.groups, cells = p.cells();
+  const int group = shard / shards.per_group;
+  const int begin = group * inputs + shard % shards.per_group * shards.width;
+  const int end = std::min(begin + shards.width, (group + 1) * inputs), width = end - begin;
+  if (width <= 0) return;
+  std::vector<float> seen(kTile * cells * width), wanted(kTile * cells * width);
+  std::vector<float> rows(kTile * outputs), scratch(std::max(p.channels, p.out_channels));
+  for (int64_t first = 0; first < p.pixels(); first += kTile) {
+    const int64_t count = std::min(kTile, p.pixels() - first);
+    for (int64_t t = 0; t < count; ++t) {
+      const T* row = upstream + (first + t) * p.out_channels + group * outputs;
+      copy_floats(row, outputs, rows.data() + t * outputs);
+    }
+    gather(p, x, offsets, mask, first, count, begin, end, seen.data(), scratch.data());
+    const ConstStrided up(rows.data(), count, outputs, Eigen::OuterStride<>(outputs));
+    for (int cell = 0; cell < cells; ++cell) {
+      const int64_t place = int64_t(cell * inputs + begin - group * inputs) * p.out_channels + group * outputs;
+      const ConstStrided weights(kernel + place, width, outputs, Eigen::OuterStride<>(p.out_channels));
+      Strided columns(wanted.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
+      columns.noalias() = up * weights.transpose();
+      const ConstStrided had(seen.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
+      Strided sum(for_kernel + place, width, outputs, Eigen::OuterStride<>(p.out_channels));
+      sum.noalias() += had.transpose() * up;
+    }
+    each_sample(p, offsets, mask, first, count, begin, end,
+                [&](int64_t t, int cell, int part, int from, int to, const Bilinear& at, float factor) {
+                  const float* row = wanted.data() + (t * cells + cell) * width + (from - begin);
+                  const int64_t map = (first + t) / (p.out_height * p.out_width) * p.height * p.width;
+                  float dots[4] = {0, 0, 0, 0}, value = 0, by_y, by_x;
+                  for (int k = 0; k < 4; ++k) {
+                    if (!at.valid[k]) continue;
+                    const int64_t pixel = (map + at.pixel[k]) * p.channels + from;
+                    dots[k] = dot(row, as_floats(x + pixel, to - from, scratch.data()), to - from);
+                    value += at.weight[k] * dots[k];
+                    add_scaled(at.weight[k] * factor, row, to - from, for_x + pixel);
+                  }
+                  at.slopes(dots, &by_y, &by_x);
+                  const int64_t sample = ((first + t) * p.deform_groups + part) * cells + cell;
+                  for_offsets[2 * sample] += factor * by_y;
+                  for_offsets[2 * sample + 1] += factor * by_x;
+                  for_mask[sample] += value;
+                });
+  }
+}
+
 template <typename T>
 void backward(const DeformConv& p, const Shards& shards, const T* x, const float* kernel, const float* offsets,
               const float* mask, const T* upstream, const Gradients& gradients, const ParallelFor& parallel) {
-  const int inputs = p.channels / p.groups, outputs = p.out_channels / p.groups, cells = p.cells();
-  const int64_t samples = p.pixels() * p.deform_groups * cells;
-  parallel.run(shards.count, [&](int64_t shard) {
-    const int group = int(shard) / shards.per_group;
-    const int begin = group * inputs + int(shard) % shards.per_group * shards.width;
-    const int end = std::min(begin + shards.width, (group + 1) * inputs), width = end - begin;
-    if (width <= 0) return;
-    float *for_offsets = gradients.offsets + shard * samples * 2, *for_mask = gradients.mask + shard * samples;
-    std::vector<float> seen(kTile * cells * width), wanted(kTile * cells * width);
-    std::vector<float> rows(kTile * outputs), scratch(std::max(p.channels, p.out_channels));
-    for (int64_t first = 0; first < p.pixels(); first += kTile) {
-      const int64_t count = std::min(kTile, p.pixels() - first);
-      for (int64_t t = 0; t < count; ++t) {
-        const T* row = upstream + (first + t) * p.out_channels + group * outputs;
-        std::memcpy(rows.data() + t * outputs, as_floats(row, outputs, scratch.data()), outputs * sizeof(float));
-      }
-      gather(p, x, offsets, mask, first, count, begin, end, seen.data(), scratch.data());
-      const ConstStrided up(rows.data(), count, outputs, Eigen::OuterStride<>(outputs));
-      for (int cell = 0; cell < cells; ++cell) {
-        const int64_t place = int64_t(cell * inputs + begin - group * inputs) * p.out_channels + group * outputs;
-        const ConstStrided weights(kernel + place, width, outputs, Eigen::OuterStride<>(p.out_channels));
-        Strided columns(wanted.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
-        columns.noalias() = up * weights.transpose();
-        const ConstStrided had(seen.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
-        Strided sum(gradients.kernel + place, width, outputs, Eigen::OuterStride<>(p.out_channels));
-        sum.noalias() += had.transpose() * up;
-      }
-      each_sample(p, offsets, mask, first, count, begin, end,
-                  [&](int64_t t, int cell, int part, int from, int to, const Bilinear& at, float factor) {
-                    const float* row = wanted.data() + (t * cells + cell) * width + (from - begin);
-                    const int64_t map = (first + t) / (p.out_height * p.out_width) * p.height * p.width;
-                    float dots[4] = {0, 0, 0, 0}, value = 0, by_y, by_x;
-                    for (int k = 0; k < 4; ++k) {
-                      if (!at.valid[k]) continue;
-                      const int64_t pixel = (map + at.pixel[k]) * p.channels + from;
-                      dots[k] = dot(row, as_floats(x + pixel, to - from, scratch.data()), to - from);
-                      value += at.weight[k] * dots[k];
-                      add_scaled(at.weight[k] * factor, row, to - from, gradients.x + pixel);
-                    }
-                    at.slopes(dots, &by_y, &by_x);
-                    const int64_t sample = ((first + t) * p.deform_groups + part) * cells + cell;
-                    for_offsets[2 * sample] += factor * by_y;
-                    for_offsets[2 * sample + 1] += factor * by_x;
-                    for_mask[sample] += value;
-                  });
+  parallel.run(shards.tasks, [&](int64_t task) {
+    for (int shard = int(task); shard < shards.count; shard += shards.tasks) {
+      backward_of_shard(p, shards, shard, x, kernel, offsets, mask, upstream, gradients.x, gradients.kernel,
+                        gradients.offsets[task], gradients.mask[task]);
     }
   });
 }

@@ -2,6 +2,7 @@
 #include "deform_conv/deform_conv_cpu.h"
 
 #include "common/tf_op.h"
+#include "deform_conv/deform_conv_cuda.h"
 
 namespace kdet {
 namespace {
@@ -51,9 +52,9 @@ REGISTER_OP("KdetDeformConvGrad")
 class DeformConvKernel : public OpKernel {
  public:
   explicit DeformConvKernel(OpKernelConstruction* context) : OpKernel(context) {
-    pair(context, "strides", &p_.stride_y, &p_.stride_x);
-    pair(context, "padding", &p_.pad_y, &p_.pad_x);
-    pair(context, "dilations", &p_.dilation_y, &p_.dilation_x);
+    OP_REQUIRES_OK(context, get_pair(context, "strides", 1, &p_.stride_y, &p_.stride_x));
+    OP_REQUIRES_OK(context, get_pair(context, "padding", 0, &p_.pad_y, &p_.pad_x));
+    OP_REQUIRES_OK(context, get_pair(context, "dilations", 1, &p_.dilation_y, &p_.dilation_x));
     OP_REQUIRES_OK(context, context->GetAttr("groups", &p_.groups));
     OP_REQUIRES_OK(context, context->GetAttr("deform_groups", &p_.deform_groups));
   }
@@ -93,31 +94,11 @@ class DeformConvKernel : public OpKernel {
     return OkStatus();
   }
 
-  // The kernel in float32.
-  template <typename T>
-  static Status float_kernel(OpKernelContext* context, const Tensor& kernel, Tensor* temporary,
-                             const float** values) {
-    if constexpr (std::is_same_v<T, float>) {
-      *values = kernel.flat<float>().data();
-    } else {
-      TF_RETURN_IF_ERROR(context->allocate_temp(DT_FLOAT, kernel.shape(), temporary));
-      float* floats = temporary->flat<float>().data();
-      as_floats(data<T>(kernel), kernel.NumElements(), floats);
-      *values = floats;
-    }
-    return OkStatus();
+  static TensorShape output_shape(const DeformConv& p) {
+    return {p.batch, p.out_height, p.out_width, p.out_channels};
   }
 
  private:
-  static void pair(OpKernelConstruction* context, const char* name, int* y, int* x) {
-    std::vector<int> values;
-    OP_REQUIRES_OK(context, context->GetAttr(name, &values));
-    OP_REQUIRES(context, values.size() == 2,
-                errors::InvalidArgument("KdetDeformConv: ", name, " needs two values (y, x)."));
-    *y = values[0];
-    *x = values[1];
-  }
-
   static int extent(int size, int pad, int dilation, int kernel, int stride) {
     return std::max(0, (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1);
   }
@@ -125,7 +106,7 @@ class DeformConvKernel : public OpKernel {
   DeformConv p_;
 };
 
-template <typename T>
+template <typename Device, typename T>
 class DeformConvForward : public DeformConvKernel {
  public:
   using DeformConvKernel::DeformConvKernel;
@@ -136,16 +117,22 @@ class DeformConvForward : public DeformConvKernel {
     DeformConv p;
     OP_REQUIRES_OK(context, describe(x, kernel, offsets, mask, &p));
     Tensor *out, temporary;
-    OP_REQUIRES_OK(context,
-                   context->allocate_output(0, {p.batch, p.out_height, p.out_width, p.out_channels}, &out));
-    const float* weights;
-    OP_REQUIRES_OK(context, float_kernel<T>(context, kernel, &temporary, &weights));
-    deform_conv::forward(p, data<T>(x), weights, offsets.flat<float>().data(), mask.flat<float>().data(),
-                         data<T>(out), parallel_of(context));
+    OP_REQUIRES_OK(context, context->allocate_output(0, output_shape(p), &out));
+    const float *offset = offsets.flat<float>().data(), *factor = mask.flat<float>().data();
+    if constexpr (Device::kGpu) {
+      OP_REQUIRES_OK(context,
+                     Device::status("KdetDeformConv", kdet_cuda_deform_conv(&p, element_type<T>(), data<T>(x),
+                                                                            data<T>(kernel), offset, factor,
+                                                                            data<T>(out), Device::stream(context))));
+    } else {
+      const float* weights;
+      OP_REQUIRES_OK(context, float_input<T>(context, kernel, &temporary, &weights));
+      deform_conv::forward(p, data<T>(x), weights, offset, factor, data<T>(out), parallel_of(context));
+    }
   }
 };
 
-template <typename T>
+template <typename Device, typename T>
 class DeformConvBackward : public DeformConvKernel {
  public:
   using DeformConvKernel::DeformConvKernel;
@@ -155,52 +142,48 @@ class DeformConvBackward : public DeformConvKernel {
                  &offsets = context->input(3), &mask = context->input(4);
     DeformConv p;
     OP_REQUIRES_OK(context, describe(x, kernel, offsets, mask, &p));
-    const TensorShape expected({p.batch, p.out_height, p.out_width, p.out_channels});
-    OP_REQUIRES(context, upstream.shape() == expected,
-                errors::InvalidArgument("KdetDeformConvGrad: upstream must be ", expected.DebugString(),
-                                        ", not ", upstream.shape().DebugString()));
-    Tensor *for_x, *for_kernel, *for_offsets, *for_mask, temporary;
+    OP_REQUIRES_OK(context, check_shape(upstream, output_shape(p), "KdetDeformConvGrad", "upstream"));
+    Tensor *for_x, *for_kernel, *for_offsets, *for_mask;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &for_x));
     OP_REQUIRES_OK(context, context->allocate_output(1, kernel.shape(), &for_kernel));
     OP_REQUIRES_OK(context, context->allocate_output(2, offsets.shape(), &for_offsets));
     OP_REQUIRES_OK(context, context->allocate_output(3, mask.shape(), &for_mask));
-    FloatOutput<T> x_floats, kernel_floats;
+    FloatOutput<Device, T> x_floats, kernel_floats;
     OP_REQUIRES_OK(context, x_floats.make(context, for_x));
     OP_REQUIRES_OK(context, kernel_floats.make(context, for_kernel));
-    const float* weights;
-    OP_REQUIRES_OK(context, float_kernel<T>(context, kernel, &temporary, &weights));
-
-    const ParallelFor parallel = parallel_of(context);
-    const deform_conv::Shards shards(p, parallel.threads);
-    Tensor offset_copies, mask_copies;
-    OP_REQUIRES_OK(context, zeroed(context, shards.count, offsets, &offset_copies));
-    OP_REQUIRES_OK(context, zeroed(context, shards.count, mask, &mask_copies));
-    const deform_conv::Gradients gradients = {x_floats.floats(), kernel_floats.floats(),
-                                              offset_copies.flat<float>().data(),
-                                              mask_copies.flat<float>().data()};
-    deform_conv::backward(p, shards, data<T>(x), weights, offsets.flat<float>().data(),
-                          mask.flat<float>().data(), data<T>(upstream), gradients, parallel);
-    x_floats.finish(parallel);
-    kernel_floats.finish(parallel);
-    sum_copies(gradients.offsets, shards.count, for_offsets, parallel);
-    sum_copies(gradients.mask, shards.count, for_mask, parallel);
-  }
-
- private:
-  static Status zeroed(OpKernelContext* context, int copies, const Tensor& like, Tensor* out) {
-    TF_RETURN_IF_ERROR(context->allocate_temp(DT_FLOAT, {copies, like.NumElements()}, out));
-    std::memset(out->flat<float>().data(), 0, out->NumElements() * sizeof(float));
-    return OkStatus();
+    const float *offset = offsets.flat<float>().data(), *factor = mask.flat<float>().data();
+    if constexpr (Device::kGpu) {
+      FloatOutput<Device, float> offset_floats, mask_floats;
+      OP_REQUIRES_OK(context, offset_floats.make(context, for_offsets));
+      OP_REQUIRES_OK(context, mask_floats.make(context, for_mask));
+      OP_REQUIRES_OK(context, Device::status("KdetDeformConvGrad",
+                                             kdet_cuda_deform_conv_grad(
+                                                 &p, element_type<T>(), data<T>(x), data<T>(kernel), offset, factor,
+                                                 data<T>(upstream), x_floats.floats(), kernel_floats.floats(),
+                                                 offset_floats.floats(), mask_floats.floats(),
+                                                 Device::stream(context))));
+    } else {
+      const ParallelFor parallel = parallel_of(context);
+      const deform_conv::Shards shards(p, parallel.threads);
+      Tensor temporary;
+      const float* weights;
+      OP_REQUIRES_OK(context, float_input<T>(context, kernel, &temporary, &weights));
+      CopiedOutput offset_copies, mask_copies;
+      OP_REQUIRES_OK(context, offset_copies.make(context, for_offsets, shards.tasks));
+      OP_REQUIRES_OK(context, mask_copies.make(context, for_mask, shards.tasks));
+      deform_conv::backward(
+          p, shards, data<T>(x), weights, offset, factor, data<T>(upstream),
+          {x_floats.floats(), kernel_floats.floats(), offset_copies.copies(), mask_copies.copies()}, parallel);
+      offset_copies.finish(parallel);
+      mask_copies.finish(parallel);
+    }
+    OP_REQUIRES_OK(context, x_floats.finish(context));
+    OP_REQUIRES_OK(context, kernel_floats.finish(context));
   }
 };
 
-#define REGISTER(T)                                                                                 \
-  REGISTER_KERNEL_BUILDER(Name("KdetDeformConv").Device(DEVICE_CPU).TypeConstraint<T>("T"),         \
-                          DeformConvForward<T>);                                                    \
-  REGISTER_KERNEL_BUILDER(Name("KdetDeformConvGrad").Device(DEVICE_CPU).TypeConstraint<T>("T"),     \
-                          DeformConvBackward<T>);
-KDET_FLOAT_TYPES(REGISTER)
-#undef REGISTER
+KDET_REGISTER_FLOATS("KdetDeformConv", DeformConvForward)
+KDET_REGISTER_FLOATS("KdetDeformConvGrad", DeformConvBackward)
 
 }  // namespace
 }  // namespace kdet

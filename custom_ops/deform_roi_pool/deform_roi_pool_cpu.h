@@ -49,17 +49,17 @@ void deform_roi_pool_forward(const RoiAlign& p, float gamma, const T* const* fea
   });
 }
 
-// gradients: one zeroed float32 map per level; for_offsets: [threads, offsets] zeroed, one copy per thread,
-// which owns a range of channels.
+// gradients: one zeroed float32 map per level; for_offsets: one zeroed copy per thread, which owns a range of
+// channels.
 template <typename T>
 void deform_roi_pool_backward(const RoiAlign& p, float gamma, const T* const* features, const float* boxes,
                               const int* levels, const float* offsets, const T* upstream,
-                              float* const* gradients, float* for_offsets, const ParallelFor& parallel) {
+                              float* const* gradients, float* const* for_offsets, const ParallelFor& parallel) {
   const int bins = p.bins_y * p.bins_x;
   parallel.channels(p.channels, 16, [&](int64_t begin, int64_t end, int64_t shard) {
     MovedBin moved;
     const int64_t count = end - begin;
-    float* to = for_offsets + shard * p.batch * p.rois * bins * 2;
+    float* to = for_offsets[shard];
     std::vector<float> scratch(count), up_scratch(count);
     for (int64_t b = 0; b < p.batch * p.rois * bins; ++b) {
       const int64_t r = b / bins;

@@ -2,6 +2,7 @@
 #include "deform_roi_pool/deform_roi_pool_cpu.h"
 
 #include "common/tf_op.h"
+#include "roi_align/roi_align_cuda.h"
 #include "roi_align/roi_align_tf.h"
 
 namespace kdet {
@@ -43,96 +44,89 @@ class DeformRoiPoolKernel : public RoiAlignKernel {
   }
 
  protected:
-  Status describe_all(const OpInputList& features, const Tensor& boxes, const Tensor& levels,
+  template <typename Device>
+  Status describe_all(const std::vector<TensorShape>& maps, const Tensor& boxes, const Tensor& levels,
                       const Tensor& offsets, RoiAlign* p) const {
-    std::vector<TensorShape> maps;
-    for (const Tensor& map : features) maps.push_back(map.shape());
-    TF_RETURN_IF_ERROR(describe(maps, boxes, levels, p));
-    TF_RETURN_IF_ERROR(check_values(*p, boxes, levels));
+    TF_RETURN_IF_ERROR(describe<Device>(maps, boxes, levels, p));
     const TensorShape expected({p->batch, p->rois, p->bins_y, p->bins_x, 2});
-    if (offsets.shape() != expected) {
-      return errors::InvalidArgument("KdetDeformRoiPool: offsets must be ", expected.DebugString(), ", not ",
-                                     offsets.shape().DebugString());
-    }
+    TF_RETURN_IF_ERROR(check_shape(offsets, expected, "KdetDeformRoiPool", "offsets"));
+    if constexpr (Device::kGpu) return OkStatus();
     return check_finite(offsets, "KdetDeformRoiPool", "offsets");
   }
 
   float gamma_;
 };
 
-template <typename T>
-std::vector<const typename Element<T>::type*> pointers(const OpInputList& features) {
-  std::vector<const typename Element<T>::type*> all;
-  for (const Tensor& map : features) all.push_back(data<T>(map));
-  return all;
-}
-
-template <typename T>
+template <typename Device, typename T>
 class DeformRoiPoolForward : public DeformRoiPoolKernel {
  public:
   using DeformRoiPoolKernel::DeformRoiPoolKernel;
 
   void Compute(OpKernelContext* context) override {
-    OpInputList features;
-    OP_REQUIRES_OK(context, context->input_list("features", &features));
-    const int n = features.size();
+    RoiMaps<T> maps;
+    OP_REQUIRES_OK(context, maps.read(context));
+    const int n = maps.count();
     const Tensor &boxes = context->input(n), &levels = context->input(n + 1), &offsets = context->input(n + 2);
     RoiAlign p;
-    OP_REQUIRES_OK(context, describe_all(features, boxes, levels, offsets, &p));
+    OP_REQUIRES_OK(context, describe_all<Device>(maps.shapes, boxes, levels, offsets, &p));
     Tensor* out;
-    OP_REQUIRES_OK(context, context->allocate_output(0, {p.batch, p.rois, p.bins_y, p.bins_x, p.channels}, &out));
-    deform_roi_pool_forward(p, gamma_, pointers<T>(features).data(), boxes.flat<float>().data(),
-                            levels.flat<int32>().data(), offsets.flat<float>().data(), data<T>(out),
-                            parallel_of(context));
+    OP_REQUIRES_OK(context, context->allocate_output(0, pooled_shape(p), &out));
+    const float *box = boxes.flat<float>().data(), *offset = offsets.flat<float>().data();
+    const int* level = levels.flat<int32>().data();
+    if constexpr (Device::kGpu) {
+      OP_REQUIRES_OK(context, Device::status("KdetDeformRoiPool",
+                                             kdet_cuda_roi_align(&p, element_type<T>(), maps.untyped(), box, level,
+                                                                 offset, gamma_, data<T>(out),
+                                                                 Device::stream(context))));
+    } else {
+      deform_roi_pool_forward(p, gamma_, maps.pointers.data(), box, level, offset, data<T>(out),
+                              parallel_of(context));
+    }
   }
 };
 
-template <typename T>
+template <typename Device, typename T>
 class DeformRoiPoolBackward : public DeformRoiPoolKernel {
  public:
   using DeformRoiPoolKernel::DeformRoiPoolKernel;
 
   void Compute(OpKernelContext* context) override {
-    OpInputList features;
-    OP_REQUIRES_OK(context, context->input_list("features", &features));
-    const int n = features.size();
+    RoiMaps<T> maps;
+    OP_REQUIRES_OK(context, maps.read(context));
+    const int n = maps.count();
     const Tensor &upstream = context->input(0), &boxes = context->input(n + 1), &levels = context->input(n + 2),
                  &offsets = context->input(n + 3);
     RoiAlign p;
-    OP_REQUIRES_OK(context, describe_all(features, boxes, levels, offsets, &p));
-    const TensorShape expected({p.batch, p.rois, p.bins_y, p.bins_x, p.channels});
-    OP_REQUIRES(context, upstream.shape() == expected,
-                errors::InvalidArgument("KdetDeformRoiPoolGrad: upstream must be ", expected.DebugString(),
-                                        ", not ", upstream.shape().DebugString()));
-    std::vector<FloatOutput<T>> outputs(n);
-    std::vector<float*> gradients(n);
-    for (int level = 0; level < n; ++level) {
-      Tensor* out;
-      OP_REQUIRES_OK(context, context->allocate_output(level, features[level].shape(), &out));
-      OP_REQUIRES_OK(context, outputs[level].make(context, out));
-      gradients[level] = outputs[level].floats();
-    }
-    Tensor *for_offsets, copies;
+    OP_REQUIRES_OK(context, describe_all<Device>(maps.shapes, boxes, levels, offsets, &p));
+    OP_REQUIRES_OK(context, check_shape(upstream, pooled_shape(p), "KdetDeformRoiPoolGrad", "upstream"));
+    RoiGradients<Device, T> gradients;
+    OP_REQUIRES_OK(context, gradients.make(context, maps.shapes));
+    Tensor* for_offsets;
     OP_REQUIRES_OK(context, context->allocate_output(n, offsets.shape(), &for_offsets));
-    const ParallelFor parallel = parallel_of(context);
-    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, {parallel.threads, offsets.NumElements()}, &copies));
-    float* copy = copies.flat<float>().data();
-    std::memset(copy, 0, copies.NumElements() * sizeof(float));
-    deform_roi_pool_backward(p, gamma_, pointers<T>(features).data(), boxes.flat<float>().data(),
-                             levels.flat<int32>().data(), offsets.flat<float>().data(), data<T>(upstream),
-                             gradients.data(), copy, parallel);
-    for (auto& output : outputs) output.finish(parallel);
-    sum_copies(copy, parallel.threads, for_offsets, parallel);
+    const float *box = boxes.flat<float>().data(), *offset = offsets.flat<float>().data();
+    const int* level = levels.flat<int32>().data();
+    if constexpr (Device::kGpu) {
+      float* to = for_offsets->flat<float>().data();
+      OP_REQUIRES_OK(context, Device::zero(context, to, for_offsets->NumElements()));
+      OP_REQUIRES_OK(context,
+                     Device::status("KdetDeformRoiPoolGrad",
+                                    kdet_cuda_roi_align_grad(&p, element_type<T>(), data<T>(upstream), maps.untyped(),
+                                                             box, level, offset, gamma_, gradients.floats.data(), to,
+                                                             Device::stream(context))));
+    } else {
+      const ParallelFor parallel = parallel_of(context);
+      CopiedOutput copies;
+      OP_REQUIRES_OK(context, copies.make(context, for_offsets, parallel.threads));
+      deform_roi_pool_backward(p, gamma_, maps.pointers.data(), box, level, offset, data<T>(upstream),
+                               gradients.floats.data(), copies.copies(), parallel);
+      copies.finish(parallel);
+    }
+    OP_REQUIRES_OK(context, gradients.finish(context));
   }
 };
 
-#define REGISTER(T)                                                                                  \
-  REGISTER_KERNEL_BUILDER(Name("KdetDeformRoiPool").Device(DEVICE_CPU).TypeConstraint<T>("T"),       \
-                          DeformRoiPoolForward<T>);                                                  \
-  REGISTER_KERNEL_BUILDER(Name("KdetDeformRoiPoolGrad").Device(DEVICE_CPU).TypeConstraint<T>("T"),   \
-                          DeformRoiPoolBackward<T>);
-KDET_FLOAT_TYPES(REGISTER)
-#undef REGISTER
+KDET_REGISTER_FLOATS("KdetDeformRoiPool", DeformRoiPoolForward)
+KDET_REGISTER_FLOATS("KdetDeformRoiPoolGrad", DeformRoiPoolBackward)
 
 }  // namespace
 }  // namespace kdet

@@ -2,6 +2,7 @@
 #include "grouped_conv/grouped_conv_cpu.h"
 
 #include "common/tf_op.h"
+#include "grouped_conv/grouped_conv_cuda.h"
 
 namespace kdet {
 namespace {
@@ -26,22 +27,13 @@ REGISTER_OP("KdetGroupedConvGrad")
       return OkStatus();
     });
 
-template <typename T>
+template <typename Device, typename T>
 class GroupedConvBackward : public OpKernel {
  public:
   explicit GroupedConvBackward(OpKernelConstruction* context) : OpKernel(context) {
-    const std::pair<const char*, std::pair<int*, int*>> pairs[] = {
-        {"strides", {&p_.stride_y, &p_.stride_x}},
-        {"padding", {&p_.pad_y, &p_.pad_x}},
-        {"dilations", {&p_.dilation_y, &p_.dilation_x}}};
-    for (const auto& [name, to] : pairs) {
-      std::vector<int> values;
-      OP_REQUIRES_OK(context, context->GetAttr(name, &values));
-      OP_REQUIRES(context, values.size() == 2,
-                  errors::InvalidArgument("KdetGroupedConvGrad: ", name, " needs two values (y, x)."));
-      *to.first = values[0];
-      *to.second = values[1];
-    }
+    OP_REQUIRES_OK(context, get_pair(context, "strides", 1, &p_.stride_y, &p_.stride_x));
+    OP_REQUIRES_OK(context, get_pair(context, "padding", 0, &p_.pad_y, &p_.pad_x));
+    OP_REQUIRES_OK(context, get_pair(context, "dilations", 1, &p_.dilation_y, &p_.dilation_x));
     OP_REQUIRES_OK(context, context->GetAttr("groups", &p_.groups));
   }
 
@@ -67,31 +59,35 @@ class GroupedConvBackward : public OpKernel {
                                         x.shape().DebugString(), ", kernel ", kernel.shape().DebugString(),
                                         " and ", p.groups, " groups do not fit (groups of 4, 8 or 16 channels, "
                                         "as many outputs as inputs)."));
-    Tensor *for_x, *for_kernel, floats;
+    Tensor *for_x, *for_kernel;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &for_x));
     OP_REQUIRES_OK(context, context->allocate_output(1, kernel.shape(), &for_kernel));
-    FloatOutput<T> x_floats, kernel_floats;
-    OP_REQUIRES_OK(context, x_floats.make(context, for_x));
+    FloatOutput<Device, T> kernel_floats;
     OP_REQUIRES_OK(context, kernel_floats.make(context, for_kernel));
-    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, kernel.shape(), &floats));
-    float* scratch = floats.flat<float>().data();
-    const float* weights = as_floats(data<T>(kernel), kernel.NumElements(), scratch);
-    const ParallelFor parallel = parallel_of(context);
-    grouped_conv::backward(p, data<T>(x), weights, data<T>(upstream), x_floats.floats(), kernel_floats.floats(),
-                           parallel);
-    x_floats.finish(parallel);
-    kernel_floats.finish(parallel);
+    if constexpr (Device::kGpu) {
+      OP_REQUIRES_OK(context, Device::status("KdetGroupedConvGrad",
+                                             kdet_cuda_grouped_conv_grad(&p, element_type<T>(), data<T>(x),
+                                                                         data<T>(kernel), data<T>(upstream),
+                                                                         data<T>(for_x), kernel_floats.floats(),
+                                                                         Device::stream(context))));
+    } else {
+      Tensor temporary;
+      const float* weights;
+      FloatOutput<Device, T> x_floats;
+      OP_REQUIRES_OK(context, x_floats.make(context, for_x));
+      OP_REQUIRES_OK(context, float_input<T>(context, kernel, &temporary, &weights));
+      grouped_conv::backward(p, data<T>(x), weights, data<T>(upstream), x_floats.floats(), kernel_floats.floats(),
+                             parallel_of(context));
+      OP_REQUIRES_OK(context, x_floats.finish(context));
+    }
+    OP_REQUIRES_OK(context, kernel_floats.finish(context));
   }
 
  private:
   GroupedConv p_;
 };
 
-#define REGISTER(T)                                                                                   \
-  REGISTER_KERNEL_BUILDER(Name("KdetGroupedConvGrad").Device(DEVICE_CPU).TypeConstraint<T>("T"),      \
-                          GroupedConvBackward<T>);
-KDET_FLOAT_TYPES(REGISTER)
-#undef REGISTER
+KDET_REGISTER_FLOATS("KdetGroupedConvGrad", GroupedConvBackward)
 
 }  // namespace
 }  // namespace kdet

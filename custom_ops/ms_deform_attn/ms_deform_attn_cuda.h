@@ -2,8 +2,7 @@
 #ifndef KDET_MS_DEFORM_ATTN_MS_DEFORM_ATTN_CUDA_H_
 #define KDET_MS_DEFORM_ATTN_MS_DEFORM_ATTN_CUDA_H_
 
-#include <cuda_runtime_api.h>
-
+#include "common/launch.h"
 #include "ms_deform_attn/ms_deform_attn.h"
 
 extern "C" {

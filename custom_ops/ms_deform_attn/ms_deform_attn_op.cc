@@ -2,11 +2,7 @@
 #include "ms_deform_attn/ms_deform_attn_cpu.h"
 
 #include "common/tf_op.h"
-
-#ifdef KDET_CUDA
-#include "common/tf_gpu.h"
 #include "ms_deform_attn/ms_deform_attn_cuda.h"
-#endif
 
 namespace kdet {
 namespace {
@@ -83,7 +79,7 @@ Status describe(const Tensor& value, const Tensor& shapes, const Tensor& locatio
   return OkStatus();
 }
 
-template <typename T>
+template <typename Device, typename T>
 class MsDeformAttnForward : public OpKernel {
  public:
   using OpKernel::OpKernel;
@@ -94,12 +90,18 @@ class MsDeformAttnForward : public OpKernel {
     OP_REQUIRES_OK(context, describe(value, context->input(1), locations, weights, &p));
     Tensor* out;
     OP_REQUIRES_OK(context, context->allocate_output(0, {p.batch, p.queries, p.heads * p.depth}, &out));
-    ms_deform_attn_forward(p, data<T>(value), locations.flat<float>().data(), weights.flat<float>().data(),
-                           data<T>(out), parallel_of(context));
+    const float *where = locations.flat<float>().data(), *weight = weights.flat<float>().data();
+    if constexpr (Device::kGpu) {
+      OP_REQUIRES_OK(context, Device::status("KdetMsDeformAttn", kdet_cuda_ms_deform_attn(
+                                                                     &p, element_type<T>(), data<T>(value), where,
+                                                                     weight, data<T>(out), Device::stream(context))));
+    } else {
+      ms_deform_attn_forward(p, data<T>(value), where, weight, data<T>(out), parallel_of(context));
+    }
   }
 };
 
-template <typename T>
+template <typename Device, typename T>
 class MsDeformAttnBackward : public OpKernel {
  public:
   using OpKernel::OpKernel;
@@ -109,94 +111,34 @@ class MsDeformAttnBackward : public OpKernel {
                  &weights = context->input(4);
     MsDeformAttn p;
     OP_REQUIRES_OK(context, describe(value, context->input(2), locations, weights, &p));
-    const TensorShape expected({p.batch, p.queries, p.heads * p.depth});
-    OP_REQUIRES(context, upstream.shape() == expected,
-                errors::InvalidArgument("KdetMsDeformAttnGrad: upstream must be ", expected.DebugString(),
-                                        ", not ", upstream.shape().DebugString()));
+    OP_REQUIRES_OK(context, check_shape(upstream, {p.batch, p.queries, p.heads * p.depth}, "KdetMsDeformAttnGrad",
+                                        "upstream"));
     Tensor *for_value, *for_locations, *for_weights;
     OP_REQUIRES_OK(context, context->allocate_output(0, value.shape(), &for_value));
     OP_REQUIRES_OK(context, context->allocate_output(1, locations.shape(), &for_locations));
     OP_REQUIRES_OK(context, context->allocate_output(2, weights.shape(), &for_weights));
-    FloatOutput<T> floats;
+    FloatOutput<Device, T> floats;
     OP_REQUIRES_OK(context, floats.make(context, for_value));
-    const ParallelFor parallel = parallel_of(context);
-    ms_deform_attn_backward(p, data<T>(value), locations.flat<float>().data(), weights.flat<float>().data(),
-                            data<T>(upstream), floats.floats(), for_locations->flat<float>().data(),
-                            for_weights->flat<float>().data(), parallel);
-    floats.finish(parallel);
-  }
-};
-
-#define REGISTER(T)                                                                                   \
-  REGISTER_KERNEL_BUILDER(                                                                            \
-      Name("KdetMsDeformAttn").Device(DEVICE_CPU).TypeConstraint<T>("T").HostMemory("shapes"),        \
-      MsDeformAttnForward<T>);                                                                        \
-  REGISTER_KERNEL_BUILDER(                                                                            \
-      Name("KdetMsDeformAttnGrad").Device(DEVICE_CPU).TypeConstraint<T>("T").HostMemory("shapes"),    \
-      MsDeformAttnBackward<T>);
-KDET_FLOAT_TYPES(REGISTER)
-#undef REGISTER
-
-#ifdef KDET_CUDA
-
-template <typename T>
-class MsDeformAttnForwardGpu : public OpKernel {
- public:
-  using OpKernel::OpKernel;
-
-  void Compute(OpKernelContext* context) override {
-    const Tensor &value = context->input(0), &locations = context->input(2), &weights = context->input(3);
-    MsDeformAttn p;
-    OP_REQUIRES_OK(context, describe(value, context->input(1), locations, weights, &p));
-    Tensor* out;
-    OP_REQUIRES_OK(context, context->allocate_output(0, {p.batch, p.queries, p.heads * p.depth}, &out));
-    OP_REQUIRES_OK(context, cuda_status(kdet_cuda_ms_deform_attn(
-                                            &p, element_type<T>(), data<T>(value), locations.flat<float>().data(),
-                                            weights.flat<float>().data(), data<T>(out), stream_of(context)),
-                                        "KdetMsDeformAttn"));
-  }
-};
-
-template <typename T>
-class MsDeformAttnBackwardGpu : public OpKernel {
- public:
-  using OpKernel::OpKernel;
-
-  void Compute(OpKernelContext* context) override {
-    const Tensor &upstream = context->input(0), &value = context->input(1), &locations = context->input(3),
-                 &weights = context->input(4);
-    MsDeformAttn p;
-    OP_REQUIRES_OK(context, describe(value, context->input(2), locations, weights, &p));
-    Tensor* outputs[3];
-    DeviceFloatOutput<T> for_value;
-    DeviceFloatOutput<float> for_locations, for_weights;
-    for (int k = 0; k < 3; ++k) {
-      const Tensor& like = context->input(k == 0 ? 1 : k + 2);
-      OP_REQUIRES_OK(context, context->allocate_output(k, like.shape(), &outputs[k]));
+    const float *where = locations.flat<float>().data(), *weight = weights.flat<float>().data();
+    float *to_locations = for_locations->flat<float>().data(), *to_weights = for_weights->flat<float>().data();
+    if constexpr (Device::kGpu) {
+      OP_REQUIRES_OK(context, Device::zero(context, to_locations, locations.NumElements()));
+      OP_REQUIRES_OK(context, Device::zero(context, to_weights, weights.NumElements()));
+      OP_REQUIRES_OK(context, Device::status("KdetMsDeformAttnGrad",
+                                             kdet_cuda_ms_deform_attn_grad(
+                                                 &p, element_type<T>(), data<T>(value), where, weight,
+                                                 data<T>(upstream), floats.floats(), to_locations, to_weights,
+                                                 Device::stream(context))));
+    } else {
+      ms_deform_attn_backward(p, data<T>(value), where, weight, data<T>(upstream), floats.floats(), to_locations,
+                              to_weights, parallel_of(context));
     }
-    OP_REQUIRES_OK(context, for_value.make(context, outputs[0]));
-    OP_REQUIRES_OK(context, for_locations.make(context, outputs[1]));
-    OP_REQUIRES_OK(context, for_weights.make(context, outputs[2]));
-    OP_REQUIRES_OK(context, cuda_status(kdet_cuda_ms_deform_attn_grad(
-                                            &p, element_type<T>(), data<T>(value), locations.flat<float>().data(),
-                                            weights.flat<float>().data(), data<T>(upstream), for_value.floats(),
-                                            for_locations.floats(), for_weights.floats(), stream_of(context)),
-                                        "KdetMsDeformAttnGrad"));
-    OP_REQUIRES_OK(context, for_value.finish(context));
+    OP_REQUIRES_OK(context, floats.finish(context));
   }
 };
 
-#define REGISTER(T)                                                                                   \
-  REGISTER_KERNEL_BUILDER(                                                                            \
-      Name("KdetMsDeformAttn").Device(DEVICE_GPU).TypeConstraint<T>("T").HostMemory("shapes"),        \
-      MsDeformAttnForwardGpu<T>);                                                                     \
-  REGISTER_KERNEL_BUILDER(                                                                            \
-      Name("KdetMsDeformAttnGrad").Device(DEVICE_GPU).TypeConstraint<T>("T").HostMemory("shapes"),    \
-      MsDeformAttnBackwardGpu<T>);
-KDET_FLOAT_TYPES(REGISTER)
-#undef REGISTER
-
-#endif  // KDET_CUDA
+KDET_REGISTER_FLOATS("KdetMsDeformAttn", MsDeformAttnForward, .HostMemory("shapes"))
+KDET_REGISTER_FLOATS("KdetMsDeformAttnGrad", MsDeformAttnBackward, .HostMemory("shapes"))
 
 }  // namespace
 }  // namespace kdet

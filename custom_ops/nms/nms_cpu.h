@@ -2,7 +2,6 @@
 #ifndef KDET_NMS_NMS_CPU_H_
 #define KDET_NMS_NMS_CPU_H_
 
-#include <cmath>
 #include <limits>
 #include <unordered_map>
 #include <vector>
@@ -74,12 +73,6 @@ inline void nms(const Nms& p, const float* boxes, const float* scores, const int
   });
 }
 
-struct SoftNms {
-  int64_t batch, boxes, max_output;
-  float iou_threshold, sigma, min_score;
-  bool gaussian;
-};
-
 // Scores of -inf are no candidates. Output as of `nms`, with the lowered scores.
 inline void soft_nms(const SoftNms& p, const float* boxes, const float* scores, int* indices, float* kept,
                      int* counts, const ParallelFor& parallel) {
@@ -105,13 +98,8 @@ inline void soft_nms(const SoftNms& p, const float* boxes, const float* scores, 
       for (size_t i = 0; i < live.size(); ++i) {
         if (i == best) continue;
         const float overlap = box_iou(box + 4 * taken, box + 4 * live[i]);
-        float lowered = score[i];
-        if (p.gaussian) {
-          lowered *= std::exp(-overlap * overlap / p.sigma);
-        } else if (overlap >= p.iou_threshold) {
-          lowered *= 1.0f - overlap;
-        }
-        if (lowered < p.min_score) continue;
+        const float lowered = lowered_score(p, score[i], overlap);
+        if (lowered == kGone) continue;
         live[left] = live[i];
         score[left++] = lowered;
       }

@@ -1,7 +1,8 @@
 // TensorFlow wrappers of NMS and soft-NMS.
 #include "nms/nms_cpu.h"
 
-#include "common/tf_op.h"
+#include "nms/nms_cuda.h"
+#include "nms/nms_tf.h"
 
 namespace kdet {
 namespace {
@@ -10,37 +11,6 @@ using namespace tensorflow;  // NOLINT
 using shape_inference::DimensionHandle;
 using shape_inference::InferenceContext;
 using shape_inference::ShapeHandle;
-
-// Checks boxes [B,N,4] and scores [B,N]; gives B.
-Status candidate_shapes(InferenceContext* c, DimensionHandle* batch) {
-  ShapeHandle boxes, scores;
-  DimensionHandle unused;
-  TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 3, &boxes));
-  TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 2, &scores));
-  TF_RETURN_IF_ERROR(c->WithValue(c->Dim(boxes, 2), 4, &unused));
-  TF_RETURN_IF_ERROR(c->Merge(c->Dim(boxes, 1), c->Dim(scores, 1), &unused));
-  return c->Merge(c->Dim(boxes, 0), c->Dim(scores, 0), batch);
-}
-
-// Boxes of candidates (a score above the threshold) must be finite.
-Status check_candidates(const char* op, const Tensor& boxes, const Tensor& scores, float threshold) {
-  if (boxes.dims() != 3 || boxes.dim_size(2) != 4 || scores.dims() != 2 ||
-      scores.dim_size(0) != boxes.dim_size(0) || scores.dim_size(1) != boxes.dim_size(1)) {
-    return errors::InvalidArgument(op, ": boxes must be [B,N,4] and scores [B,N], not ",
-                                   boxes.shape().DebugString(), " and ", scores.shape().DebugString());
-  }
-  const float *corner = boxes.flat<float>().data(), *score = scores.flat<float>().data();
-  for (int64_t i = 0; i < scores.NumElements(); ++i) {
-    if (!(score[i] > threshold)) continue;
-    for (int k = 0; k < 4; ++k) {
-      if (std::isfinite(corner[4 * i + k])) continue;
-      return errors::InvalidArgument(op, ": box ", i % scores.dim_size(1), " of picture ",
-                                     i / scores.dim_size(1), " has the score ", score[i],
-                                     " and a coordinate ", corner[4 * i + k], "; boxes must be finite.");
-    }
-  }
-  return OkStatus();
-}
 
 REGISTER_OP("KdetNms")
     .Input("boxes: float")
@@ -53,7 +23,7 @@ REGISTER_OP("KdetNms")
     .Attr("score_threshold: float")
     .SetShapeFn([](InferenceContext* c) {
       DimensionHandle batch;
-      TF_RETURN_IF_ERROR(candidate_shapes(c, &batch));
+      TF_RETURN_IF_ERROR(candidate_shapes(c, 2, &batch));
       ShapeHandle unused;
       TF_RETURN_IF_ERROR(c->Merge(c->input(1), c->input(2), &unused));
       int64_t max_output;
@@ -63,6 +33,7 @@ REGISTER_OP("KdetNms")
       return OkStatus();
     });
 
+template <typename Device>
 class NmsKernel : public OpKernel {
  public:
   explicit NmsKernel(OpKernelConstruction* context) : OpKernel(context) {
@@ -73,25 +44,32 @@ class NmsKernel : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     const Tensor &boxes = context->input(0), &scores = context->input(1), &labels = context->input(2);
-    OP_REQUIRES_OK(context, check_candidates("KdetNms", boxes, scores, p_.score_threshold));
-    OP_REQUIRES(context, labels.shape() == scores.shape(),
-                errors::InvalidArgument("KdetNms: labels must be as scores ", scores.shape().DebugString(),
-                                        ", not ", labels.shape().DebugString()));
+    OP_REQUIRES_OK(context, check_candidates<Device>("KdetNms", boxes, scores, 2, p_.score_threshold));
+    OP_REQUIRES_OK(context, check_shape(labels, scores.shape(), "KdetNms", "labels (as scores)"));
     Nms p = p_;
     p.batch = boxes.dim_size(0);
     p.boxes = boxes.dim_size(1);
     Tensor *indices, *num;
     OP_REQUIRES_OK(context, context->allocate_output(0, {p.batch, p.max_output}, &indices));
     OP_REQUIRES_OK(context, context->allocate_output(1, {p.batch}, &num));
-    nms(p, boxes.flat<float>().data(), scores.flat<float>().data(), labels.flat<int32>().data(),
-        indices->flat<int32>().data(), num->flat<int32>().data(), parallel_of(context));
+    const float *box = boxes.flat<float>().data(), *score = scores.flat<float>().data();
+    const int* label = labels.flat<int32>().data();
+    int *to = indices->flat<int32>().data(), *count = num->flat<int32>().data();
+    if constexpr (Device::kGpu) {
+      Tensor live;
+      OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, scores.shape(), &live));
+      OP_REQUIRES_OK(context, Device::status("KdetNms", kdet_cuda_nms(&p, box, score, label, live.flat<float>().data(),
+                                                                      to, count, Device::stream(context))));
+    } else {
+      nms(p, box, score, label, to, count, parallel_of(context));
+    }
   }
 
  private:
   Nms p_;
 };
 
-REGISTER_KERNEL_BUILDER(Name("KdetNms").Device(DEVICE_CPU), NmsKernel);
+KDET_REGISTER("KdetNms", NmsKernel)
 
 REGISTER_OP("KdetSoftNms")
     .Input("boxes: float")
@@ -106,7 +84,7 @@ REGISTER_OP("KdetSoftNms")
     .Attr("gaussian: bool")
     .SetShapeFn([](InferenceContext* c) {
       DimensionHandle batch;
-      TF_RETURN_IF_ERROR(candidate_shapes(c, &batch));
+      TF_RETURN_IF_ERROR(candidate_shapes(c, 2, &batch));
       int64_t max_output;
       TF_RETURN_IF_ERROR(c->GetAttr("max_output", &max_output));
       c->set_output(0, c->MakeShape({batch, max_output}));
@@ -115,6 +93,7 @@ REGISTER_OP("KdetSoftNms")
       return OkStatus();
     });
 
+template <typename Device>
 class SoftNmsKernel : public OpKernel {
  public:
   explicit SoftNmsKernel(OpKernelConstruction* context) : OpKernel(context) {
@@ -127,7 +106,7 @@ class SoftNmsKernel : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     const Tensor &boxes = context->input(0), &scores = context->input(1);
-    OP_REQUIRES_OK(context, check_candidates("KdetSoftNms", boxes, scores, -std::numeric_limits<float>::infinity()));
+    OP_REQUIRES_OK(context, check_candidates<Device>("KdetSoftNms", boxes, scores, 2, -INFINITY));
     SoftNms p = p_;
     p.batch = boxes.dim_size(0);
     p.boxes = boxes.dim_size(1);
@@ -135,15 +114,25 @@ class SoftNmsKernel : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(0, {p.batch, p.max_output}, &indices));
     OP_REQUIRES_OK(context, context->allocate_output(1, {p.batch, p.max_output}, &kept));
     OP_REQUIRES_OK(context, context->allocate_output(2, {p.batch}, &num));
-    soft_nms(p, boxes.flat<float>().data(), scores.flat<float>().data(), indices->flat<int32>().data(),
-             kept->flat<float>().data(), num->flat<int32>().data(), parallel_of(context));
+    const float *box = boxes.flat<float>().data(), *score = scores.flat<float>().data();
+    float* lowered = kept->flat<float>().data();
+    int *to = indices->flat<int32>().data(), *count = num->flat<int32>().data();
+    if constexpr (Device::kGpu) {
+      Tensor live;
+      OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, scores.shape(), &live));
+      OP_REQUIRES_OK(context, Device::status("KdetSoftNms",
+                                             kdet_cuda_soft_nms(&p, box, score, live.flat<float>().data(), to,
+                                                                lowered, count, Device::stream(context))));
+    } else {
+      soft_nms(p, box, score, to, lowered, count, parallel_of(context));
+    }
   }
 
  private:
   SoftNms p_;
 };
 
-REGISTER_KERNEL_BUILDER(Name("KdetSoftNms").Device(DEVICE_CPU), SoftNmsKernel);
+KDET_REGISTER("KdetSoftNms", SoftNmsKernel)
 
 }  // namespace
 }  // namespace kdet

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "common/launch.h"
+
 namespace kdet {
 
 constexpr int kMostLevels = 16;
@@ -26,10 +28,7 @@ struct RoiOnMap {
   int level;
   float x, y, width, height;  // corner and extent in map pixels
 
-#ifdef __CUDACC__
-  __host__ __device__
-#endif
-  RoiOnMap(const RoiAlign& p, const float* box, int level_)
+  KDET_HOST_DEVICE RoiOnMap(const RoiAlign& p, const float* box, int level_)
       : level(level_) {
     const float scale = p.scale[level], shift = p.aligned ? 0.5f : 0.0f;
     x = box[0] * scale - shift;

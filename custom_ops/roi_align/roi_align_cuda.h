@@ -2,8 +2,7 @@
 #ifndef KDET_ROI_ALIGN_ROI_ALIGN_CUDA_H_
 #define KDET_ROI_ALIGN_ROI_ALIGN_CUDA_H_
 
-#include <cuda_runtime_api.h>
-
+#include "common/launch.h"
 #include "roi_align/roi_align.h"
 
 extern "C" {

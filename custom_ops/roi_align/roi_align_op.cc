@@ -2,12 +2,8 @@
 #include "roi_align/roi_align_cpu.h"
 
 #include "common/tf_op.h"
-#include "roi_align/roi_align_tf.h"
-
-#ifdef KDET_CUDA
-#include "common/tf_gpu.h"
 #include "roi_align/roi_align_cuda.h"
-#endif
+#include "roi_align/roi_align_tf.h"
 
 namespace kdet {
 namespace {
@@ -38,146 +34,65 @@ REGISTER_OP("KdetRoiAlignGrad")
       return OkStatus();
     });
 
-template <typename T>
+template <typename Device, typename T>
 class RoiAlignForward : public RoiAlignKernel {
  public:
   using RoiAlignKernel::RoiAlignKernel;
 
   void Compute(OpKernelContext* context) override {
-    OpInputList features;
-    OP_REQUIRES_OK(context, context->input_list("features", &features));
-    const Tensor &boxes = context->input(features.size()), &levels = context->input(features.size() + 1);
-    std::vector<TensorShape> maps;
-    std::vector<const typename Element<T>::type*> pointers;
-    for (const Tensor& map : features) {
-      maps.push_back(map.shape());
-      pointers.push_back(data<T>(map));
-    }
+    RoiMaps<T> maps;
+    OP_REQUIRES_OK(context, maps.read(context));
+    const int n = maps.count();
+    const Tensor &boxes = context->input(n), &levels = context->input(n + 1);
     RoiAlign p;
-    OP_REQUIRES_OK(context, describe(maps, boxes, levels, &p));
-    OP_REQUIRES_OK(context, check_values(p, boxes, levels));
+    OP_REQUIRES_OK(context, describe<Device>(maps.shapes, boxes, levels, &p));
     Tensor* out;
-    OP_REQUIRES_OK(context, context->allocate_output(
-                                0, {p.batch, p.rois, p.bins_y, p.bins_x, p.channels}, &out));
-    roi_align_forward(p, pointers.data(), boxes.flat<float>().data(), levels.flat<int32>().data(),
-                      data<T>(out), parallel_of(context));
+    OP_REQUIRES_OK(context, context->allocate_output(0, pooled_shape(p), &out));
+    const float* box = boxes.flat<float>().data();
+    const int* level = levels.flat<int32>().data();
+    if constexpr (Device::kGpu) {
+      OP_REQUIRES_OK(context, Device::status("KdetRoiAlign", kdet_cuda_roi_align(
+                                                                 &p, element_type<T>(), maps.untyped(), box, level,
+                                                                 nullptr, 0.0f, data<T>(out), Device::stream(context))));
+    } else {
+      roi_align_forward(p, maps.pointers.data(), box, level, data<T>(out), parallel_of(context));
+    }
   }
 };
 
-template <typename T>
+template <typename Device, typename T>
 class RoiAlignBackward : public RoiAlignKernel {
  public:
   using RoiAlignKernel::RoiAlignKernel;
 
   void Compute(OpKernelContext* context) override {
     const Tensor &upstream = context->input(0), &boxes = context->input(1), &levels = context->input(2);
-    const int count = context->num_inputs() - 3;
-    std::vector<TensorShape> maps(count);
-    for (int level = 0; level < count; ++level) {
-      OP_REQUIRES_OK(context, TensorShapeUtils::MakeShape(context->input(3 + level).vec<int32>(), &maps[level]));
+    std::vector<TensorShape> shapes(context->num_inputs() - 3);
+    for (size_t level = 0; level < shapes.size(); ++level) {
+      OP_REQUIRES_OK(context, TensorShapeUtils::MakeShape(context->input(3 + level).vec<int32>(), &shapes[level]));
     }
     RoiAlign p;
-    OP_REQUIRES_OK(context, describe(maps, boxes, levels, &p));
-    OP_REQUIRES_OK(context, check_values(p, boxes, levels));
-    const TensorShape expected({p.batch, p.rois, p.bins_y, p.bins_x, p.channels});
-    OP_REQUIRES(context, upstream.shape() == expected,
-                errors::InvalidArgument("KdetRoiAlignGrad: upstream must be ", expected.DebugString(), ", not ",
-                                        upstream.shape().DebugString()));
-    std::vector<FloatOutput<T>> outputs(count);
-    std::vector<float*> pointers(count);
-    for (int level = 0; level < count; ++level) {
-      Tensor* out;
-      OP_REQUIRES_OK(context, context->allocate_output(level, maps[level], &out));
-      OP_REQUIRES_OK(context, outputs[level].make(context, out));
-      pointers[level] = outputs[level].floats();
+    OP_REQUIRES_OK(context, describe<Device>(shapes, boxes, levels, &p));
+    OP_REQUIRES_OK(context, check_shape(upstream, pooled_shape(p), "KdetRoiAlignGrad", "upstream"));
+    RoiGradients<Device, T> gradients;
+    OP_REQUIRES_OK(context, gradients.make(context, shapes));
+    const float* box = boxes.flat<float>().data();
+    const int* level = levels.flat<int32>().data();
+    if constexpr (Device::kGpu) {
+      OP_REQUIRES_OK(context,
+                     Device::status("KdetRoiAlignGrad",
+                                    kdet_cuda_roi_align_grad(&p, element_type<T>(), data<T>(upstream), nullptr, box,
+                                                             level, nullptr, 0.0f, gradients.floats.data(), nullptr,
+                                                             Device::stream(context))));
+    } else {
+      roi_align_backward(p, data<T>(upstream), box, level, gradients.floats.data(), parallel_of(context));
     }
-    const ParallelFor parallel = parallel_of(context);
-    roi_align_backward(p, data<T>(upstream), boxes.flat<float>().data(), levels.flat<int32>().data(),
-                       pointers.data(), parallel);
-    for (auto& output : outputs) output.finish(parallel);
+    OP_REQUIRES_OK(context, gradients.finish(context));
   }
 };
 
-#define REGISTER(T)                                                                         \
-  REGISTER_KERNEL_BUILDER(Name("KdetRoiAlign").Device(DEVICE_CPU).TypeConstraint<T>("T"),   \
-                          RoiAlignForward<T>);                                              \
-  REGISTER_KERNEL_BUILDER(                                                                  \
-      Name("KdetRoiAlignGrad").Device(DEVICE_CPU).TypeConstraint<T>("T").HostMemory("shapes"), \
-      RoiAlignBackward<T>);
-KDET_FLOAT_TYPES(REGISTER)
-#undef REGISTER
-
-#ifdef KDET_CUDA
-
-template <typename T>
-class RoiAlignForwardGpu : public RoiAlignKernel {
- public:
-  using RoiAlignKernel::RoiAlignKernel;
-
-  void Compute(OpKernelContext* context) override {
-    OpInputList features;
-    OP_REQUIRES_OK(context, context->input_list("features", &features));
-    const Tensor &boxes = context->input(features.size()), &levels = context->input(features.size() + 1);
-    std::vector<TensorShape> maps;
-    std::vector<const void*> pointers;
-    for (const Tensor& map : features) {
-      maps.push_back(map.shape());
-      pointers.push_back(data<T>(map));
-    }
-    RoiAlign p;
-    OP_REQUIRES_OK(context, describe(maps, boxes, levels, &p));
-    Tensor* out;
-    OP_REQUIRES_OK(context, context->allocate_output(
-                                0, {p.batch, p.rois, p.bins_y, p.bins_x, p.channels}, &out));
-    OP_REQUIRES_OK(context, cuda_status(kdet_cuda_roi_align(&p, element_type<T>(), pointers.data(),
-                                                            boxes.flat<float>().data(),
-                                                            levels.flat<int32>().data(), nullptr, 0.0f,
-                                                            data<T>(out), stream_of(context)),
-                                        "KdetRoiAlign"));
-  }
-};
-
-template <typename T>
-class RoiAlignBackwardGpu : public RoiAlignKernel {
- public:
-  using RoiAlignKernel::RoiAlignKernel;
-
-  void Compute(OpKernelContext* context) override {
-    const Tensor &upstream = context->input(0), &boxes = context->input(1), &levels = context->input(2);
-    const int count = context->num_inputs() - 3;
-    std::vector<TensorShape> maps(count);
-    for (int level = 0; level < count; ++level) {
-      OP_REQUIRES_OK(context, TensorShapeUtils::MakeShape(context->input(3 + level).vec<int32>(), &maps[level]));
-    }
-    RoiAlign p;
-    OP_REQUIRES_OK(context, describe(maps, boxes, levels, &p));
-    std::vector<DeviceFloatOutput<T>> outputs(count);
-    std::vector<float*> pointers(count);
-    for (int level = 0; level < count; ++level) {
-      Tensor* out;
-      OP_REQUIRES_OK(context, context->allocate_output(level, maps[level], &out));
-      OP_REQUIRES_OK(context, outputs[level].make(context, out));
-      pointers[level] = outputs[level].floats();
-    }
-    OP_REQUIRES_OK(context, cuda_status(kdet_cuda_roi_align_grad(
-                                            &p, element_type<T>(), data<T>(upstream), nullptr,
-                                            boxes.flat<float>().data(), levels.flat<int32>().data(), nullptr, 0.0f,
-                                            pointers.data(), nullptr, stream_of(context)),
-                                        "KdetRoiAlignGrad"));
-    for (auto& output : outputs) OP_REQUIRES_OK(context, output.finish(context));
-  }
-};
-
-#define REGISTER(T)                                                                           \
-  REGISTER_KERNEL_BUILDER(Name("KdetRoiAlign").Device(DEVICE_GPU).TypeConstraint<T>("T"),     \
-                          RoiAlignForwardGpu<T>);                                             \
-  REGISTER_KERNEL_BUILDER(                                                                    \
-      Name("KdetRoiAlignGrad").Device(DEVICE_GPU).TypeConstraint<T>("T").HostMemory("shapes"), \
-      RoiAlignBackwardGpu<T>);
-KDET_FLOAT_TYPES(REGISTER)
-#undef REGISTER
-
-#endif  // KDET_CUDA
+KDET_REGISTER_FLOATS("KdetRoiAlign", RoiAlignForward)
+KDET_REGISTER_FLOATS("KdetRoiAlignGrad", RoiAlignBackward, .HostMemory("shapes"))
 
 }  // namespace
 }  // namespace kdet

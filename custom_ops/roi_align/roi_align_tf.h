@@ -40,6 +40,51 @@ inline tensorflow::Status roi_align_shape(tensorflow::shape_inference::Inference
   return tensorflow::OkStatus();
 }
 
+inline tensorflow::TensorShape pooled_shape(const RoiAlign& p) {
+  return {p.batch, p.rois, p.bins_y, p.bins_x, p.channels};
+}
+
+// The maps of an op's input "features".
+template <typename T>
+struct RoiMaps {
+  std::vector<tensorflow::TensorShape> shapes;
+  std::vector<const typename Element<T>::type*> pointers;
+
+  tensorflow::Status read(OpKernelContext* context) {
+    tensorflow::OpInputList features;
+    TF_RETURN_IF_ERROR(context->input_list("features", &features));
+    for (const Tensor& map : features) {
+      shapes.push_back(map.shape());
+      pointers.push_back(data<T>(map));
+    }
+    return tensorflow::OkStatus();
+  }
+  int count() const { return int(pointers.size()); }
+  const void* const* untyped() const { return reinterpret_cast<const void* const*>(pointers.data()); }
+};
+
+// The gradients of the maps, which are an op's first outputs.
+template <typename Device, typename T>
+struct RoiGradients {
+  std::vector<FloatOutput<Device, T>> outputs;
+  std::vector<float*> floats;
+
+  tensorflow::Status make(OpKernelContext* context, const std::vector<tensorflow::TensorShape>& shapes) {
+    outputs.resize(shapes.size());
+    for (size_t level = 0; level < shapes.size(); ++level) {
+      Tensor* out;
+      TF_RETURN_IF_ERROR(context->allocate_output(int(level), shapes[level], &out));
+      TF_RETURN_IF_ERROR(outputs[level].make(context, out));
+      floats.push_back(outputs[level].floats());
+    }
+    return tensorflow::OkStatus();
+  }
+  tensorflow::Status finish(OpKernelContext* context) {
+    for (auto& output : outputs) TF_RETURN_IF_ERROR(output.finish(context));
+    return tensorflow::OkStatus();
+  }
+};
+
 class RoiAlignKernel : public tensorflow::OpKernel {
  public:
   explicit RoiAlignKernel(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
@@ -57,9 +102,10 @@ class RoiAlignKernel : public tensorflow::OpKernel {
   }
 
  protected:
-  // Fills in the sizes and checks that everything fits together.
-  tensorflow::Status describe(const std::vector<tensorflow::TensorShape>& maps, const Tensor& boxes, const Tensor& levels,
-                  RoiAlign* p) const {
+  // Fills in the sizes and checks that everything fits together; on the CPU the values too.
+  template <typename Device>
+  tensorflow::Status describe(const std::vector<tensorflow::TensorShape>& maps, const Tensor& boxes,
+                              const Tensor& levels, RoiAlign* p) const {
     *p = p_;
     if (boxes.dims() != 3 || boxes.dim_size(2) != 4) {
       return tensorflow::errors::InvalidArgument("KdetRoiAlign: boxes must be [B,N,4], not ",
@@ -82,10 +128,11 @@ class RoiAlignKernel : public tensorflow::OpKernel {
       p->width[level] = int(map.dim_size(2));
     }
     p->channels = int(maps[0].dim_size(3));
-    return tensorflow::OkStatus();
+    if constexpr (Device::kGpu) return tensorflow::OkStatus();
+    return check_values(*p, boxes, levels);
   }
 
-  // Looks at the values, which only the CPU can.
+ private:
   static tensorflow::Status check_values(const RoiAlign& p, const Tensor& boxes, const Tensor& levels) {
     const auto level = levels.flat<tensorflow::int32>();
     for (int64_t i = 0; i < level.size(); ++i) {
@@ -97,7 +144,6 @@ class RoiAlignKernel : public tensorflow::OpKernel {
     return check_finite(boxes, "KdetRoiAlign", "boxes");
   }
 
- private:
   RoiAlign p_;
 };
 

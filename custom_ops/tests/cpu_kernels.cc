@@ -3,110 +3,24 @@
 //   python -m pytest tests/ops/test_sanitizers.py
 // or by hand
 //   g++ -std=c++17 -g -O1 -fsanitize=address,undefined -Icustom_ops -I<folder of Eigen> this file -lpthread
-#include <cstdio>
-#include <cstdlib>
-#include <memory>
-#include <random>
-#include <thread>
-
 #include "carafe/carafe_cpu.h"
 #include "conv3x3/conv3x3_cpu.h"
 #include "corner_pool/corner_pool_cpu.h"
-#include "crop_masks/crop_masks_cpu.h"
 #include "deform_conv/deform_conv_cpu.h"
 #include "deform_roi_pool/deform_roi_pool_cpu.h"
 #include "grouped_conv/grouped_conv_cpu.h"
+#include "masked_conv/masked_conv_cpu.h"
 #include "ms_deform_attn/ms_deform_attn_cpu.h"
-#include "nms/nms_cpu.h"
 #include "roi_align/roi_align_cpu.h"
+#include "tests/boxes_and_masks.h"
+#include "tests/checks.h"
 
 namespace {
 
+using namespace kdet::checks;  // NOLINT
 using kdet::BFloat16;
 using kdet::Half;
 using kdet::ParallelFor;
-
-std::mt19937 generator(0);
-int failures = 0;
-
-ParallelFor threads(int count) {
-  return {count, [count](int64_t tasks, const std::function<void(int64_t)>& task) {
-            std::vector<std::thread> pool;
-            for (int k = 0; k < count; ++k) {
-              pool.emplace_back([&, k] {
-                for (int64_t i = k; i < tasks; i += count) task(i);
-              });
-            }
-            for (auto& thread : pool) thread.join();
-          }};
-}
-
-// A buffer of exactly n numbers, so that AddressSanitizer sees one step past its end.
-template <typename T>
-struct Buffer {
-  std::unique_ptr<T[]> at;
-  int64_t n;
-  explicit Buffer(int64_t n_) : at(new T[n_]()), n(n_) {}
-  T* get() const { return at.get(); }
-};
-
-template <typename T>
-Buffer<T> random_buffer(int64_t n, float low, float high) {
-  Buffer<T> buffer(n);
-  std::uniform_real_distribution<float> numbers(low, high);
-  for (int64_t i = 0; i < n; ++i) kdet::from_float(numbers(generator), buffer.get() + i);
-  return buffer;
-}
-
-Buffer<int> random_ints(int64_t n, int low, int high) {
-  Buffer<int> buffer(n);
-  for (int64_t i = 0; i < n; ++i) buffer.get()[i] = std::uniform_int_distribution<int>(low, high)(generator);
-  return buffer;
-}
-
-template <typename T>
-double inner(const Buffer<T>& a, const Buffer<T>& b) {
-  double sum = 0;
-  for (int64_t i = 0; i < a.n; ++i) sum += double(kdet::to_float(a.at[i])) * kdet::to_float(b.at[i]);
-  return sum;
-}
-
-template <typename T>
-void same(const char* name, const Buffer<T>& a, const Buffer<T>& b, float tolerance) {
-  for (int64_t i = 0; i < a.n; ++i) {
-    const float x = kdet::to_float(a.at[i]), y = kdet::to_float(b.at[i]);
-    if (!(std::abs(x - y) <= tolerance)) {
-      std::printf("FAILED %s: one thread %g, four threads %g at %ld\n", name, x, y, long(i));
-      ++failures;
-      return;
-    }
-  }
-}
-
-// An op that is linear in x has <upstream, op(x)> = <gradient of x, x>.
-void adjoint(const char* name, double forward, double backward, double tolerance) {
-  if (!(std::abs(forward - backward) <= tolerance * (1 + std::abs(forward)))) {
-    std::printf("FAILED %s: <upstream, out> = %g, <gradient, x> = %g\n", name, forward, backward);
-    ++failures;
-  }
-}
-
-template <typename T>
-Buffer<float> floats(const Buffer<T>& from) {
-  Buffer<float> to(from.n);
-  for (int64_t i = 0; i < from.n; ++i) to.get()[i] = kdet::to_float(from.at[i]);
-  return to;
-}
-
-Buffer<float> random_boxes(int64_t n, float size) {
-  Buffer<float> boxes = random_buffer<float>(n * 4, -0.2f * size, size);
-  for (int64_t i = 0; i < n; ++i) {
-    for (int k = 2; k < 4; ++k) boxes.get()[4 * i + k] = boxes.at[4 * i + k - 2] + std::abs(boxes.at[4 * i + k]);
-  }
-  const float odd[] = {5, 5, 5, 5, -1e7f, -1e7f, 1e7f, 1e7f, 9, 9, 3, 3, 1e8f, 1e8f, 2e8f, 2e8f};
-  std::copy(odd, odd + std::min<int64_t>(16, n * 4), boxes.get());
-  return boxes;
-}
 
 template <typename T>
 void check_roi(const char* name, float tolerance, bool aligned, int ratio) {
@@ -126,10 +40,12 @@ void check_roi(const char* name, float tolerance, bool aligned, int ratio) {
       const ParallelFor parallel = threads(k ? 4 : 1);
       float* gradients[] = {ga[k].get(), gb[k].get()};
       if (moved) {
-        Buffer<float> for_offsets(4 * offsets.n);
+        std::vector<Buffer<float>> shifts;
+        std::vector<float*> for_offsets;
+        for (int t = 0; t < parallel.threads; ++t) for_offsets.push_back(shifts.emplace_back(offsets.n).get());
         kdet::deform_roi_pool_forward(p, 0.1f, maps, boxes.get(), levels.get(), offsets.get(), out[k].get(), parallel);
         kdet::deform_roi_pool_backward(p, 0.1f, maps, boxes.get(), levels.get(), offsets.get(), upstream.get(),
-                                       gradients, for_offsets.get(), parallel);
+                                       gradients, for_offsets.data(), parallel);
       } else {
         kdet::roi_align_forward(p, maps, boxes.get(), levels.get(), out[k].get(), parallel);
         kdet::roi_align_backward(p, upstream.get(), boxes.get(), levels.get(), gradients, parallel);
@@ -159,9 +75,18 @@ void check_deform_conv(const char* name, float tolerance, int groups, int parts)
     const ParallelFor parallel = threads(k ? 4 : 1);
     kdet::deform_conv::forward(p, x.get(), kernel.get(), offsets.get(), mask.get(), out[k].get(), parallel);
     const kdet::deform_conv::Shards shards(p, parallel.threads);
-    Buffer<float> for_offsets(shards.count * offsets.n), for_mask(shards.count * mask.n);
+    std::vector<Buffer<float>> copies;
+    std::vector<float*> for_offsets, for_mask;
+    copies.reserve(2 * shards.tasks);
+    for (int task = 0; task < shards.tasks; ++task) {
+      for_offsets.push_back(copies.emplace_back(offsets.n).get());
+      for_mask.push_back(copies.emplace_back(mask.n).get());
+    }
     kdet::deform_conv::backward(p, shards, x.get(), kernel.get(), offsets.get(), mask.get(), upstream.get(),
-                                {gx[k].get(), gk[k].get(), for_offsets.get(), for_mask.get()}, parallel);
+                                {gx[k].get(), gk[k].get(), for_offsets.data(), for_mask.data()}, parallel);
+    Buffer<float> by_mask(mask.n);
+    for (float* copy : for_mask) kdet::add_scaled(1.0f, copy, mask.n, by_mask.get());
+    adjoint(name, inner(upstream, out[k]), inner(by_mask, mask), tolerance);
   }
   same(name, out[0], out[1], 0);
   same(name, gx[0], gx[1], 1e-4f);
@@ -257,36 +182,27 @@ void check_grouped_conv(const char* name, float tolerance, int width, int stride
   adjoint(name, forward, inner(gk[0], kernel), tolerance);
 }
 
-void check_suppression() {
-  const auto boxes = random_boxes(3 * 200, 100);
-  const auto scores = random_buffer<float>(3 * 200, 0, 1);
-  const auto labels = random_ints(3 * 200, 0, 4);
-  Buffer<int> indices[] = {Buffer<int>(150), Buffer<int>(150)}, counts[] = {Buffer<int>(3), Buffer<int>(3)};
-  Buffer<float> kept(150);
+template <typename T>
+void check_masked_conv(const char* name, float tolerance, float share) {
+  const kdet::MaskedConv p = {2, 9, 11, 20, 5, 6, 7, 3, 3, 2, 2, 1, 1};
+  const auto x = random_buffer<T>(2 * 99 * 20, -1, 1), upstream = random_buffer<T>(p.pixels() * 7, -1, 1);
+  const auto kernel = random_buffer<float>(9 * 20 * 7, -1, 1), marks = random_buffer<float>(p.pixels(), 0, 1);
+  const Buffer<float> bias(7);
+  Buffer<bool> mask(p.pixels());
+  for (int64_t i = 0; i < mask.n; ++i) mask.get()[i] = marks.at[i] < share;
+  Buffer<T> out[] = {Buffer<T>(upstream.n), Buffer<T>(upstream.n)};
+  Buffer<float> gx[] = {Buffer<float>(x.n), Buffer<float>(x.n)};
+  Buffer<float> gk[] = {Buffer<float>(kernel.n), Buffer<float>(kernel.n)}, gb(7);
   for (int k = 0; k < 2; ++k) {
-    kdet::nms({3, 200, 50, 0.5f, 0.1f}, boxes.get(), scores.get(), labels.get(), indices[k].get(),
-              counts[k].get(), threads(k ? 4 : 1));
+    const ParallelFor parallel = threads(k ? 4 : 1);
+    kdet::masked_conv::forward(p, x.get(), mask.get(), kernel.get(), bias.get(), out[k].get(), parallel);
+    kdet::masked_conv::backward(p, x.get(), mask.get(), kernel.get(), upstream.get(), gx[k].get(), gk[k].get(),
+                                gb.get(), parallel);
   }
-  for (int64_t i = 0; i < 150; ++i) failures += indices[0].at[i] != indices[1].at[i];
-  for (bool gaussian : {false, true}) {
-    kdet::soft_nms({3, 200, 50, 0.3f, 0.5f, 0.05f, gaussian}, boxes.get(), scores.get(), indices[0].get(),
-                   kept.get(), counts[0].get(), threads(4));
-  }
-  kdet::nms({2, 0, 3, 0.5f, 0.1f}, nullptr, nullptr, nullptr, indices[0].get(), counts[0].get(), threads(4));
-  failures += counts[0].at[0] != 0;
-}
-
-void check_crop() {
-  const kdet::CropMasks p = {2, 3, 20, 37, 6, 7, 5};
-  Buffer<uint8_t> masks(2 * 3 * 37 * 6);
-  for (int64_t i = 0; i < masks.n; ++i) masks.get()[i] = uint8_t(generator());
-  const auto boxes = random_boxes(40, 40);
-  const auto index = random_ints(40, -1, 2);
-  Buffer<float> out[] = {Buffer<float>(40 * 35), Buffer<float>(40 * 35)};
-  for (int k = 0; k < 2; ++k) {
-    kdet::crop_masks(p, masks.get(), boxes.get(), index.get(), out[k].get(), threads(k ? 4 : 1));
-  }
-  same("crop_masks", out[0], out[1], 0);
+  same(name, out[0], out[1], 0);
+  same(name, gx[0], gx[1], 1e-4f);
+  adjoint(name, inner(upstream, out[0]), inner(gx[0], floats(x)), tolerance);
+  adjoint(name, inner(upstream, out[0]), inner(gk[0], kernel), tolerance);
 }
 
 void check_conv3x3() {
@@ -327,6 +243,8 @@ void check_all(const char* type, float tolerance) {
   check_attention<T>("ms_deform_attn", tolerance);
   check_carafe<T>("carafe", tolerance);
   check_corner_pool<T>("corner_pool", tolerance);
+  for (float share : {0.0f, 0.3f, 1.0f}) check_masked_conv<T>("masked_conv", tolerance, share);
+  check_paste<T>(tolerance);
   check_grouped_conv<T>("grouped_conv", tolerance, 4, 1, 1);
   check_grouped_conv<T>("grouped_conv, strided", tolerance, 8, 3, 1);
   check_grouped_conv<T>("grouped_conv, dilated", tolerance, 16, 1, 2);
@@ -357,6 +275,7 @@ int main() {
   check_all<BFloat16>("bfloat16", 1e-1f);
   check_suppression();
   check_crop();
+  check_polygons();
   check_conv3x3();
   std::printf(failures ? "%d FAILED\n" : "all kernels agree\n", failures);
   return failures != 0;

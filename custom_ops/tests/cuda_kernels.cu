@@ -1,7 +1,8 @@
 // Checks every CUDA kernel against its CPU twin on random inputs. Needs nvcc and a GPU, nothing else:
 //   nvcc -std=c++17 -O2 -arch=native -Xcompiler -fopenmp-simd -Icustom_ops -I<folder of Eigen> \
 //     custom_ops/tests/cuda_kernels.cu custom_ops/*/*.cu -o cuda_kernels && ./cuda_kernels
-// (Eigen is needed by the CPU twin of deformable convolution only.)
+// (Eigen is needed by the CPU twins of two convolutions only.) tests/ops/test_cuda_kernels.py runs the same
+// without a GPU, on an emulation of CUDA's threads.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -10,32 +11,33 @@
 #include <vector>
 
 #include "carafe/carafe_cpu.h"
+#include "carafe/carafe_cuda.h"
 #include "corner_pool/corner_pool_cpu.h"
+#include "corner_pool/corner_pool_cuda.h"
 #include "crop_masks/crop_masks_cpu.h"
+#include "crop_masks/crop_masks_cuda.h"
 #include "deform_conv/deform_conv_cpu.h"
+#include "deform_conv/deform_conv_cuda.h"
 #include "deform_roi_pool/deform_roi_pool_cpu.h"
+#include "fast_nms/fast_nms_cpu.h"
+#include "fast_nms/fast_nms_cuda.h"
+#include "grouped_conv/grouped_conv_cpu.h"
+#include "grouped_conv/grouped_conv_cuda.h"
+#include "masked_conv/masked_conv_cpu.h"
+#include "masked_conv/masked_conv_cuda.h"
 #include "ms_deform_attn/ms_deform_attn_cpu.h"
 #include "ms_deform_attn/ms_deform_attn_cuda.h"
 #include "nms/nms_cpu.h"
+#include "nms/nms_cuda.h"
+#include "paste_masks/paste_masks_cpu.h"
+#include "paste_masks/paste_masks_cuda.h"
+#include "polygons/polygons_cpu.h"
+#include "polygons/polygons_cuda.h"
 #include "roi_align/roi_align_cpu.h"
 #include "roi_align/roi_align_cuda.h"
 
-extern "C" {
-cudaError_t kdet_cuda_carafe(const kdet::Carafe*, int, const void*, const void*, void*, cudaStream_t);
-cudaError_t kdet_cuda_carafe_grad(const kdet::Carafe*, int, const void*, const void*, const void*, void*, void*,
-                                  cudaStream_t);
-cudaError_t kdet_cuda_corner_pool(const kdet::CornerPool*, int, const void*, void*, cudaStream_t);
-cudaError_t kdet_cuda_corner_pool_grad(const kdet::CornerPool*, int, const void*, const void*, float*,
-                                       cudaStream_t);
-cudaError_t kdet_cuda_nms(const kdet::Nms*, const float*, const int*, const int*, unsigned long long*, int*, int*,
-                          cudaStream_t);
-cudaError_t kdet_cuda_crop_masks(const kdet::CropMasks*, const uint8_t*, const float*, const int*, float*,
-                                 cudaStream_t);
-cudaError_t kdet_cuda_deform_gather(const kdet::DeformConv*, int, const void*, const float*, const float*, void*,
-                                    cudaStream_t);
-cudaError_t kdet_cuda_deform_scatter(const kdet::DeformConv*, int, const void*, const float*, const float*,
-                                     const void*, float*, float*, float*, cudaStream_t);
-}
+// common/round.cu
+extern "C" cudaError_t kdet_cuda_round(const float* from, int type, void* to, int64_t count, cudaStream_t stream);
 
 namespace {
 
@@ -91,7 +93,21 @@ std::vector<float> boxes(size_t n, float size) {
   return values;
 }
 
+std::vector<uint8_t> bytes(size_t n, int limit) {
+  std::vector<uint8_t> values(n);
+  for (uint8_t& value : values) value = uint8_t(generator() % limit);
+  return values;
+}
+
+template <typename T>
+std::vector<float> floats(const std::vector<T>& from) {
+  std::vector<float> to(from.size());
+  for (size_t i = 0; i < from.size(); ++i) to[i] = kdet::to_float(from[i]);
+  return to;
+}
+
 inline float as_number(int value) { return float(value); }
+inline float as_number(uint8_t value) { return float(value); }
 template <typename T>
 float as_number(T value) {
   return kdet::to_float(value);
@@ -126,6 +142,7 @@ void check_types(int type, float tolerance) {
       const void* device[] = {a.device, b.device};
       float *host_gradients[] = {ga.host.data(), gb.host.data()}, *device_gradients[] = {ga.device, gb.device};
       const bool moved = aligned && ratio == 2;
+      float* host_offsets = go.host.data();
       const float* shift = moved ? offsets.device : nullptr;
       require(kdet_cuda_roi_align(&p, type, device, box.device, levels.device, shift, 0.1f, out.device, nullptr),
               "roi_align");
@@ -136,7 +153,7 @@ void check_types(int type, float tolerance) {
         kdet::deform_roi_pool_forward(p, 0.1f, host, box.host.data(), levels.host.data(), offsets.host.data(),
                                       out.host.data(), serial);
         kdet::deform_roi_pool_backward(p, 0.1f, host, box.host.data(), levels.host.data(), offsets.host.data(),
-                                       up.host.data(), host_gradients, go.host.data(), serial);
+                                       up.host.data(), host_gradients, &host_offsets, serial);
         compare("deform_roi_pool offsets", go, tolerance);
       } else {
         kdet::roi_align_forward(p, host, box.host.data(), levels.host.data(), out.host.data(), serial);
@@ -191,64 +208,145 @@ void check_types(int type, float tolerance) {
     compare("corner_pool", out, 0);
     compare("  gradient", gx, tolerance);
   }
-  {
-    // An identity kernel of one output per seen number would be large: compare the gathered part alone.
-    const kdet::DeformConv p = {2, 9, 11, 8, 5, 6, 12, 3, 3, 2, 2, 2, 2, 2, 2, 2, 4};
-    const size_t samples = p.pixels() * 36;
-    Both<T> x(numbers<T>(2 * 9 * 11 * 8, -1, 1)), seen(p.pixels() * 72);
+  for (int groups : {1, 2, 4}) {
+    const kdet::DeformConv p = {2, 9, 11, 8, 5, 6, 12, 3, 3, 2, 2, 2, 2, 2, 2, groups, groups == 2 ? 4 : 2};
+    const size_t samples = p.pixels() * p.deform_groups * 9;
+    Both<T> x(numbers<T>(2 * 9 * 11 * 8, -1, 1)), kernel(numbers<T>(72 / groups * 12, -1, 1));
+    Both<T> up(numbers<T>(p.pixels() * 12, -1, 1)), out(up.host.size());
     Both<float> offsets(numbers<float>(samples * 2, -3, 3)), mask(numbers<float>(samples, 0, 1));
-    require(kdet_cuda_deform_gather(&p, type, x.device, offsets.device, mask.device, seen.device, nullptr),
-            "deform_gather");
-    std::vector<float> floats(seen.host.size()), scratch(16);
-    kdet::deform_conv::gather(p, x.host.data(), offsets.host.data(), mask.host.data(), 0, p.pixels(), 0, 8,
-                              floats.data(), scratch.data());
-    kdet::store_floats(floats.data(), floats.size(), seen.host.data());
-    compare("deform_conv, gathered", seen, tolerance);
-    // <wanted, gather(x)> = <scatter(wanted), x>: the backward kernel is the transpose of the forward one.
-    Both<T> wanted(numbers<T>(seen.host.size(), -1, 1));
-    Both<float> gx(x.host.size()), go(offsets.host.size()), gm(mask.host.size());
-    require(kdet_cuda_deform_scatter(&p, type, x.device, offsets.device, mask.device, wanted.device, gx.device,
-                                     go.device, gm.device, nullptr),
-            "deform_scatter");
-    const auto back = gx.download(), for_mask = gm.download();
-    double forward = 0, backward = 0, by_mask = 0;
-    for (size_t i = 0; i < floats.size(); ++i) forward += double(kdet::to_float(wanted.host[i])) * floats[i];
-    for (size_t i = 0; i < back.size(); ++i) backward += double(kdet::to_float(x.host[i])) * back[i];
-    for (size_t i = 0; i < for_mask.size(); ++i) by_mask += double(mask.host[i]) * for_mask[i];
-    const bool good = std::abs(forward - backward) <= tolerance * 10 * (1 + std::abs(forward)) &&
-                      std::abs(forward - by_mask) <= tolerance * 10 * (1 + std::abs(forward));
-    std::printf("%-6s deform_conv, gradients: %g %g %g\n", good ? "ok" : "FAILED", forward, backward, by_mask);
-    failures += !good;
+    Both<float> gx(x.host.size()), gk(kernel.host.size()), go(offsets.host.size()), gm(mask.host.size());
+    require(kdet_cuda_deform_conv(&p, type, x.device, kernel.device, offsets.device, mask.device, out.device, nullptr),
+            "deform_conv");
+    require(kdet_cuda_deform_conv_grad(&p, type, x.device, kernel.device, offsets.device, mask.device, up.device,
+                                       gx.device, gk.device, go.device, gm.device, nullptr),
+            "deform_conv_grad");
+    const std::vector<float> weights = floats(kernel.host);
+    float *host_offsets = go.host.data(), *host_mask = gm.host.data();
+    const kdet::deform_conv::Shards shards(p, 1);
+    kdet::deform_conv::forward(p, x.host.data(), weights.data(), offsets.host.data(), mask.host.data(),
+                               out.host.data(), serial);
+    kdet::deform_conv::backward(p, shards, x.host.data(), weights.data(), offsets.host.data(), mask.host.data(),
+                                up.host.data(), {gx.host.data(), gk.host.data(), &host_offsets, &host_mask}, serial);
+    compare("deform_conv", out, tolerance);
+    compare("  gradient, x", gx, tolerance);
+    compare("  gradient, kernel", gk, tolerance);
+    compare("  gradient, offsets", go, tolerance);
+    compare("  gradient, mask", gm, tolerance);
+  }
+  for (int limit : {1, 2, 8}) {  // no place is marked, half of them are, an eighth
+    const kdet::MaskedConv p = {2, 19, 21, 20, 10, 11, 70, 3, 3, 2, 2, 1, 1};
+    Both<T> x(numbers<T>(2 * 19 * 21 * 20, -1, 1)), kernel(numbers<T>(180 * 70, -1, 1)), bias(numbers<T>(70, -1, 1));
+    Both<T> up(numbers<T>(p.pixels() * 70, -1, 1)), out(up.host.size());
+    Both<float> gx(x.host.size()), gk(kernel.host.size()), gb(70);
+    std::vector<uint8_t> marks = bytes(p.pixels(), limit);
+    for (uint8_t& mark : marks) mark = mark == 1;
+    const Both<uint8_t> mask(marks);
+    const bool *device_mask = (const bool*)mask.device, *host_mask = (const bool*)mask.host.data();
+    require(kdet_cuda_masked_conv(&p, type, x.device, device_mask, kernel.device, bias.device, out.device, nullptr),
+            "masked_conv");
+    require(kdet_cuda_masked_conv_grad(&p, type, x.device, device_mask, kernel.device, up.device, gx.device,
+                                       gk.device, gb.device, nullptr),
+            "masked_conv_grad");
+    const std::vector<float> weights = floats(kernel.host), shift = floats(bias.host);
+    kdet::masked_conv::forward(p, x.host.data(), host_mask, weights.data(), shift.data(), out.host.data(), serial);
+    kdet::masked_conv::backward(p, x.host.data(), host_mask, weights.data(), up.host.data(), gx.host.data(),
+                                gk.host.data(), gb.host.data(), serial);
+    compare("masked_conv", out, tolerance);
+    compare("  gradient, x", gx, tolerance);
+    compare("  gradient, kernel", gk, tolerance);
+    compare("  gradient, bias", gb, tolerance);
+  }
+  for (int width : {4, 8, 16}) {
+    const kdet::GroupedConv p = {2, 9, 9, 3 * width, 5, 5, 3, 3, 2, 2, 1, 1, 1, 1, 3};
+    Both<T> x(numbers<T>(162 * 3 * width, -1, 1)), kernel(numbers<T>(27 * width * width, -1, 1));
+    Both<T> up(numbers<T>(50 * 3 * width, -1, 1)), gx(x.host.size());
+    Both<float> gk(kernel.host.size());
+    require(kdet_cuda_grouped_conv_grad(&p, type, x.device, kernel.device, up.device, gx.device, gk.device, nullptr),
+            "grouped_conv_grad");
+    const std::vector<float> weights = floats(kernel.host);
+    std::vector<float> for_x(x.host.size());
+    kdet::grouped_conv::backward(p, x.host.data(), weights.data(), up.host.data(), for_x.data(), gk.host.data(),
+                                 serial);
+    kdet::store_floats(for_x.data(), for_x.size(), gx.host.data());
+    compare("grouped_conv gradient, x", gx, tolerance);
+    compare("  gradient, kernel", gk, tolerance);
+  }
+  {
+    const kdet::PasteMasks p = {20, 5, 7, 33, 41, 0.5f};
+    Both<float> box(boxes(20, 40)), out(20 * 33 * 41);
+    Both<T> masks(numbers<T>(20 * 35, 0, 1));
+    Both<uint8_t> binary(out.host.size());
+    require(kdet_cuda_paste_masks(&p, type, masks.device, box.device, false, out.device, nullptr), "paste_masks");
+    require(kdet_cuda_paste_masks(&p, type, masks.device, box.device, true, binary.device, nullptr), "paste_masks");
+    kdet::paste_masks(p, masks.host.data(), box.host.data(), out.host.data(), serial);
+    kdet::paste_masks(p, masks.host.data(), box.host.data(), (bool*)binary.host.data(), serial);
+    compare("paste_masks", out, tolerance);
+    compare("paste_masks, binary", binary, 0);
+  }
+  {
+    Both<float> from(numbers<float>(1000, -1, 1));
+    Both<T> to(1000);
+    require(kdet_cuda_round(from.device, type, to.device, 1000, nullptr), "round");
+    kdet::store_floats(from.host.data(), 1000, to.host.data());
+    compare("round", to, 0);
   }
 }
 
 void check_suppression() {
+  Both<float> box(boxes(600, 100)), score(numbers<float>(600, 0, 1)), live(600), kept(150);
+  Both<int> label(whole(600, 0, 3)), indices(150), labels(150), counts(3);
   const kdet::Nms p = {3, 200, 50, 0.5f, 0.1f};
-  Both<float> box(boxes(600, 100));
-  const auto scores = numbers<float>(600, 0, 1);
-  std::vector<int> order(600), candidates(3);
-  for (int b = 0; b < 3; ++b) {
-    const float* score = scores.data() + 200 * b;
-    for (int i = 0; i < 200; ++i) order[200 * b + i] = i;
-    std::stable_sort(order.begin() + 200 * b, order.begin() + 200 * (b + 1),
-                     [score](int i, int j) { return score[i] > score[j]; });
-    for (int i = 0; i < 200; ++i) candidates[b] += score[i] > p.score_threshold;
-  }
-  Both<int> sorted(order), many(candidates), indices(150), counts(3);
-  Both<unsigned long long> scratch(3 * 201 * 4);
-  require(kdet_cuda_nms(&p, box.device, sorted.device, many.device, scratch.device, indices.device, counts.device,
+  require(kdet_cuda_nms(&p, box.device, score.device, label.device, live.device, indices.device, counts.device,
                         nullptr),
           "nms");
-  kdet::nms(p, box.host.data(), scores.data(), nullptr, indices.host.data(), counts.host.data(), kdet::serial());
+  kdet::nms(p, box.host.data(), score.host.data(), label.host.data(), indices.host.data(), counts.host.data(),
+            kdet::serial());
   compare("nms", indices, 0);
-  compare("nms, counts", counts, 0);
+  compare("  counts", counts, 0);
+  for (bool gaussian : {false, true}) {
+    const kdet::SoftNms q = {3, 200, 50, 0.3f, 0.5f, 0.3f, gaussian};
+    require(kdet_cuda_soft_nms(&q, box.device, score.device, live.device, indices.device, kept.device, counts.device,
+                               nullptr),
+            "soft_nms");
+    kdet::soft_nms(q, box.host.data(), score.host.data(), indices.host.data(), kept.host.data(), counts.host.data(),
+                   kdet::serial());
+    compare("soft_nms", indices, 0);
+    compare("  scores", kept, 1e-6f);
+    compare("  counts", counts, 0);
+  }
+  Both<float> by_class(numbers<float>(3000, 0, 1)), left(3 * 5 * 40);
+  Both<int> chosen(3 * 5 * 40);
+  for (float threshold : {0.2f, 0.95f}) {
+    const kdet::FastNms f = {3, 200, 5, 40, 50, 0.5f, threshold};
+    require(kdet_cuda_fast_nms(&f, box.device, by_class.device, chosen.device, left.device, indices.device,
+                               labels.device, kept.device, counts.device, nullptr),
+            "fast_nms");
+    kdet::fast_nms(f, box.host.data(), by_class.host.data(), indices.host.data(), labels.host.data(),
+                   kept.host.data(), counts.host.data(), kdet::serial());
+    compare("fast_nms", indices, 0);
+    compare("  labels", labels, 0);
+    compare("  scores", kept, 0);
+    compare("  counts", counts, 0);
+  }
+}
+
+void check_polygons() {
+  const kdet::Polygons p = {4, 30, 43};
+  Both<int> polygons(std::vector<int>{0, 4, 14, 16, 16, 46, 50}), objects(std::vector<int>{0, 1, 4, 5, 6});
+  std::vector<double> values(100);
+  for (double& value : values) value = std::uniform_int_distribution<int>(-200, 600)(generator) / 10.0;
+  Both<double> points(values);
+  Both<uint8_t> out(4 * 30 * p.row_bytes());
+  require(kdet_cuda_rasterise_polygons(&p, points.device, polygons.device, objects.device, out.device, nullptr),
+          "polygons");
+  kdet::rasterise_polygons(p, points.host.data(), polygons.host.data(), objects.host.data(), out.host.data(),
+                           kdet::serial());
+  compare("polygons", out, 0);
 }
 
 void check_crop() {
   const kdet::CropMasks p = {2, 3, 20, 37, 6, 7, 5};
-  std::vector<uint8_t> bits(2 * 3 * 37 * 6);
-  for (uint8_t& byte : bits) byte = uint8_t(generator());
-  Both<uint8_t> masks(bits);
+  Both<uint8_t> masks(bytes(2 * 3 * 37 * 6, 256));
   Both<float> box(boxes(40, 40)), out(40 * 35);
   Both<int> index(whole(40, -1, 2));
   require(kdet_cuda_crop_masks(&p, masks.device, box.device, index.device, out.device, nullptr), "crop_masks");
@@ -264,6 +362,7 @@ int main() {
   check_types<kdet::BFloat16>(2, 3e-2f);
   check_suppression();
   check_crop();
+  check_polygons();
   std::printf(failures ? "%d FAILED\n" : "all CUDA kernels agree with the CPU\n", failures);
   return failures != 0;
 }

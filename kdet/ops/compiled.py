@@ -17,9 +17,13 @@ OPS = (
     "kdet_crop_masks",
     "kdet_deform_conv_grad",
     "kdet_deform_roi_pool_grad",
+    "kdet_fast_nms",
     "kdet_grouped_conv_grad",
+    "kdet_masked_conv_grad",
     "kdet_ms_deform_attn_grad",
     "kdet_nms",
+    "kdet_paste_masks",
+    "kdet_rasterise_polygons",
     "kdet_roi_align_grad",
     "kdet_soft_nms",
 )

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from kdet.ops import compiled
 
-# Ops whose compiled form has a GPU kernel when the library was built with KDET_CUDA=1. The others run in
-# the portable form where there is a GPU.
-GPU_OPS = frozenset({"roi_align", "ms_deform_attn", "point_sample"})
+# Ops whose compiled form has no GPU kernel: cuDNN has its own. They are portable where there is a GPU; all others
+# are compiled there too when the library was built with KDET_CUDA=1.
+CPU_OPS = frozenset({"conv3x3"})
 FORMS = ("auto", "portable", "compiled")
 _log = logging.getLogger("kdet")
 _wanted = None
@@ -71,7 +71,7 @@ def choose(name, implementation, portable, compiled_form=None):
 
 
 def _misses_the_gpu(name):
-    return name not in GPU_OPS and _has_gpu()
+    return name in CPU_OPS and _has_gpu()
 
 
 @functools.cache

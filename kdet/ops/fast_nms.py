@@ -2,10 +2,11 @@
 
 import tensorflow as tf
 
+from kdet.ops import compiled, dispatch
 from kdet.ops.boxes import iou_with
 
 
-def fast_nms(boxes, scores, *, iou_threshold, score_threshold, top_k, max_output):
+def fast_nms(boxes, scores, *, iou_threshold, score_threshold, top_k, max_output, implementation=None):
     """Per class, drops every box that overlaps any better one, kept or not.
 
     Args:
@@ -22,6 +23,28 @@ def fast_nms(boxes, scores, *, iou_threshold, score_threshold, top_k, max_output
     """
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
     scores = tf.stop_gradient(tf.cast(scores, tf.float32))
+    form = dispatch.choose("fast_nms", implementation, portable=_portable, compiled_form=_compiled)
+    indices, labels, kept, num = form(
+        boxes,
+        scores,
+        iou_threshold=float(iou_threshold),
+        score_threshold=float(score_threshold),
+        top_k=int(top_k),
+        max_output=int(max_output),
+    )
+    rows = [boxes.shape[0], int(max_output)]
+    indices, labels, kept = (tf.ensure_shape(value, rows) for value in (indices, labels, kept))
+    return indices, labels, kept, tf.ensure_shape(num, rows[:1])
+
+
+def _compiled(boxes, scores, **attributes):
+    return compiled.library().kdet_fast_nms(boxes=boxes, scores=scores, **attributes)
+
+
+tf.no_gradient("KdetFastNms")
+
+
+def _portable(boxes, scores, iou_threshold, score_threshold, top_k, max_output):
     classes = scores.shape[-1]
     top_k = tf.minimum(top_k, tf.shape(scores)[1]) if scores.shape[1] is None else min(top_k, scores.shape[1])
     best, index = tf.math.top_k(tf.linalg.matrix_transpose(scores), top_k)  # [B,C,K]

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kdet.ops import dispatch
+from kdet.ops import compiled, dispatch
 
 
 def masked_conv2d(x, mask, kernel, bias=None, *, strides=(1, 1), padding=(0, 0), implementation=None):
@@ -15,7 +15,8 @@ def masked_conv2d(x, mask, kernel, bias=None, *, strides=(1, 1), padding=(0, 0),
         strides, padding: ``(y, x)`` or an int; padding is symmetric.
 
     Returns:
-        ``[B,H',W',out]`` of the dtype of ``x``.
+        ``[B,H',W',out]`` of the dtype of ``x``. Differentiable in x, kernel and bias. The compiled form
+        computes the marked places only.
     """
     strides, padding = (
         (value, value) if isinstance(value, int) else tuple(value) for value in (strides, padding)
@@ -24,8 +25,27 @@ def masked_conv2d(x, mask, kernel, bias=None, *, strides=(1, 1), padding=(0, 0),
     mask = mask if mask.dtype == tf.bool else mask > 0
     kernel = tf.cast(kernel, x.dtype)
     bias = tf.zeros([kernel.shape[3]], x.dtype) if bias is None else tf.cast(bias, x.dtype)
-    form = dispatch.choose("masked_conv2d", implementation, portable=_portable)
-    return form(x, mask, kernel, bias, strides=strides, padding=padding)
+    form = dispatch.choose("masked_conv2d", implementation, portable=_portable, compiled_form=_compiled)
+    out = form(x, mask, kernel, bias, strides=strides, padding=padding)
+    return tf.ensure_shape(out, [*mask.shape, kernel.shape[3]])
+
+
+def _compiled(x, mask, kernel, bias, **attributes):
+    return compiled.library().kdet_masked_conv(x=x, mask=mask, kernel=kernel, bias=bias, **attributes)
+
+
+@tf.RegisterGradient("KdetMaskedConv")
+def _compiled_gradient(op, upstream):
+    x, mask, kernel, _ = op.inputs
+    for_x, for_kernel, for_bias = compiled.library().kdet_masked_conv_grad(
+        upstream=upstream,
+        x=x,
+        mask=mask,
+        kernel=kernel,
+        strides=op.get_attr("strides"),
+        padding=op.get_attr("padding"),
+    )
+    return for_x, None, for_kernel, for_bias
 
 
 def _portable(x, mask, kernel, bias, strides, padding):

@@ -3,23 +3,45 @@
 import numpy as np
 import tensorflow as tf
 
+from kdet.ops import compiled, dispatch
 
-def paste_masks(masks, boxes, height, width, threshold=None):
+
+def paste_masks(masks, boxes, height, width, threshold=None, implementation=None):
     """Resamples mask probabilities over a whole picture.
 
     The pixel centre ``(x + 0.5, y + 0.5)`` takes the bilinear value of its place in the box;
     outside the mask's pixels the value is 0. Boxes of no area (padding) give an empty mask.
 
     Args:
-        masks: ``[B,N,m,m]`` float probabilities.
+        masks: ``[B,N,m,m]`` float32, float16 or bfloat16 probabilities.
         boxes: ``[B,N,4]`` float32 xyxy in the picture's pixels.
         height, width: the picture's size.
         threshold: None for probabilities, otherwise True where the probability is at least this.
 
     Returns:
-        ``[B,N,height,width]`` float32, or bool with a threshold.
+        ``[B,N,height,width]`` float32, or bool with a threshold. No gradient.
     """
-    masks, boxes = tf.cast(masks, tf.float32), tf.cast(boxes, tf.float32)
+    masks = tf.stop_gradient(tf.convert_to_tensor(masks))
+    boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
+    form = dispatch.choose("paste_masks", implementation, portable=_portable, compiled_form=_compiled)
+    return form(masks, boxes, height, width, threshold)
+
+
+def _compiled(masks, boxes, height, width, threshold):
+    return compiled.library().kdet_paste_masks(
+        masks=masks,
+        boxes=boxes,
+        size=tf.cast(tf.stack([height, width]), tf.int32),
+        Out=tf.float32 if threshold is None else tf.bool,
+        threshold=0.0 if threshold is None else float(threshold),
+    )
+
+
+tf.no_gradient("KdetPasteMasks")
+
+
+def _portable(masks, boxes, height, width, threshold):
+    masks = tf.cast(masks, tf.float32)
 
     def axis_weights(low, high, size, pixels):
         centre = tf.range(size, dtype=tf.float32) + 0.5

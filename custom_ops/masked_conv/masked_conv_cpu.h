@@ -1,0 +1,119 @@
+// Convolution at marked places on the CPU: gathers what a tile of them sees, then multiplies.
+#ifndef KDET_MASKED_CONV_MASKED_CONV_CPU_H_
+#define KDET_MASKED_CONV_MASKED_CONV_CPU_H_
+
+#include <Eigen/Core>
+#include <cstring>
+#include <vector>
+
+#include "common/floats.h"
+#include "common/parallel.h"
+#include "masked_conv/masked_conv.h"
+
+namespace kdet {
+namespace masked_conv {
+
+using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using Rows = Eigen::Map<Matrix, 0, Eigen::OuterStride<>>;
+using ConstRows = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;
+
+// Marked places gathered at a time: the gathered tile should stay in the second-level cache.
+constexpr int64_t kTile = 96;
+
+// The marked output pixels, in order.
+inline std::vector<int64_t> marked(const MaskedConv& p, const bool* mask) {
+  std::vector<int64_t> pixels;
+  for (int64_t pixel = 0; pixel < p.pixels(); ++pixel) {
+    if (mask[pixel]) pixels.push_back(pixel);
+  }
+  return pixels;
+}
+
+// What the cells of some output pixels see of the channels [begin, end): seen [count, cells, end - begin].
+template <typename T>
+void gather(const MaskedConv& p, const T* x, const int64_t* pixels, int64_t count, int begin, int end, float* seen) {
+  const int width = end - begin;
+  for (int64_t t = 0; t < count; ++t) {
+    for (int cell = 0; cell < p.cells(); ++cell, seen += width) {
+      const int64_t from = p.seen(pixels[t], cell);
+      if (from < 0) {
+        std::fill(seen, seen + width, 0.0f);
+      } else {
+        copy_floats(x + from + begin, width, seen);
+      }
+    }
+  }
+}
+
+// kernel and bias are float32 whatever T is. Writes all of out, 0 where nothing is marked.
+template <typename T>
+void forward(const MaskedConv& p, const T* x, const bool* mask, const float* kernel, const float* bias, T* out,
+             const ParallelFor& parallel) {
+  parallel.blocks(p.pixels() * p.out_channels, 1 << 16,
+                  [&](int64_t begin, int64_t end) { std::memset(out + begin, 0, (end - begin) * sizeof(T)); });
+  const std::vector<int64_t> pixels = marked(p, mask);
+  const int64_t total = int64_t(pixels.size()), terms = int64_t{p.cells()} * p.channels;
+  parallel.blocks((total + kTile - 1) / kTile, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> seen(kTile * terms), result(kTile * p.out_channels);
+    for (int64_t first = begin * kTile; first < std::min(end * kTile, total); first += kTile) {
+      const int64_t count = std::min(kTile, total - first);
+      gather(p, x, pixels.data() + first, count, 0, p.channels, seen.data());
+      const ConstRows columns(seen.data(), count, terms, Eigen::OuterStride<>(terms));
+      const ConstRows weights(kernel, terms, p.out_channels, Eigen::OuterStride<>(p.out_channels));
+      Rows sums(result.data(), count, p.out_channels, Eigen::OuterStride<>(p.out_channels));
+      sums.noalias() = columns * weights;
+      for (int64_t t = 0; t < count; ++t) {
+        float* row = result.data() + t * p.out_channels;
+        add_scaled(1.0f, bias, p.out_channels, row);
+        store_floats(row, p.out_channels, out + pixels[first + t] * p.out_channels);
+      }
+    }
+  });
+}
+
+// All three gradients are zeroed float32. Every thread owns a range of input channels (of output channels for
+// the bias), so nothing is written twice.
+template <typename T>
+void backward(const MaskedConv& p, const T* x, const bool* mask, const float* kernel, const T* upstream,
+              float* for_x, float* for_kernel, float* for_bias, const ParallelFor& parallel) {
+  const std::vector<int64_t> pixels = marked(p, mask);
+  const int64_t total = int64_t(pixels.size());
+  const int outputs = p.out_channels, cells = p.cells();
+  parallel.channels(outputs, 16, [&](int64_t begin, int64_t end, int64_t) {
+    std::vector<float> scratch(end - begin);
+    for (int64_t pixel : pixels) {
+      const float* row = as_floats(upstream + pixel * outputs + begin, end - begin, scratch.data());
+      add_scaled(1.0f, row, end - begin, for_bias + begin);
+    }
+  });
+  parallel.channels(p.channels, 16, [&](int64_t begin, int64_t end, int64_t) {
+    const int64_t width = end - begin;
+    std::vector<float> seen(kTile * cells * width), wanted(kTile * cells * width), rows(kTile * outputs);
+    for (int64_t first = 0; first < total; first += kTile) {
+      const int64_t count = std::min(kTile, total - first);
+      for (int64_t t = 0; t < count; ++t) {
+        copy_floats(upstream + pixels[first + t] * outputs, outputs, rows.data() + t * outputs);
+      }
+      gather(p, x, pixels.data() + first, count, int(begin), int(end), seen.data());
+      const ConstRows up(rows.data(), count, outputs, Eigen::OuterStride<>(outputs));
+      for (int cell = 0; cell < cells; ++cell) {
+        const int64_t place = (int64_t{cell} * p.channels + begin) * outputs;
+        const ConstRows weights(kernel + place, width, outputs, Eigen::OuterStride<>(outputs));
+        const ConstRows had(seen.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
+        Rows columns(wanted.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
+        Rows sum(for_kernel + place, width, outputs, Eigen::OuterStride<>(outputs));
+        columns.noalias() = up * weights.transpose();
+        sum.noalias() += had.transpose() * up;
+      }
+      for (int64_t t = 0; t < count * cells; ++t) {
+        const int64_t to = p.seen(pixels[first + t / cells], int(t % cells));
+        if (to >= 0) add_scaled(1.0f, wanted.data() + t * width, width, for_x + to + begin);
+      }
+    }
+  });
+}
+
+}  // namespace masked_conv
+}  // namespace kdet
+
+#endif  // KDET_MASKED_CONV_MASKED_CONV_CPU_H_
