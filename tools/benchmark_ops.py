@@ -59,7 +59,20 @@ def inputs():
         "corners": rng.randn(1, 128, 128, 256).astype("f"),
         "narrow": (rng.randn(3, 3, 4, 256) * 0.1).astype("f"),
         "points": rng.rand(1, 20000, 2).astype("f"),
+        "class_scores": rng.rand(5000, 80).astype("f"),
+        "marked": rng.rand(1, 100, 168) < 0.1,
+        "probabilities": rng.rand(100, 28, 28).astype("f"),
+        "polygons": [[outline(rng, box)] for box in boxes[:20]],
     }
+
+
+def outline(rng, box):
+    """A polygon of 60 points around the middle of a box, ``[x, y, ...]``."""
+    angle = np.sort(rng.rand(60)) * 2 * np.pi
+    reach = rng.uniform(0.6, 1.0, 60) / 2
+    x = (box[0] + box[2]) / 2 + np.cos(angle) * reach * (box[2] - box[0])
+    y = (box[1] + box[3]) / 2 + np.sin(angle) * reach * (box[3] - box[1])
+    return np.stack([x, y], 1).round(2).ravel().tolist()
 
 
 def best_of(run, repeats):
@@ -72,19 +85,26 @@ def best_of(run, repeats):
     return 1000 * min(times)
 
 
-def time_kdet(form, threads, repeats):
+def start_tensorflow(threads):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    return tf
+
+
+def kdet_cases(tf, only):
+    """Differentiable ops as (function, tensors), and the other ops as functions."""
     from kdet import ops
 
+    arrays = inputs()
+    polygons = ops.polygons_of(arrays.pop("polygons"))
     data = {
-        k: [tf.constant(a) for a in v] if isinstance(v, list) else tf.constant(v) for k, v in inputs().items()
+        k: [tf.constant(a) for a in v] if isinstance(v, list) else tf.constant(v) for k, v in arrays.items()
     }
     boxes, levels = data["boxes"][None], data["levels"][None]
-    packed = tf.constant(np.packbits(inputs()["mask"], axis=-1)[None])
+    packed = tf.constant(np.packbits(arrays["mask"], axis=-1)[None])
     cases = {
         "roi_align": (
             lambda *maps: ops.multilevel_roi_align(maps, boxes, levels, 7, (4, 8, 16, 32)),
@@ -109,6 +129,10 @@ def time_kdet(form, threads, repeats):
             lambda x, k: ops.grouped_conv2d(x, k, padding=1, groups=64),
             [data["image"], data["narrow"]],
         ),
+        "masked_conv2d": (
+            lambda x, k: ops.masked_conv2d(x, data["marked"], k, padding=1),
+            [data["image"], data["kernel"]],
+        ),
     }
     plain = {
         "nms": lambda: ops.nms(
@@ -121,8 +145,28 @@ def time_kdet(form, threads, repeats):
         "soft_nms": lambda: ops.soft_nms(
             data["candidates"][None, :1000], data["scores"][None, :1000], max_output=100, min_score=0.05
         ),
+        "fast_nms": lambda: ops.fast_nms(
+            data["candidates"][None],
+            data["class_scores"][None],
+            iou_threshold=0.5,
+            score_threshold=0.05,
+            top_k=200,
+            max_output=100,
+        ),
         "crop_masks": lambda: ops.crop_masks(packed, boxes[:, :128], data["index"][None], 28),
+        "paste_masks": lambda: ops.paste_masks(
+            data["probabilities"][None], boxes[:, :100], 800, 1333, threshold=0.5
+        ),
+        "rasterise_polygons": lambda: ops.rasterise_polygons(polygons, 800, 1333),
     }
+    return chosen(cases, only), chosen(plain, only)
+
+
+def time_kdet(form, threads, repeats, only):
+    tf = start_tensorflow(threads)
+    from kdet import ops
+
+    cases, plain = kdet_cases(tf, only)
     results = {}
     with ops.use(form):
         for name, (op, tensors) in cases.items():
@@ -133,6 +177,44 @@ def time_kdet(form, threads, repeats):
                 best_of(lambda run=run: tf.nest.map_structure(lambda t: t.numpy(), run()), repeats)
             ] * 2
     return results
+
+
+def memory_of_kdet(form, threads, only):
+    """Peak of the memory beyond the inputs, as multiples of the outputs: forward, and backward."""
+    # Large tensors go back to the system at once, so that the process' size is what is in use.
+    if os.environ.get("MALLOC_MMAP_THRESHOLD_") != "65536":
+        os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+    tf = start_tensorflow(threads)
+    from kdet import ops
+
+    def peak_over(run):
+        run()
+        pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        before = resident("VmRSS")
+        out = tf.nest.flatten(run())
+        return (resident("VmHWM") - before) / sum(t.dtype.size * int(tf.size(t)) for t in out)
+
+    def both_ways(op, tensors):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(tensors)
+            out = op(*tensors)
+        upstream = tf.ones_like(out)
+        return [peak_over(lambda: op(*tensors)), peak_over(lambda: tape.gradient(out, tensors, upstream))]
+
+    cases, plain = kdet_cases(tf, only)
+    with ops.use(form):
+        results = {name: both_ways(*case) for name, case in cases.items()}
+        return results | {name: [peak_over(op)] * 2 for name, op in plain.items()}
+
+
+def resident(key):
+    line = next(x for x in pathlib.Path("/proc/self/status").read_text().splitlines() if x.startswith(key))
+    return 1024 * int(line.split()[1])
+
+
+def chosen(cases, only):
+    return {name: case for name, case in cases.items() if not only or name in only}
 
 
 def time_differentiable(tf, op, tensors, repeats):
@@ -151,10 +233,13 @@ def time_differentiable(tf, op, tensors, repeats):
     return [best_of(lambda: run(forward), repeats), best_of(lambda: run(both), repeats)]
 
 
-def time_mmcv(threads, repeats):
+def time_mmcv(threads, repeats, only):
     import torch
     from mmcv import ops
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+    from mmdet.core.post_processing import fast_nms
+    from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
+    from pycocotools import mask as coco_mask
 
     torch.set_num_threads(threads)
     arrays = inputs()
@@ -209,7 +294,15 @@ def time_mmcv(threads, repeats):
                 torch.tensor(arrays["narrow"].transpose(3, 2, 0, 1).copy()),
             ],
         ),
+        # mmcv's masked convolution has no backward pass: the framework's convolution and a product
+        "masked_conv2d": (
+            lambda x, k: torch.nn.functional.conv2d(x, k, None, 1, 1) * marked,
+            [nchw(arrays["image"]), torch.tensor(arrays["kernel"].transpose(3, 2, 0, 1).copy())],
+        ),
     }
+    marked = torch.tensor(arrays["marked"])[:, None].float()
+    class_scores = torch.cat([torch.tensor(arrays["class_scores"]), torch.zeros(5000, 1)], 1)
+    probabilities = torch.tensor(arrays["probabilities"])[:, None]
     candidates, scores = torch.tensor(arrays["candidates"]), torch.tensor(arrays["scores"])
     labels = torch.tensor(arrays["labels"]).long()
     masks = torch.tensor(arrays["mask"])
@@ -221,8 +314,19 @@ def time_mmcv(threads, repeats):
         "crop_masks": lambda: (
             ops.roi_align(masks[index][:, None].float(), mask_rois, (28, 28), 1.0, 0, "avg", True) >= 0.5
         ),
+        "fast_nms": lambda: fast_nms(candidates, class_scores, torch.zeros(5000, 1), 0.05, 0.5, 200, 100),
+        # as the mask head does on the CPU: one mask at a time, around its box
+        "paste_masks": lambda: [
+            _do_paste_mask(probabilities[i : i + 1], boxes[i : i + 1], 800, 1333, True)[0] >= 0.5
+            for i in range(100)
+        ],
+        "rasterise_polygons": lambda: [
+            coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, 800, 1333)))
+            for polygons in arrays["polygons"]
+        ],
     }
     results = {}
+    cases, plain = chosen(cases, only), chosen(plain, only)
     for name, (op, tensors) in cases.items():
         tensors = [t.requires_grad_() for t in tensors]
 
@@ -256,6 +360,10 @@ def main():
     parser.add_argument("--library", choices=["kdet", "portable", "mmcv"], default="kdet")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--memory", action="store_true", help="kdet's peak memory / outputs, instead of times"
+    )
+    parser.add_argument("--ops", nargs="+", metavar="OP", help="only these")
     parser.add_argument("--compat", help="folder of a compat module to import before mmcv")
     parser.add_argument("--output", help="where the JSON goes (default: standard output)")
     parser.add_argument("--table", nargs="+", metavar="JSON", help="print a table of results and stop")
@@ -266,10 +374,14 @@ def main():
         if options.compat:
             sys.path.insert(0, options.compat)
             import compat  # noqa: F401
-        results = time_mmcv(options.threads, options.repeats)
+        results = time_mmcv(options.threads, options.repeats, options.ops)
     else:
         form = "compiled" if options.library == "kdet" else "portable"
-        results = time_kdet(form, options.threads, options.repeats)
+        arguments = form, options.threads
+        if options.memory:
+            results = memory_of_kdet(*arguments, options.ops)
+        else:
+            results = time_kdet(*arguments, options.repeats, options.ops)
     text = json.dumps({"library": options.library, "threads": options.threads, "results": results}, indent=1)
     if options.output:
         pathlib.Path(options.output).write_text(text)

@@ -41,7 +41,6 @@ def build(output_dir=None, jobs=None, cuda=None, verbose=False):
     Raises:
         RuntimeError: there is no compiler, no source, no TensorFlow, or a file does not compile.
     """
-    output_dir = pathlib.Path(output_dir or HERE)
     cuda = os.environ.get("KDET_CUDA") == "1" if cuda is None else cuda
     compiler, sources = find_compiler(), find_sources()
     tensorflow = find_tensorflow()
@@ -53,7 +52,8 @@ def build(output_dir=None, jobs=None, cuda=None, verbose=False):
         scratch = pathlib.Path(scratch)
         units = [(unit, [compiler, *flags]) for unit in joined_units(sources, scratch, jobs)]
         if cuda:
-            units += [(source, cuda_command(sources)) for source in sorted(sources.glob("*/*.cu"))]
+            kernels = [path for path in sorted(sources.glob("*/*.cu")) if path.parent.name != "tests"]
+            units += [(source, cuda_command(sources)) for source in kernels]
         objects = [scratch / f"{source.name}.o" for source, _ in units]
         with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
             commands = [
@@ -66,12 +66,29 @@ def build(output_dir=None, jobs=None, cuda=None, verbose=False):
         if cuda:
             link += [f"-L{cuda_home()}/lib64", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
         run(link, verbose)
-        output_dir.mkdir(parents=True, exist_ok=True)
-        stamp = {"tensorflow": tensorflow["version"], "cuda": cuda, "cpu": cpu_features(machine)}
-        # A library that is in use must not be written over: put the new one in its place.
-        shutil.copy(linked, output_dir / f"{LIBRARY}.new")
-        os.replace(output_dir / f"{LIBRARY}.new", output_dir / LIBRARY)
-        (output_dir / STAMP).write_text(json.dumps(stamp))
+        return install(linked, output_dir, machine, cuda)
+
+
+def install(library, output_dir=None, machine=None, cuda=False):
+    """Puts a compiled library where kdet finds it and notes what it was built for.
+
+    Args:
+        library: path of the library: of `build`, or of Bazel.
+        output_dir: as in `build`.
+        machine: the processor it was compiled for; default ``KDET_MARCH``, else any.
+        cuda: whether it has the CUDA kernels.
+
+    Returns:
+        Path of the installed library.
+    """
+    output_dir = pathlib.Path(output_dir or HERE)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    machine = machine or os.environ.get("KDET_MARCH", "any")
+    stamp = {"tensorflow": tensorflow_version(), "cuda": cuda, "cpu": cpu_features(machine)}
+    # A library that is in use must not be written over: put the new one in its place.
+    shutil.copyfile(library, output_dir / f"{LIBRARY}.new")
+    os.replace(output_dir / f"{LIBRARY}.new", output_dir / LIBRARY)
+    (output_dir / STAMP).write_text(json.dumps(stamp))
     return output_dir / LIBRARY
 
 
@@ -115,7 +132,6 @@ def find_tensorflow():
         raise RuntimeError("TensorFlow is not installed here; install it before compiling the ops.")
     folder = pathlib.Path(spec.origin).parent
     return {
-        "version": tensorflow_version(),
         "flags": [f"-I{folder / 'include'}", "-D_GLIBCXX_USE_CXX11_ABI=1", "-DEIGEN_MAX_ALIGN_BYTES=64"],
         "link": [f"-L{folder}", f"-Wl,-rpath,{folder}", "-l:libtensorflow_framework.so.2"],
     }
@@ -154,12 +170,18 @@ def cuda_command(sources):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("command", choices=["build"])
+    parser.add_argument("command", choices=["build", "install"])
+    parser.add_argument("library", nargs="?", help="for install: the library that Bazel built")
     parser.add_argument("--output-dir", help="folder of the library (default: where kdet looks for it)")
     parser.add_argument("--jobs", type=int, help="compilers at a time (default: one per core)")
     parser.add_argument("--verbose", action="store_true", help="print the commands")
     options = parser.parse_args(arguments)
-    print(build(output_dir=options.output_dir, jobs=options.jobs, verbose=options.verbose))
+    if (options.library is None) != (options.command == "build"):
+        parser.error("`install` needs the path of a library, `build` takes none")
+    if options.command == "install":
+        print(install(options.library, options.output_dir))
+    else:
+        print(build(output_dir=options.output_dir, jobs=options.jobs, verbose=options.verbose))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from kdet.ops import compiled
 
-# Ops whose compiled form has no GPU kernel: cuDNN has its own. They are portable where there is a GPU; all others
-# are compiled there too when the library was built with KDET_CUDA=1.
+# Ops whose compiled form has no GPU kernel, because cuDNN has its own: they are portable where there is a
+# GPU. All others are compiled there too when the library was built with KDET_CUDA=1.
 CPU_OPS = frozenset({"conv3x3"})
 FORMS = ("auto", "portable", "compiled")
 _log = logging.getLogger("kdet")

@@ -54,12 +54,15 @@ def _portable(boxes, scores, iou_threshold, score_threshold, top_k, max_output):
     overlap = tf.linalg.band_part(overlap, 0, -1) - tf.linalg.band_part(overlap, 0, 0)
     keep = (tf.reduce_max(overlap, axis=2) <= iou_threshold) & (best > score_threshold)
 
-    flat = tf.reshape(tf.where(keep, best, float("-inf")), [tf.shape(boxes)[0], -1])
-    flat = tf.pad(flat, [[0, 0], [0, max_output]], constant_values=float("-inf"))
-    kept, position = tf.math.top_k(flat, max_output)
+    def flat(values, filler):
+        """``[B,C,K]`` -> ``[B,C*K+max_output]``, so that there are always enough to choose from."""
+        rows = tf.reshape(values, [tf.shape(boxes)[0], classes * top_k])
+        return tf.pad(rows, [[0, 0], [0, max_output]], constant_values=filler)
+
+    kept, position = tf.math.top_k(flat(tf.where(keep, best, float("-inf")), float("-inf")), max_output)
     real = kept > float("-inf")
     position = tf.where(real, position, 0)
     labels = tf.where(real, position // tf.maximum(top_k, 1), 0)
-    index = tf.gather(tf.reshape(index, [tf.shape(boxes)[0], classes * top_k]), position, batch_dims=1)
+    index = tf.gather(flat(index, 0), position, batch_dims=1)
     num = tf.reduce_sum(tf.cast(real, tf.int32), axis=1)
     return tf.where(real, index, 0), labels, tf.where(real, kept, 0.0), num

@@ -23,7 +23,9 @@ def polygons_of(segmentations):
         raise ValueError(f"A polygon is a flat list x, y, x, y, ... of even length, not of {odd[0]}.")
     points = np.concatenate([np.zeros(0), *polygons]).reshape(-1, 2)
     per_polygon = tf.RaggedTensor.from_row_lengths(points, np.int32([len(p) // 2 for p in polygons]))
-    return tf.RaggedTensor.from_row_lengths(per_polygon, np.int32([len(object_) for object_ in segmentations]))
+    return tf.RaggedTensor.from_row_lengths(
+        per_polygon, np.int32([len(object_) for object_ in segmentations])
+    )
 
 
 def rasterise_polygons(polygons, height, width, implementation=None):
@@ -41,8 +43,8 @@ def rasterise_polygons(polygons, height, width, implementation=None):
     """
     if polygons.dtype != tf.float64 or polygons.ragged_rank != 2:
         raise ValueError(
-            f"rasterise_polygons needs a float64 ragged tensor of ragged rank 2, not {polygons.dtype.name} of "
-            f"rank {polygons.ragged_rank}: in float32 corners round to other fifths of a pixel."
+            f"rasterise_polygons needs float64 of ragged rank 2, not {polygons.dtype.name} of rank "
+            f"{polygons.ragged_rank}: in float32 corners round to other fifths of a pixel."
         )
     points = tf.reshape(tf.stop_gradient(polygons.flat_values), [-1, 2])
     splits = (tf.cast(part.row_splits, tf.int32) for part in (polygons.values, polygons))
@@ -73,7 +75,12 @@ def _portable(points, polygons, objects, size):
     # Every crossing turns the pixels below it: count the crossings from above.
     crossing = tf.where((rows >= 0) & (rows < height))  # [K, 2] of (edge, column)
     place = tf.stack(
-        [tf.gather(of_polygon, crossing[:, 0]), tf.gather_nd(rows, crossing), tf.cast(crossing[:, 1], tf.int32)], 1
+        [
+            tf.gather(of_polygon, crossing[:, 0]),
+            tf.gather_nd(rows, crossing),
+            tf.cast(crossing[:, 1], tf.int32),
+        ],
+        1,
     )
     turns = tf.scatter_nd(place, tf.ones_like(place[:, 0]), tf.stack([polygon_count, height, width]))
     inside = tf.cumsum(turns, axis=1) & 1
@@ -81,12 +88,12 @@ def _portable(points, polygons, objects, size):
     masks = tf.math.unsorted_segment_sum(inside, of_object, tf.shape(objects)[0] - 1) > 0
     row_bytes = (width + 7) // 8
     masks = tf.pad(masks, [[0, 0], [0, 0], [0, row_bytes * 8 - width]])
-    bits = tf.reshape(tf.cast(masks, tf.int32), tf.stack([-1, height, row_bytes, 8]))
+    bits = tf.reshape(tf.cast(masks, tf.int32), tf.concat([tf.shape(masks)[:2], [row_bytes, 8]], 0))
     return tf.cast(tf.reduce_sum(bits * [128, 64, 32, 16, 8, 4, 2, 1], -1), tf.uint8)
 
 
 def _crossings(start, end, height, width):
-    """Where edges between points in fifths, ``[E,2]`` each, cross the columns: rows ``[E,W]``, -1 for nowhere."""
+    """Rows ``[E,W]`` where edges between points in fifths, ``[E,2]`` each, cross the columns; -1: nowhere."""
     left = 5 * tf.range(width)[None, :] + 2  # the last fifth before the middle of each column
     (x0, y0), (x1, y1) = (tf.unstack(p[:, None], axis=2) for p in (start, end))
     dx, dy = abs(x1 - x0), abs(y1 - y0)

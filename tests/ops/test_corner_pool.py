@@ -19,3 +19,13 @@ def test_equals_the_reference(golden, form, direction):
 def test_unknown_direction():
     with pytest.raises(ValueError, match="'up'"):
         ops.corner_pool(tf.ones([1, 2, 2, 1]), "up")
+
+
+def test_by_hand(form):
+    x = tf.reshape([3.0, 1.0, 2.0, 5.0], [1, 2, 2, 1])
+    for direction, expected in dict(
+        top=[3, 5, 2, 5], bottom=[3, 1, 3, 5], left=[3, 1, 5, 5], right=[3, 3, 2, 5]
+    ).items():
+        np.testing.assert_array_equal(
+            tf.reshape(ops.corner_pool(x, direction), [-1]), expected, err_msg=direction
+        )

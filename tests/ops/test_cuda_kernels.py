@@ -11,7 +11,9 @@ from kdet.ops import build
 
 SOURCES = build.find_sources()
 LAUNCH = re.compile(r"([\w:]+(?:<[\w, ]+>)?)\s*<<<(.*?), (\S+), 0,\s*stream>>>\(", re.DOTALL)
-slow = pytest.mark.skipif(os.environ.get("KDET_SANITIZE") != "1", reason="slow to compile; KDET_SANITIZE=1 runs it")
+slow = pytest.mark.skipif(
+    os.environ.get("KDET_SANITIZE") != "1", reason="slow to compile; KDET_SANITIZE=1 runs it"
+)
 
 
 def translated(source):
@@ -30,9 +32,11 @@ def translated(source):
 
 
 def test_translation_of_launches():
-    source = "if (a) ns::f<Type><<<ns::blocks_for(n), kThreads, 0, stream>>>(\n  g(1), b); g<<<x, y, 0, stream>>>(c);"
+    source = (
+        "if (a) ns::f<Type><<<ns::grid(n), kThreads, 0, stream>>>(\n  g(1), b); g<<<x, y, 0, stream>>>(c);"
+    )
     assert translated(source) == (
-        "if (a) emulate(ns::blocks_for(n), kThreads, [&] { ns::f<Type>(\n  g(1), b); }); "
+        "if (a) emulate(ns::grid(n), kThreads, [&] { ns::f<Type>(\n  g(1), b); }); "
         "emulate(x, y, [&] { g(c); });"
     )
 
@@ -42,7 +46,16 @@ def test_kernels_agree_with_the_cpu(tmp_path):
     for path in [*SOURCES.glob("*/*.cu")]:
         (tmp_path / f"{path.stem}.cc").write_text(translated(path.read_text()))
     include = build.find_tensorflow()["flags"][0]  # Eigen lies in TensorFlow's headers
-    flags = ["-std=c++17", "-O1", "-w", "-D__CUDACC__", "-DEIGEN_NO_CUDA", f"-I{SOURCES}/tests/cuda_on_cpu", f"-I{SOURCES}", include]
+    flags = [
+        "-std=c++17",
+        "-O1",
+        "-w",
+        "-D__CUDACC__",
+        "-DEIGEN_NO_CUDA",
+        f"-I{SOURCES}/tests/cuda_on_cpu",
+        f"-I{SOURCES}",
+        include,
+    ]
     units = sorted(str(path) for path in tmp_path.glob("*.cc"))
     build.run([build.find_compiler(), *flags, *units, "-o", str(tmp_path / "kernels")], verbose=False)
     done = subprocess.run([tmp_path / "kernels"], capture_output=True, text=True)

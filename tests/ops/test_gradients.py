@@ -55,6 +55,31 @@ def cases():
         [rng.randn(1, 3, 4, 2), rng.rand(1, 6, 8, 9)],
     )
     yield (
+        "point_sample",
+        lambda x, p: ops.point_sample(x, p),
+        [rng.randn(1, 5, 6, 2), (rng.randint(0, 4, (1, 6, 2)) + rng.uniform(0.7, 1.3, (1, 6, 2))) / [6, 5]],
+    )
+    yield (
+        "corner_pool",
+        lambda x: ops.corner_pool(x, "top"),
+        [rng.permutation(60).reshape(1, 5, 6, 2) / 10.0],
+    )
+    yield (
+        "masked_conv2d",
+        lambda x, k, b: ops.masked_conv2d(x, [[[1, 0, 1], [1, 1, 0], [0, 1, 1]]], k, b, strides=2, padding=1),
+        [rng.randn(1, 5, 6, 3), rng.randn(3, 3, 3, 4), rng.randn(4)],
+    )
+    yield (
+        "conv3x3",
+        lambda x, k, b: ops.conv3x3(x, k, b, relu=False),
+        [rng.randn(1, 5, 6, 16), rng.randn(3, 3, 16, 4), rng.randn(4)],
+    )
+    yield (
+        "grouped_conv2d_narrow",
+        lambda x, k: ops.grouped_conv2d(x, k, 2, 1, groups=2),
+        [rng.randn(1, 5, 6, 8), rng.randn(3, 3, 4, 8)],
+    )
+    yield (
         "grouped_conv2d",
         lambda x, k: ops.grouped_conv2d(x, k, 1, 2, 2, groups=2),
         [

@@ -24,3 +24,12 @@ def test_equals_the_reference(golden, form, name):
 def test_groups_must_fit():
     with pytest.raises(ValueError, match="3 groups do not fit an input of 8 channels"):
         ops.grouped_conv2d(tf.ones([1, 4, 4, 8]), tf.ones([3, 3, 2, 8]), groups=3)
+
+
+def test_by_hand(form):
+    x = tf.reshape([1.0, 2.0, 3.0, 4.0], [1, 1, 1, 4])
+    kernel = tf.reshape(
+        [1.0, 1.0, 10.0, 1.0, 2.0, 0.0, 20.0, -1.0], [1, 1, 2, 4]
+    )  # [input, output] of both groups
+    out = ops.grouped_conv2d(x, kernel, groups=2)
+    np.testing.assert_array_equal(tf.reshape(out, [-1]), [1 + 2 * 2, 1, 3 * 10 + 4 * 20, 3 - 4])

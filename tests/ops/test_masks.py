@@ -45,7 +45,7 @@ def test_unpack():
     np.testing.assert_array_equal(ops.unpack_bits(np.packbits(bits, axis=-1)), bits)
 
 
-def test_paste_equals_the_reference(golden):
+def test_paste_equals_the_reference(golden, form):
     case = golden("masks")
     pasted = ops.paste_masks(case["probabilities"][None], case["boxes"][None], 90, 133)[0]
     np.testing.assert_allclose(pasted, case["pasted"], atol=1e-3)  # recorded in float16
@@ -57,10 +57,31 @@ def test_paste_equals_the_reference(golden):
     assert (array != binary).sum() <= 2
 
 
-def test_paste_leaves_padding_empty():
+def test_paste_leaves_padding_empty(form):
     masks, boxes = np.ones((1, 2, 4, 4), "f"), np.array([[[0, 0, 0, 0], [1, 1, 3, 3]]], "f")
     pasted = ops.paste_masks(masks, boxes, 6, 6, threshold=0.5).numpy()[0]
     assert not pasted[0].any() and pasted[1].sum() == 4
     np.testing.assert_array_equal(ops.paste_masks_numpy(masks[0], boxes[0], 6, 6), pasted)
     with pytest.raises(ValueError, match="above 0"):
         ops.paste_masks_numpy(masks[0], boxes[0], 6, 6, threshold=-1)
+
+
+def test_paste_by_hand(form):
+    masks = tf.constant([[[[0.0, 1.0]]]])  # one row of two cells
+    pasted = ops.paste_masks(masks, [[[2.0, 1.0, 6.0, 3.0]]], 4, 8).numpy()[0, 0]
+    row = [0, 0, 0, 0.25, 0.75, 0.75, 0.25, 0]  # the values fall off to 0 beyond the cells' centres
+    np.testing.assert_allclose(pasted, np.array([0.25, 0.75, 0.75, 0.25])[:, None] * row, atol=1e-6)
+    found = ops.paste_masks(masks, [[[2.0, 1.0, 6.0, 3.0]]], 4, 8, threshold=0.5).numpy()[0, 0]
+    np.testing.assert_array_equal(found, pasted >= 0.5)
+
+
+def test_paste_of_nothing(form):
+    assert ops.paste_masks(tf.zeros([2, 0, 4, 4]), tf.zeros([2, 0, 4]), 5, 6, threshold=0.5).shape == (
+        2,
+        0,
+        5,
+        6,
+    )
+    assert ops.paste_masks(tf.ones([1, 1, 4, 4]), tf.ones([1, 1, 4]), 0, 0).shape == (1, 1, 0, 0)
+    everywhere = ops.paste_masks(tf.zeros([1, 1, 2, 2]), tf.zeros([1, 1, 4]), 3, 3, threshold=0.0)
+    assert everywhere.numpy().all()

@@ -1,0 +1,158 @@
+"""What holds for every op: forms, float types, eager, graphs, XLA, strategies, empty batches, NaN."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kdet import ops
+from kdet.ops import compiled
+from tests.ops.cases import BOXES, CANDIDATES, CASES, outputs_and_gradients, tensors_of
+
+TOLERANCE = {tf.float32: 1e-4, tf.float16: 1e-2, tf.bfloat16: 8e-2}
+every_op = pytest.mark.parametrize("name", CASES)
+
+
+def assert_near(found, expected, tolerance=1e-5):
+    for k, (a, b) in enumerate(zip(found, expected, strict=True)):
+        a, b = (np.asarray(tf.cast(v, tf.float32)) for v in (a, b))
+        assert np.isfinite(b).all()
+        np.testing.assert_allclose(
+            a, b, rtol=0, atol=tolerance * max(1, np.abs(b).max(initial=0)), err_msg=str(k)
+        )
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtype.name)
+@every_op
+def test_forms_and_types_agree(form, name, dtype):
+    case = CASES[name]
+    if dtype != tf.float32 and not case.half:
+        pytest.skip("takes float32 only")
+    tensors = tensors_of(case, dtype)
+    # The exact answer for the rounded inputs.
+    with ops.use("portable"):
+        expected = outputs_and_gradients(case, [tf.cast(t, tf.float32) for t in tensors])
+    found = outputs_and_gradients(case, tensors)
+    if case.differentiable:
+        assert [v.dtype for v in found] == [dtype, *(t.dtype for t in tensors)]
+    assert_near(found, expected, TOLERANCE[dtype])
+
+
+@every_op
+def test_graph_with_unknown_sizes(form, name):
+    case, tensors = CASES[name], tensors_of(CASES[name])
+    unknown = slice(1, 3) if form == "compiled" else slice(0)  # portable forms may need the maps' sizes
+    signature = []
+    for k, tensor in enumerate(tensors):
+        shape = list(tensor.shape)
+        if k in case.batched:
+            shape[0] = None
+            if tensor.shape.rank == 4 and k in case.rounded:
+                shape[unknown] = [None] * len(shape[unknown])
+        signature.append(tf.TensorSpec(shape))
+    graph = tf.function(lambda *t: outputs_and_gradients(case, list(t)), input_signature=signature)
+    assert_near(graph(*tensors), outputs_and_gradients(case, tensors))
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.xla])
+def test_xla(portable, name):
+    case, tensors = CASES[name], tensors_of(CASES[name])
+    graph = tf.function(lambda *t: outputs_and_gradients(case, list(t)), jit_compile=True)
+    assert_near(graph(*tensors), outputs_and_gradients(case, tensors), 2e-5)
+
+
+def test_mirrored_strategy(form):
+    strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+    for name, case in CASES.items():
+        with strategy.scope():
+            variables = [tf.Variable(t) for t in tensors_of(case)]
+        step = tf.function(lambda c=case, v=variables: outputs_and_gradients(c, [tf.identity(t) for t in v]))
+        assert_near(strategy.run(step), outputs_and_gradients(case, tensors_of(case)))
+        assert name in CASES
+
+
+class EveryOp(tf.Module):
+    @tf.function(input_signature=[])
+    def __call__(self):
+        return {name: tf.nest.flatten(case.call(*tensors_of(case))) for name, case in CASES.items()}
+
+
+def test_saved_model_round_trip(form, tmp_path):
+    module = EveryOp()
+    expected = module()
+    tf.saved_model.save(module, str(tmp_path))
+    found = tf.saved_model.load(str(tmp_path))()
+    for name, values in expected.items():
+        for a, b in zip(found[name], values, strict=True):
+            np.testing.assert_array_equal(a, b, err_msg=name)
+    used = {node.op for node in saved_nodes(tmp_path) if node.op.startswith("Kdet")}
+    # grouped_conv2d is compiled backwards only; point_sample is deformable attention
+    assert len(used) == (len(CASES) - 3 if form == "compiled" else 0), sorted(used)
+
+
+def saved_nodes(path):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    for graph in saved.meta_graphs:
+        for function in graph.graph_def.library.function:
+            yield from function.node_def
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.batched])
+def test_empty_batch(form, name):
+    case = CASES[name]
+    tensors = [t[:0] if k in case.batched else t for k, t in enumerate(tensors_of(case))]
+    found = outputs_and_gradients(case, tensors)
+    assert found[0].shape[0] == 0
+    for tensor, gradient in zip(tensors, found[1:] if case.differentiable else []):
+        assert gradient.shape == tensor.shape and not np.any(gradient)
+
+
+WITHOUT_BOXES = [
+    name for name, case in CASES.items() if case.differentiable and case.half and "roi" not in name
+]
+
+
+@pytest.mark.parametrize("name", WITHOUT_BOXES)
+def test_nan_of_one_picture_stays_there(form, name):
+    case = CASES[name]
+    arrays = [t.copy() for t in case.tensors]
+    for k in case.batched:
+        arrays[k][1].fill(np.nan)
+    out = np.asarray(case.call(*map(tf.constant, arrays)))
+    np.testing.assert_allclose(out[0], case.call(*tensors_of(case))[0], atol=1e-5)
+    assert np.isnan(out[1]).any()
+
+
+@pytest.mark.parametrize(
+    "name,k",
+    [("roi_align", 2), ("roi_align_legacy", 1), ("deform_roi_pool", 1), ("deform_roi_pool", 2)]
+    + [("crop_masks", 0), ("paste_masks", 1), ("nms", 0), ("soft_nms", 0), ("fast_nms", 0)],
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_boxes_that_are_no_numbers(form, name, k, value):
+    case = CASES[name]
+    tensors = [t.copy() for t in case.tensors]
+    tensors[k].reshape(-1)[-1] = value
+    if form == "compiled":
+        with pytest.raises(tf.errors.InvalidArgumentError, match="must be finite"):
+            case.call(*map(tf.constant, tensors))
+    else:  # the portable form cannot refuse; the first picture must not suffer
+        found = tf.nest.flatten(case.call(*map(tf.constant, tensors)))
+        for a, b in zip(found, tf.nest.flatten(case.call(*tensors_of(case))), strict=True):
+            np.testing.assert_array_equal(a[0], b[0])
+
+
+def test_boxes_of_the_cases_are_odd_enough():
+    sides = BOXES[..., 2:] - BOXES[..., :2]
+    assert (sides == 0).any() and (sides < 0).any() and (sides > 1e7).any()
+    assert CANDIDATES.shape == (2, 40, 4)
+
+
+@pytest.mark.skipif(compiled.why_not() is not None, reason=str(compiled.why_not()))
+def test_every_op_of_the_library_is_listed():
+    names = {
+        name for name in dir(compiled.library()) if name.startswith("kdet_") and not name.endswith("fallback")
+    }
+    listed = {name.removesuffix("_grad") for name in compiled.OPS}
+    assert {n.removesuffix("_grad") for n in names if not n.endswith(("_grad_eager", "_eager"))} >= listed
