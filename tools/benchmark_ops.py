@@ -173,9 +173,7 @@ def time_kdet(form, threads, repeats, only):
             results[name] = time_differentiable(tf, op, list(tensors), repeats)
         for name, op in plain.items():
             run = tf.function(op)
-            results[name] = [
-                best_of(lambda run=run: tf.nest.map_structure(lambda t: t.numpy(), run()), repeats)
-            ] * 2
+            results[name] = [best_of(run, repeats)] * 2
     return results
 
 
@@ -227,10 +225,7 @@ def time_differentiable(tf, op, tensors, repeats):
             out = op(*tensors)
         return out, tape.gradient(out, tensors, tf.ones_like(out))
 
-    def run(function):
-        tf.nest.map_structure(lambda t: t.numpy(), function(*tensors))
-
-    return [best_of(lambda: run(forward), repeats), best_of(lambda: run(both), repeats)]
+    return [best_of(lambda: forward(*tensors), repeats), best_of(lambda: both(*tensors), repeats)]
 
 
 def time_mmcv(threads, repeats, only):

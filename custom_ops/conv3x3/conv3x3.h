@@ -8,12 +8,13 @@
 
 #include <cstdint>
 
+#include "common/lanes.h"
+
 namespace kdet {
 
 constexpr int kTile = 4;              // side of an output tile
 constexpr int kPatch = kTile + 2;     // side of the input patch it sees
 constexpr int kPoints = kPatch * kPatch;
-constexpr int kLanes = 16;            // channels that are worked on together
 constexpr int kPanel = 2 * kLanes;    // outputs of one panel of the packed weights
 
 struct Conv3x3 {

@@ -12,13 +12,6 @@
 namespace kdet {
 namespace conv3x3_detail {
 
-// GCC's and clang's vectors: sixteen floats, in as many registers as the processor needs for them.
-typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
-
-inline Lanes load(const float* from) { return *reinterpret_cast<const Lanes*>(from); }
-inline void store(Lanes value, float* to) { *reinterpret_cast<Lanes*>(to) = value; }
-inline Lanes all(float value) { return Lanes{} + value; }
-
 // Rows that one pass of the product keeps in registers.
 #ifdef __AVX512F__
 constexpr int kRows = 12;
@@ -61,16 +54,16 @@ void product(const float* a, const float* panel, int depth, float* out, int64_t 
   Lanes left[Rows], right[Rows];
   for (int r = 0; r < Rows; ++r) left[r] = right[r] = Lanes{};
   for (int k = 0; k < depth; ++k) {
-    const Lanes first = load(panel + k * kPanel), second = load(panel + k * kPanel + kLanes);
+    const Lanes first = load_lanes(panel + k * kPanel), second = load_lanes(panel + k * kPanel + kLanes);
     for (int r = 0; r < Rows; ++r) {
-      const Lanes value = all(a[static_cast<int64_t>(r) * depth + k]);
+      const Lanes value = all_lanes(a[static_cast<int64_t>(r) * depth + k]);
       left[r] += value * first;
       right[r] += value * second;
     }
   }
   for (int r = 0; r < Rows; ++r) {
-    store(left[r], out + r * out_stride);
-    store(right[r], out + r * out_stride + kLanes);
+    store_lanes(left[r], out + r * out_stride);
+    store_lanes(right[r], out + r * out_stride + kLanes);
   }
 }
 
@@ -113,7 +106,7 @@ inline void scatter_patch(const Conv3x3& p, const float* x, const Place& at, int
         const int from_y = at.y + i - 1;
         const bool inside = from_y >= 0 && from_y < p.height && from_x >= 0 && from_x < p.width;
         column[i] =
-            inside ? load(picture + (int64_t{from_y} * p.width + from_x) * p.inputs + c) : Lanes{};
+            inside ? load_lanes(picture + (int64_t{from_y} * p.width + from_x) * p.inputs + c) : Lanes{};
       }
       transform_input(column, done);
       for (int i = 0; i < kPatch; ++i) half[i][j] = done[i];
@@ -121,7 +114,7 @@ inline void scatter_patch(const Conv3x3& p, const float* x, const Place& at, int
     for (int i = 0; i < kPatch; ++i) {
       Lanes done[kPatch];
       transform_input(half[i], done);
-      for (int j = 0; j < kPatch; ++j) store(done[j], out + (i * kPatch + j) * stride + c);
+      for (int j = 0; j < kPatch; ++j) store_lanes(done[j], out + (i * kPatch + j) * stride + c);
     }
   }
 }
@@ -136,7 +129,7 @@ inline void gather_tile(const Conv3x3& p, const float* products, int64_t stride,
     std::memcpy(&shift, bias + c, lanes * sizeof(float));
     for (int j = 0; j < kPatch; ++j) {
       Lanes column[kPatch], done[kTile];
-      for (int i = 0; i < kPatch; ++i) column[i] = load(products + (i * kPatch + j) * stride + c);
+      for (int i = 0; i < kPatch; ++i) column[i] = load_lanes(products + (i * kPatch + j) * stride + c);
       transform_output(column, done);
       for (int i = 0; i < kTile; ++i) half[i][j] = done[i];
     }
@@ -177,7 +170,7 @@ inline void conv3x3_pack(const Conv3x3& p, const float* kernel, float* packed, c
         for (int i = 0; i < kPatch; ++i) {
           Lanes done[kPatch];
           transform_kernel(half[i], done);
-          for (int j = 0; j < kPatch; ++j) store(done[j], to + (i * kPatch + j) * point);
+          for (int j = 0; j < kPatch; ++j) store_lanes(done[j], to + (i * kPatch + j) * point);
         }
       }
     }

@@ -5,52 +5,59 @@
 #include <vector>
 
 #include "common/floats.h"
+#include "common/lanes.h"
 #include "common/parallel.h"
 #include "grouped_conv/grouped_conv.h"
 
 namespace kdet {
 namespace grouped_conv {
 
-// A row of parts of N numbers -> N rows; row d holds number d of each part, N times over. With it a product
-// within groups is a product of whole rows.
+// Channels that are worked on at a time: their sums and weights fit the caches, and pixels lie in few pieces.
+constexpr int kChunk = 256;
+
+// Some channels of all pixels, in vectors. Groups of N lanes lie within one vector.
 template <int N>
-void spread(const float* __restrict row, int channels, float* __restrict rows) {
-  for (int d = 0; d < N; ++d) {
-    for (int g = 0; g < channels; g += N) {
-      for (int k = 0; k < N; ++k) rows[d * channels + g + k] = row[g + d];
+struct Chunk {
+  int first, count;  // channels
+
+  int vectors() const { return (count + kLanes - 1) / kLanes; }
+  int lanes(int vector) const { return std::min(kLanes, count - vector * kLanes); }
+
+  // The pixel's numbers spread: spread[vector * N + d] holds number d of every group, N times over.
+  template <typename T>
+  void read(const T* pixel, AlignedLanes* spread) const {
+    for (int v = 0; v < vectors(); ++v) {
+      const Lanes values = load_lanes(pixel + first + v * kLanes, lanes(v));
+      for (int d = 0; d < N; ++d) spread[v * N + d] = spread_lanes<N>(values, d);
     }
   }
-}
+};
 
-// to[c] += sum over d of a[d][c] * b[d][c]
-template <int N>
-void add_products(const float* __restrict a, const float* __restrict b, int channels, float* __restrict to) {
-  for (int c = 0; c < channels; ++c) {
-    float sum = to[c];
-    for (int d = 0; d < N; ++d) sum += a[d * channels + c] * b[d * channels + c];
-    to[c] = sum;
-  }
-}
-
-// The channels [first, first + count) of the gradient of the input: every output pixel gives to those that it
-// saw. turned is the kernel as [cell, output within the group, input channel].
+// The gradient of the input: every output pixel gives to the input pixels that it saw. turned holds the kernel as
+// [cell, vector, output within the group], by input channel.
 template <int N, typename T>
-void input_gradient(const GroupedConv& p, int64_t first, int count, const float* turned, const T* upstream,
+void input_gradient(const GroupedConv& p, const Chunk<N>& chunk, const AlignedLanes* turned, const T* upstream,
                     float* for_x) {
-  std::vector<float> scratch(count), rows(N * count);
+  AlignedLanes ups[kChunk / kLanes * N];
+  const int vectors = chunk.vectors();
   int64_t pixel = 0;
   for (int64_t picture = 0; picture < p.batch; ++picture) {
     for (int row = 0; row < p.out_height; ++row) {
       for (int column = 0; column < p.out_width; ++column, ++pixel) {
-        spread<N>(as_floats(upstream + pixel * p.channels + first, count, scratch.data()), count, rows.data());
+        chunk.read(upstream + pixel * p.channels, ups);
         for (int i = 0; i < p.kernel_y; ++i) {
           const int y = row * p.stride_y - p.pad_y + i * p.dilation_y;
           if (y < 0 || y >= p.height) continue;
           for (int j = 0; j < p.kernel_x; ++j) {
             const int x = column * p.stride_x - p.pad_x + j * p.dilation_x;
             if (x < 0 || x >= p.width) continue;
-            float* to = for_x + ((picture * p.height + y) * p.width + x) * p.channels + first;
-            add_products<N>(rows.data(), turned + int64_t(i * p.kernel_x + j) * N * count, count, to);
+            float* to = for_x + ((picture * p.height + y) * p.width + x) * p.channels + chunk.first;
+            const AlignedLanes* weights = turned + (i * p.kernel_x + j) * vectors * N;
+            for (int v = 0; v < vectors; ++v) {
+              Lanes sum = load_lanes(to + v * kLanes, chunk.lanes(v));
+              for (int d = 0; d < N; ++d) sum += ups[v * N + d] * weights[v * N + d];
+              store_lanes(sum, chunk.lanes(v), to + v * kLanes);
+            }
           }
         }
       }
@@ -58,16 +65,17 @@ void input_gradient(const GroupedConv& p, int64_t first, int count, const float*
   }
 }
 
-// The same channels of the gradient of the kernel, as sums [cell, input within the group, output channel]:
-// every input pixel meets the output pixels that saw it.
+// The gradient of the kernel as sums [cell, vector, input within the group], by output channel: every input pixel
+// meets the output pixels that saw it.
 template <int N, typename T>
-void kernel_gradient(const GroupedConv& p, int64_t first, int count, const T* x, const T* upstream, float* sums) {
-  std::vector<float> scratch(count), up_scratch(count), rows(N * count);
+void kernel_gradient(const GroupedConv& p, const Chunk<N>& chunk, const T* x, const T* upstream, AlignedLanes* sums) {
+  AlignedLanes values[kChunk / kLanes * N];
+  const int vectors = chunk.vectors();
   int64_t pixel = 0;
   for (int64_t picture = 0; picture < p.batch; ++picture) {
     for (int y = 0; y < p.height; ++y) {
       for (int column = 0; column < p.width; ++column, ++pixel) {
-        spread<N>(as_floats(x + pixel * p.channels + first, count, scratch.data()), count, rows.data());
+        chunk.read(x + pixel * p.channels, values);
         for (int i = 0; i < p.kernel_y; ++i) {
           const int down = y + p.pad_y - i * p.dilation_y;
           if (down < 0 || down % p.stride_y || down / p.stride_y >= p.out_height) continue;
@@ -75,11 +83,11 @@ void kernel_gradient(const GroupedConv& p, int64_t first, int count, const T* x,
             const int right = column + p.pad_x - j * p.dilation_x;
             if (right < 0 || right % p.stride_x || right / p.stride_x >= p.out_width) continue;
             const int64_t at = (picture * p.out_height + down / p.stride_y) * p.out_width + right / p.stride_x;
-            const float* up = as_floats(upstream + at * p.channels + first, count, up_scratch.data());
-            float* to = sums + int64_t(i * p.kernel_x + j) * N * count;
-            for (int d = 0; d < N; ++d) {
-              const float* a = rows.data() + d * count;
-              for (int c = 0; c < count; ++c) to[d * count + c] += a[c] * up[c];
+            const T* from = upstream + at * p.channels + chunk.first;
+            AlignedLanes* to = sums + (i * p.kernel_x + j) * vectors * N;
+            for (int v = 0; v < vectors; ++v) {
+              const Lanes up = load_lanes(from + v * kLanes, chunk.lanes(v));
+              for (int d = 0; d < N; ++d) to[v * N + d] += values[v * N + d] * up;
             }
           }
         }
@@ -92,19 +100,26 @@ template <int N, typename T>
 void backward_of_width(const GroupedConv& p, const T* x, const float* kernel, const T* upstream, float* for_x,
                        float* for_kernel, const ParallelFor& parallel) {
   const int cells = p.kernel_y * p.kernel_x;
-  parallel.channels(p.channels, std::max(N, 16), [&](int64_t first, int64_t last, int64_t) {
-    const int count = int(last - first);
-    std::vector<float> turned(int64_t(cells) * N * count), sums(turned.size());
-    for (int64_t k = 0; k < int64_t(cells) * N; ++k) {
-      for (int c = 0; c < count; ++c) {
-        const int64_t cell = k / N, input = c / N * N + k % N;
-        turned[(cell * N + c % N) * count + input] = kernel[k * p.channels + first + c];
-      }
-    }
-    input_gradient<N>(p, first, count, turned.data(), upstream, for_x);
-    kernel_gradient<N>(p, first, count, x, upstream, sums.data());
-    for (int64_t k = 0; k < int64_t(cells) * N; ++k) {
-      std::copy(sums.begin() + k * count, sums.begin() + (k + 1) * count, for_kernel + k * p.channels + first);
+  parallel.channels(p.channels, kLanes, [&](int64_t begin, int64_t end, int64_t) {
+    for (int64_t first = begin; first < end; first += kChunk) {
+      const Chunk<N> chunk = {int(first), int(std::min<int64_t>(kChunk, end - first))};
+      std::vector<AlignedLanes> turned(cells * chunk.vectors() * N), sums(turned.size());
+      // Lane c of vector (cell, v, d) belongs to the channel v * kLanes + c.
+      const auto each_weight = [&](const auto& visit) {
+        for (int cell = 0; cell < cells; ++cell) {
+          for (int d = 0; d < N; ++d) {
+            for (int c = 0; c < chunk.count; ++c) visit(cell, d, c, (cell * chunk.vectors() + c / kLanes) * N + d);
+          }
+        }
+      };
+      each_weight([&](int cell, int d, int c, int vector) {
+        turned[vector][c % kLanes] = kernel[(int64_t{cell} * N + c % N) * p.channels + first + c / N * N + d];
+      });
+      input_gradient<N>(p, chunk, turned.data(), upstream, for_x);
+      kernel_gradient<N>(p, chunk, x, upstream, sums.data());
+      each_weight([&](int cell, int d, int c, int vector) {
+        for_kernel[(int64_t{cell} * N + d) * p.channels + first + c] = sums[vector][c % kLanes];
+      });
     }
   });
 }
