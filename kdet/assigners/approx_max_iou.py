@@ -12,7 +12,9 @@ class ApproxMaxIoUAssigner(MaxIoUAssigner):
     """As ``MaxIoUAssigner``; the priors ``[P,4*A]`` hold A anchors each, the best of which counts."""
 
     def overlaps(self, boxes, priors):
-        anchors = priors.shape[-1] // 4
-        overlaps = geometry.pairwise_iou(boxes, tf.reshape(priors, [-1, 4]))  # [B, G, P*A]
-        shape = tf.concat([tf.shape(overlaps)[:2], [tf.shape(priors)[0], anchors]], 0)
-        return tf.reduce_max(tf.reshape(overlaps, shape), -1)
+        # one anchor of all cells at a time: all of them at once would need A times the memory
+        first, *others = tf.split(priors, priors.shape[-1] // 4, -1)
+        best = geometry.pairwise_iou(boxes, first)  # [B, G, P]
+        for anchors in others:
+            best = tf.maximum(best, geometry.pairwise_iou(boxes, anchors))
+        return best

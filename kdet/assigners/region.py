@@ -12,16 +12,18 @@ from kdet.registry import Component, register
 class RegionAssigner(Component):
     """Anchors in the middle of an object, on the level that fits its size, are positive.
 
-    Around the middle anchors take no part. (The paper leaves out the same places of the neighbouring levels
-    too; the published models were trained without that.)
+    Around the middle anchors take no part.
 
     Args:
         center_ratio: side of the middle, as a share of the object's.
         ignore_ratio: side of the region within which anchors take no part.
+        ignore_neighbors: on the levels next to the fitting one they take no part there either. (Cascade RPN's
+            published models were trained without.)
     """
 
-    def __init__(self, center_ratio=0.2, ignore_ratio=0.5):
+    def __init__(self, center_ratio=0.2, ignore_ratio=0.5, ignore_neighbors=False):
         self.center_ratio, self.ignore_ratio = center_ratio, ignore_ratio
+        self.ignore_neighbors = ignore_neighbors
 
     def __call__(self, priors, targets, valid, strides, shapes, base_size):
         """Assigns anchors to objects.
@@ -29,7 +31,7 @@ class RegionAssigner(Component):
         Args:
             priors: ``[P,4]``, one anchor per cell, level by level.
             targets: the data contract's dict.
-            valid: bool ``[B,P]``.
+            valid: bool, broadcastable to ``[B,P]``.
             strides, shapes: stride and (h, w) of every level.
             base_size: side of the anchors of the first level.
 
@@ -54,11 +56,26 @@ class RegionAssigner(Component):
         side = tf.sqrt(tf.maximum(tf.reduce_prod(boxes[..., 2:] - boxes[..., :2], -1), 1e-6))
         fitting = tf.floor(tf.math.log(side / base_size) / math.log(2.0) + 0.5)
         fitting = tf.cast(tf.clip_by_value(fitting, 0.0, len(counts) - 1.0), tf.int32)
-        fits = fitting[..., None] == level  # [B, G, P]
+        distance = tf.abs(fitting[..., None] - level)  # [B, G, P], in levels
+        fits = distance == 0
         middle, around = within(self.center_ratio), within(self.ignore_ratio)
         # of several objects that claim an anchor, the last in the list decides what it is
         rank = 2 * tf.range(1, tf.shape(boxes)[1] + 1)[None, :, None] + tf.cast(middle, tf.int32)
         rank = tf.reduce_max(tf.where(fits & (middle | around), rank, 0), 1)  # [B, P]
         positive = rank % 2 == 1
-        counted = valid & ((rank == 0) | positive)
+        free = rank == 0
+        if self.ignore_neighbors:
+            free &= ~tf.reduce_any((distance == 1) & around, 1)
+        counted = valid & (free | positive)
         return Assignment(tf.where(positive & counted, rank // 2 - 1, -1), tf.cast(counted, tf.float32))
+
+
+def region_levels(generator, shapes):
+    """What ``RegionAssigner`` must know of the levels, as keywords.
+
+    Args:
+        generator: ``AnchorGenerator`` of one square per cell.
+        shapes: (h, w) of every level.
+    """
+    base = generator.base_anchors[0][0]
+    return {"strides": generator.strides, "shapes": shapes, "base_size": base[2] - base[0]}

@@ -7,8 +7,6 @@ import tensorflow as tf
 from kdet import geometry
 from kdet.registry import Component, register
 
-MAX_LOG_RATIO = abs(math.log(16 / 1000))
-
 
 @register
 class DeltaXYWHCoder(Component):
@@ -19,16 +17,24 @@ class DeltaXYWHCoder(Component):
         clip_border: decoded boxes are cut to the picture.
         center_clamp: largest shift of the centre in pixels (YOLOF), None for no limit. With it the
             sides are limited from above only.
+        side_ratio: decoding shrinks no side further than by this factor, and stretches none further than
+            by its inverse.
     """
 
     # what counts as the side of a box beyond x2 - x1
     extra = 0.0
 
     def __init__(
-        self, means=(0.0, 0.0, 0.0, 0.0), stds=(1.0, 1.0, 1.0, 1.0), clip_border=True, center_clamp=None
+        self,
+        means=(0.0, 0.0, 0.0, 0.0),
+        stds=(1.0, 1.0, 1.0, 1.0),
+        clip_border=True,
+        center_clamp=None,
+        side_ratio=16 / 1000,
     ):
         self.means, self.stds = tuple(means), tuple(stds)
         self.clip_border, self.center_clamp = clip_border, center_clamp
+        self.max_log_ratio = abs(math.log(side_ratio))
 
     def encode(self, priors, boxes):
         """Deltas that move ``priors`` onto ``boxes``; both ``[..., 4]``."""
@@ -53,10 +59,10 @@ class DeltaXYWHCoder(Component):
         prior_size = priors[..., 2:] - priors[..., :2] + self.extra
         shift, log_ratio = deltas[..., :2] * prior_size, deltas[..., 2:]
         if self.center_clamp is None:
-            log_ratio = tf.clip_by_value(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO)
+            log_ratio = tf.clip_by_value(log_ratio, -self.max_log_ratio, self.max_log_ratio)
         else:
             shift = tf.clip_by_value(shift, -self.center_clamp, self.center_clamp)
-            log_ratio = tf.minimum(log_ratio, MAX_LOG_RATIO)
+            log_ratio = tf.minimum(log_ratio, self.max_log_ratio)
         center = (priors[..., :2] + priors[..., 2:]) * 0.5 + shift
         half = prior_size * tf.exp(log_ratio) * 0.5
         boxes = tf.concat([center - half, center + half], -1)

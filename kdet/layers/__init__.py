@@ -15,6 +15,7 @@ from kdet.layers.dropout import DropoutMasks
 from kdet.layers.embedding import Embedding
 from kdet.layers.fused import conv_norm, sequence
 from kdet.layers.linear import Linear, PointConv
+from kdet.layers.masked_conv import MaskedConv2D
 from kdet.layers.non_local import NonLocal2D
 from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, make_norm
 from kdet.layers.resample import (
@@ -56,6 +57,7 @@ __all__ = [
     "GroupNorm",
     "LayerNorm",
     "Linear",
+    "MaskedConv2D",
     "ModulatedDeformConvPack",
     "MultiheadAttention",
     "NonLocal2D",

@@ -72,6 +72,10 @@ class AnchorGenerator(Component):
             for base, stride, (h, w) in zip(self.base_anchors, self.strides, shapes, strict=True)
         ]
 
+    def by_cell(self, shapes):
+        """The anchors of every cell side by side, level by level: ``[P, 4*A]``."""
+        return tf.concat([tf.reshape(a, [-1, 4 * self.num_anchors]) for a in self(shapes)], 0)
+
     def valid(self, shapes, padded_size):
         """Which anchors sit on cells of the picture, not of the batch's padding: ``[B, P]`` bool."""
         return valid_cells(self.strides, shapes, padded_size, self.num_anchors)

@@ -11,6 +11,7 @@ from kdet.heads.dense.free_anchor import FreeAnchorHead
 from kdet.heads.dense.fsaf import FSAFHead
 from kdet.heads.dense.gfl import GFLHead
 from kdet.heads.dense.ghm import GHMRetinaHead
+from kdet.heads.dense.guided_anchor import GARetinaHead, GARPNHead
 from kdet.heads.dense.ld import LDHead
 from kdet.heads.dense.paa import PAAHead
 from kdet.heads.dense.pisa import PISARetinaHead
@@ -37,6 +38,8 @@ __all__ = [
     "FSAFHead",
     "FoveaHead",
     "FreeAnchorHead",
+    "GARPNHead",
+    "GARetinaHead",
     "GFLHead",
     "GHMRetinaHead",
     "LDHead",

@@ -81,15 +81,7 @@ class AnchorHead(DenseHead):
         """The sampled ``Assignment [B,P]`` and the loss normaliser."""
         priors, usable = self.assigned_priors(anchors, shapes), self.usable(anchors, shapes, info)
         assignment = self.assigner(priors, targets, usable, **self.level_arguments(shapes))
-        if self.sampler is None:
-            count = [assignment.positive]
-        else:
-            seed = tf.random.experimental.stateless_fold_in(info["seed"], 1)
-            assignment = self.sampler(assignment, seed)
-            count = [assignment.positive, assignment.negative]
-        # the reference counts at least one of each kind in every picture
-        totals = [tf.maximum(tf.reduce_sum(tf.cast(c, tf.float32), 1), 1.0) for c in count]
-        return assignment, replica_mean(tf.reduce_sum(tf.add_n(totals)))
+        return sample_and_count(assignment, self.sampler, info, stream=1)
 
     def compute_losses(self, outputs, targets, info):
         """Losses of the batch.
@@ -126,3 +118,22 @@ class AnchorHead(DenseHead):
         # background rows encode their own anchor, so that no infinity arises
         boxes = tf.where(assignment.positive[..., None], boxes, anchors)
         return self.loss_bbox(deltas, self.coder.encode(anchors, boxes), positive, normaliser)
+
+
+def sample_and_count(assignment, sampler, info, stream):
+    """What a sampler leaves of an ``Assignment [B,P]``, and the normaliser of its losses.
+
+    Args:
+        sampler: None takes all and counts the positives only.
+        info: ImageInfo with ``seed``.
+        stream: number of the draw within the step, so that two draws differ.
+    """
+    if sampler is None:
+        count = [assignment.positive]
+    else:
+        seed = tf.random.experimental.stateless_fold_in(info["seed"], stream)
+        assignment = sampler(assignment, seed)
+        count = [assignment.positive, assignment.negative]
+    # the reference counts at least one of each kind in every picture
+    totals = [tf.maximum(tf.reduce_sum(tf.cast(c, tf.float32), 1), 1.0) for c in count]
+    return assignment, replica_mean(tf.reduce_sum(tf.add_n(totals)))

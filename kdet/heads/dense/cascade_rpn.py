@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from kdet.assigners.region import region_levels
 from kdet.heads.dense.anchor import AnchorHead
 from kdet.heads.dense.base import flatten_levels, flatten_map, level_shapes
 from kdet.heads.dense.rpn import select_proposals
@@ -89,8 +90,7 @@ class CascadeRPNStage(AnchorHead):
     def level_arguments(self, shapes):
         if self.sampler is not None:
             return {}
-        base = self.anchor_generator.base_anchors[0][0]
-        return {"strides": self.anchor_generator.strides, "shapes": shapes, "base_size": base[2] - base[0]}
+        return region_levels(self.anchor_generator, shapes)
 
     def stage_losses(self, outputs, anchors, targets, info):
         """``{"loss_rpn_cls", "loss_rpn_reg"}``, the first only from stages with scores."""

@@ -62,7 +62,8 @@ def select_proposals(settings, coder, levels, info):
     Args:
         settings: ``ProposalSelection``.
         coder: box coding.
-        levels: per level ``(anchors [n,4] or [B,n,4], scores [B,h,w,A], deltas [B,h,w,4A])``.
+        levels: per level ``(anchors [n,4] or [B,n,4], scores [B,h,w,A], deltas [B,h,w,4A])``; a score of
+            minus infinity takes its anchor out.
         info: ImageInfo.
 
     Returns:
@@ -77,7 +78,8 @@ def select_proposals(settings, coder, levels, info):
         anchors = tf.gather(anchors, rows, batch_dims=anchors.shape.rank - 2)
         deltas = tf.gather(deltas, rows, batch_dims=1)
         boxes = coder.decode(anchors, deltas, info["valid_size"])
-        found.append((boxes, tf.sigmoid(scores), tf.fill(tf.shape(rows), level)))
+        scores = tf.where(scores == float("-inf"), INVALID_SCORE, tf.sigmoid(scores))
+        found.append((boxes, scores, tf.fill(tf.shape(rows), level)))
     boxes, scores, levels = (tf.concat(parts, 1) for parts in zip(*found))
     big = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] > float(settings.min_size), -1)
     scores = tf.where(big, scores, INVALID_SCORE)

@@ -64,8 +64,7 @@ class SABLRetinaHead(AnchorHead):
         return self.coder.decode(priors, *tf.split(regression, 2, -1), info["valid_size"])
 
     def assigned_priors(self, anchors, shapes):
-        per_cell = 4 * self.approx_generator.num_anchors
-        return tf.concat([tf.reshape(a, [-1, per_cell]) for a in self.approx_generator(shapes)], 0)
+        return self.approx_generator.by_cell(shapes)
 
     def assigned_losses(self, outputs, squares, assignment, targets, count):
         """``{"loss_cls", "loss_bbox_cls", "loss_bbox_reg"}``; see ``AnchorHead``."""

@@ -45,9 +45,9 @@ def apply_tower(layers, x):
     return x
 
 
-def prediction(filters, kernel_size=3, probability=None):
+def prediction(filters, kernel_size=3, probability=None, layer=Conv2D):
     """The convolution that ends a tower; ``probability`` is where its sigmoid starts (None: bias 0)."""
-    return Conv2D(
+    return layer(
         filters,
         kernel_size,
         padding=kernel_size // 2,

@@ -1,0 +1,238 @@
+"""Guided anchoring: where anchors are and what shape they have is predicted (Wang et al., 2019)."""
+
+import keras
+import tensorflow as tf
+
+from kdet.assigners.region import region_levels
+from kdet.heads.dense.anchor import AnchorHead, sample_and_count
+from kdet.heads.dense.base import flatten_levels, flatten_map, level_shapes
+from kdet.heads.dense.rpn import select_proposals
+from kdet.heads.dense.towers import apply_tower, conv_tower, prediction, small_normal
+from kdet.layers import Composite, Conv2D, DeformConv2D, MaskedConv2D, replica_mean
+from kdet.postprocess import ProposalSelection
+from kdet.registry import register
+
+# weight of the places without an object in the loss of the locations
+BACKGROUND_WEIGHT = 0.1
+
+
+class FeatureAdaption(Composite):
+    """3x3 deformable convolution whose offsets follow the predicted shapes, and a ReLU.
+
+    Call: ``x [B,h,w,C]``, shapes ``[B,h,w,2]`` (no gradient goes there) -> ``[B,h,w,filters]``.
+    """
+
+    def __init__(self, filters, deform_groups=4, **kwargs):
+        super().__init__(**kwargs)
+        wide = keras.initializers.RandomNormal(stddev=0.1)
+        self.conv_offset = Conv2D(deform_groups * 18, 1, use_bias=False, kernel_initializer=wide)
+        self.conv_adaption = DeformConv2D(
+            filters,
+            3,
+            padding=1,
+            deform_groups=deform_groups,
+            use_bias=False,
+            kernel_initializer=small_normal(),
+        )
+
+    def call(self, x, shapes):
+        return tf.nn.relu(self.conv_adaption(x, self.conv_offset(tf.stop_gradient(shapes))))
+
+
+class GuidedAnchorHead(AnchorHead):
+    """One square per cell, given a shape by the head, scored and refined where the head expects objects.
+
+    At inference only cells whose location score reaches ``location_threshold`` are computed and become
+    candidates, in every picture by its own scores. (The reference computes the cells of the batch's first
+    picture for all of them; with one picture the two are the same.) In training all cells count.
+
+    Args:
+        approx_generator: the anchors that a square stands for when the shapes learn which object is theirs.
+        anchor_generator: the squares.
+        anchor_coder: from squares and predicted shapes to anchors.
+        loss_location, loss_shape: losses on the location scores and, on boxes, on the shapes.
+        location_assigner: ``RegionAssigner``, which cells lie in the middle of objects.
+        shape_assigner, shape_sampler: ``ApproxMaxIoUAssigner`` and what draws from its choice.
+        location_threshold: least location score of a candidate.
+        coder, assigner, sampler, other arguments: see ``AnchorHead``; they work on the guided anchors.
+
+    Call: ``tuple of [B,h,w,C] -> (scores, deltas, shapes, locations)``, tuples over levels of
+    ``[B,h,w,classes]``, ``[B,h,w,4]``, ``[B,h,w,2]`` (log-ratios of width and height to the square's, over the
+    coder's deviations) and ``[B,h,w,1]``.
+    """
+
+    def __init__(
+        self,
+        approx_generator,
+        anchor_generator,
+        anchor_coder,
+        loss_location,
+        loss_shape,
+        location_assigner,
+        shape_assigner,
+        shape_sampler,
+        location_threshold=0.01,
+        **kwargs,
+    ):
+        # guided anchors are where they are: there is no border to cross
+        super().__init__(anchor_generator=anchor_generator, allowed_border=-1, **kwargs)
+        if anchor_generator.num_anchors != 1 or anchor_generator.strides != approx_generator.strides:
+            raise ValueError(
+                f"{type(self).__name__}: anchor_generator must give one square per cell with the strides of "
+                f"approx_generator, {approx_generator.strides}; it gives {anchor_generator.num_anchors} with "
+                f"{anchor_generator.strides}."
+            )
+        self.approx_generator, self.anchor_coder = approx_generator, anchor_coder
+        self.loss_location, self.loss_shape = loss_location, loss_shape
+        self.location_assigner = location_assigner
+        self.shape_assigner, self.shape_sampler = shape_assigner, shape_sampler
+        self.location_threshold = location_threshold
+        self.conv_loc = prediction(1, kernel_size=1, probability=0.01)
+        self.conv_shape = prediction(2, kernel_size=1)
+
+    def call(self, features, training=False):
+        return tuple(zip(*(self.level_outputs(x, training) for x in features)))
+
+    def level_outputs(self, x, training):
+        """``(scores, deltas, shapes, locations)`` of one level."""
+        raise NotImplementedError(f"{type(self).__name__} must define level_outputs().")
+
+    def expected(self, locations):
+        """Where objects are expected: bool, of the shape of the location scores."""
+        return tf.sigmoid(tf.cast(locations, tf.float32)) >= self.location_threshold
+
+    def places(self, locations, training):
+        """The cells ``[B,h,w]`` that the last convolutions compute; None for all."""
+        return None if training else self.expected(locations[..., 0])
+
+    def guide(self, squares, shapes):
+        """Anchors ``[B,n,4]`` from squares ``[n,4]`` or ``[B,n,4]`` and predicted shapes ``[B,n,2]``."""
+        return self.anchor_coder.decode(squares, tf.concat([tf.zeros_like(shapes), shapes], -1))
+
+    # ---- training
+
+    def compute_losses(self, outputs, targets, info):
+        """``{"loss_cls", "loss_bbox", "loss_shape", "loss_loc"}``; see ``AnchorHead``."""
+        shapes = level_shapes(outputs[0])
+        squares = tf.concat(self.anchor_generator(shapes), 0)  # [P, 4]
+        guided = self.guide(squares, flatten_levels(outputs[2], 2))  # [B, P, 4]
+        anchors = tf.stop_gradient(guided)
+        assignment, count = self.assign(anchors, shapes, targets, info)
+        losses = self.assigned_losses(outputs, anchors, assignment, targets, count)
+        losses["loss_shape"] = self.shape_loss(guided, shapes, targets, info)
+        losses["loss_loc"] = self.location_loss(outputs[3], squares, shapes, targets)
+        return losses
+
+    def shape_loss(self, guided, shapes, targets, info):
+        """Loss of the anchors ``[B,P,4]`` of the cells that an object is matched with, a scalar."""
+        usable = self.anchor_generator.valid(shapes, info["padded_size"])
+        assignment = self.shape_assigner(self.approx_generator.by_cell(shapes), targets, usable)
+        assignment, count = sample_and_count(assignment, self.shape_sampler, info, stream=2)
+        positive = tf.cast(assignment.positive, tf.float32)
+        return self.loss_shape(guided, assignment.gather(targets["boxes"]), positive, count)
+
+    def location_loss(self, locations, squares, shapes, targets):
+        """Loss of the location scores, a scalar.
+
+        The middle of an object has the class 1, which is the background of a loss with one class, and
+        everything else the class 0: so the published models were trained. Scores of empty places rise
+        therefore, and what the threshold takes out are places that are sure of their object; few are that
+        sure.
+        """
+        levels = region_levels(self.anchor_generator, shapes)
+        assignment = self.location_assigner(squares, targets, True, **levels)
+        weight = tf.where(assignment.negative, BACKGROUND_WEIGHT, assignment.weight)
+        # the published number of cells per unit of loss
+        count = replica_mean(tf.cast(tf.size(weight), tf.float32) / 200.0)
+        middle = tf.cast(assignment.positive, tf.int32)
+        return self.loss_location(flatten_levels(locations, 1), middle, weight, count)
+
+
+@register
+class GARPNHead(GuidedAnchorHead):
+    """Proposals from guided anchors.
+
+    Args:
+        filters: channels of the shared convolution and of the adapted features.
+        deform_groups: groups of offsets of the feature adaption.
+        train_proposals, test_proposals: ``ProposalSelection`` in training and at inference.
+        other arguments: see ``GuidedAnchorHead``.
+    """
+
+    def __init__(self, filters=256, deform_groups=4, train_proposals=None, test_proposals=None, **kwargs):
+        super().__init__(num_classes=1, **kwargs)
+        self.train_proposals = train_proposals or ProposalSelection(nms_pre=2000)
+        self.test_proposals = test_proposals or ProposalSelection()
+        self.rpn_conv = Conv2D(filters, 3, padding=1, kernel_initializer=small_normal())
+        self.feature_adaption = FeatureAdaption(filters, deform_groups)
+        self.conv_cls = prediction(1, kernel_size=1, layer=MaskedConv2D)
+        self.conv_reg = prediction(4, kernel_size=1, layer=MaskedConv2D)
+
+    def level_outputs(self, x, training):
+        x = tf.nn.relu(self.rpn_conv(x))
+        locations, shapes = self.conv_loc(x), self.conv_shape(x)
+        x, places = self.feature_adaption(x, shapes), self.places(locations, training)
+        return self.conv_cls(x, places), self.conv_reg(x, places), shapes, locations
+
+    def compute_losses(self, outputs, targets, info):
+        targets = {**targets, "labels": tf.minimum(targets["labels"], 0)}  # one class: object
+        losses = super().compute_losses(outputs, targets, info)
+        return {
+            "loss_rpn_cls": losses["loss_cls"],
+            "loss_rpn_bbox": losses["loss_bbox"],
+            "loss_anchor_shape": losses["loss_shape"],
+            "loss_anchor_loc": losses["loss_loc"],
+        }
+
+    def proposals(self, outputs, info, training=False):
+        """See ``RPNHead.proposals``; in training from all cells."""
+        levels = []
+        for squares, (scores, deltas, shapes, locations) in zip(
+            self.priors(level_shapes(outputs[0])), zip(*outputs), strict=True
+        ):
+            if not training:
+                scores = tf.where(self.expected(locations), tf.cast(scores, tf.float32), float("-inf"))
+            levels.append((self.guide(squares, flatten_map(shapes, 2)), scores, deltas))
+        settings = self.train_proposals if training else self.test_proposals
+        return select_proposals(settings, self.coder, levels, info)
+
+    def forward(self, features, info, training=False):
+        """The outputs that ``proposals`` and ``compute_losses`` take."""
+        return self(features, training=training)
+
+
+@register
+class GARetinaHead(GuidedAnchorHead):
+    """RetinaNet's towers on guided anchors.
+
+    Args:
+        stacked_convs, filters, conv, norm: of the towers.
+        deform_groups: groups of offsets of the feature adaptions.
+        other arguments: see ``GuidedAnchorHead``.
+    """
+
+    def __init__(self, stacked_convs=4, filters=256, conv=None, norm=None, deform_groups=4, **kwargs):
+        super().__init__(**kwargs)
+        self.cls_convs = conv_tower(stacked_convs, filters, conv, norm)
+        self.reg_convs = conv_tower(stacked_convs, filters, conv, norm)
+        self.feature_adaption_cls = FeatureAdaption(filters, deform_groups)
+        self.feature_adaption_reg = FeatureAdaption(filters, deform_groups)
+        self.retina_cls = prediction(self.num_classes, probability=0.01, layer=MaskedConv2D)
+        self.retina_reg = prediction(4, layer=MaskedConv2D)
+
+    def level_outputs(self, x, training):
+        classes, boxes = apply_tower(self.cls_convs, x), apply_tower(self.reg_convs, x)
+        locations, shapes = self.conv_loc(classes), self.conv_shape(boxes)
+        places = self.places(locations, training)
+        scores = self.retina_cls(self.feature_adaption_cls(classes, shapes), places)
+        return scores, self.retina_reg(self.feature_adaption_reg(boxes, shapes), places), shapes, locations
+
+    def level_predictions(self, outputs):
+        for scores, deltas, shapes, locations in zip(*outputs):
+            expected = self.expected(flatten_map(locations, 1))
+            scores = tf.where(expected, flatten_map(scores, self.num_classes), float("-inf"))
+            yield scores, tf.sigmoid, tf.concat([flatten_map(deltas, 4), flatten_map(shapes, 2)], -1), None
+
+    def decode_boxes(self, priors, regression, info):
+        deltas, shapes = tf.split(regression, [4, 2], -1)
+        return super().decode_boxes(self.guide(priors, shapes), deltas, info)

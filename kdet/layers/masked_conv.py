@@ -1,0 +1,18 @@
+"""Convolution at some places only (guided anchoring; Wang et al., 2019)."""
+
+from kdet import ops
+from kdet.layers.conv import Conv2D
+from kdet.registry import register
+
+
+@register
+class MaskedConv2D(Conv2D):
+    """As ``Conv2D`` without groups or dilation; where ``places`` is False the output is 0, without bias.
+
+    Call: ``x [B,H,W,C]``, optionally ``places [B,H',W']`` bool -> ``[B,H',W',filters]``.
+    """
+
+    def call(self, x, places=None):
+        if places is None:
+            return super().call(x)
+        return ops.masked_conv2d(x, places, self.kernel, self.bias, strides=self.stride, padding=self.padding)
