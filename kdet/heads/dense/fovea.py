@@ -6,31 +6,9 @@ from kdet import geometry
 from kdet.assigners import Assignment
 from kdet.heads.dense.base import flatten_levels, flatten_map, level_shapes
 from kdet.heads.dense.point import PointHead
-from kdet.heads.dense.towers import small_normal
-from kdet.layers import Composite, Conv2D, ConvModule, DeformConv2D, replica_mean
+from kdet.heads.dense.towers import FeatureAdaption
+from kdet.layers import ConvModule, replica_mean
 from kdet.registry import register
-
-
-class FeatureAlign(Composite):
-    """Deformable convolution whose offsets follow from the predicted box.
-
-    Call: ``x [B,h,w,C], distances [B,h,w,4] -> [B,h,w,filters]``.
-    """
-
-    def __init__(self, filters, deform_groups=4, **kwargs):
-        super().__init__(**kwargs)
-        self.conv_offset = Conv2D(deform_groups * 18, 1, use_bias=False, kernel_initializer=small_normal())
-        self.conv_adaption = DeformConv2D(
-            filters,
-            3,
-            padding=1,
-            deform_groups=deform_groups,
-            use_bias=False,
-            kernel_initializer=small_normal(),
-        )
-
-    def call(self, x, distances):
-        return tf.nn.relu(self.conv_adaption(x, self.conv_offset(distances)))
 
 
 @register
@@ -74,7 +52,7 @@ class FoveaHead(PointHead):
             **kwargs,
         )
         self.scale_ranges, self.sigma, self.base_size = tuple(scale_ranges), sigma, base_size
-        self.feature_adaption = FeatureAlign(filters) if align else None
+        self.feature_adaption = FeatureAdaption(filters) if align else None
 
     def call(self, features, training=False):
         levels = []

@@ -1,42 +1,20 @@
 """Guided anchoring: where anchors are and what shape they have is predicted (Wang et al., 2019)."""
 
-import keras
 import tensorflow as tf
 
 from kdet.assigners.region import region_levels
 from kdet.heads.dense.anchor import AnchorHead, sample_and_count
 from kdet.heads.dense.base import flatten_levels, flatten_map, level_shapes
 from kdet.heads.dense.rpn import select_proposals
-from kdet.heads.dense.towers import apply_tower, conv_tower, prediction, small_normal
-from kdet.layers import Composite, Conv2D, DeformConv2D, MaskedConv2D, replica_mean
+from kdet.heads.dense.towers import FeatureAdaption, apply_tower, conv_tower, prediction, small_normal
+from kdet.layers import Conv2D, MaskedConv2D, replica_mean
 from kdet.postprocess import ProposalSelection
 from kdet.registry import register
 
 # weight of the places without an object in the loss of the locations
 BACKGROUND_WEIGHT = 0.1
-
-
-class FeatureAdaption(Composite):
-    """3x3 deformable convolution whose offsets follow the predicted shapes, and a ReLU.
-
-    Call: ``x [B,h,w,C]``, shapes ``[B,h,w,2]`` (no gradient goes there) -> ``[B,h,w,filters]``.
-    """
-
-    def __init__(self, filters, deform_groups=4, **kwargs):
-        super().__init__(**kwargs)
-        wide = keras.initializers.RandomNormal(stddev=0.1)
-        self.conv_offset = Conv2D(deform_groups * 18, 1, use_bias=False, kernel_initializer=wide)
-        self.conv_adaption = DeformConv2D(
-            filters,
-            3,
-            padding=1,
-            deform_groups=deform_groups,
-            use_bias=False,
-            kernel_initializer=small_normal(),
-        )
-
-    def call(self, x, shapes):
-        return tf.nn.relu(self.conv_adaption(x, self.conv_offset(tf.stop_gradient(shapes))))
+# deviation of the initial kernels from shapes to the offsets of the feature adaption
+OFFSET_DEVIATION = 0.1
 
 
 class GuidedAnchorHead(AnchorHead):
@@ -57,8 +35,8 @@ class GuidedAnchorHead(AnchorHead):
         coder, assigner, sampler, other arguments: see ``AnchorHead``; they work on the guided anchors.
 
     Call: ``tuple of [B,h,w,C] -> (scores, deltas, shapes, locations)``, tuples over levels of
-    ``[B,h,w,classes]``, ``[B,h,w,4]``, ``[B,h,w,2]`` (log-ratios of width and height to the square's, over the
-    coder's deviations) and ``[B,h,w,1]``.
+    ``[B,h,w,classes]``, ``[B,h,w,4]``, ``[B,h,w,2]`` (log-ratios of width and height to those of the square,
+    divided by the coder's deviations) and ``[B,h,w,1]``.
     """
 
     def __init__(
@@ -164,14 +142,14 @@ class GARPNHead(GuidedAnchorHead):
         self.train_proposals = train_proposals or ProposalSelection(nms_pre=2000)
         self.test_proposals = test_proposals or ProposalSelection()
         self.rpn_conv = Conv2D(filters, 3, padding=1, kernel_initializer=small_normal())
-        self.feature_adaption = FeatureAdaption(filters, deform_groups)
+        self.feature_adaption = FeatureAdaption(filters, deform_groups, OFFSET_DEVIATION)
         self.conv_cls = prediction(1, kernel_size=1, layer=MaskedConv2D)
         self.conv_reg = prediction(4, kernel_size=1, layer=MaskedConv2D)
 
     def level_outputs(self, x, training):
         x = tf.nn.relu(self.rpn_conv(x))
         locations, shapes = self.conv_loc(x), self.conv_shape(x)
-        x, places = self.feature_adaption(x, shapes), self.places(locations, training)
+        x, places = self.feature_adaption(x, tf.stop_gradient(shapes)), self.places(locations, training)
         return self.conv_cls(x, places), self.conv_reg(x, places), shapes, locations
 
     def compute_losses(self, outputs, targets, info):
@@ -215,17 +193,17 @@ class GARetinaHead(GuidedAnchorHead):
         super().__init__(**kwargs)
         self.cls_convs = conv_tower(stacked_convs, filters, conv, norm)
         self.reg_convs = conv_tower(stacked_convs, filters, conv, norm)
-        self.feature_adaption_cls = FeatureAdaption(filters, deform_groups)
-        self.feature_adaption_reg = FeatureAdaption(filters, deform_groups)
+        self.feature_adaption_cls = FeatureAdaption(filters, deform_groups, OFFSET_DEVIATION)
+        self.feature_adaption_reg = FeatureAdaption(filters, deform_groups, OFFSET_DEVIATION)
         self.retina_cls = prediction(self.num_classes, probability=0.01, layer=MaskedConv2D)
         self.retina_reg = prediction(4, layer=MaskedConv2D)
 
     def level_outputs(self, x, training):
         classes, boxes = apply_tower(self.cls_convs, x), apply_tower(self.reg_convs, x)
         locations, shapes = self.conv_loc(classes), self.conv_shape(boxes)
-        places = self.places(locations, training)
-        scores = self.retina_cls(self.feature_adaption_cls(classes, shapes), places)
-        return scores, self.retina_reg(self.feature_adaption_reg(boxes, shapes), places), shapes, locations
+        places, fixed = self.places(locations, training), tf.stop_gradient(shapes)
+        scores = self.retina_cls(self.feature_adaption_cls(classes, fixed), places)
+        return scores, self.retina_reg(self.feature_adaption_reg(boxes, fixed), places), shapes, locations
 
     def level_predictions(self, outputs):
         for scores, deltas, shapes, locations in zip(*outputs):

@@ -5,7 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
-from kdet.layers import Conv2D, ConvModule
+from kdet.layers import Composite, Conv2D, ConvModule, DeformConv2D
 from kdet.registry import register
 
 
@@ -14,9 +14,9 @@ def prior_bias(probability=0.01):
     return keras.initializers.Constant(-math.log((1 - probability) / probability))
 
 
-def small_normal():
+def small_normal(stddev=0.01):
     """Initialiser of the kernels of dense heads."""
-    return keras.initializers.RandomNormal(stddev=0.01)
+    return keras.initializers.RandomNormal(stddev=stddev)
 
 
 def conv_tower(depth, filters, conv=None, norm=None, last_conv=None, use_bias=None):
@@ -71,3 +71,32 @@ class Scale(keras.layers.Layer):
 
     def call(self, x):
         return tf.cast(x * tf.cast(self.scale, x.dtype), tf.float32)
+
+
+class FeatureAdaption(Composite):
+    """3x3 deformable convolution whose offsets follow from what is predicted at a cell, and a ReLU.
+
+    Args:
+        filters: channels of the result.
+        deform_groups: groups of channels with offsets of their own.
+        offset_deviation: of the initial kernel from predictions to offsets.
+
+    Call: ``x [B,h,w,C], predictions [B,h,w,K] -> [B,h,w,filters]``.
+    """
+
+    def __init__(self, filters, deform_groups=4, offset_deviation=0.01, **kwargs):
+        super().__init__(**kwargs)
+        self.conv_offset = Conv2D(
+            deform_groups * 18, 1, use_bias=False, kernel_initializer=small_normal(offset_deviation)
+        )
+        self.conv_adaption = DeformConv2D(
+            filters,
+            3,
+            padding=1,
+            deform_groups=deform_groups,
+            use_bias=False,
+            kernel_initializer=small_normal(),
+        )
+
+    def call(self, x, predictions):
+        return tf.nn.relu(self.conv_adaption(x, self.conv_offset(predictions)))
