@@ -40,14 +40,15 @@ class RegionAssigner(Component):
         """
         counts = [h * w for h, w in shapes]
         level = tf.repeat(tf.range(len(counts)), counts)  # [P]
-        stride = tf.repeat(tf.constant(strides, tf.float32), counts)
+        # TensorFlow's graphs divide by approximate reciprocals, which moves places that lie between two cells
+        cells = tf.repeat(tf.constant([1.0 / s for s in strides], tf.float32), counts)[:, None]  # per pixel
         limit = tf.repeat(tf.cast([[w, h] for h, w in shapes], tf.float32), counts, axis=0)  # [P, 2]
-        centre = (priors[:, :2] / stride[:, None] + priors[:, 2:] / stride[:, None]) * 0.5
+        centre = (priors[:, :2] * cells + priors[:, 2:] * cells) * 0.5
         boxes, real = targets["boxes"], targets["labels"] >= 0
 
         def within(ratio):
             margin = (1.0 - ratio) / 2.0
-            places = boxes[:, :, None, :] / stride[:, None]  # [B, G, P, 4]
+            places = boxes[:, :, None, :] * cells  # [B, G, P, 4]
             low = tf.round((1.0 - margin) * places[..., :2] + margin * places[..., 2:])
             high = tf.round(margin * places[..., :2] + (1.0 - margin) * places[..., 2:])
             low, high = (tf.clip_by_value(x, 0.0, limit) for x in (low, high))

@@ -76,6 +76,22 @@ def test_neighbouring_levels_of_an_object_are_left_out():
     assert float(tf.reduce_sum(second)) == 16.0
 
 
+def test_regions_are_the_same_in_graphs():
+    # corners of the regions lie half-way between cells, where rounding decides
+    generator = AnchorGenerator((4, 8, 16), ratios=[1.0], scales=[8])
+    shapes = [(32, 40), (16, 20), (8, 10)]
+    squares, levels = tf.concat(generator(shapes), 0), region_levels(generator, shapes)
+    boxes = tf.constant([[[10.0, 12.0, 50.0, 60.0], [30.0, 20.0, 60.0, 44.0], [4.0, 4.0, 150.0, 120.0]]])
+    assigner = RegionAssigner(ignore_neighbors=True)
+
+    def weights(boxes):
+        return assigner(
+            squares, {"boxes": boxes, "labels": tf.zeros([1, 3], tf.int32)}, True, **levels
+        ).weight
+
+    np.testing.assert_array_equal(tf.function(weights)(boxes), weights(boxes))
+
+
 def test_every_picture_is_masked_by_its_own_locations():
     layer, features = head(), maps(2)
     layer(features)

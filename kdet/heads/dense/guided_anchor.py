@@ -112,10 +112,9 @@ class GuidedAnchorHead(AnchorHead):
     def location_loss(self, locations, squares, shapes, targets):
         """Loss of the location scores, a scalar.
 
-        The middle of an object has the class 1, which is the background of a loss with one class, and
-        everything else the class 0: so the published models were trained. Scores of empty places rise
-        therefore, and what the threshold takes out are places that are sure of their object; few are that
-        sure.
+        As in the reference the middle of an object has the label 1 and everything else 0, and a loss with
+        one class takes 1 for the background. (Labels of the reference's first release began with 1.) So the
+        scores of empty places rise, and the threshold takes out places that are sure of their object.
         """
         levels = region_levels(self.anchor_generator, shapes)
         assignment = self.location_assigner(squares, targets, True, **levels)
