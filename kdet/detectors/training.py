@@ -27,6 +27,13 @@ class TrainingSteps:
             # Variables that the first step had to create would make TensorFlow trace it twice.
             self.optimizer.build(self.trainable_variables)
 
+    def compile_from_config(self, config):
+        """Compiles a loaded model as it was compiled when it was saved.
+
+        Keras does this by itself only for models that keep its ``compile``.
+        """
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
     def train_step(self, data):
         inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:

@@ -147,7 +147,7 @@ class DeformableTransformer(Composite):
         Returns:
             ``[B,S,units]`` and their ``FeatureLevels``.
         """
-        embeds = tf.unstack(tf.convert_to_tensor(self.level_embeds))
+        embeds = tf.unstack(tf.cast(self.level_embeds, positions[0].dtype))
         positions = flatten_cells([p + embed for p, embed in zip(positions, embeds, strict=True)])
         levels = FeatureLevels(level_shapes(maps), flatten_cells(valid_maps))
         references = cell_centres(valid_maps)[:, :, None] * valid_ratios(valid_maps)[:, None]
