@@ -78,8 +78,6 @@ FAMILIES = {
 }  # fmt: skip
 
 
-
-
 def recipe(family):
     """The small recipe of a family."""
     from kdet.config import Config
@@ -163,7 +161,7 @@ def train(family):
 def table(rows):
     """The table of ``training.md`` as Markdown."""
     lines = [
-        "| family | recipe | data | steps | loss, first and last 20 steps | AP before, then every 100 steps | AP50 |",
+        "| family | recipe | data | steps | loss at both ends | AP before, every 100 steps | AP50 |",
         "|-|-|-|-|-|-|-|",
     ]
     for family in FAMILIES:

@@ -1,21 +1,24 @@
-"""Writes docs/zoo.md from the recipes, docs/parity.json and docs/exports.json: ``python tools/zoo_table.py``."""
+"""Writes docs/zoo.md from the recipes and docs/*.json: ``python tools/zoo_table.py``."""
 
+import json
 import os
 import pathlib
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
 
 
 def page():
     """The text of docs/zoo.md as it should be."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from kdet.parity import report, zoo_page
+    from kdet.parity import conditioning, report, zoo_page
 
-    docs = ROOT / "docs"
+    exports = DOCS / "exports.json"
     return zoo_page.markdown(
-        report.load_results(docs / "parity.json"), report.load_results(docs / "exports.json")
+        report.load_results(DOCS / "parity.json"),
+        conditioning.load(DOCS / "conditioning.json"),
+        json.loads(exports.read_text(encoding="utf-8")) if exports.exists() else {},
     )
 
 
 if __name__ == "__main__":
-    (ROOT / "docs" / "zoo.md").write_text(page(), encoding="utf-8")
+    (DOCS / "zoo.md").write_text(page(), encoding="utf-8")
