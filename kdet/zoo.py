@@ -109,7 +109,7 @@ def load(name, weights="published", num_classes=None, dtype=None, **overrides):
     config = Config.load(name, overrides)
     if num_classes is not None:
         set_num_classes(config, num_classes)
-    with _dtype_policy(dtype):
+    with dtype_policy(dtype):
         model = config.build("model")
     fill(model, config, weights, partial=num_classes is not None)
     return model
@@ -162,7 +162,8 @@ def set_num_classes(config, num_classes):
 
 
 @contextlib.contextmanager
-def _dtype_policy(dtype):
+def dtype_policy(dtype):
+    """Models built inside have the Keras dtype policy ``dtype``; ``None`` leaves it as it is."""
     if dtype is None:
         yield
         return

@@ -1,6 +1,5 @@
 """What holds for every model of the zoo, whatever its weights: files, precision, empty batches, batching."""
 
-import contextlib
 import pathlib
 import tempfile
 
@@ -11,6 +10,7 @@ import tensorflow as tf
 from kdet import convert
 from kdet.parity.checks import detections_of, match_detections
 from kdet.parity.weights import generate
+from kdet.zoo import dtype_policy
 
 SIZE = (96, 128)
 
@@ -75,7 +75,7 @@ def same_after_loading(subject):
 
 def finite_in_bfloat16(subject):
     """Under ``mixed_bfloat16`` the same weights give finite detections of the same shapes and dtypes."""
-    with _policy("mixed_bfloat16"):
+    with dtype_policy("mixed_bfloat16"):
         model = subject.config.build("model")
     model.set_weights(subject.model.get_weights())
     found = model(subject.inputs)
@@ -120,13 +120,3 @@ def _lower_thresholds(spec):
         _lower_thresholds(child)
     if isinstance(spec, dict) and "score_threshold" in spec:
         spec["score_threshold"] = 0.0
-
-
-@contextlib.contextmanager
-def _policy(name):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
