@@ -13,6 +13,8 @@ from kdet.parity.weights import generate
 from kdet.zoo import dtype_policy
 
 SIZE = (96, 128)
+# under which untrained models find something, too
+EASY = {"score_threshold": 0.0, "max_distance": 1e4}
 
 
 class Subject:
@@ -118,5 +120,5 @@ CONTRACT = (same_after_loading, finite_in_bfloat16, learns_from_no_objects, two_
 def _lower_thresholds(spec):
     for child in spec.values() if isinstance(spec, dict) else spec if isinstance(spec, list) else ():
         _lower_thresholds(child)
-    if isinstance(spec, dict) and "score_threshold" in spec:
-        spec["score_threshold"] = 0.0
+    if isinstance(spec, dict):
+        spec.update({key: value for key, value in EASY.items() if key in spec})

@@ -24,7 +24,6 @@ SHORT = (
     "fast_rcnn_r50_fpn_1x",
     "mask_rcnn_r50_fpn_1x",
     "htc_r50_fpn_1x",
-    "tridentnet_r50_caffe_1x",
     "deformable_detr_twostage_refine_r50_16x2_50e",
     "sparse_rcnn_r50_fpn_1x",
 )
