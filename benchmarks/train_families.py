@@ -86,7 +86,7 @@ def recipe(family):
     name, changes = FAMILIES[family]
     config = slim(Config.load(name))
     has_masks = "mask_head" in json.dumps(config["model"])
-    config.override({"model.num_classes": 3, **changes})
+    config.override(changes)
     config["data"] = data_section("fruits_nuts" if has_masks else "bccd")
     adam = config["train"]["optimizer"]["type"] == "AdamW"
     config["train"] = {

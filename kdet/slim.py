@@ -7,6 +7,7 @@ the published model, at a hundredth of its cost.
 import inspect
 
 from kdet import registry
+from kdet.overrides import class_count
 
 # Arguments that are widths. All shrink by one factor, so that parts which must agree still do.
 WIDTHS = {
@@ -46,7 +47,7 @@ BACKBONES = {
 }
 
 
-def slim(config, divide=4):
+def slim(config, divide=4, num_classes=3):
     """Makes the model section of a recipe small and trainable from the start, in place.
 
     Widths (those that a class has as its default, too) are divided, the backbone becomes the smallest of
@@ -55,6 +56,7 @@ def slim(config, divide=4):
     Args:
         config: :class:`kdet.config.Config`.
         divide: of all widths outside the backbone.
+        num_classes: of the small model, where it has classes.
 
     Returns:
         ``config``.
@@ -65,6 +67,8 @@ def slim(config, divide=4):
             _shrink(part, divide)
     whole_stage = "shared_head" in model.get("roi_head", {})  # the head is a stage of the real ResNet-50
     _shrink_backbone(model["backbone"], keep_size=whole_stage)
+    if class_count(model) is not None:
+        config.override({"model.num_classes": num_classes})
     config.get("train", {}).pop("initial", None)
     return config
 

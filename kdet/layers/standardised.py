@@ -66,7 +66,8 @@ class AdaptiveConv2D(Conv2D):
 
     def effective_kernel(self):
         centred, variance = centred_filters(self.kernel)
-        return self.weight_gamma * centred / tf.sqrt(variance + 1e-5) + self.weight_beta
+        gamma, beta = (tf.cast(x, centred.dtype) for x in (self.weight_gamma, self.weight_beta))
+        return gamma * centred / tf.sqrt(variance + 1e-5) + beta
 
 
 @register_conv("sac")
@@ -102,13 +103,14 @@ class SwitchableConv2D(AdaptiveConv2D):
         around = tf.pad(x, [[0, 0], [2, 2], [2, 2], [0, 0]], mode="REFLECT")
         around = tf.nn.avg_pool2d(around, 5, 1, "VALID")
         kernel, switch = self.effective_kernel(), self.switch(around)
+        wider = kernel + tf.cast(self.weight_diff, kernel.dtype)
         small = self._deform(x, kernel, self.offset_s(around), reach=1)
-        large = self._deform(x, kernel + self.weight_diff, self.offset_l(around), reach=3)
+        large = self._deform(x, wider, self.offset_l(around), reach=3)
         y = switch * small + (1 - switch) * large
         return self.add_bias(y + self.post_context(tf.reduce_mean(y, [1, 2], keepdims=True)))
 
     def _deform(self, x, kernel, offsets, reach):
         return ops.deform_conv2d(
-            x, kernel, offsets, strides=self.stride, padding=tuple(reach * p for p in self.padding),
+            x, tf.cast(kernel, x.dtype), offsets, strides=self.stride, padding=tuple(reach * p for p in self.padding),
             dilations=tuple(reach * d for d in self.dilation), groups=self.groups,
         )  # fmt: skip
