@@ -112,5 +112,6 @@ class SwitchableConv2D(AdaptiveConv2D):
     def _deform(self, x, kernel, offsets, reach):
         return ops.deform_conv2d(
             x, tf.cast(kernel, x.dtype), offsets, strides=self.stride,
-            padding=tuple(reach * p for p in self.padding), dilations=tuple(reach * d for d in self.dilation), groups=self.groups,
+            padding=tuple(reach * p for p in self.padding),
+            dilations=tuple(reach * d for d in self.dilation), groups=self.groups,
         )  # fmt: skip

@@ -34,7 +34,7 @@ def markdown(parity, measurements, exports):
 
     Args:
         parity, measurements: as for ``kdet.parity.report.markdown``.
-        exports: ``{recipe: {kind of export: "ok" or the reason why not}}``.
+        exports: ``{recipe: {kind of export: "fails: why", or in what manner it works}}``.
     """
     verdicts = {r["name"]: _verdict(r["rows"], measurements, golden) for golden, r in parity.items()}
     compared = _by_model(verdicts)
@@ -59,7 +59,7 @@ def markdown(parity, measurements, exports):
         f"- {name}, {kind}: {result}"
         for name, made in sorted(exports.items())
         for kind, result in sorted(made.items())
-        if result != "ok"
+        if result.startswith("fails")
     ]
     if reasons:
         lines += ["\n## What does not export\n", *reasons]
@@ -101,4 +101,4 @@ def _published(figures):
 
 
 def _exports_cell(made):
-    return ", ".join(kind if result == "ok" else f"~~{kind}~~" for kind, result in sorted(made.items()))
+    return ", ".join(f"~~{kind}~~" if result.startswith("fails") else kind for kind, result in sorted(made.items()))
