@@ -101,4 +101,5 @@ def _published(figures):
 
 
 def _exports_cell(made):
-    return ", ".join(f"~~{kind}~~" if result.startswith("fails") else kind for kind, result in sorted(made.items()))
+    cells = (f"~~{kind}~~" if made[kind].startswith("fails") else kind for kind in sorted(made))
+    return ", ".join(cells)
