@@ -22,7 +22,7 @@ DATASET = {
     "masks": bool,  # read instance masks
     "resize": {
         "sizes": list,  # (long, short) limits
-        "mode": ("keep_ratio", "fixed"),
+        "mode": ("keep_ratio", "fixed", "factor"),
         "multiscale": ("value", "range"),
         "ratio_range": list,
     },
@@ -32,6 +32,7 @@ DATASET = {
     "expand": [bool, dict],
     "overlap_crop": [bool, dict],
     "divisor": int,
+    "center_pad": int,
     "buckets": list,
     "filter_empty": bool,  # leave out pictures without objects
     "min_size": NUMBER,  # leave out pictures with a shorter side
@@ -89,6 +90,7 @@ SECTIONS = {
         "save_every": int,
         "evaluate_every": int,
     },
+    "test": {"scales": list, "flip": bool},  # views of ``tools/test.py --tta``
     "metadata": None,
 }
 

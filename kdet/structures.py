@@ -40,6 +40,33 @@ def size_as_box(size):
     return tf.stack([size[:, 1], size[:, 0]] * 2, axis=-1)[:, None, :]
 
 
+def original_boxes(boxes, info):
+    """Boxes ``[B,K,4]`` in network pixels as boxes in pixels of the original picture, mirrored back."""
+    if "flipped" in info:
+        boxes = _mirrored(boxes, info)
+    return boxes / size_as_box(info["scale"])
+
+
+def network_boxes(boxes, info):
+    """The inverse of ``original_boxes``."""
+    boxes = boxes * size_as_box(info["scale"])
+    return _mirrored(boxes, info) if "flipped" in info else boxes
+
+
+def _mirrored(boxes, info):
+    x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
+    width = info["valid_size"][:, 1, None]
+    turned = tf.stack([width - x2, y1, width - x1, y2], axis=-1)
+    return tf.where(info["flipped"][:, None, None], turned, boxes)
+
+
+def upright_masks(masks, info):
+    """Masks ``[B,N,h,w]`` seen in the network's input, mirrored back."""
+    if "flipped" not in info:
+        return masks
+    return tf.where(info["flipped"][:, None, None, None], masks[..., ::-1], masks)
+
+
 def is_real_box(boxes):
     """True where a padded box list holds a box (positive width and height): ``[...]`` bool."""
     return tf.logical_and(boxes[..., 2] > boxes[..., 0], boxes[..., 3] > boxes[..., 1])

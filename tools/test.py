@@ -24,6 +24,11 @@ def main(arguments=None):
     )
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--dtype", default="float32", help="Keras dtype policy, for instance mixed_bfloat16")
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="test-time augmentation: the views of the recipe's section `test` (scales, flip), else mirrored",
+    )
     parser.add_argument("--out", help="write the detections as a COCO result file")
     parser.add_argument("--figures", help="write the figures as JSON")
     parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE")
@@ -64,7 +69,8 @@ def score(options):
         if sys.stderr.isatty():
             print(f"\r{done}/{total}", end="\n" if done == total else "", file=sys.stderr)
 
-    return evaluate(model, pipeline, metrics, out=options.out, progress=progress)
+    augment = (config.get("test") or True) if options.tta else None
+    return evaluate(model, pipeline, metrics, out=options.out, progress=progress, augment=augment)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@
   split). A list goes with a list of annotations.
 - ``classes`` (all): class names in label order; selects and reorders.
 - ``masks`` (false): deliver instance masks.
-- ``resize`` ([1333, 800]): ``{mode: keep_ratio | fixed, sizes: [[1333, 800], ...], multiscale: value | range,
-  ratio_range: [low, high]}``. Sizes are (long, short) limits; (w, h) in mode ``fixed``.
+- ``resize`` ([1333, 800]): ``{mode: keep_ratio | fixed | factor, sizes: [[1333, 800], ...],
+  multiscale: value | range, ratio_range: [low, high]}``. Sizes are (long, short) limits; (w, h) in mode
+  ``fixed``; factors of a picture's own size in mode ``factor``.
 - ``divisor`` (32; fixed sizes: 1): canvas sides are multiples of it.
+- ``center_pad``: with mode ``factor``: canvas sides are ``side | center_pad``, as the preprocessor's.
 - ``buckets`` (from ``resize``): canvas shapes ``[[h, w], ...]``; see ``bucket_shapes``.
 - ``on_missing``, ``on_corrupt`` (error): or ``skip``: leave such pictures out, count and report them.
 - ``max_boxes`` (from the data): padded number of objects G.
@@ -32,6 +34,10 @@ For training only (ignored in evaluation):
 Unknown keys and values fail with the nearest valid name.
 """
 
+import functools
+
+from kdet.data import buckets
+from kdet.data import resize as _resize
 from kdet.data import spec as _spec
 from kdet.data.buckets import bucket_shapes, choose_bucket
 from kdet.data.coco import read_coco
@@ -104,9 +110,9 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
         raise ValueError(f"No picture is left to read.\n{index.report()}")
     if not training and (len(spec["resize"]["sizes"]) > 1 or spec["resize"]["ratio_range"]):
         raise ValueError("data.resize must be one size for evaluation; several are for training.")
-    shapes, limit = _canvas(spec, training)
+    shapes, resized = _canvas(spec, training, index.records)
     return Pipeline(
-        index, shapes=shapes, limit=limit, batch_size=batch_size, training=training, seed=seed, spec=spec
+        index, shapes=shapes, resized=resized, batch_size=batch_size, training=training, seed=seed, spec=spec
     )
 
 
@@ -135,11 +141,17 @@ def read_index(spec):
     return index
 
 
-def _canvas(spec, training):
-    """Canvas shapes (h, w), and the keep-ratio limit that decides among them (None: one fits all)."""
-    largest = Resize(**spec["resize"]).largest()
-    fixed = spec["resize"]["mode"] == "fixed"
+def _canvas(spec, training, records):
+    """Canvas shapes (h, w), and what maps a picture's (h, w) to its new size (None: all fit)."""
+    rule, resized = spec["resize"], None
     if training and spec["crop"]:
-        largest, fixed = spec["crop"], True
-    shapes = spec["buckets"] or _spec.canvas_shapes(largest, fixed, spec["divisor"])
-    return [tuple(shape) for shape in shapes], None if fixed else largest
+        shapes = _spec.canvas_shapes(spec["crop"], True, spec["divisor"])
+    elif rule["mode"] == "factor":
+        resized = functools.partial(_resize.scaled, factor=max(rule["sizes"]))
+        own = {resized((r.height, r.width)) for r in records}
+        shapes = {buckets.own_canvas(size, spec["divisor"] or 32, spec["center_pad"]) for size in own}
+    else:
+        largest, fixed = Resize(**rule).largest(), rule["mode"] == "fixed"
+        shapes = _spec.canvas_shapes(largest, fixed, spec["divisor"])
+        resized = None if fixed else functools.partial(_resize.fitted, limit=largest)
+    return [tuple(shape) for shape in spec["buckets"] or sorted(shapes)], resized

@@ -20,6 +20,13 @@ def bucket_shapes(max_size=(1333, 800), divisor=32, aspects=(4 / 3,)):
     return shapes
 
 
+def own_canvas(size, divisor=1, center_pad=None):
+    """The canvas (h, w) for one picture: sides as multiples of ``divisor``, or ``side | center_pad``."""
+    if center_pad is not None:
+        return tuple(int(side) | center_pad for side in size)
+    return tuple(round_up(side, divisor) for side in size)
+
+
 def round_up(value, divisor):
     return int(math.ceil(value / divisor) * divisor)
 

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import tensorflow as tf
 
-from kdet.data import buckets, distortions, masks, pictures, resize, transforms
+from kdet.data import buckets, distortions, masks, pictures, transforms
 from kdet.data.index import Skips
 
 logger = logging.getLogger("kdet.data")
@@ -26,7 +26,7 @@ class Pipeline:
         skips: pictures that turned out unusable while reading (with ``on_corrupt="skip"``).
     """
 
-    def __init__(self, index, *, shapes, limit, batch_size, training, seed, spec):
+    def __init__(self, index, *, shapes, resized, batch_size, training, seed, spec):
         self.index, self.batch_size = index, batch_size
         self.class_names = index.class_names
         self.skips = Skips()
@@ -36,7 +36,7 @@ class Pipeline:
         self.max_ignore = max([0, *(len(r.ignore_boxes) for r in index.records)])
         self._has_proposals = bool(spec["proposals"])
         self._tables = _Tables(index.records)
-        used, self._bucket = np.unique(_assign_buckets(index.records, shapes, limit), return_inverse=True)
+        used, self._bucket = np.unique(_assign_buckets(index.records, shapes, resized), return_inverse=True)
         self.shapes = [tuple(shapes[bucket]) for bucket in used]
         repeated = np.tile(self._bucket, spec["repeat"] if training else 1)
         if training:
@@ -172,17 +172,33 @@ class Pipeline:
     def _picture(self, i):
         """The decoded picture ``i``, or with ``on_corrupt="skip"`` the next usable one of its bucket."""
         for candidate in self._candidates(int(i)):
-            record = self.index.records[candidate]
-            try:
-                return self._decoded(record), np.int64(candidate)
-            except (pictures.CorruptPicture, OSError) as error:
-                if not self._skip_corrupt:
-                    raise ValueError(
-                        f"Picture {record.name} of {self.index.name} {error}. Repair or remove it, or set "
-                        "data.on_corrupt: skip."
-                    ) from error
-                self._note(record, error)
+            image = self._usable(self.index.records[candidate])
+            if image is not None:
+                return image, np.int64(candidate)
         raise ValueError(f"No usable picture is left in {self.index.name}.")
+
+    def pictures(self):
+        """Yields ``(Record, RGB uint8 [h,w,3])`` one by one, as they are on disk; for evaluation.
+
+        Unusable ones are left out and counted with ``on_corrupt="skip"``.
+        """
+        for record in self.index.records:
+            image = self._usable(record)
+            if image is not None:
+                yield record, image
+
+    def _usable(self, record):
+        """The decoded picture; None where it is unusable and may be skipped."""
+        try:
+            return self._decoded(record)
+        except (pictures.CorruptPicture, OSError) as error:
+            if not self._skip_corrupt:
+                raise ValueError(
+                    f"Picture {record.name} of {self.index.name} {error}. Repair or remove it, or set "
+                    "data.on_corrupt: skip."
+                ) from error
+            self._note(record, error)
+        return None
 
     def _candidates(self, i):
         yield i
@@ -241,11 +257,11 @@ def _flat(rows, empty):
     return tf.constant(np.concatenate([empty, *rows])), tf.constant(splits)
 
 
-def _assign_buckets(records, shapes, limit):
-    """Bucket number of each record; ``limit`` is the keep-ratio limit, None where all pictures fit all."""
-    if limit is None:
+def _assign_buckets(records, shapes, resized):
+    """Bucket number of each record; ``resized`` maps (h, w) to the new size, None where all fit all."""
+    if resized is None:
         return np.zeros(len(records), np.int64)
-    chosen = [buckets.choose_bucket(resize.fitted((r.height, r.width), limit), shapes) for r in records]
+    chosen = [buckets.choose_bucket(resized((r.height, r.width)), shapes) for r in records]
     if -1 in chosen:
         record = records[chosen.index(-1)]
         raise ValueError(

@@ -37,6 +37,11 @@ def fitted(size, limit):
     return tuple(max(int(side * factor + 0.5), 1) for side in size)
 
 
+def scaled(size, factor):
+    """A picture's (h, w) times a factor, its aspect ratio kept as ``fitted`` does."""
+    return fitted(size, [int(side * factor) for side in size])
+
+
 def nearest_index(source, target):
     """Which of ``source`` rows each of ``target`` rows copies (``cv2.INTER_NEAREST``): int32 ``[target]``."""
     step = 1.0 / (tf.cast(target, tf.float64) / tf.cast(source, tf.float64))

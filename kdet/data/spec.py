@@ -18,6 +18,7 @@ KEYS = {
     "expand": None,
     "overlap_crop": None,
     "divisor": None,
+    "center_pad": None,
     "buckets": None,
     "filter_empty": True,
     "min_size": 32,
@@ -41,7 +42,7 @@ CHOICES = {
     "on_missing": ("error", "skip"),
     "on_corrupt": ("error", "skip"),
     "remainder": ("fill", "drop"),
-    "mode": ("keep_ratio", "fixed"),
+    "mode": ("keep_ratio", "fixed", "factor"),
     "multiscale": ("value", "range"),
     "photometric": (True, False),
 }
@@ -78,7 +79,12 @@ def canvas_shapes(size, fixed, divisor=None):
 
 
 def complete_resize(resize, where="resize"):
-    """The ``resize`` section with defaults; ``None`` gives the (1333, 800) rule, a pair gives that limit."""
+    """The ``resize`` section with defaults.
+
+    ``None`` gives the (1333, 800) rule, a pair that limit, a number that factor of the picture's own size.
+    """
+    if isinstance(resize, (int, float)):
+        resize = {"mode": "factor", "sizes": [resize]}
     if resize is None:
         resize = DEFAULT_RESIZE
     if isinstance(resize, (list, tuple)):
@@ -87,6 +93,11 @@ def complete_resize(resize, where="resize"):
     sizes = full["sizes"]
     if not isinstance(sizes, (list, tuple)) or not sizes:
         raise ValueError(f"{where}.sizes must be a list of pairs such as [[1333, 800]]; got {sizes!r}.")
+    if full["mode"] == "factor":
+        full["sizes"] = [_factor(size, f"{where}.sizes") for size in sizes]
+        if full["ratio_range"] is not None or full["multiscale"] == "range":
+            raise ValueError(f"{where}: mode factor takes sizes only, no ranges.")
+        return full
     if not isinstance(sizes[0], (list, tuple)):
         sizes = [sizes]
     full["sizes"] = [_pair(size, f"{where}.sizes") for size in sizes]
@@ -114,6 +125,12 @@ def _fill(given, keys, where):
     if missing:
         raise ValueError(f"{where} lacks the key {missing[0]!r}.")
     return full
+
+
+def _factor(value, where):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        raise ValueError(f"{where} must hold positive factors in mode factor; got {value!r}.")
+    return float(value)
 
 
 def _pair(value, where):

@@ -19,15 +19,16 @@ class Resize:
     """Resizes the picture; boxes are scaled and clipped to it.
 
     Args:
-        sizes: list of (long, short) limits with ``keep_ratio``, else of (w, h).
-        mode: "keep_ratio" or "fixed".
+        sizes: list of (long, short) limits with ``keep_ratio``, of (w, h) with ``fixed``, of factors of the
+            picture's own size with ``factor``.
+        mode: "keep_ratio", "fixed" or "factor".
         multiscale: with several sizes, "value" picks one of them and "range" draws the long and the
             short side from the ranges they span (both ends included).
         ratio_range: (low, high): a random factor on the (single) size.
     """
 
     def __init__(self, sizes, mode="keep_ratio", multiscale="value", ratio_range=None):
-        self.sizes = [tuple(int(v) for v in size) for size in sizes]
+        self.sizes = sizes if mode == "factor" else [tuple(int(v) for v in size) for size in sizes]
         self.mode, self.multiscale, self.ratio_range = mode, multiscale, ratio_range
 
     def largest(self):
@@ -41,10 +42,9 @@ class Resize:
     def __call__(self, sample, seed):
         limit = self._draw(seed)
         source = tf.shape(sample["image"])[:2]
-        if self.mode == "keep_ratio":
-            size = resize.keep_ratio_size(source, limit)
-        else:
-            size = limit[::-1]
+        if self.mode == "factor":
+            limit = tf.cast(tf.cast(source, tf.float64) * tf.cast(limit, tf.float64), tf.int32)
+        size = limit[::-1] if self.mode == "fixed" else resize.keep_ratio_size(source, limit)
         factor = tf.cast(size, tf.float64) / tf.cast(source, tf.float64)
         factor = tf.cast(factor, tf.float32)
         sample = dict(sample)
@@ -57,7 +57,7 @@ class Resize:
         return sample
 
     def _draw(self, seed):
-        sizes = tf.constant(self.sizes)
+        sizes = tf.constant(self.sizes, tf.float64 if self.mode == "factor" else tf.int32)
         if self.ratio_range:
             low, high = self.ratio_range
             ratio = tf.random.stateless_uniform([], seed, low, high, tf.float64)

@@ -81,37 +81,64 @@ class Detector(TrainingSteps, Exporting, keras.Model):
         """Detections from normalised images."""
         raise NotImplementedError(f"{type(self).__name__} must define detect().")
 
+    def detect_views(self, views):
+        """Detections from several views ``[(images, info), ...]`` of the same pictures."""
+        raise NotImplementedError(f"{type(self).__name__} has no test-time augmentation.")
+
     def forward_losses(self, images, info, targets, proposals=None):
         """Losses by name from normalised images; ``proposals [B,P,4]`` replace the model's own."""
         raise NotImplementedError(f"{type(self).__name__} must define forward_losses().")
 
     def call(self, inputs, training=False):
-        images, info = self.preprocess(inputs)
+        return self.detect_inputs([inputs])
+
+    def detect_inputs(self, inputs, flip=False):
+        """Detections from the same pictures in several sizes.
+
+        Args:
+            inputs: list of inputs of the data contract, one per size.
+            flip: look at every size mirrored too.
+        """
+        views = [self.preprocessor.placed(*self.preprocess(x)) for x in inputs]
+        if flip:
+            views = [v for view in views for v in (view, self.preprocessor.mirrored(*view))]
         with inference():
-            return self.detect(images, info)
+            return self.detect(*views[0]) if len(views) == 1 else self.detect_views(views)
 
     # ---- pictures
 
-    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None):
+    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None, augment=None):
         """Detections of pictures (paths, encoded bytes, arrays of any size), in original pixels.
 
         Datasets, tensors and dicts of network inputs go to Keras' ``predict``.
 
+        Args:
+            augment: look at a picture several times and merge what was seen: True (mirrored too) or
+                ``{"scales": [...], "flip": True}``, see ``kdet.detectors.predict.Augmentation``.
+            other arguments: as in Keras; ``batch_size`` is 1 when not given.
+
         Returns:
             For pictures see ``kdet.detectors.predict.predict_pictures``.
         """
-        if not is_pictures(x):
-            return super().predict(x, batch_size, verbose, steps, callbacks)
-        return predict_pictures(self, x, batch_size or 1, verbose=verbose not in (0, "auto"))
+        if is_pictures(x):
+            shown = verbose not in (0, "auto")
+            return predict_pictures(self, x, batch_size or 1, verbose=shown, augment=augment)
+        if augment:
+            raise ValueError("augment works on pictures (paths, bytes, arrays), not on network inputs.")
+        return super().predict(x, batch_size, verbose, steps, callbacks)
 
     def predict_on_batch(self, x):
         """Detections of one batch of network inputs as NumPy arrays: one trace per canvas shape.
 
         Keras would widen the trace to unknown sizes at the second shape that it meets.
         """
+        return self.predict_views_on_batch([x])
+
+    def predict_views_on_batch(self, inputs, flip=False):
+        """As ``detect_inputs`` in a graph, one trace per combination of shapes; NumPy arrays."""
         if self._inference is None:
-            self._inference = tf.function(lambda x: self(x, training=False), reduce_retracing=False)
-        return {name: value.numpy() for name, value in self._inference(x).items()}
+            self._inference = tf.function(self.detect_inputs, reduce_retracing=False)
+        return {name: value.numpy() for name, value in self._inference(inputs, flip).items()}
 
     def picture_masks(self, detections, height, width):
         """Masks of one picture's detections in its own size: bool ``[num_detections,height,width]``."""

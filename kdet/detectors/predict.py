@@ -1,5 +1,7 @@
 """Prediction on pictures as users have them: paths, encoded bytes, arrays of any size."""
 
+import dataclasses
+import difflib
 import math
 import os
 
@@ -21,7 +23,58 @@ def is_pictures(x):
     )
 
 
-def predict_pictures(model, pictures, batch_size=1, verbose=0):
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """The views of a picture that are merged into one set of detections (test-time augmentation).
+
+    Attributes:
+        scales: sizes to look at it in: (long, short) limits, (w, h) for a preprocessor without
+            ``keep_ratio``, or factors of the picture's own size; None for the preprocessor's size alone.
+        flip: look at every size mirrored left to right too.
+    """
+
+    scales: tuple = None
+    flip: bool = True
+
+    @classmethod
+    def of(cls, spec, where="augment"):
+        """From what users write: None or False, True, or a mapping of the attributes.
+
+        Raises:
+            ValueError: naming the key and the value.
+        """
+        if isinstance(spec, cls):
+            return spec
+        if spec is None or spec is False:
+            return cls(flip=False)
+        spec = {} if spec is True else spec
+        known = [field.name for field in dataclasses.fields(cls)]
+        if not isinstance(spec, dict):
+            raise ValueError(f"{where} must be true, false or a mapping of {', '.join(known)}; got {spec!r}.")
+        for key in spec:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, n=1) or known
+                raise ValueError(f"{where} has no key {key!r}; did you mean {' or '.join(near)}?")
+        if not isinstance(spec.get("flip", True), bool):
+            raise ValueError(f"{where}.flip must be true or false; got {spec['flip']!r}.")
+        scales = spec.get("scales")
+        if scales is not None and not (isinstance(scales, (list, tuple)) and scales):
+            raise ValueError(f"{where}.scales must be a list of sizes or factors; got {scales!r}.")
+        return cls(**{**spec, "scales": None if scales is None else tuple(scales)})
+
+
+def view_batches(model, pictures, batch_size, augmentation):
+    """``data.batches`` of pictures in the sizes that an ``Augmentation`` wants of a model."""
+    from kdet import data  # the pipeline is only needed here, and import time is precious
+
+    rule = model.preprocessor
+    sizes = [rule.resize_rule(scale) for scale in augmentation.scales or (None,)]
+    return data.batches(
+        pictures, sizes, batch_size=batch_size, divisor=rule.pad_divisor, center_pad=rule.center_pad
+    )
+
+
+def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None):
     """Detections of pictures of any sizes, in their own pixels.
 
     Args:
@@ -29,23 +82,21 @@ def predict_pictures(model, pictures, batch_size=1, verbose=0):
         pictures: one picture or a list: paths, encoded JPEG or PNG bytes, RGB arrays ``[h,w,3]`` 0..255.
         batch_size: pictures of one bucket shape that go through together.
         verbose: 1 for a progress bar.
+        augment: an ``Augmentation`` or what ``Augmentation.of`` takes.
 
     Returns:
         dict of NumPy arrays over the pictures in their order: ``boxes [P,N,4]``, ``scores [P,N]``,
         ``labels [P,N]`` (-1 for padding), ``num_detections [P]``, and where the model has them ``masks``,
         a list of bool ``[num_detections, h, w]`` in the picture's size.
     """
-    from kdet import data  # the pipeline is only needed here, and import time is precious
-
+    augmentation = Augmentation.of(augment)
     if isinstance(pictures, (str, bytes, os.PathLike)) or getattr(pictures, "ndim", 4) == 3:
         pictures = [pictures]
-    rule = model.preprocessor
-    size = list(rule.size) if rule.keep_ratio else {"mode": "fixed", "sizes": [list(rule.size)]}
     bar = keras.utils.Progbar(math.ceil(len(pictures))) if verbose else None
     rows = [None] * len(pictures)
-    for positions, inputs in data.batches(pictures, size, batch_size=batch_size, divisor=rule.pad_divisor):
-        found = {k: np.asarray(v) for k, v in model.predict_on_batch(inputs).items()}
-        sizes = np.asarray(inputs["original_size"]).astype(int)
+    for positions, views in view_batches(model, pictures, batch_size, augmentation):
+        found = model.predict_views_on_batch(views, augmentation.flip)
+        sizes = views[0]["original_size"].numpy().astype(int)
         for row, position in enumerate(positions):
             own = {k: v[row] for k, v in found.items()}
             if "masks" in own:

@@ -12,9 +12,12 @@ class Preprocessor(Component):
     Args:
         mean, std: per channel, in ``channel_order``, of values 0..255.
         channel_order: "rgb" or "bgr": the order that the backbone expects. Inputs are always RGB.
-        size: (long, short) side that pictures are scaled to fit, or (width, height) without ``keep_ratio``.
+        size: (long, short) side that pictures are scaled to fit, or (width, height) without ``keep_ratio``,
+            or a factor of their own size.
         keep_ratio: scale both sides by one factor.
         pad_divisor: a picture on its own is padded to multiples of this.
+        center_pad: at inference pictures lie in the middle of a canvas whose sides are ``side | center_pad``
+            (CornerNet: 127); None: at the top left.
     """
 
     def __init__(
@@ -25,11 +28,20 @@ class Preprocessor(Component):
         size=(1333, 800),
         keep_ratio=True,
         pad_divisor=32,
+        center_pad=None,
     ):
         if channel_order not in ("rgb", "bgr"):
             raise ValueError(f"Preprocessor: channel_order must be 'rgb' or 'bgr', not {channel_order!r}.")
         self.mean, self.std, self.channel_order = tuple(mean), tuple(std), channel_order
-        self.size, self.keep_ratio, self.pad_divisor = tuple(size), keep_ratio, pad_divisor
+        self.size = size if isinstance(size, (int, float)) else tuple(size)
+        self.keep_ratio, self.pad_divisor, self.center_pad = keep_ratio, pad_divisor, center_pad
+
+    def resize_rule(self, size=None):
+        """The ``resize`` section of a data spec that leads to ``size`` (default: the preprocessor's)."""
+        size = self.size if size is None else size
+        if isinstance(size, (int, float)):
+            return {"mode": "factor", "sizes": [size]}
+        return {"mode": "keep_ratio" if self.keep_ratio else "fixed", "sizes": [list(size)]}
 
     def normalize(self, images, valid_size):
         """``[B,H,W,3]`` RGB 0..255 to float32 normalised, exactly 0 in the padding."""
@@ -47,3 +59,37 @@ class Preprocessor(Component):
         """Size ``[B,2]`` of each picture padded on its own, at most the ``canvas [2]``."""
         padded = tf.math.ceil(valid_size / self.pad_divisor) * self.pad_divisor
         return tf.minimum(padded, tf.cast(canvas, tf.float32))
+
+    def placed(self, images, info):
+        """Normalised pictures ``[B,H,W,3]`` and ImageInfo as inference wants them: see ``center_pad``.
+
+        Adds ``info["border"] [B,4]``: (top, bottom, left, right) of the picture in the canvas. A side as long
+        as the canvas loses its last pixel: so the published models were measured.
+        """
+        if self.center_pad is None:
+            return images, info
+        size, border, targets = tf.cast(info["valid_size"], tf.int32), [], []
+        for axis in (0, 1):
+            known = images.shape[axis + 1]
+            side = tf.shape(images)[axis + 1] if known is None else known
+            target = tf.bitwise.bitwise_or(side, self.center_pad) if known is None else side | self.center_pad
+            start = target // 2 - size[:, axis] // 2  # [B]
+            kept = tf.minimum(size[:, axis], size[:, axis] // 2 + target // 2)
+            source = tf.range(target)[None, :] - start[:, None]  # [B, target]
+            inside = tf.expand_dims((source >= 0) & (source < kept[:, None]), 2 - axis)[..., None]
+            images = tf.gather(images, tf.clip_by_value(source, 0, side - 1), axis=axis + 1, batch_dims=1)
+            images = tf.where(inside, images, 0.0)
+            border += [start, start + kept]
+            targets.append(tf.fill(tf.shape(start), tf.cast(target, tf.float32)))
+        border = tf.cast(tf.stack(border, -1), tf.float32)
+        return images, {**info, "border": border, "padded_size": tf.stack(targets, -1)}
+
+    def mirrored(self, images, info):
+        """The same pictures mirrored left to right, with ``info["flipped"]``; padding stays where it is.
+
+        In a canvas around the picture everything is mirrored, the padding too.
+        """
+        width = info["padded_size" if "border" in info else "valid_size"][:, 1]
+        images = tf.reverse_sequence(images, tf.cast(width, tf.int32), seq_axis=2, batch_axis=0)
+        flipped = info.get("flipped", tf.zeros_like(width, tf.bool))
+        return images, {**info, "flipped": ~flipped}

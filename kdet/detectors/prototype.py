@@ -6,7 +6,7 @@ import tensorflow as tf
 from kdet.detectors.base import Detector
 from kdet.heads.dense.base import flatten_levels
 from kdet.registry import register
-from kdet.structures import size_as_box
+from kdet.structures import network_boxes, upright_masks
 
 
 @register
@@ -39,8 +39,9 @@ class PrototypeDetector(Detector):
         features = self.extract_features(images)
         found = self.bbox_head.decode(self.bbox_head(features), info)
         coefficients = found.pop("coefficients")
-        boxes = found["boxes"] * size_as_box(info["scale"])
+        boxes = network_boxes(found["boxes"], info)
         masks = self.mask_head.assemble(self.mask_head(features[0]), coefficients, boxes, info["valid_size"])
+        masks = upright_masks(masks, info)
         found["masks"] = tf.where((found["labels"] >= 0)[..., None, None], masks, 0.0)
         return found
 

@@ -20,6 +20,9 @@ class QueryDetector(SingleStageDetector):
         info = with_canvas(info, images)
         return self.bbox_head.decode(self.bbox_head(self.extract_features(images), info), info)
 
+    # queries of different views have nothing in common that could be merged
+    detect_views = Detector.detect_views
+
     def forward_losses(self, images, info, targets, proposals=None):
         info = with_canvas(info, images)
         outputs = self.bbox_head(self.extract_features(images, training=True), info, training=True)

@@ -1,5 +1,7 @@
 """Detectors that predict in one pass."""
 
+import tensorflow as tf
+
 from kdet.detectors.base import Detector
 from kdet.registry import register
 
@@ -21,6 +23,11 @@ class SingleStageDetector(Detector):
 
     def detect(self, images, info):
         return self.bbox_head.decode(self.bbox_head(self.extract_features(images)), info)
+
+    def detect_views(self, views):
+        head = self.bbox_head
+        found = [head.candidates(head(self.extract_features(images)), info) for images, info in views]
+        return head.postprocess(*(tf.concat(parts, 1) for parts in zip(*found)))
 
     def forward_losses(self, images, info, targets, proposals=None):
         features = self.extract_features(images, training=True)

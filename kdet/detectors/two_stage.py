@@ -3,8 +3,10 @@
 import tensorflow as tf
 
 from kdet.detectors.base import Detector
+from kdet.heads.dense.rpn import view_proposals
+from kdet.heads.roi.prediction import View
 from kdet.registry import register
-from kdet.structures import PADDING_LABEL, size_as_box
+from kdet.structures import PADDING_LABEL, network_boxes, original_boxes
 
 
 @register
@@ -48,6 +50,15 @@ class TwoStageDetector(Detector):
         proposals, _ = self.proposals(features, info)
         return self.roi_head.predict(features, proposals, info)
 
+    def detect_views(self, views):
+        if self.rpn_head is None:
+            raise NotImplementedError(f"{self.name} has no RPN: test-time augmentation needs one.")
+        features = [self.extract_features(images) for images, _ in views]
+        infos = [info for _, info in views]
+        merged = view_proposals(self.rpn_head, features, infos)["boxes"]
+        proposals = [network_boxes(merged, info) for info in infos]
+        return self.roi_head.predict_views([View(*view) for view in zip(features, proposals, infos)])
+
     def forward_losses(self, images, info, targets, proposals=None):
         features = self.extract_features(images, training=True)
         losses = {}
@@ -77,9 +88,13 @@ class ProposalNetwork(Detector):
     def detect(self, images, info):
         outputs = self.rpn_head.forward(self.extract_features(images), info)
         found = self.rpn_head.proposals(outputs, info)
-        found["boxes"] = found["boxes"] / size_as_box(info["scale"])
-        found["labels"] = tf.where(found["labels"] == PADDING_LABEL, PADDING_LABEL, 0)
-        return found
+        real = found["labels"] != PADDING_LABEL
+        boxes = tf.where(real[..., None], original_boxes(found["boxes"], info), 0.0)
+        return {**found, "boxes": boxes, "labels": tf.where(real, 0, PADDING_LABEL)}
+
+    def detect_views(self, views):
+        features = [self.extract_features(images) for images, _ in views]
+        return view_proposals(self.rpn_head, features, [info for _, info in views])
 
     def forward_losses(self, images, info, targets, proposals=None):
         outputs = self.rpn_head.forward(self.extract_features(images, training=True), info, True)

@@ -2,12 +2,13 @@
 
 import tensorflow as tf
 
+from kdet.detectors.predict import Augmentation, view_batches
 from kdet.evaluation.coco import METRICS, coco_metrics
 from kdet.evaluation.results import ResultList
 from kdet.evaluation.voc import RULES, voc_metrics
 
 
-def evaluate(model, pipeline, metrics=("bbox",), out=None, on_first_batch=None, progress=None):
+def evaluate(model, pipeline, metrics=("bbox",), out=None, on_first_batch=None, progress=None, augment=None):
     """Scores a detector.
 
     Args:
@@ -17,6 +18,8 @@ def evaluate(model, pipeline, metrics=("bbox",), out=None, on_first_batch=None, 
         out: path for the detections as a COCO result file.
         on_first_batch: called with ``(inputs, detections)`` of the first batch, as NumPy.
         progress: called with the number of pictures done after every batch.
+        augment: test-time augmentation, see ``kdet.detectors.predict.Augmentation``; the pictures then get
+            the sizes of the augmentation or of the model's preprocessor, not the pipeline's.
 
     Returns:
         ``{"bbox/AP": ..., "segm/AP50": ..., "voc12/mAP": ..., ...}``.
@@ -28,7 +31,7 @@ def evaluate(model, pipeline, metrics=("bbox",), out=None, on_first_batch=None, 
     unknown = [metric for metric in metrics if metric not in known]
     if unknown:
         raise ValueError(f"metrics must be among {', '.join(known)}; got {', '.join(unknown)}.")
-    results = collect(model, pipeline, on_first_batch, progress)
+    results = collect(model, pipeline, on_first_batch, progress, augment)
     if "segm" in metrics and results.entries and "segmentation" not in results.entries[0]:
         raise ValueError(f"The metric 'segm' needs masks, and {type(model).__name__} predicts none.")
     if out:
@@ -46,16 +49,12 @@ def evaluate(model, pipeline, metrics=("bbox",), out=None, on_first_batch=None, 
     return figures
 
 
-def collect(model, pipeline, on_first_batch=None, progress=None):
-    """The detections of a whole dataset as a :class:`ResultList`.
-
-    The model runs as one graph per canvas shape: a smaller last batch is filled up with its first picture.
-    """
-    forward = forward_function(model)
+def collect(model, pipeline, on_first_batch=None, progress=None, augment=None):
+    """The detections of a whole dataset as a :class:`ResultList`; arguments as in ``evaluate``."""
     results = ResultList(pipeline.index.category_ids, getattr(model, "picture_masks", None))
-    for number, (inputs, _) in enumerate(pipeline.dataset()):
-        inputs = fill_batch(inputs, pipeline.batch_size)
-        detections = {k: v.numpy() for k, v in forward(inputs).items()}
+    augmentation = Augmentation.of(augment)
+    run = augmented_batches if augment else plain_batches
+    for number, (inputs, detections) in enumerate(run(model, pipeline, augmentation)):
         if number == 0 and on_first_batch:
             on_first_batch({k: v.numpy() for k, v in inputs.items()}, detections)
         results.add(detections, inputs["image_id"].numpy(), inputs["original_size"].numpy())
@@ -64,13 +63,30 @@ def collect(model, pipeline, on_first_batch=None, progress=None):
     return results
 
 
-def forward_function(model):
-    """The compiled ``inputs -> Detections`` of a model, made once per model."""
-    if getattr(model, "_kdet_forward", None) is None:
-        # reduce_retracing would loosen the shapes after the second canvas.
-        function = tf.function(lambda inputs: model(inputs, training=False))
-        object.__setattr__(model, "_kdet_forward", function)
-    return model._kdet_forward
+def plain_batches(model, pipeline, augmentation):
+    """``(inputs, detections)`` of the pipeline's batches.
+
+    The model runs as one graph per canvas shape: a smaller last batch is filled up with its first picture.
+    """
+    for inputs, _ in pipeline.dataset():
+        inputs = fill_batch(inputs, pipeline.batch_size)
+        yield inputs, model.predict_on_batch(inputs)
+
+
+def augmented_batches(model, pipeline, augmentation):
+    """``(inputs of the first size, detections)``, the pictures read one by one and resized for every view."""
+    records = []
+
+    def images():
+        for record, image in pipeline.pictures():
+            records.append(record)
+            yield image
+
+    for positions, views in view_batches(model, images(), pipeline.batch_size, augmentation):
+        detections = model.predict_views_on_batch(views, augmentation.flip)
+        fillers = len(views[0]["images"]) - len(positions)
+        image_id = tf.constant([records[p].image_id for p in positions] + [-1] * fillers, tf.int64)
+        yield {**views[0], "image_id": image_id}, detections
 
 
 def fill_batch(inputs, batch_size):

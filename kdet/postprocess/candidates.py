@@ -21,6 +21,10 @@ class PostProcess(Component):
         self.score_threshold, self.nms = score_threshold, nms or NMS(0.5)
         self.max_per_image, self.nms_pre = max_per_image, nms_pre
 
+    def __call__(self, boxes, scores, labels):
+        """Detections from candidates; see ``NMS``."""
+        return self.nms(boxes, scores, labels, self.max_per_image)[0]
+
 
 @register
 class ProposalSelection(Component):

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from kdet.postprocess.candidates import top_candidates
 from kdet.registry import Component, register
-from kdet.structures import size_as_box
+from kdet.structures import original_boxes
 
 
 @register
@@ -35,7 +35,7 @@ class TopQueries(Component):
             queries = min(self.max_per_image, boxes.shape[1])
             scores, rows, labels = scores[:, :queries], rows[:, :queries], labels[:, :queries]
         return {
-            "boxes": tf.gather(boxes, rows, batch_dims=1) / size_as_box(info["scale"]),
+            "boxes": original_boxes(tf.gather(boxes, rows, batch_dims=1), info),
             "scores": scores,
             "labels": labels,
             "num_detections": tf.fill([tf.shape(scores)[0]], tf.shape(scores)[1]),

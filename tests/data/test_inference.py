@@ -40,7 +40,7 @@ def test_batches_keep_to_buckets_and_account_for_every_picture():
     random = np.random.default_rng(0)
     given = [np.full((*random.integers(20, 60, 2), 3), i, np.uint8) for i in range(11)]
     seen, shapes = [], set()
-    for positions, inputs in kdet.data.batches(given, (128, 64), batch_size=3):
+    for positions, (inputs,) in kdet.data.batches(given, [(128, 64)], batch_size=3):
         assert inputs["images"].shape[0] == 3
         shapes.add(tuple(inputs["images"].shape[1:3]))
         for row, position in enumerate(positions):

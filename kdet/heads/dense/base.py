@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from kdet.layers import Composite
 from kdet.postprocess import PostProcess, keep_above, top_candidates
-from kdet.structures import size_as_box
+from kdet.structures import original_boxes
 
 
 def level_shapes(maps):
@@ -83,9 +83,8 @@ class DenseHead(Composite):
             boxes = self.decode_boxes(chosen, tf.gather(regression, rows, batch_dims=1), info)
             found.append((boxes, scores, labels))
         boxes, scores, labels = (tf.concat(parts, 1) for parts in zip(*found))
-        return boxes / size_as_box(info["scale"]), scores, labels
+        return original_boxes(boxes, info), scores, labels
 
     def decode(self, outputs, info):
         """Detections in original pixels from the outputs of ``call``."""
-        boxes, scores, labels = self.candidates(outputs, info)
-        return self.postprocess.nms(boxes, scores, labels, self.postprocess.max_per_image)[0]
+        return self.postprocess(*self.candidates(outputs, info))

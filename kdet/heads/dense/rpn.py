@@ -8,6 +8,7 @@ from kdet.heads.dense.base import flatten_map, level_shapes
 from kdet.layers import Conv2D
 from kdet.postprocess import INVALID_SCORE, ProposalSelection
 from kdet.registry import register
+from kdet.structures import PADDING_LABEL, original_boxes
 
 
 @register
@@ -87,3 +88,23 @@ def select_proposals(settings, coder, levels, info):
     boxes = tf.where(big[..., None], boxes, 0.0)
     boxes, scores = tf.stop_gradient(boxes), tf.stop_gradient(scores)
     return settings.nms(boxes, scores, levels, settings.max_per_image)[0]
+
+
+def view_proposals(rpn_head, features, infos):
+    """The best proposals of several views of the same pictures, in original pixels.
+
+    Args:
+        rpn_head: makes the proposals of each view.
+        features: per view a tuple of ``[B,h,w,C]``.
+        infos: ImageInfo of the views.
+
+    Returns:
+        As ``RPNHead.proposals``, all of label 0: here boxes of different levels compete.
+    """
+    found = []
+    for maps, info in zip(features, infos):
+        one = rpn_head.proposals(rpn_head.forward(maps, info), info)
+        scores = tf.where(one["labels"] == PADDING_LABEL, INVALID_SCORE, one["scores"])
+        found.append((original_boxes(one["boxes"], info), scores, tf.zeros_like(one["labels"])))
+    settings = rpn_head.test_proposals
+    return settings.nms(*(tf.concat(parts, 1) for parts in zip(*found)), settings.max_per_image)[0]

@@ -6,7 +6,7 @@ from kdet.heads.dense.base import flatten_map, level_shapes
 from kdet.heads.dense.ssd import SoftmaxAnchorHead
 from kdet.layers import Conv2D, ConvModule
 from kdet.registry import register
-from kdet.structures import size_as_box
+from kdet.structures import original_boxes
 
 
 @register
@@ -89,6 +89,6 @@ class YOLACTHead(SoftmaxAnchorHead):
             )
             found.append((self.decode_boxes(tf.gather(anchors, rows), deltas, info), scores, coefficients))
         boxes, scores, coefficients = (tf.concat(parts, 1) for parts in zip(*found))
-        boxes = boxes / size_as_box(info["scale"])
+        boxes = original_boxes(boxes, info)
         detections, rows = settings.nms(boxes, scores, settings.score_threshold, settings.max_per_image)
         return {**detections, "coefficients": tf.gather(coefficients, rows, batch_dims=1)}

@@ -8,7 +8,7 @@ from kdet.heads.dense.towers import prior_bias
 from kdet.layers import Conv2D, darknet_conv
 from kdet.postprocess import INVALID_SCORE, top_candidates
 from kdet.registry import register
-from kdet.structures import size_as_box
+from kdet.structures import original_boxes
 
 
 class _PredictionBias(keras.initializers.Initializer):
@@ -96,7 +96,7 @@ class YOLOV3Head(DenseHead):
         scores, rows, labels = top_candidates(scores, self.postprocess.nms_pre)
         chosen = tf.gather(predictions[..., :4], rows, batch_dims=1)
         boxes = self.coder.decode(tf.gather(anchors, rows), chosen, tf.gather(strides, rows))
-        return boxes / size_as_box(info["scale"]), scores, labels
+        return original_boxes(boxes, info), scores, labels
 
     def responsible(self, anchors, strides, targets):
         """Anchors whose cell holds the centre of an object: bool ``[B,P]``."""

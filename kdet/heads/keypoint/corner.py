@@ -15,7 +15,7 @@ from kdet.heads.keypoint.heatmaps import (
 from kdet.layers import Composite, ConvModule, replica_mean
 from kdet.postprocess import INVALID_SCORE, PostProcess
 from kdet.registry import register
-from kdet.structures import size_as_box
+from kdet.structures import original_boxes, size_as_box
 
 CORNERS = ("tl", "br")  # top-left, bottom-right
 
@@ -208,6 +208,10 @@ class CornerHead(Composite):
 
     def decode(self, outputs, info):
         """Detections in original pixels from the maps of the last stack."""
+        return self.postprocess(*self.candidates(outputs, info))
+
+    def candidates(self, outputs, info):
+        """Best pairs of corners of the last stack before suppression; see ``DenseHead``."""
         maps = {kind: (tl[-1], br[-1]) for kind, (tl, br) in self.by_kind(outputs).items()}
         tl_scores, tl_labels, *tl = self.corners(maps["heat"][0], maps["off"][0], info)
         br_scores, br_labels, *br = self.corners(maps["heat"][1], maps["off"][1], info)
@@ -222,8 +226,7 @@ class CornerHead(Composite):
         scores, pairs = tf.math.top_k(scores, self.max_pairs)
         boxes = tf.gather(tf.reshape(boxes, [-1, self.topk**2, 4]), pairs, batch_dims=1)
         labels = tf.gather(tl_labels, pairs // self.topk, batch_dims=1)
-        boxes = boxes / size_as_box(info["scale"])
-        return self.postprocess.nms(boxes, scores, labels, self.postprocess.max_per_image)[0]
+        return original_boxes(boxes, info), scores, labels
 
     def corners(self, heat, offsets, info):
         """The best corners of one kind: scores, labels, cells ``[B,k]`` and places ``[B,k,2]`` (x, y).

@@ -2,15 +2,16 @@
 
 import tensorflow as tf
 
-from kdet.heads.roi.standard import split_batch, suppress
+from kdet.heads.roi.prediction import Prediction, mean
+from kdet.heads.roi.standard import split_batch
 from kdet.layers import Composite
 from kdet.postprocess import PostProcess
 from kdet.registry import register
-from kdet.structures import size_as_box
+from kdet.structures import network_boxes
 
 
 @register
-class CascadeRoIHead(Composite):
+class CascadeRoIHead(Prediction, Composite):
     """Stages that refine the regions in turn; class scores and masks are averaged over the stages.
 
     The parts of the stages are listed as ``bbox_head``, ``mask_head`` ... too: under these names the
@@ -78,17 +79,8 @@ class CascadeRoIHead(Composite):
 
     # ---- inference
 
-    def predict(self, features, proposals, info):
-        """Detections in original pixels; see ``StandardRoIHead``."""
-        scores, boxes, confidence = self.predict_boxes(features, proposals, info)
-        detections = suppress(self.postprocess, scores, boxes, proposals, info, confidence)
-        if self.has_masks:
-            detections.update(self.predict_masks(features, detections, info))
-        return detections
-
     def predict_boxes(self, features, proposals, info):
-        """Averaged probabilities ``[B,N,classes]``, the last stage's boxes ``[B,N,classes or 1,4]`` and how
-        sure it is of them (``[B*N]`` or None)."""
+        """Probabilities averaged over the stages and the last stage's boxes; see ``Prediction``."""
         rois, logits, head, outputs = proposals, [], None, None
         for stage in self._stages:
             if outputs is not None:
@@ -96,17 +88,16 @@ class CascadeRoIHead(Composite):
             head = stage.bbox_head
             outputs = stage.bbox_forward(features, rois)
             logits.append(tf.cast(outputs[0], tf.float32))
-        mean = tf.add_n(logits) / len(logits)
-        scores = split_batch(head.probabilities(mean), proposals)
+        scores = split_batch(head.probabilities(mean(logits)), proposals)
         return scores, head.class_boxes(outputs[1], rois, info), head.confidence(outputs[1])
 
     def predict_masks(self, features, detections, info):
         """``{"masks": [B,N,m,m]}``, probabilities averaged over the stages."""
-        rois = detections["boxes"] * size_as_box(info["scale"])
+        rois = network_boxes(detections["boxes"], info)
         logits = self.mask_logits(features, rois)
         labels = detections["labels"]
         masks = [head.probabilities(x, labels) for head, x in zip(self.mask_head, logits)]
-        return {"masks": tf.add_n(masks) / len(masks)}
+        return {"masks": mean(masks)}
 
     def mask_logits(self, features, rois):
         """Mask logits of regions ``[B,N,4]`` from every stage, merged over the batch."""

@@ -8,7 +8,7 @@ from kdet.heads.roi.standard import StandardRoIHead, first_rows, merge_batch, sp
 from kdet.layers import Composite, Conv2D, ConvModule, GroupNorm, global_uniform, replica_mean
 from kdet.losses import CrossEntropyLoss
 from kdet.registry import register
-from kdet.structures import size_as_box
+from kdet.structures import network_boxes, original_boxes
 
 
 @register
@@ -215,11 +215,14 @@ class GridRoIHead(StandardRoIHead):
         centre, half = centre + sides * noise[..., :2], sides * (1.0 + noise[..., 2:]) / 2
         return geometry.clip(tf.concat([centre - half, centre + half], -1), info["valid_size"] - 1.0)
 
-    def predict(self, features, proposals, info):
-        detections = super().predict(features, proposals, info)
-        scale = size_as_box(info["scale"])
-        rois = detections["boxes"] * scale
+    def predict_views(self, views):
+        if len(views) > 1:
+            # the published procedure leaves the grid branch out here, and what remains is no detector
+            raise NotImplementedError("GridRoIHead has no test-time augmentation: predict without `augment`.")
+        features, _, info = views[0]
+        detections = super().predict_views(views)
+        rois = network_boxes(detections["boxes"], info)
         heatmaps = self.grid_head(self.crop(self.grid_roi_extractor, features, rois))["fused"]
         boxes = split_batch(self.grid_head.decode(heatmaps, merge_batch(rois)), rois)
         real = (detections["labels"] >= 0)[..., None]
-        return {**detections, "boxes": tf.where(real, boxes / scale, 0.0)}
+        return {**detections, "boxes": tf.where(real, original_boxes(boxes, info), 0.0)}

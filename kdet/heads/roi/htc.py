@@ -98,10 +98,8 @@ class HTCRoIHead(CascadeRoIHead):
         losses.update(stage.mask_losses(features, rois, assignment, targets, info))
         return losses, proposals, (rois, assignment, outputs)
 
-    def predict(self, features, proposals, info):
-        if self.semantic_head is not None:
-            features = (*features, self.semantic_head(features)[1])
-        return super().predict(features, proposals, info)
+    def with_context(self, features):
+        return features if self.semantic_head is None else (*features, self.semantic_head(features)[1])
 
     def mask_logits(self, features, rois):
         return self._stages[-1].all_mask_logits(features, rois)

@@ -8,7 +8,7 @@ from kdet.heads.roi.standard import StandardRoIHead, first_rows, merge_batch, sp
 from kdet.layers import Composite, Conv2D, Linear, replica_mean
 from kdet.losses import MSELoss
 from kdet.registry import register
-from kdet.structures import size_as_box
+from kdet.structures import network_boxes
 
 
 @register
@@ -119,7 +119,7 @@ class MaskScoringRoIHead(StandardRoIHead):
 
     def predict_masks(self, features, detections, info):
         """``masks [B,N,m,m]`` and ``mask_scores [B,N]``."""
-        rois = detections["boxes"] * size_as_box(info["scale"])
+        rois = network_boxes(detections["boxes"], info)
         logits, _, ious = self.score_masks(features, rois, merge_batch(detections["labels"]))
         scores = split_batch(ious, rois) * detections["scores"]
         return {"masks": self.mask_head.probabilities(logits, detections["labels"]), "mask_scores": scores}

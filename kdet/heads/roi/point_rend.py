@@ -9,7 +9,7 @@ from kdet.heads.roi.standard import StandardRoIHead, first_rows, merge_batch, sp
 from kdet.layers import Composite, ConvModule, Linear, PointConv, global_uniform, replica_mean
 from kdet.losses import CrossEntropyLoss
 from kdet.registry import register
-from kdet.structures import size_as_box
+from kdet.structures import network_boxes
 
 
 def region_points(rois, points):
@@ -205,7 +205,7 @@ class PointRendRoIHead(StandardRoIHead):
         return {**losses, "loss_point": loss}
 
     def predict_masks(self, features, detections, info):
-        rois = detections["boxes"] * size_as_box(info["scale"])
+        rois = network_boxes(detections["boxes"], info)
         labels = tf.reshape(detections["labels"], [-1])
         coarse = self.mask_forward(features, rois)
         masks = self.mask_head.of_class(coarse, labels)  # only the detected class is refined

@@ -12,7 +12,7 @@ from kdet.heads.roi.standard import first_rows, merge_batch, split_batch
 from kdet.layers import Composite, Conv2D, Linear, resize_corners
 from kdet.losses import CrossEntropyLoss
 from kdet.registry import register
-from kdet.structures import size_as_box
+from kdet.structures import network_boxes
 
 
 class PlainBlock(Composite):
@@ -142,7 +142,7 @@ class SCNetRoIHead(CascadeRoIHead):
         for stage in stages:
             stage.connect(semantic_roi_extractor, [])
 
-    def with_context(self, features, training=False):
+    def context_branches(self, features, training=False):
         """Features with the semantic map and the context, and the logits of both branches."""
         semantic_logits, semantic = self.semantic_head(features, training=training)
         context_logits, context = self.glbctx_head(features, training=training)
@@ -154,7 +154,7 @@ class SCNetRoIHead(CascadeRoIHead):
         return self.mask_head(crops + self.feat_relay_head(shared), training=training)
 
     def compute_losses(self, features, proposals, targets, info):
-        features, semantic_logits, context_logits = self.with_context(features, training=True)
+        features, semantic_logits, context_logits = self.context_branches(features, training=True)
         losses = self.semantic_head.compute_losses(semantic_logits, targets)
         losses.update(self.glbctx_head.compute_losses(context_logits, targets))
         losses.update(super().compute_losses(features, proposals, targets, info))
@@ -168,11 +168,11 @@ class SCNetRoIHead(CascadeRoIHead):
         losses = self.mask_head.compute_losses(logits, rois, assignment, targets, info)
         return {name: sum(self.stage_loss_weights) * value for name, value in losses.items()}
 
-    def predict(self, features, proposals, info):
-        return super().predict(self.with_context(features)[0], proposals, info)
+    def with_context(self, features):
+        return self.context_branches(features)[0]
 
     def predict_masks(self, features, detections, info):
-        rois = detections["boxes"] * size_as_box(info["scale"])
+        rois = network_boxes(detections["boxes"], info)
         shared = self._stages[-1].bbox_forward(features, rois)[2]
         logits = self.relayed_mask_logits(features, rois, shared)
         return {"masks": self.mask_head.probabilities(logits, detections["labels"])}

@@ -3,10 +3,11 @@
 import tensorflow as tf
 
 from kdet.assigners import Assignment
+from kdet.heads.roi.prediction import Prediction
 from kdet.layers import Composite, statistics_of_rows
-from kdet.postprocess import INVALID_SCORE, PostProcess, keep_above
+from kdet.postprocess import PostProcess
 from kdet.registry import register
-from kdet.structures import is_real_box, size_as_box
+from kdet.structures import is_real_box, network_boxes
 
 
 def merge_batch(x):
@@ -21,7 +22,7 @@ def split_batch(x, like):
 
 
 @register
-class StandardRoIHead(Composite):
+class StandardRoIHead(Prediction, Composite):
     """Proposals -> assign -> sample -> crop -> classify, refine, segment.
 
     Args:
@@ -143,26 +144,20 @@ class StandardRoIHead(Composite):
 
     # ---- inference
 
-    def predict(self, features, proposals, info):
-        """Detections in original pixels.
+    @property
+    def has_masks(self):
+        return self.mask_head is not None
 
-        Args:
-            features: tuple of ``[B,h,w,C]``.
-            proposals: ``[B,N,4]``; zero area is padding.
-            info: ImageInfo.
-        """
+    def predict_boxes(self, features, proposals, info):
+        """See ``Prediction``."""
         scores, deltas = self.bbox_forward(features, proposals)
-        scores = split_batch(self.bbox_head.probabilities(scores), proposals)  # [B, N, classes]
-        boxes = self.bbox_head.class_boxes(deltas, proposals, info)  # [B, N, classes or 1, 4]
-        confidence = self.bbox_head.confidence(deltas)
-        detections = suppress(self.postprocess, scores, boxes, proposals, info, confidence)
-        if self.mask_head is not None:
-            detections.update(self.predict_masks(features, detections, info))
-        return detections
+        scores = split_batch(self.bbox_head.probabilities(scores), proposals)
+        boxes = self.bbox_head.class_boxes(deltas, proposals, info)
+        return scores, boxes, self.bbox_head.confidence(deltas)
 
     def predict_masks(self, features, detections, info):
         """``{"masks": [B,N,m,m]}``, probabilities in the frames of the detected boxes."""
-        rois = detections["boxes"] * size_as_box(info["scale"])
+        rois = network_boxes(detections["boxes"], info)
         logits = self.mask_forward(features, rois)
         return {"masks": self.mask_head.probabilities(logits, detections["labels"])}
 
@@ -172,30 +167,3 @@ def first_rows(rois, assignment, limit):
     if limit >= rois.shape[1]:
         return rois, assignment
     return rois[:, :limit], Assignment(*(None if x is None else x[:, :limit] for x in assignment))
-
-
-def suppress(postprocess, scores, boxes, proposals, info, confidence=None):
-    """Class-wise suppression over all (region, class) pairs.
-
-    Args:
-        postprocess: ``PostProcess``.
-        scores: ``[B,N,classes]``.
-        boxes: ``[B,N,classes or 1,4]`` in network pixels.
-        proposals: ``[B,N,4]``; rows of zero area give no detections.
-        info: ImageInfo.
-        confidence: ``[B*N]``, factors of the scores that pass the threshold, or None.
-
-    Returns:
-        Detections in original pixels.
-    """
-    scores = keep_above(scores, postprocess.score_threshold)
-    if confidence is not None:
-        scores = tf.where(scores > 0.0, scores * split_batch(confidence, proposals)[..., None], scores)
-    scores = tf.where(is_real_box(proposals)[..., None], scores, INVALID_SCORE)
-    shape = tf.shape(scores)
-    boxes = tf.broadcast_to(boxes, tf.concat([shape, [4]], 0))
-    labels = tf.broadcast_to(tf.range(shape[2]), shape)
-    pairs = -1 if scores.shape[1] is None else scores.shape[1] * scores.shape[2]
-    boxes = tf.reshape(boxes, [shape[0], pairs, 4]) / size_as_box(info["scale"])
-    scores, labels = (tf.reshape(x, [shape[0], pairs]) for x in (scores, labels))
-    return postprocess.nms(boxes, scores, labels, postprocess.max_per_image)[0]
