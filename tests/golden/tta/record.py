@@ -3,8 +3,8 @@
     python tests/golden/tta/record.py FOLDER [CASE ...]
 
 Run with an interpreter that has PyTorch, mmcv-full 1.7 and mmdet 2.28. FOLDER holds the ``compat`` and
-``make_golden`` modules of the oracle. The published test pipeline and ``model.forward(return_loss=False)`` run
-as they are, on a picture and weights that both sides generate; one ``.npz`` per case lands beside this script.
+``make_golden`` modules of the oracle. The published test pipeline and ``model.forward(return_loss=False)``
+run as they are, on a picture and weights that both sides generate; one ``.npz`` per case lands beside this.
 """
 
 import copy
@@ -43,7 +43,9 @@ TWO_SIZES = {"scales": [[128, 80], [96, 64]], "flip": True}
 SMALL = {"rpn": {"max_per_img": 40}, "rcnn": {"max_per_img": 10}}
 CASES = {
     "retinanet": ("retinanet/retinanet_r18_fpn_1x_coco", TWO_SIZES, {"test_cfg": {"max_per_img": 20}}),
-    "rpn": ("rpn/rpn_r50_fpn_1x_coco", TWO_SIZES, {"backbone": R18, "test_cfg": {"rpn": {"max_per_img": 30}}}),
+    "rpn": (
+        "rpn/rpn_r50_fpn_1x_coco", TWO_SIZES, {"backbone": R18, "test_cfg": {"rpn": {"max_per_img": 30}}},
+    ),
     "mask_rcnn": ("mask_rcnn/mask_rcnn_r50_fpn_1x_coco", TWO_SIZES, {"backbone": R18, "test_cfg": SMALL}),
     "cascade": (
         "cascade_rcnn/cascade_mask_rcnn_r50_fpn_1x_coco", TWO_SIZES, {"backbone": R18, "test_cfg": SMALL},
