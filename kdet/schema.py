@@ -27,15 +27,22 @@ DATASET = {
         "ratio_range": list,
     },
     "flip": [float, int, bool],  # probability
-    "crop": list,  # (w, h)
-    "photometric": bool,
+    "crop": [list, dict],  # (w, h)
+    "crop_first": dict,
+    "center_crop": dict,
+    "shift": [bool, dict],
+    "photometric": (True, False, "last"),
     "expand": [bool, dict],
     "overlap_crop": [bool, dict],
+    "semantic": [str, list],  # folder(s) of class maps
+    "semantic_stride": int,
     "divisor": int,
     "center_pad": int,
     "buckets": list,
     "filter_empty": bool,  # leave out pictures without objects
     "min_size": NUMBER,  # leave out pictures with a shorter side
+    "min_box": NUMBER,  # leave out objects whose sides are not longer
+    "oversample": NUMBER,  # repeat pictures with classes that are rarer than this share
     "on_missing": ("error", "skip"),
     "on_corrupt": ("error", "skip"),
     "max_boxes": int,  # padded number of objects

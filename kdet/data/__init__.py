@@ -23,12 +23,22 @@
 For training only (ignored in evaluation):
 
 - ``flip`` (0.5): probability of mirroring left to right.
-- ``crop``: ``[w, h]`` of a random window, cut out after resizing.
-- ``photometric`` (false): random brightness, contrast, colour; pictures become float32.
+- ``crop``: ``[w, h]`` of a random window, cut out after resizing; or ``{type: absolute | absolute_range |
+  relative | relative_range, size: ...}``, see ``windows.RandomCrop``.
+- ``crop_first``: ``{probability: 0.5, sizes: [[1333, 400], ...], crop: [384, 600]}``: in some pictures resize
+  to one of the sizes and cut a window of sides 384..600, before resizing (DETR).
+- ``center_crop``: ``{size: [w, h], ratios: [...], border: 128, mean: [r, g, b]}``: CornerNet's window around
+  a random point, before resizing.
+- ``shift``: ``{probability: 0.5, max_pixels: 32}``: moves the picture after resizing (YOLOF).
+- ``photometric`` (false): random brightness, contrast, colour, first of all or (``last``) after everything
+  else; pictures become float32.
 - ``expand``: ``{mean: [r, g, b], ratio: [1, 4]}``: on a larger canvas, before resizing.
 - ``overlap_crop``: ``{min_ious: [...], min_size: 0.3}``: SSD's random window, before resizing.
 - ``filter_empty`` (true), ``min_size`` (32): leave out pictures without objects, or with a shorter side.
+- ``min_box``: leave out objects with a side of so many pixels or less.
 - ``shuffle`` (true), ``repeat`` (1): random order; passes over the data per epoch.
+- ``oversample``: repeat pictures with classes that are in a smaller share of the pictures (LVIS: 0.001).
+- ``semantic``, ``semantic_stride`` (8): folder of class maps (PNG, 255 = none); deliver every 8th cell.
 - ``remainder`` (fill): pictures that do not make up a batch: ``fill`` with others of the bucket, or ``drop``.
 
 Unknown keys and values fail with the nearest valid name.
@@ -36,7 +46,7 @@ Unknown keys and values fail with the nearest valid name.
 
 import functools
 
-from kdet.data import buckets
+from kdet.data import buckets, semantic
 from kdet.data import resize as _resize
 from kdet.data import spec as _spec
 from kdet.data.buckets import bucket_shapes, choose_bucket
@@ -103,7 +113,8 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
             "classes with data.classes."
         )
     if training:
-        index = index.filtered(empty=spec["filter_empty"], min_size=spec["min_size"])
+        keys = {"empty": "filter_empty", "min_size": "min_size", "min_box": "min_box"}
+        index = index.filtered(**{name: spec[key] for name, key in keys.items()})
     if spec["limit"]:
         index = index.first(spec["limit"])
     if not len(index):
@@ -129,23 +140,36 @@ def read_index(spec):
         readers[spec["format"]](file, folder, **options) for file, folder in zip(files, images, strict=True)
     ]
     if isinstance(spec["proposals"], (list, tuple)):
-        if len(spec["proposals"]) != len(parts):
-            raise ValueError(
-                f"data.proposals lists {len(spec['proposals'])} files for {len(parts)} datasets."
-            )
-        for part, path in zip(parts, spec["proposals"], strict=True):
+        for part, path in zip(parts, _one_each(spec, "proposals", parts), strict=True):
             attach_proposals(part.records, path, spec["max_proposals"])
+    if spec["semantic"]:
+        for part, folder in zip(parts, _one_each(spec, "semantic", parts), strict=True):
+            found = semantic.attach(part.records, folder, spec["on_missing"], part.skips, part.name)
+            part.records = found
     index = concatenate(parts)
     if isinstance(spec["proposals"], str):
         attach_proposals(index.records, spec["proposals"], spec["max_proposals"])
     return index
 
 
+def _one_each(spec, key, parts):
+    """The value of ``key`` for every dataset, of which one may stand for all."""
+    values = spec[key] if isinstance(spec[key], (list, tuple)) else [spec[key]] * len(parts)
+    if len(values) != len(parts):
+        raise ValueError(f"data.{key} lists {len(values)} entries for {len(parts)} datasets.")
+    return values
+
+
 def _canvas(spec, training, records):
     """Canvas shapes (h, w), and what maps a picture's (h, w) to its new size (None: all fit)."""
     rule, resized = spec["resize"], None
-    if training and spec["crop"]:
-        shapes = _spec.canvas_shapes(spec["crop"], True, spec["divisor"])
+    crop = spec["crop"] or {} if training else {}
+    if crop.get("type", "").startswith("absolute"):
+        largest = crop["size"] if crop["type"] == "absolute" else [max(crop["size"])] * 2
+        shapes = _spec.canvas_shapes(largest, True, spec["divisor"])
+    elif training and spec["crop_first"]:
+        # a window may be upright in a wide picture: one canvas for all
+        shapes = _spec.canvas_shapes([max(Resize(**rule).largest())] * 2, True, spec["divisor"] or 32)
     elif rule["mode"] == "factor":
         resized = functools.partial(_resize.scaled, factor=max(rule["sizes"]))
         own = {resized((r.height, r.width)) for r in records}

@@ -95,7 +95,7 @@ class OverlapCrop:
         some = tf.shape(boxes)[0] > 0
         overlaps = _iou(boxes, windows[:, :, None, :])  # [R, T, n]
         fits = allowed & tf.reduce_all(overlaps >= mode[:, None, None], -1)
-        fits &= tf.reduce_any(_centre_inside(boxes, windows[:, :, None, :]), -1) | ~some
+        fits &= tf.reduce_any(transforms.centre_inside(boxes, windows[:, :, None, :]), -1) | ~some
         leave = mode == 1
         done = leave | tf.reduce_any(fits, -1)  # [R]
         round_ = tf.argmax(done, output_type=tf.int32)
@@ -115,8 +115,8 @@ class OverlapCrop:
 
     @staticmethod
     def _cut(sample, window):
-        sample = transforms.keep_objects(sample, _centre_inside(sample["boxes"], window))
-        kept = _centre_inside(sample["ignore_boxes"], window)
+        sample = transforms.keep_objects(sample, transforms.centre_inside(sample["boxes"], window))
+        kept = transforms.centre_inside(sample["ignore_boxes"], window)
         sample["ignore_boxes"] = tf.boolean_mask(sample["ignore_boxes"], kept)
         whole = tf.cast(window, tf.int32)
         return transforms.crop(sample, whole[1::-1], whole[:1:-1] - whole[1::-1])
@@ -136,8 +136,3 @@ def _iou(boxes, windows):
 
 def _area(boxes):
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-
-
-def _centre_inside(boxes, windows):
-    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
-    return tf.reduce_all((centre > windows[..., :2]) & (centre < windows[..., 2:]), -1)

@@ -33,6 +33,7 @@ class Record:
     segmentations: list = None
     ignore_segmentations: list = None
     proposals: np.ndarray = None  # [p,4] float32, pre-computed
+    semantic: str = None  # path of its class map
     empty: bool = False  # no object of the wanted classes is annotated at all
 
 
@@ -127,10 +128,29 @@ class DatasetIndex:
             np.add.at(totals, record.labels, 1)
         return dict(zip(self.class_names, totals.tolist(), strict=True))
 
-    def filtered(self, *, empty, min_size):
-        """Without pictures that have no object (``empty``) or a side below ``min_size``: counted skips."""
+    def repeats(self, threshold):
+        """How often each picture comes per epoch so that rare classes are seen more often: int ``[n]``.
+
+        A picture's factor is that of its rarest class, ``sqrt(threshold / share of pictures with it)``
+        rounded up (Gupta et al., 2019, "LVIS", section 5).
+        """
+        present = [np.union1d(r.labels, r.ignore_labels).astype(int) for r in self.records]
+        count = np.zeros(len(self.class_names))
+        for labels in present:
+            count[labels] += 1
+        share = np.maximum(count, 1) / max(len(self.records), 1)
+        factors = np.maximum(np.sqrt(threshold / share), 1.0)
+        return np.array([int(np.ceil(factors[labels].max(initial=1.0))) for labels in present])
+
+    def filtered(self, *, empty, min_size, min_box=None):
+        """Without pictures that have no object (``empty``) or a side below ``min_size``, and without objects
+        that have a side of ``min_box`` or less (pictures of such only go too): counted skips."""
         kept, skips = [], self.skips
         for record in self.records:
+            if min_box and len(record.labels):
+                record = _without_small(record, min_box, skips)
+            if record is None:
+                continue
             if empty and record.empty:
                 skips.add("picture without objects (filter_empty)", record.name)
             elif min(record.height, record.width) < min_size:
@@ -207,6 +227,24 @@ class DatasetIndex:
             read_masks=self.read_masks,
             coco_file=self.coco_file,
         )
+
+
+def _without_small(record, min_box, skips):
+    """The record with its objects that are larger, None where there are none."""
+    large = np.all(record.boxes[:, 2:] - record.boxes[:, :2] > min_box, axis=1)
+    if large.all():
+        return record
+    skips.add(f"object with a side of {min_box} pixels or less (min_box)", record.name, int((~large).sum()))
+    if not large.any():
+        skips.add("picture of such objects only", record.name)
+        return None
+    shapes = record.segmentations
+    return dataclasses.replace(
+        record,
+        boxes=record.boxes[large],
+        labels=record.labels[large],
+        segmentations=shapes and [s for s, keep in zip(shapes, large, strict=True) if keep],
+    )
 
 
 def _has_numbers(annotation):

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import tensorflow as tf
 
-from kdet.data import buckets, distortions, masks, pictures, transforms
+from kdet.data import buckets, distortions, masks, pictures, semantic, transforms, windows
 from kdet.data.index import Skips
 
 logger = logging.getLogger("kdet.data")
@@ -38,11 +38,13 @@ class Pipeline:
         self._tables = _Tables(index.records)
         used, self._bucket = np.unique(_assign_buckets(index.records, shapes, resized), return_inverse=True)
         self.shapes = [tuple(shapes[bucket]) for bucket in used]
-        repeated = np.tile(self._bucket, spec["repeat"] if training else 1)
         if training:
+            counts = index.repeats(spec["oversample"]) if spec["oversample"] else 1
+            self._order = np.tile(np.repeat(np.arange(len(index)), counts), spec["repeat"])
             self._plan = buckets.BatchPlan(
-                repeated, batch_size, seed=seed, shuffle=spec["shuffle"], remainder=spec["remainder"]
-            )
+                self._bucket[self._order], batch_size,
+                seed=seed, shuffle=spec["shuffle"], remainder=spec["remainder"],
+            )  # fmt: skip
             self.steps_per_epoch = self._plan.steps_per_epoch
         else:
             counts = np.unique(self._bucket, return_counts=True)[1]
@@ -90,7 +92,7 @@ class Pipeline:
 
     def _batch_of(self, step, start, size):
         pictures_of = tf.numpy_function(self._plan.batch, [step], tf.int64, stateful=False)
-        chosen = tf.ensure_shape(pictures_of, [self.batch_size]) % len(self.index)
+        chosen = tf.gather(tf.constant(self._order), tf.ensure_shape(pictures_of, [self.batch_size]))
         positions = step * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
         return chosen[start : start + size], positions[start : start + size]
 
@@ -155,19 +157,44 @@ class Pipeline:
             targets["masks"] = tf.ensure_shape(
                 packed, [self.max_boxes, height, None if width is None else (width + 7) // 8]
             )
+        if self._spec["semantic"] and self._training:
+            targets["semantic"] = self._semantic(sample, i, canvas)
         return targets
+
+    def _semantic(self, sample, i, canvas):
+        """Every ``semantic_stride``-th cell of the class map, as the picture's, 255 outside of it."""
+        stride = self._spec["semantic_stride"]
+        maps = [_pad_map(sample[k], canvas[axis])[::stride] for axis, k in enumerate(("rows", "columns"))]
+        found = tf.numpy_function(
+            lambda i, *maps: semantic.moved(self.index.records[int(i)], *maps), [i, *maps], tf.int32,
+            stateful=False,
+        )  # fmt: skip
+        sides = (tf.get_static_value(canvas[axis]) for axis in (0, 1))
+        return tf.ensure_shape(found, [None if side is None else -(-side // stride) for side in sides])
 
     def _transforms(self):
         spec = self._spec
         chain = [transforms.Resize(**spec["resize"])]
         if not self._training:
             return chain
-        before = [distortions.Photometric()] * spec["photometric"]
-        before += [distortions.Expand(**spec["expand"])] if spec["expand"] else []
-        before += [distortions.OverlapCrop(**spec["overlap_crop"])] if spec["overlap_crop"] else []
-        after = [transforms.RandomCrop(spec["crop"])] if spec["crop"] else []
-        after += [transforms.Flip(spec["flip"])] if spec["flip"] else []
-        return before + chain + after
+        first = [distortions.Photometric()] if spec["photometric"] is True else []
+        last = [distortions.Photometric()] if spec["photometric"] == "last" else []
+
+        def optional(key, transform):
+            return [transform(**spec[key])] if spec[key] else []
+
+        return [
+            *first,
+            *optional("expand", distortions.Expand),
+            *optional("overlap_crop", distortions.OverlapCrop),
+            *optional("center_crop", windows.CenterCrop),
+            *optional("crop_first", _crop_first),
+            *chain,
+            *optional("crop", windows.RandomCrop),
+            *([transforms.Flip(spec["flip"])] if spec["flip"] else []),
+            *optional("shift", windows.Shift),
+            *last,
+        ]
 
     def _picture(self, i):
         """The decoded picture ``i``, or with ``on_corrupt="skip"`` the next usable one of its bucket."""
@@ -229,6 +256,12 @@ class Pipeline:
         found = self.index.segmentations(record)
         chosen = [found[position] for position in objects]
         return masks.transformed(chosen, (record.height, record.width), rows, columns, self.max_boxes)
+
+
+def _crop_first(probability, sizes, crop):
+    # the window may be without objects, as published
+    cut = windows.RandomCrop(crop, "absolute_range", tries=1)
+    return windows.CropFirst(probability, transforms.Resize(sizes), cut)
 
 
 class _Tables:

@@ -14,14 +14,21 @@ KEYS = {
     "resize": None,
     "flip": 0.5,
     "crop": None,
+    "crop_first": None,
+    "center_crop": None,
+    "shift": None,
     "photometric": False,
     "expand": None,
     "overlap_crop": None,
+    "semantic": None,
+    "semantic_stride": 8,
     "divisor": None,
     "center_pad": None,
     "buckets": None,
     "filter_empty": True,
     "min_size": 32,
+    "min_box": None,
+    "oversample": None,
     "on_missing": "error",
     "on_corrupt": "error",
     "max_boxes": None,
@@ -33,9 +40,18 @@ KEYS = {
     "limit": None,
 }
 RESIZE_KEYS = {"mode": "keep_ratio", "sizes": REQUIRED, "multiscale": "value", "ratio_range": None}
-DISTORTION_KEYS = {
+SECTION_KEYS = {
     "expand": {"mean": [0, 0, 0], "ratio": [1, 4]},
     "overlap_crop": {"min_ious": [0.1, 0.3, 0.5, 0.7, 0.9], "min_size": 0.3},
+    "center_crop": {
+        "size": REQUIRED,
+        "ratios": [0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3],
+        "border": 128,
+        "mean": [0, 0, 0],
+    },
+    "crop_first": {"probability": 0.5, "sizes": REQUIRED, "crop": [384, 600]},
+    "shift": {"probability": 0.5, "max_pixels": 32},
+    "crop": {"type": "absolute", "size": REQUIRED},
 }
 CHOICES = {
     "format": ("coco", "voc", "tfrecord"),
@@ -44,7 +60,8 @@ CHOICES = {
     "remainder": ("fill", "drop"),
     "mode": ("keep_ratio", "fixed", "factor"),
     "multiscale": ("value", "range"),
-    "photometric": (True, False),
+    "photometric": (True, False, "last"),
+    "type": ("absolute", "absolute_range", "relative", "relative_range"),
 }
 DEFAULT_RESIZE = {"mode": "keep_ratio", "sizes": [[1333, 800]]}
 
@@ -60,12 +77,35 @@ def complete(spec, where="data"):
     full["flip"] = 0.5 if full["flip"] is True else float(full["flip"] or 0)
     if not 0 <= full["flip"] <= 1:
         raise ValueError(f"{where}.flip is a probability (or true/false); got {spec['flip']!r}.")
-    if full["crop"] is not None:
-        full["crop"] = _pair(full["crop"], f"{where}.crop")
-    for key, known in DISTORTION_KEYS.items():
+    if isinstance(full["crop"], (list, tuple)):
+        full["crop"] = {"size": full["crop"]}
+    for key, known in SECTION_KEYS.items():
         if full[key]:
             full[key] = _fill({} if full[key] is True else full[key], known, f"{where}.{key}")
+    _check_sections(full, where)
     return full
+
+
+def _check_sections(full, where):
+    """Values of the nested sections that have a form of their own."""
+    if full["crop"]:
+        crop = full["crop"]
+        if crop["type"].startswith("absolute"):
+            crop["size"] = _pair(crop["size"], f"{where}.crop.size")
+        elif not all(0 < share <= 1 for share in crop["size"]):
+            raise ValueError(f"{where}.crop.size must hold shares of the picture; got {crop['size']!r}.")
+    if full["center_crop"]:
+        full["center_crop"]["size"] = _pair(full["center_crop"]["size"], f"{where}.center_crop.size")
+    if full["crop_first"]:
+        first = full["crop_first"]
+        first["sizes"] = [_pair(size, f"{where}.crop_first.sizes") for size in first["sizes"]]
+        first["crop"] = _pair(first["crop"], f"{where}.crop_first.crop")
+    for key in ("crop_first", "shift"):
+        if full[key] and not 0 <= full[key]["probability"] <= 1:
+            raise ValueError(f"{where}.{key}.probability must be 0..1; got {full[key]['probability']!r}.")
+    for key in ("min_box", "oversample"):
+        if full[key] is not None and not full[key] > 0:
+            raise ValueError(f"{where}.{key} must be above 0; got {full[key]!r}.")
 
 
 def canvas_shapes(size, fixed, divisor=None):

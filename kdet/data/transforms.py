@@ -94,28 +94,6 @@ class Flip:
         return sample
 
 
-class RandomCrop:
-    """Cuts a window of at most ``size`` (w, h) out of the picture.
-
-    Boxes are shifted and clipped; objects without area left are dropped. Of ``tries`` positions the first
-    that keeps an object is taken. (The reference draws another picture when its one try keeps none;
-    here the picture is then kept without objects, so that a step stays a function of its seed.)
-    """
-
-    def __init__(self, size, tries=10):
-        self.size, self.tries = tuple(int(v) for v in size), tries
-
-    def __call__(self, sample, seed):
-        source = tf.shape(sample["image"])[:2]
-        size = tf.minimum(source, tf.constant(self.size[::-1]))
-        corners = tf.random.stateless_uniform([self.tries, 2], seed, dtype=tf.float64)
-        corners = tf.cast(corners * tf.cast(source - size + 1, tf.float64), tf.int32)  # [tries, 2] (y, x)
-        windows = tf.cast(tf.concat([corners[:, ::-1], (corners + size)[:, ::-1]], -1), tf.float32)
-        overlaps = intersect(sample["boxes"], windows[:, None, :])  # [tries, n, 4]
-        keeps = tf.reduce_any(has_area(overlaps), axis=-1)
-        return crop(sample, corners[tf.argmax(keeps, output_type=tf.int32)], size)
-
-
 def crop(sample, corner, size):
     """Cuts the window at ``corner`` (y, x) of ``size`` (h, w), both int32 ``[2]``, out of a sample."""
     y, x = corner[0], corner[1]
@@ -127,6 +105,36 @@ def crop(sample, corner, size):
     for key in BOX_KEYS:
         sample[key] = clip(sample[key] - offset, size)
     return keep_objects(sample, has_area(sample["boxes"]))
+
+
+def moved_window(sample, corner, size, limit, colour, least=0.0):
+    """A window that may stick out of the picture, where it has one colour.
+
+    Args:
+        corner, size: (y, x) and (h, w) of the window, int32 ``[2]``.
+        limit: (h, w) from which on the picture's pixels are left out.
+        colour: RGB 0..255; other than black makes the picture float32.
+        least: objects whose sides are not larger than this after clipping are dropped.
+    """
+    sources, insides = [], []
+    for axis in (0, 1):
+        source = tf.range(size[axis]) + corner[axis]
+        inside = (source >= 0) & (source < limit[axis])
+        sources.append(tf.clip_by_value(source, 0, tf.shape(sample["image"])[axis] - 1))
+        insides.append(inside)
+    image = sample["image"] if not any(colour) else tf.cast(sample["image"], tf.float32)
+    image = tf.gather(tf.gather(image, sources[0]), sources[1], axis=1)
+    inside = (insides[0][:, None] & insides[1])[..., None]
+    offset = tf.cast(tf.tile(corner[::-1], [2]), tf.float32)
+    sample = dict(
+        sample,
+        image=tf.where(inside, image, tf.cast(tf.constant(colour, tf.float32), image.dtype)),
+        rows=tf.where(insides[0], tf.gather(sample["rows"], sources[0]), -1),
+        columns=tf.where(insides[1], tf.gather(sample["columns"], sources[1]), -1),
+        **{key: clip(sample[key] - offset, size) for key in BOX_KEYS},
+    )
+    sides = sample["boxes"][:, 2:] - sample["boxes"][:, :2]
+    return keep_objects(sample, tf.reduce_all(sides > least, -1))
 
 
 def keep_objects(sample, keep):
@@ -149,3 +157,9 @@ def intersect(boxes, windows):
 
 def has_area(boxes):
     return tf.reduce_all(boxes[..., 2:] > boxes[..., :2], axis=-1)
+
+
+def centre_inside(boxes, windows):
+    """Whether the centres of boxes lie strictly inside of windows, both broadcast ``[..., 4]``."""
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    return tf.reduce_all((centre > windows[..., :2]) & (centre < windows[..., 2:]), -1)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import kdet.data
-from kdet.data import distortions, masks, transforms
+from kdet.data import distortions, masks, transforms, windows
 
 
 def sample_of(height=40, width=60):
@@ -42,7 +42,7 @@ def assert_pixels_follow_the_maps(source, result):
     [
         distortions.Expand((9, 8, 7)),
         distortions.OverlapCrop(),
-        transforms.RandomCrop((30, 20)),
+        windows.RandomCrop((30, 20)),
         transforms.Flip(),
     ],
     ids=lambda t: type(t).__name__,

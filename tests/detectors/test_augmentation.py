@@ -39,10 +39,9 @@ def picture(height, width):
 
 
 def generated(model, adjust):
-    shapes = {name: array.shape for name, array in convert.state_dict(model).items()}
     return {
-        name: weights.generate(name, shape, 0, *adjust.get(name, (1.0, 0.0)))
-        for name, shape in shapes.items()
+        name: weights.generate(name, array.shape, 0, *adjust.get(name, (1.0, 0.0)))
+        for name, array in convert.state_dict(model).items()
     }
 
 

@@ -1,0 +1,71 @@
+"""Class maps of whole pictures (COCO-Stuff): one PNG per picture, a class per pixel, 255 for none."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from kdet.data.index import PictureFolder
+
+IGNORED = 255
+
+
+def attach(records, folder, on_missing, skips, where):
+    """The records with the path of their map, which has the picture's name with the ending ``png``.
+
+    Args:
+        records: list of ``Record``.
+        folder: of the maps.
+        on_missing: "error", or "skip" to leave out pictures without a map, counted in ``skips``.
+        where: what lists the pictures, for messages.
+
+    Raises:
+        FileNotFoundError: naming the map.
+    """
+    maps, kept = PictureFolder(folder), []
+    for record in records:
+        name = os.path.splitext(record.name)[0] + ".png"
+        record.semantic = maps.find(name)
+        if record.semantic is None:
+            path = os.path.join(maps.root, name)
+            if on_missing == "error":
+                raise FileNotFoundError(
+                    f"{where}: there is no class map {path}. Check data.semantic, or set data.on_missing: "
+                    "skip to leave such pictures out."
+                )
+            skips.add("class map missing", path)
+        else:
+            kept.append(record)
+    return kept
+
+
+def moved(record, rows, columns):
+    """The classes ``[H,W]`` int32 of a record's map at source rows ``[H]`` and columns ``[W]`` (-1: outside).
+
+    Raises:
+        ValueError: the map is no PNG or has another size than the picture.
+    """
+    classes = _read(record.semantic)
+    if classes.shape != (record.height, record.width):
+        raise ValueError(
+            f"The class map {record.semantic} is {classes.shape[0]}x{classes.shape[1]} (h x w) but its "
+            f"picture {record.height}x{record.width}."
+        )
+    found = classes[np.maximum(rows, 0)][:, np.maximum(columns, 0)].astype(np.int32)
+    found[rows < 0] = IGNORED
+    found[:, columns < 0] = IGNORED
+    return found
+
+
+def _read(path):
+    """The values ``[h, w]`` of a PNG with one channel."""
+    with open(path, "rb") as file:
+        encoded = file.read()
+    try:
+        with tf.device("CPU"):
+            classes = tf.io.decode_png(encoded).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError(f"The class map {path} is no readable PNG.") from error
+    if classes.shape[2] != 1:
+        raise ValueError(f"The class map {path} has {classes.shape[2]} channels; it must have one.")
+    return classes[..., 0]
