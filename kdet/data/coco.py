@@ -50,6 +50,8 @@ def read_coco(annotations, images, *, classes=None, masks=False, on_missing="err
     for info in content["images"]:
         name = info["file_name"]
         path = folder.find(name)
+        if path is None and name.startswith("COCO_"):  # LVIS v0.5 lists COCO 2017 by the names of 2014
+            path = folder.find(name.rsplit("_", 1)[1])
         if path is None:
             missing_picture(os.path.join(folder.root, name), annotations, on_missing, skips)
             continue
@@ -73,6 +75,9 @@ def _parse(path):
         raise FileNotFoundError(f"Annotation file {path} does not exist (data.annotations).") from error
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from error
+    for entry in content.get("images") or [] if isinstance(content, dict) else []:
+        if "file_name" not in entry and "coco_url" in entry:  # LVIS v1
+            entry["file_name"] = "/".join(entry["coco_url"].split("/")[-2:])
     for key, fields in (("images", ("id", "file_name", "height", "width")), ("categories", ("id", "name"))):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise ValueError(f"{path} is not a COCO annotation file: it has no list {key!r}.")

@@ -43,9 +43,14 @@ def assert_pixels_follow_the_maps(source, result):
         distortions.Expand((9, 8, 7)),
         distortions.OverlapCrop(),
         windows.RandomCrop((30, 20)),
+        windows.RandomCrop((10, 30), "absolute_range"),
+        windows.RandomCrop((0.5, 0.7), "relative_range"),
+        windows.CropFirst(0.5, transforms.Resize([(60, 40)]), windows.RandomCrop((30, 40), "absolute_range")),
+        windows.CenterCrop((41, 31), (0.6, 1.0, 1.3), border=16, mean=(9, 8, 7)),
+        windows.Shift(0.7, 12),
         transforms.Flip(),
     ],
-    ids=lambda t: type(t).__name__,
+    ids=lambda t: f"{type(t).__name__} {getattr(t, 'type', '')}",
 )
 def test_geometry_stays_together(transform):
     source = sample_of()["image"].numpy()

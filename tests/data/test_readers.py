@@ -214,3 +214,15 @@ def test_section_of_a_recipe():
     assert kdet.data.section(recipe, "train") == {"classes": ["a"], "annotations": "x"}
     with pytest.raises(ValueError, match="no section data.val"):
         kdet.data.section(recipe, "val")
+
+
+def test_lvis_names_lead_to_the_pictures(assets, tmp_path):
+    size = {"height": 60, "width": 83}
+    (tmp_path / "train2017").mkdir()
+    (tmp_path / "train2017" / "a.jpg").write_bytes((assets / "a.jpg").read_bytes())
+    url = "http://images.cocodataset.org/train2017/a.jpg"
+    index = kdet.data.read_coco(*dataset(tmp_path, assets, images=[{"id": 1, "coco_url": url, **size}]))
+    assert index.records[0].name == "train2017/a.jpg" and index.records[0].source.endswith("train2017/a.jpg")
+    old = [{"id": 1, "file_name": "COCO_train2014_a.jpg", **size}]
+    index = kdet.data.read_coco(*dataset(tmp_path, assets, images=old))
+    assert index.records[0].source == str(tmp_path / "a.jpg")

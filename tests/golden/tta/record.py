@@ -8,14 +8,12 @@ run as they are, on a picture and weights that both sides generate; one ``.npz``
 """
 
 import copy
-import importlib.util
 import json
 import os.path
 import pathlib
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-PARITY = HERE.parents[2] / "kdet" / "parity"
 sys.path[:0] = sys.argv[1:2]
 import common  # noqa: E402  (compat, which it imports, must come before mmcv)
 import compat  # noqa: E402, F401
@@ -31,10 +29,7 @@ MMDET = os.path.dirname(mmdet.__file__)
 
 def picture(height, width):
     """The test's picture, RGB uint8; ``tests/detectors/test_augmentation.py`` makes the same one."""
-    spec = importlib.util.spec_from_file_location("inputs", PARITY / "inputs.py")
-    inputs = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(inputs)
-    smooth = inputs.make_images(1, height, width, seed=5)[0].transpose(1, 2, 0)
+    smooth = make_golden.inputs.make_images(1, height, width, seed=5)[0].transpose(1, 2, 0)
     return np.clip(smooth * 50 + 120, 0, 255).astype(np.uint8)
 
 
