@@ -34,6 +34,7 @@ DATASET = {
     "photometric": (True, False, "last"),
     "expand": [bool, dict],
     "overlap_crop": [bool, dict],
+    "albumentations": list,
     "semantic": [str, list],  # folder(s) of class maps
     "semantic_stride": int,
     "divisor": int,

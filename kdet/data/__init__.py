@@ -34,6 +34,7 @@ For training only (ignored in evaluation):
   else; pictures become float32.
 - ``expand``: ``{mean: [r, g, b], ratio: [1, 4]}``: on a larger canvas, before resizing.
 - ``overlap_crop``: ``{min_ious: [...], min_size: 0.3}``: SSD's random window, before resizing.
+- ``albumentations``: list of ``{type: name, ...}``, transforms of that library, after resizing and flipping.
 - ``filter_empty`` (true), ``min_size`` (32): leave out pictures without objects, or with a shorter side.
 - ``min_box``: leave out objects with a side of so many pixels or less.
 - ``shuffle`` (true), ``repeat`` (1): random order; passes over the data per epoch.

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import tensorflow as tf
 
-from kdet.data import buckets, distortions, masks, pictures, semantic, transforms, windows
+from kdet.data import albu, buckets, distortions, masks, pictures, semantic, transforms, windows
 from kdet.data.index import Skips
 
 logger = logging.getLogger("kdet.data")
@@ -35,6 +35,10 @@ class Pipeline:
         self.max_boxes = spec["max_boxes"] or max([1, *(len(r.labels) for r in index.records)])
         self.max_ignore = max([0, *(len(r.ignore_boxes) for r in index.records)])
         self._has_proposals = bool(spec["proposals"])
+        self._albumentations = None
+        if training and spec["albumentations"]:
+            straight = bool(spec["masks"] or spec["semantic"])
+            self._albumentations = albu.Albumentations(spec["albumentations"], straight=straight)
         self._tables = _Tables(index.records)
         used, self._bucket = np.unique(_assign_buckets(index.records, shapes, resized), return_inverse=True)
         self.shapes = [tuple(shapes[bucket]) for bucket in used]
@@ -193,6 +197,7 @@ class Pipeline:
             *optional("crop", windows.RandomCrop),
             *([transforms.Flip(spec["flip"])] if spec["flip"] else []),
             *optional("shift", windows.Shift),
+            *([self._albumentations] if self._albumentations else []),
             *last,
         ]
 

@@ -20,6 +20,7 @@ KEYS = {
     "photometric": False,
     "expand": None,
     "overlap_crop": None,
+    "albumentations": None,
     "semantic": None,
     "semantic_stride": 8,
     "divisor": None,
