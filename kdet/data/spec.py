@@ -158,7 +158,8 @@ def _fill(given, keys, where):
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(keys)}."
             raise ValueError(f"{where} has no key {key!r}; {hint}")
         if key in CHOICES and value not in CHOICES[key]:
-            raise ValueError(f"{where}.{key} must be one of {', '.join(CHOICES[key])}; got {value!r}.")
+            known = ", ".join(map(str, CHOICES[key]))
+            raise ValueError(f"{where}.{key} must be one of {known}; got {value!r}.")
     full = {key: given.get(key, default) for key, default in keys.items()}
     missing = [
         key for key, value in full.items() if value is REQUIRED or (keys[key] is REQUIRED and not value)
