@@ -54,6 +54,7 @@ SECTION_KEYS = {
     "shift": {"probability": 0.5, "max_pixels": 32},
     "crop": {"type": "absolute", "size": REQUIRED},
 }
+CROP_TYPES = ("absolute", "absolute_range", "relative", "relative_range")
 CHOICES = {
     "format": ("coco", "voc", "tfrecord"),
     "on_missing": ("error", "skip"),
@@ -62,7 +63,6 @@ CHOICES = {
     "mode": ("keep_ratio", "fixed", "factor"),
     "multiscale": ("value", "range"),
     "photometric": (True, False, "last"),
-    "type": ("absolute", "absolute_range", "relative", "relative_range"),
 }
 DEFAULT_RESIZE = {"mode": "keep_ratio", "sizes": [[1333, 800]]}
 
@@ -91,6 +91,10 @@ def _check_sections(full, where):
     """Values of the nested sections that have a form of their own."""
     if full["crop"]:
         crop = full["crop"]
+        if crop["type"] not in CROP_TYPES:
+            raise ValueError(
+                f"{where}.crop.type must be one of {', '.join(CROP_TYPES)}; got {crop['type']!r}."
+            )
         if crop["type"].startswith("absolute"):
             crop["size"] = _pair(crop["size"], f"{where}.crop.size")
         elif not all(0 < share <= 1 for share in crop["size"]):

@@ -5,8 +5,6 @@ import tensorflow as tf
 
 from kdet.data import transforms
 
-CROP_TYPES = ("absolute", "absolute_range", "relative", "relative_range")
-
 
 class RandomCrop:
     """Cuts a window out of the picture.
@@ -19,7 +17,7 @@ class RandomCrop:
         size: by ``type``: "absolute" (w, h) in pixels; "absolute_range" (low, high), both sides are drawn
             between them; "relative" (w, h) as shares of the picture; "relative_range" (w, h), the smallest
             shares. A side is at most the picture's.
-        type: one of ``CROP_TYPES``.
+        type: one of ``kdet.data.spec.CROP_TYPES``.
         tries: positions to try.
     """
 
