@@ -27,7 +27,7 @@ class SingleStageDetector(Detector):
     def detect_views(self, views):
         head = self.bbox_head
         found = [head.candidates(head(self.extract_features(images)), info) for images, info in views]
-        return head.postprocess(*(tf.concat(parts, 1) for parts in zip(*found)))
+        return head.suppress(*(tf.concat(parts, 1) for parts in zip(*found)))
 
     def forward_losses(self, images, info, targets, proposals=None):
         features = self.extract_features(images, training=True)

@@ -85,6 +85,10 @@ class DenseHead(Composite):
         boxes, scores, labels = (tf.concat(parts, 1) for parts in zip(*found))
         return original_boxes(boxes, info), scores, labels
 
+    def suppress(self, boxes, scores, labels):
+        """Detections from candidates (of one view of the pictures, or of several)."""
+        return self.postprocess(boxes, scores, labels)
+
     def decode(self, outputs, info):
         """Detections in original pixels from the outputs of ``call``."""
-        return self.postprocess(*self.candidates(outputs, info))
+        return self.suppress(*self.candidates(outputs, info))

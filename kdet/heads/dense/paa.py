@@ -9,7 +9,7 @@ from kdet.heads.dense.base import flatten_levels, flatten_map, level_shapes
 from kdet.layers import replica_mean
 from kdet.postprocess import keep_above
 from kdet.registry import register
-from kdet.structures import size_as_box
+from kdet.structures import original_boxes
 
 # votes count by exp(-(1 - IoU)^2 / VOTE_WIDTH), from this overlap on
 VOTE_WIDTH, LEAST_VOTE = 0.025, 0.01
@@ -84,11 +84,10 @@ class PAAHead(ATSSHead):
         best = tf.math.top_k(flat, tf.minimum(self.max_candidates, tf.shape(flat)[1]))
         boxes = tf.gather(boxes, best.indices // self.num_classes, batch_dims=1)
         scores = keep_above(best.values, settings.score_threshold)
-        return boxes / size_as_box(info["scale"]), scores, best.indices % self.num_classes
+        return original_boxes(boxes, info), scores, best.indices % self.num_classes
 
-    def decode(self, outputs, info):
+    def suppress(self, boxes, scores, labels):
         """As ``DenseHead``, with voting."""
-        boxes, scores, labels = self.candidates(outputs, info)
         found, _ = self.postprocess.nms(boxes, scores, labels, self.postprocess.max_per_image)
         if self.score_voting:
             found["boxes"] = vote(found, boxes, scores, labels)

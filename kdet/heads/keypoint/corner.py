@@ -206,9 +206,13 @@ class CornerHead(Composite):
 
     # ---- inference
 
+    def suppress(self, boxes, scores, labels):
+        """See ``DenseHead``."""
+        return self.postprocess(boxes, scores, labels)
+
     def decode(self, outputs, info):
         """Detections in original pixels from the maps of the last stack."""
-        return self.postprocess(*self.candidates(outputs, info))
+        return self.suppress(*self.candidates(outputs, info))
 
     def candidates(self, outputs, info):
         """Best pairs of corners of the last stack before suppression; see ``DenseHead``."""
