@@ -20,9 +20,16 @@ class Canvas:
     """
 
     def __init__(self, preprocessor, shape=None):
-        self.limit, self.stretches = preprocessor.size, not preprocessor.keep_ratio
-        self.stretched_size = self.limit[::-1] if shape is None else shape
-        self.shapes = [tuple(shape)] if shape else _own_shapes(preprocessor)
+        self.rule, self.limit = preprocessor, preprocessor.size
+        # pictures in (a factor of) their own size get canvases of their own
+        self.own_size = isinstance(self.limit, (int, float))
+        self.stretches = not preprocessor.keep_ratio and not self.own_size
+        if self.stretches:
+            self.stretched_size = self.limit[::-1] if shape is None else shape
+        if shape is not None:
+            self.shapes = [tuple(shape)]
+        else:
+            self.shapes = [] if self.own_size else _own_shapes(preprocessor)
 
     @property
     def static_shape(self):
@@ -73,7 +80,10 @@ class Canvas:
         """Size ``[2]`` (h, w) that a picture of ``size`` is resized to."""
         if self.stretches:
             return tf.constant(self.stretched_size, tf.int32)
-        target = resize.keep_ratio_size(size, self.limit)
+        limit = self.limit
+        if self.own_size:
+            limit = tf.cast(tf.cast(size, tf.float64) * self.limit, tf.int32)
+        target = resize.keep_ratio_size(size, limit)
         if self.static_shape[0] is None:
             return target
         room = tf.constant(self.static_shape, tf.float64)
@@ -85,6 +95,11 @@ class Canvas:
         """(height, width) of the smallest canvas that holds all of ``sizes [N,2]``."""
         if len(self.shapes) == 1:
             return self.shapes[0]
+        if self.own_size:
+            largest = tf.reduce_max(sizes, 0)
+            if self.rule.center_pad is not None:
+                return tf.unstack(tf.bitwise.bitwise_or(largest, self.rule.center_pad))
+            return tf.unstack(-(-largest // self.rule.pad_divisor) * self.rule.pad_divisor)
         shapes = tf.constant(self.shapes)
         holds = tf.reduce_all(tf.reduce_max(sizes, 0) <= shapes, axis=1)  # the last one always does
         return tf.unstack(shapes[tf.argmax(tf.cast(holds, tf.int32))])

@@ -92,6 +92,10 @@ def export_tflite(
 
 def canvas_of(preprocessor):
     """(h, w) of a landscape picture under the model's size rule, padded to its divisor."""
+    if isinstance(preprocessor.size, (int, float)):
+        raise ValueError(
+            "The model takes pictures in their own size: give the export an input_size (height, width)."
+        )
     first, second = preprocessor.size
     width, height = (max(first, second), min(first, second)) if preprocessor.keep_ratio else (first, second)
     return tuple(-(-side // preprocessor.pad_divisor) * preprocessor.pad_divisor for side in (height, width))
