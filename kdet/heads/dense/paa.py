@@ -88,7 +88,7 @@ class PAAHead(ATSSHead):
 
     def suppress(self, boxes, scores, labels):
         """As ``DenseHead``, with voting."""
-        found, _ = self.postprocess.nms(boxes, scores, labels, self.postprocess.max_per_image)
+        found = self.postprocess(boxes, scores, labels)
         if self.score_voting:
             found["boxes"] = vote(found, boxes, scores, labels)
         return found
