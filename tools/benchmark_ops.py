@@ -177,40 +177,6 @@ def time_kdet(form, threads, repeats, only):
     return results
 
 
-def memory_of_kdet(form, threads, only):
-    """Peak of the memory beyond the inputs, as multiples of the outputs: forward, and backward."""
-    # Large tensors go back to the system at once, so that the process' size is what is in use.
-    if os.environ.get("MALLOC_MMAP_THRESHOLD_") != "65536":
-        os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
-        os.execv(sys.executable, [sys.executable, *sys.argv])
-    tf = start_tensorflow(threads)
-    from kdet import ops
-
-    def peak_over(run):
-        run()
-        pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        before = resident("VmRSS")
-        out = tf.nest.flatten(run())
-        return (resident("VmHWM") - before) / sum(t.dtype.size * int(tf.size(t)) for t in out)
-
-    def both_ways(op, tensors):
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(tensors)
-            out = op(*tensors)
-        upstream = tf.ones_like(out)
-        return [peak_over(lambda: op(*tensors)), peak_over(lambda: tape.gradient(out, tensors, upstream))]
-
-    cases, plain = kdet_cases(tf, only)
-    with ops.use(form):
-        results = {name: both_ways(*case) for name, case in cases.items()}
-        return results | {name: [peak_over(op)] * 2 for name, op in plain.items()}
-
-
-def resident(key):
-    line = next(x for x in pathlib.Path("/proc/self/status").read_text().splitlines() if x.startswith(key))
-    return 1024 * int(line.split()[1])
-
-
 def chosen(cases, only):
     return {name: case for name, case in cases.items() if not only or name in only}
 
@@ -355,9 +321,6 @@ def main():
     parser.add_argument("--library", choices=["kdet", "portable", "mmcv"], default="kdet")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument(
-        "--memory", action="store_true", help="kdet's peak memory / outputs, instead of times"
-    )
     parser.add_argument("--ops", nargs="+", metavar="OP", help="only these")
     parser.add_argument("--compat", help="folder of a compat module to import before mmcv")
     parser.add_argument("--output", help="where the JSON goes (default: standard output)")
@@ -372,11 +335,7 @@ def main():
         results = time_mmcv(options.threads, options.repeats, options.ops)
     else:
         form = "compiled" if options.library == "kdet" else "portable"
-        arguments = form, options.threads
-        if options.memory:
-            results = memory_of_kdet(*arguments, options.ops)
-        else:
-            results = time_kdet(*arguments, options.repeats, options.ops)
+        results = time_kdet(form, options.threads, options.repeats, options.ops)
     text = json.dumps({"library": options.library, "threads": options.threads, "results": results}, indent=1)
     if options.output:
         pathlib.Path(options.output).write_text(text)
