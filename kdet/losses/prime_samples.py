@@ -5,25 +5,28 @@ import tensorflow as tf
 from kdet.ops import rank_within
 
 
-def prime_sample_weights(
-    ious, groups, num_groups, labels, num_classes, losses, positive, power=2.0, bias=0.0
-):
+def prime_sample_weights(ious, labels, assignment, num_objects, num_classes, losses, power=2.0, bias=0.0):
     """Weights of the positives by their IoU hierarchical local rank; their loss keeps its sum.
 
+    Positives are ranked by IoU among those of their object, then, best of each object first, among those of
+    their class in the whole batch.
+
     Args:
-        ious: ``[N]``, IoU of the predicted box with the object's.
-        groups: int32 ``[N]``, the object of each positive, in 0 .. num_groups - 1.
-        num_groups: int or scalar tensor.
-        labels: int32 ``[N]``, class of each positive.
+        ious: ``[B,P]``, IoU of the predicted box with the object's.
+        labels: int32 ``[B,P]``, class of each positive, in 0 .. num_classes - 1.
+        assignment: ``Assignment [B,P]``.
+        num_objects: rows of the targets, int or scalar tensor.
         num_classes: number of classes.
-        losses: ``[N]``, classification losses.
-        positive: bool ``[N]``.
+        losses: classification losses, ``[B,P]`` or any shape of as many elements.
         power, bias: of the map from rank to weight.
 
     Returns:
-        float32 ``[N]``, no gradient; 1 for the others.
+        float32 ``[B,P]``, no gradient; 1 for the others.
     """
-    ious, losses = tf.stop_gradient(ious), tf.stop_gradient(losses)
+    shape = tf.shape(labels)
+    objects = assignment.gt_index + tf.range(shape[0])[:, None] * num_objects
+    flat = [tf.reshape(x, [-1]) for x in (ious, losses, labels, objects, assignment.positive)]
+    ious, losses, labels, objects, positive = map(tf.stop_gradient, flat)
 
     def ranks(groups, number, key):
         groups = tf.where(positive, groups, number)  # the others in a group of their own
@@ -32,13 +35,13 @@ def prime_sample_weights(
 
     # best of each object first, then the second best of each ...
     _, most = ranks(labels, num_classes, ious)
-    local, _ = ranks(groups, num_groups, -ious)
+    local, _ = ranks(objects, shape[0] * num_objects, -ious)
     rank, _ = ranks(labels, num_classes, -(ious + most - local))
     weight = tf.math.divide_no_nan(most - rank, most)
     weight = tf.where(positive, tf.pow(bias + weight * (1.0 - bias), power), 0.0)
     before = tf.reduce_sum(tf.where(positive, losses, 0.0))
     ratio = tf.math.divide_no_nan(before, tf.reduce_sum(losses * weight))
-    return tf.where(positive, weight * ratio, 1.0)
+    return tf.reshape(tf.where(positive, weight * ratio, 1.0), shape)
 
 
 def classification_aware_box_loss(losses, probabilities, positive, avg_factor, power=1.0, bias=0.2):

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdet import ops
-from kdet.assigners import RegionAssigner
+from kdet.assigners import Assignment, RegionAssigner
 from kdet.coders import BucketingCoder, LegacyDeltaXYWHCoder
 from kdet.heads.roi import GridHead
 from kdet.losses import classification_aware_box_loss, prime_sample_weights
@@ -56,13 +56,31 @@ def test_buckets_decode_what_they_encode():
 def test_primes_are_the_best_boxes_of_each_object():
     # two objects of class 0, one of class 1; the last row is no positive
     ious = tf.constant([0.9, 0.8, 0.6, 0.5, 0.3])
-    weights = prime_sample_weights(
-        ious, tf.constant([0, 0, 1, 2, 0]), 3, tf.constant([0, 0, 0, 1, 7]), 7,
-        tf.ones(5), tf.constant([True] * 4 + [False]), power=1.0,
-    )  # fmt: skip
+    assignment = Assignment(tf.constant([[0, 0, 1, 2, -1]]), tf.ones([1, 5]))
+    labels = tf.constant([[0, 0, 0, 1, 7]])
+    weights = prime_sample_weights(ious[None], labels, assignment, 3, 7, tf.ones([1, 5]), power=1.0)[0]
     # class 0: object 0's best, object 1's best, then object 0's second: ranks 0, 2, 1 of 3; class 1: rank 0
     raw = np.array([1.0, 1 / 3, 2 / 3, 1.0])
     np.testing.assert_allclose(weights, [*(raw * 4 / raw.sum()), 1.0], rtol=1e-6)
+
+
+def test_ranks_are_squared_and_without_positives_all_weigh_the_same():
+    overlaps, labels = tf.constant([[0.9, 0.8, 0.6, 0.1]]), tf.constant([[4, 4, 4, 9]])
+    some = Assignment(tf.constant([[0, 0, 1, -1]]), tf.ones([1, 4]))
+    weights = prime_sample_weights(overlaps, labels, some, 2, 9, tf.ones([1, 4])).numpy()[0]
+    # best of object 0, then best of object 1, then the second of object 0: 1, 2/3, 1/3 squared, mean kept
+    raw = np.array([1.0, 1 / 9, 4 / 9])
+    np.testing.assert_allclose(weights, [*(raw * 3 / raw.sum()), 1.0], rtol=1e-6)
+    none = Assignment(tf.fill([1, 4], -1), tf.ones([1, 4]))
+    weights = prime_sample_weights(overlaps, labels, none, 2, 9, tf.ones([1, 4]))
+    assert weights.numpy().tolist() == [[1.0] * 4]
+
+
+def test_weights_of_box_losses_have_mean_one():
+    losses, probability = tf.ones([1, 3, 1]) * [[[6.0], [3.0], [9.0]]], tf.constant([[0.0, 1.0, 0.5]])
+    loss = classification_aware_box_loss(losses, probability, tf.constant([[True, True, False]]), 1.0)
+    np.testing.assert_allclose(loss, 6 / 3 + 3 * 5 / 3, rtol=1e-6)
+    assert classification_aware_box_loss(losses, probability, tf.zeros([1, 3], bool), 1.0).numpy() == 0.0
 
 
 def test_boxes_of_sure_classes_weigh_more():

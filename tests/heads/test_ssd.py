@@ -6,7 +6,6 @@ import tensorflow as tf
 from kdet.assigners import Assignment, GridAssigner
 from kdet.coders import DeltaXYWHCoder, LegacyDeltaXYWHCoder, YOLOCoder
 from kdet.heads.dense.ssd import SoftmaxAnchorHead
-from kdet.losses.importance import positive_weights, rank_within, regression_weights
 from kdet.necks.ssd_neck import L2Norm
 from kdet.priors import LegacySSDAnchorGenerator, SSDAnchorGenerator, YOLOAnchorGenerator
 
@@ -88,27 +87,3 @@ def test_grid_assigner_takes_positives_from_responsible_cells_only():
     nothing = {**targets, "labels": tf.constant([[-1, -1]])}
     found = GridAssigner()(priors, nothing, tf.zeros([1, 3], bool))
     assert found.gt_index.numpy().tolist() == [[-1] * 3] and found.weight.numpy().tolist() == [[1.0] * 3]
-
-
-def test_rank_within_groups():
-    ranks = rank_within(tf.constant([1, 0, 1, 1, 0]), tf.constant([0.2, 0.5, 0.9, 0.4, 0.7]))
-    assert ranks.numpy().tolist() == [2, 1, 0, 1, 0]
-
-
-def test_importance_prefers_the_best_prior_of_each_object():
-    overlaps = tf.constant([[0.9, 0.8, 0.6, 0.1]])
-    labels, objects = tf.constant([[4, 4, 4, 9]]), tf.constant([[0, 0, 1, -1]])
-    positive, losses = tf.constant([[True, True, True, False]]), tf.ones([1, 4])
-    weights = positive_weights(overlaps, labels, objects, positive, losses).numpy()[0]
-    # best of object 0, then best of object 1, then the second of object 0: 1, 2/3, 1/3 squared, mean kept
-    raw = np.array([1.0, 1 / 9, 4 / 9])
-    np.testing.assert_allclose(weights, [*(raw * 3 / raw.sum()), 1.0], rtol=1e-6)
-    none = positive_weights(overlaps, labels, objects, tf.zeros_like(positive), losses).numpy()
-    assert none.tolist() == [[1.0] * 4]
-
-
-def test_regression_weights_have_mean_one():
-    positive = tf.constant([[True, True, False]])
-    weights = regression_weights(tf.constant([[0.0, 1.0, 0.5]]), positive).numpy()
-    np.testing.assert_allclose(weights, [[1 / 3, 5 / 3, 0.0]], rtol=1e-6)
-    assert regression_weights(tf.ones([1, 3]), tf.zeros([1, 3], bool)).numpy().tolist() == [[0.0] * 3]

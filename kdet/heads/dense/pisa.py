@@ -31,15 +31,11 @@ class PISARetinaHead(RetinaHead):
         boxes = tf.where(positive[..., None], assignment.gather(targets["boxes"]), anchors)
         ious = geometry.aligned_iou(self.coder.decode(anchors, deltas), boxes)
         losses = tf.reduce_sum(self.loss_cls.elementwise(scores, labels), -1)
-        objects = tf.shape(targets["labels"])
-        groups = assignment.gt_index + tf.range(objects[0])[:, None] * objects[1]
-        flat = [tf.reshape(x, [-1]) for x in (ious, groups, labels, losses, positive)]
-        ious, groups, flat_labels, losses, flat_positive = flat
         weight = prime_sample_weights(
-            ious, groups, objects[0] * objects[1], flat_labels, self.num_classes, losses, flat_positive,
+            ious, labels, assignment, tf.shape(targets["labels"])[1], self.num_classes, losses,
             self.isr_power, self.isr_bias,
         )  # fmt: skip
-        weighted = assignment._replace(weight=assignment.weight * tf.reshape(weight, tf.shape(labels)))
+        weighted = assignment._replace(weight=assignment.weight * weight)
         found = super().assigned_losses(outputs, anchors, weighted, targets, normaliser)
         own = tf.minimum(labels, self.num_classes - 1)
         right = tf.sigmoid(tf.gather(scores, own, batch_dims=2))

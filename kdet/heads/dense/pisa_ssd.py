@@ -5,7 +5,7 @@ import tensorflow as tf
 from kdet import geometry
 from kdet.heads.dense.base import flatten_levels
 from kdet.heads.dense.ssd import SSDHead
-from kdet.losses.importance import positive_weights, regression_weights
+from kdet.losses import classification_aware_box_loss, prime_sample_weights
 from kdet.registry import register
 
 
@@ -19,25 +19,8 @@ class PISASSDHead(SSDHead):
         other arguments: see ``SSDHead``.
     """
 
-    def __init__(
-        self,
-        num_classes,
-        anchor_generator,
-        coder,
-        assigner,
-        isr_power=2.0,
-        isr_bias=0.0,
-        carl_power=1.0,
-        carl_bias=0.2,
-        **kwargs,
-    ):
-        super().__init__(
-            num_classes=num_classes,
-            anchor_generator=anchor_generator,
-            coder=coder,
-            assigner=assigner,
-            **kwargs,
-        )
+    def __init__(self, isr_power=2.0, isr_bias=0.0, carl_power=1.0, carl_bias=0.2, **kwargs):
+        super().__init__(**kwargs)
         self.isr, self.carl = (isr_power, isr_bias), (carl_power, carl_bias)
 
     def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
@@ -51,15 +34,17 @@ class PISASSDHead(SSDHead):
             self.coder.decode(anchors, deltas), self.coder.decode(anchors, encoded)
         )
         each = self.loss_cls.elementwise(scores, labels)  # [B, P]
-        weights = positive_weights(
-            overlaps, labels, assignment.gt_index, positive, each * assignment.weight, *self.isr
-        )
+        weights = prime_sample_weights(
+            overlaps, labels, assignment, tf.shape(targets["labels"])[1], self.num_classes,
+            each * assignment.weight, *self.isr,
+        )  # fmt: skip
         weighted = assignment._replace(weight=assignment.weight * weights)
         losses = super().assigned_losses(outputs, anchors, weighted, targets, normaliser)
         # the plain box loss does not know of the importance
         losses["loss_bbox"] = self.box_loss(anchors, deltas, assignment, targets, normaliser)
         probability = tf.gather(tf.nn.softmax(scores), labels, batch_dims=2)
-        carl = regression_weights(probability, positive, *self.carl)
-        total = tf.reduce_sum(self.loss_bbox.elementwise(deltas, encoded) * carl[..., None])
-        losses["loss_carl"] = total / normaliser
+        box_losses = self.loss_bbox.elementwise(deltas, encoded)
+        losses["loss_carl"] = self.loss_bbox.loss_weight * classification_aware_box_loss(
+            box_losses, probability, positive, normaliser, *self.carl
+        )
         return losses

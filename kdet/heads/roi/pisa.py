@@ -42,13 +42,11 @@ class PISARoIHead(StandardRoIHead):
         own = head.own_deltas(deltas, rois, labels)
         ious = geometry.aligned_iou(head.coder.decode(rois, own), assignment.gather(targets["boxes"]))
         losses = head.loss_cls.elementwise(tf.cast(scores, tf.float32), merge_batch(labels))
-        objects = tf.shape(targets["labels"])
-        groups = assignment.gt_index + tf.range(objects[0])[:, None] * objects[1]
         weight = prime_sample_weights(
-            merge_batch(ious), merge_batch(groups), objects[0] * objects[1], merge_batch(labels),
-            head.num_classes, losses, merge_batch(positive), self.isr_power, self.isr_bias,
+            ious, labels, assignment, tf.shape(targets["labels"])[1], head.num_classes, losses,
+            self.isr_power, self.isr_bias,
         )  # fmt: skip
-        weighted = assignment._replace(weight=assignment.weight * split_batch(weight, rois))
+        weighted = assignment._replace(weight=assignment.weight * weight)
         losses = head.compute_losses(scores, deltas, rois, weighted, targets)
         right = tf.gather(split_batch(tf.nn.softmax(tf.cast(scores, tf.float32)), rois), labels, batch_dims=2)
         box_losses = head.loss_bbox.elementwise(own, head.encoded(rois, assignment, targets))
