@@ -70,3 +70,4 @@ def test_nvcc_compiles(tmp_path, path):
     include = build.find_tensorflow()["flags"][0]
     command = ["nvcc", "-std=c++17", "-arch=sm_80", "-w", f"-I{SOURCES}", include, "-c", str(path)]
     build.run([*command, "-o", str(tmp_path / "kernel.o")], verbose=False)
+    assert (tmp_path / "kernel.o").stat().st_size > 0
