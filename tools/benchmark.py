@@ -13,11 +13,12 @@ import argparse
 import json
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
 import time
+
+from peers.process_memory import forget_peak, peak_memory
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -99,10 +100,11 @@ def measure(arguments):
     start = time.time()
     model = zoo.load(arguments.name, weights=None, dtype=arguments.dtype)
     load = time.time() - start
-    shapes = {name: slot.shape for name, slot in convert.torch_items(model).items()}
-    convert.load_state_dict(model, weights.generate_all(shapes))
+    for name, slot in convert.torch_items(model).items():
+        slot.assign(weights.generate(name, slot.shape))
     height, width = map(int, arguments.input.split("x"))
     inputs = random_inputs(arguments.batch, height, width)
+    forget_peak()
     if arguments.mixed_sizes:
         return {**mixed_sizes(model, arguments.mixed_sizes), "load_s": load, "import_s": imported}
     step = training_step(model, inputs) if arguments.train else lambda: predict(model, inputs)
@@ -116,7 +118,7 @@ def measure(arguments):
         "first_s": milliseconds[0] / 1000,
         "load_s": load,
         "import_s": imported,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        **peak_memory(),
     }
     if arguments.agree:
         result["agree"] = agreement(arguments, model, inputs)
@@ -189,7 +191,7 @@ def mixed_sizes(model, count):
         "traces_warm_up": warm,
         "traces_after": len(traces) - warm,
         "shapes": sorted(set(traces), key=str),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        **peak_memory(),
     }
 
 
@@ -216,22 +218,25 @@ def report(arguments, rows):
         f"{arguments.name}, {arguments.input}, batch {arguments.batch}, {arguments.threads} threads", end=""
     )
     print(", training step" if arguments.train else ", whole inference", end="\n\n")
-    print("| | ms per picture (median) | min | load s | first s | peak MB | |\n|-|-|-|-|-|-|-|")
+    titles = "ms per picture (median) | min | load s | first s | peak MB | without libraries"
+    print(f"| | {titles} | |\n{'|-' * 8}|")
     medians = {}
     for label, results in rows.items():
         times = [t / arguments.batch for r in results for t in r["ms"]]
         medians[label] = statistics.median(times)
         best = results[0]
-        known = ("ms", "load_s", "first_s", "peak_mb")
+        known = ("ms", "load_s", "first_s", "peak_mb", "library_mb")
         extra = ", ".join(f"{k} {v}" for k, v in best.items() if k not in known)
-        peak = max(r["peak_mb"] for r in results)
+        largest = max(results, key=lambda r: r["peak_mb"])
         cells = [
             f"{medians[label]:.0f}",
             f"{min(times):.0f}",
             f"{best['load_s']:.1f}",
             f"{best['first_s']:.1f}",
+            f"{largest['peak_mb']:.0f}",
+            f"{largest['peak_mb'] - largest['library_mb']:.0f}",
         ]
-        print(f"| {label} | {' | '.join(cells)} | {peak:.0f} | {extra} |")
+        print(f"| {label} | {' | '.join(cells)} | {extra} |")
     if len(medians) == 2:
         ours, peer = medians.values()
         print(f"\nratio to {list(medians)[1]}: {ours / peer:.2f}")

@@ -32,7 +32,11 @@ class TwoStageDetector(Detector):
         info["proposals"] = tf.constant([[[0.0, 0.0, 32.0, 32.0]]])
         if self.rpn_head is not None:
             self.rpn_head.forward(self.extract_features(images), info)
+        # one detection is enough to build on
+        postprocess = self.roi_head.postprocess
+        usual, postprocess.max_per_image = postprocess.max_per_image, 1
         self.roi_head.predict(self.extract_features(images), info["proposals"], info)
+        postprocess.max_per_image = usual
 
     def proposals(self, features, info, training=False):
         """Proposals ``[B,N,4]``; the RPN's outputs too (None without one)."""

@@ -19,10 +19,13 @@ def conv_norm(conv, norm, x, relu=False):
         if norm is None and context.in_inference():
             return conv.apply(x, conv.kernel, conv.bias, relu)
         if isinstance(norm, BatchNorm) and norm.built and norm.statistics_are_fixed:
-            scale, shift = norm.scale_and_shift()
-            if conv.bias is not None:
-                shift += scale * conv.bias
-            return conv.apply(x, conv.kernel * scale, shift, relu)
+            # not before it is its turn: or all kernels of a network are folded, and kept, at its start
+            with tf.control_dependencies([x]):
+                scale, shift = norm.scale_and_shift()
+                if conv.bias is not None:
+                    shift += scale * conv.bias
+                kernel = conv.kernel * scale
+            return conv.apply(x, kernel, shift, relu)
     y = conv(x)
     y = y if norm is None else norm(y)
     return tf.nn.relu(y) if relu else y

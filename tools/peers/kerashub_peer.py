@@ -5,8 +5,9 @@ Prints one JSON line as ``mmdet_peer.py`` does. Random weights: KerasHub's canno
 
 import argparse
 import json
-import resource
 import time
+
+from process_memory import forget_peak, peak_memory
 
 
 def main():
@@ -46,17 +47,14 @@ def main():
     )
     load = time.time() - start
     images = np.random.default_rng(0).normal(size=(arguments.batch, *size, 3)).astype("float32")
+    forget_peak()
     milliseconds = []
     for _ in range(arguments.runs + 1):
         start = time.time()
         model.predict(images, verbose=0)
         milliseconds.append(1000 * (time.time() - start))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        json.dumps(
-            {"ms": milliseconds[1:], "first_s": milliseconds[0] / 1000, "load_s": load, "peak_mb": peak}
-        )
-    )
+    row = {"ms": milliseconds[1:], "first_s": milliseconds[0] / 1000, "load_s": load, **peak_memory()}
+    print(json.dumps(row))
 
 
 if __name__ == "__main__":

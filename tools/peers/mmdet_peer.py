@@ -1,7 +1,7 @@
 """The reference's side of tools/benchmark.py; runs in an environment with PyTorch and MMDetection 2.x.
 
-Prints one JSON line: {"ms": [...], "peak_mb": ..., "load_s": ..., "first_s": ...}. Needs nothing of kdet
-but ``kdet/parity/weights.py``, which is NumPy only.
+Prints one JSON line: {"ms": [...], "peak_mb": ..., "load_s": ..., "first_s": ...}. Of kdet it
+needs only ``kdet/parity/weights.py``, which is NumPy alone, and its neighbour here.
 """
 
 import argparse
@@ -9,8 +9,9 @@ import copy
 import importlib.util
 import json
 import pathlib
-import resource
 import time
+
+from process_memory import forget_peak, peak_memory
 
 
 def parse_arguments():
@@ -72,17 +73,14 @@ def main():
     if arguments.train:
         model.train()
     run = train if arguments.train else infer
+    forget_peak()
     milliseconds = []
     for _ in range(arguments.runs + 1):
         start = time.time()
         run()
         milliseconds.append(1000 * (time.time() - start))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        json.dumps(
-            {"ms": milliseconds[1:], "first_s": milliseconds[0] / 1000, "load_s": load, "peak_mb": peak}
-        )
-    )
+    row = {"ms": milliseconds[1:], "first_s": milliseconds[0] / 1000, "load_s": load, **peak_memory()}
+    print(json.dumps(row))
 
 
 def without_downloads(node):
