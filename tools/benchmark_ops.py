@@ -183,13 +183,14 @@ def chosen(cases, only):
 
 def time_differentiable(tf, op, tensors, repeats):
     forward = tf.function(lambda *x: op(*x))
+    upstream = tf.ones_like(forward(*tensors))
 
     @tf.function
     def both(*tensors):
         with tf.GradientTape() as tape:
             tape.watch(tensors)
             out = op(*tensors)
-        return out, tape.gradient(out, tensors, tf.ones_like(out))
+        return out, tape.gradient(out, tensors, upstream)
 
     return [best_of(lambda: forward(*tensors), repeats), best_of(lambda: both(*tensors), repeats)]
 
@@ -290,16 +291,17 @@ def time_mmcv(threads, repeats, only):
     cases, plain = chosen(cases, only), chosen(plain, only)
     for name, (op, tensors) in cases.items():
         tensors = [t.requires_grad_() for t in tensors]
+        upstream = torch.ones_like(op(*tensors).detach())
 
         def forward(op=op, tensors=tensors):
             with torch.no_grad():
                 op(*tensors)
 
-        def both(op=op, tensors=tensors):
+        def both(op=op, tensors=tensors, upstream=upstream):
             for t in tensors:
                 t.grad = None
             out = op(*tensors)
-            out.backward(torch.ones_like(out))
+            out.backward(upstream)
 
         results[name] = [best_of(forward, repeats), best_of(both, repeats)]
     for name, op in plain.items():

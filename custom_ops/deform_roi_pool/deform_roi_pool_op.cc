@@ -105,8 +105,8 @@ class DeformRoiPoolBackward : public DeformRoiPoolKernel {
     OP_REQUIRES_OK(context, context->allocate_output(n, offsets.shape(), &for_offsets));
     const float *box = boxes.flat<float>().data(), *offset = offsets.flat<float>().data();
     const int* level = levels.flat<int32>().data();
+    float* to = for_offsets->flat<float>().data();
     if constexpr (Device::kGpu) {
-      float* to = for_offsets->flat<float>().data();
       OP_REQUIRES_OK(context, Device::zero(context, to, for_offsets->NumElements()));
       OP_REQUIRES_OK(context,
                      Device::status("KdetDeformRoiPoolGrad",
@@ -114,12 +114,8 @@ class DeformRoiPoolBackward : public DeformRoiPoolKernel {
                                                              box, level, offset, gamma_, gradients.floats.data(), to,
                                                              Device::stream(context))));
     } else {
-      const ParallelFor parallel = parallel_of(context);
-      CopiedOutput copies;
-      OP_REQUIRES_OK(context, copies.make(context, for_offsets, parallel.threads));
       deform_roi_pool_backward(p, gamma_, maps.pointers.data(), box, level, offset, data<T>(upstream),
-                               gradients.floats.data(), copies.copies(), parallel);
-      copies.finish(parallel);
+                               gradients.floats.data(), to, parallel_of(context));
     }
     OP_REQUIRES_OK(context, gradients.finish(context));
   }

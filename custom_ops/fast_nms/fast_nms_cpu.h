@@ -2,10 +2,12 @@
 #ifndef KDET_FAST_NMS_FAST_NMS_CPU_H_
 #define KDET_FAST_NMS_FAST_NMS_CPU_H_
 
+#include <algorithm>
 #include <vector>
 
 #include "common/parallel.h"
 #include "fast_nms/fast_nms.h"
+#include "nms/kept_boxes.h"
 
 namespace kdet {
 namespace fast_nms_detail {
@@ -29,23 +31,12 @@ inline void keep_best(std::vector<Candidate>* all, int64_t most) {
 
 // Drops every candidate that overlaps a better one. They come in order; scores says who is left.
 inline void drop_overlapping(const float* boxes, float threshold, std::vector<Candidate>* all) {
-  const int64_t count = int64_t(all->size());
-  std::vector<float> corners[4], areas(count);
-  for (auto& corner : corners) corner.resize(count);
+  KeptBoxes better;
   std::vector<Candidate> left;
-  for (int64_t j = 0; j < count; ++j) {
-    const float* box = boxes + 4 * (*all)[j].box;
-    for (int k = 0; k < 4; ++k) corners[k][j] = box[k];
-    const float area = areas[j] = (box[2] - box[0]) * (box[3] - box[1]);
-    int hits = 0;
-#pragma omp simd reduction(+ : hits)
-    for (int64_t i = 0; i < j; ++i) {
-      const float width = std::max(std::min(box[2], corners[2][i]) - std::max(box[0], corners[0][i]), 0.0f);
-      const float height = std::max(std::min(box[3], corners[3][i]) - std::max(box[1], corners[1][i]), 0.0f);
-      const float overlap = width * height;
-      hits += overlap / std::max(areas[i] + area - overlap, kLeastUnion) > threshold ? 1 : 0;
-    }
-    if (!hits) left.push_back((*all)[j]);
+  for (const Candidate& candidate : *all) {
+    const float* box = boxes + 4 * candidate.box;
+    if (!better.suppress(box, threshold, 0, better.groups(), kLeastUnion)) left.push_back(candidate);
+    better.add(box);
   }
   all->swap(left);
 }

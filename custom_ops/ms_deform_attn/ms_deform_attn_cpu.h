@@ -36,16 +36,22 @@ void ms_deform_attn_forward(const MsDeformAttn& p, const T* value, const float* 
   });
 }
 
-// for_value is zeroed float32; every task owns one head of one picture.
+// for_value is zeroed float32. Every task owns one head of one picture or, where those are fewer than threads, some
+// of its pixels (of all levels, counted through) and every parts-th query. So nothing is written twice, and sums
+// come in the order of the queries whatever the number of threads.
 template <typename T>
 void ms_deform_attn_backward(const MsDeformAttn& p, const T* value, const float* locations, const float* weights,
                              const T* upstream, float* for_value, float* for_locations, float* for_weights,
                              const ParallelFor& parallel) {
-  parallel.run(p.batch * p.heads, [&](int64_t task) {
-    const int64_t picture = task / p.heads;
-    const int head = int(task % p.heads);
+  const int64_t heads = p.batch * p.heads;
+  const int64_t parts = heads < 1 || heads >= parallel.threads ? 1 : (parallel.threads + heads - 1) / heads;
+  parallel.run(heads * parts, [&](int64_t task) {
+    const int64_t part = task % parts, picture = task / parts / p.heads;
+    const int head = int(task / parts % p.heads);
+    const int64_t begin = p.pixels * part / parts, end = p.pixels * (part + 1) / parts;
     std::vector<float> scratch(p.depth), up_scratch(p.depth);
     for (int64_t query = 0; query < p.queries; ++query) {
+      const bool own = query % parts == part;
       const int64_t row = (picture * p.queries + query) * p.heads + head;
       const float* up = as_floats(upstream + row * p.depth, p.depth, up_scratch.data());
       int64_t s = row * p.levels * p.points;
@@ -55,11 +61,15 @@ void ms_deform_attn_backward(const MsDeformAttn& p, const T* value, const float*
           float dots[4] = {0, 0, 0, 0}, total = 0, by_y, by_x;
           for (int k = 0; k < 4; ++k) {
             if (!at.valid[k]) continue;
-            const int64_t pixel = p.row(picture, level, at.pixel[k], head);
+            const int64_t pixel = p.row(picture, level, at.pixel[k], head), number = p.start[level] + at.pixel[k];
+            if (number >= begin && number < end) {
+              add_scaled(at.weight[k] * weights[s], up, p.depth, for_value + pixel);
+            }
+            if (!own) continue;
             dots[k] = dot(up, as_floats(value + pixel, p.depth, scratch.data()), p.depth);
             total += at.weight[k] * dots[k];
-            add_scaled(at.weight[k] * weights[s], up, p.depth, for_value + pixel);
           }
+          if (!own) continue;
           at.slopes(dots, &by_y, &by_x);
           for_weights[s] = total;
           for_locations[2 * s] = by_x * weights[s] * float(p.width[level]);

@@ -21,14 +21,21 @@ struct SoftNms {
   bool gaussian;
 };
 
-// Boxes apart by coordinate; area is (x2 - x1) * (y2 - y1), with no +1. least_union keeps tiny boxes apart.
-KDET_HOST_DEVICE inline float box_iou(const float* a, const float* b, float least_union = 0.0f) {
-  const float left = a[0] > b[0] ? a[0] : b[0], top = a[1] > b[1] ? a[1] : b[1];
-  const float right = a[2] < b[2] ? a[2] : b[2], bottom = a[3] < b[3] ? a[3] : b[3];
+// IoU of two boxes x1, y1, x2, y2; area is (x2 - x1) * (y2 - y1), with no +1. least_union keeps tiny boxes apart.
+// (The corners come by value: where they come by std::min and std::max the compiler does not take many at a time.)
+KDET_HOST_DEVICE inline float corners_iou(float ax1, float ay1, float ax2, float ay2, float bx1, float by1, float bx2,
+                                          float by2, float least_union = 0.0f) {
+  const float left = ax1 > bx1 ? ax1 : bx1, top = ay1 > by1 ? ay1 : by1;
+  const float right = ax2 < bx2 ? ax2 : bx2, bottom = ay2 < by2 ? ay2 : by2;
   const float width = right - left > 0 ? right - left : 0, height = bottom - top > 0 ? bottom - top : 0;
   const float overlap = width * height;
-  const float together = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - overlap;
-  return overlap > 0 ? overlap / (together > least_union ? together : least_union) : 0;
+  const float together = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - overlap;
+  const float ratio = overlap / (together > least_union ? together : least_union);
+  return overlap > 0 ? ratio : 0;
+}
+
+KDET_HOST_DEVICE inline float box_iou(const float* a, const float* b, float least_union = 0.0f) {
+  return corners_iou(a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], least_union);
 }
 
 // What soft-NMS leaves of a score after a box of this IoU was taken; -infinity where the box is dropped.

@@ -1,76 +1,108 @@
-// NMS and soft-NMS on the CPU; pictures run in parallel.
+// NMS and soft-NMS on the CPU.
 #ifndef KDET_NMS_NMS_CPU_H_
 #define KDET_NMS_NMS_CPU_H_
 
+#include <algorithm>
 #include <limits>
 #include <unordered_map>
 #include <vector>
 
+#include "common/floats.h"
 #include "common/parallel.h"
+#include "nms/kept_boxes.h"
 #include "nms/nms.h"
 
 namespace kdet {
 
-// Kept boxes of one class, one array per coordinate so that the comparison runs over many at once.
-class KeptBoxes {
+// The candidates of a picture by falling score, the lower index first where scores are equal. They are sorted some
+// at a time: few are looked at where the output fills up early.
+class Ranking {
  public:
-  void add(const float* box) {
-    for (int k = 0; k < 4; ++k) corner_[k].push_back(box[k]);
-    area_.push_back((box[2] - box[0]) * (box[3] - box[1]));
+  Ranking(const float* scores, int64_t count, float threshold) {
+    for (int64_t i = 0; i < count; ++i) {
+      if (scores[i] > threshold) keys_.push_back(uint64_t(~rising_bits(scores[i])) << 32 | uint64_t(i));
+    }
   }
 
-  // Whether any kept box overlaps this one by more than the threshold.
-  bool suppress(const float* box, float threshold) const {
-    const float area = (box[2] - box[0]) * (box[3] - box[1]);
-    const float x1 = box[0], y1 = box[1], x2 = box[2], y2 = box[3];
-    const int64_t count = int64_t(area_.size());
-    constexpr int64_t kBlock = 64;  // looks for an early end once per block
-    for (int64_t begin = 0; begin < count; begin += kBlock) {
-      const int64_t end = std::min(count, begin + kBlock);
-      int hits = 0;
-#pragma omp simd reduction(+ : hits)
-      for (int64_t i = begin; i < end; ++i) {
-        const float width = std::max(std::min(x2, corner_[2][i]) - std::max(x1, corner_[0][i]), 0.0f);
-        const float height = std::max(std::min(y2, corner_[3][i]) - std::max(y1, corner_[1][i]), 0.0f);
-        const float overlap = width * height;
-        hits += overlap / (area_[i] + area - overlap) > threshold ? 1 : 0;
-      }
-      if (hits) return true;
-    }
-    return false;
+  // The next candidates, at most `most`.
+  std::vector<int> next(int64_t most) {
+    const auto begin = keys_.begin() + taken_;
+    const auto end = begin + std::min<int64_t>(most, keys_.end() - begin);
+    if (end != keys_.end()) std::nth_element(begin, end, keys_.end());
+    std::sort(begin, end);
+    taken_ = end - keys_.begin();
+    return std::vector<int>(begin, end);  // the lower half of a key is the index
   }
 
  private:
-  std::vector<float> corner_[4], area_;
+  // Bits of numbers that compare as the floats do; no two for zero.
+  static uint32_t rising_bits(float value) {
+    const uint32_t bits = float_to_bits(value + 0.0f);
+    return bits >> 31 ? ~bits : bits | 0x80000000u;
+  }
+
+  std::vector<uint64_t> keys_;
+  int64_t taken_ = 0;
 };
 
 // boxes [batch, n, 4] already moved apart by class; labels [batch, n] or null; indices [batch, max_output]
-// and counts [batch] are written in full.
+// and counts [batch] are written in full. Pictures run in parallel; of a single picture the comparisons of the next
+// candidates with the boxes kept so far do, where there are many. Those of the candidates among each other come one
+// by one.
 inline void nms(const Nms& p, const float* boxes, const float* scores, const int* labels, int* indices,
                 int* counts, const ParallelFor& parallel) {
+  constexpr int64_t kFewest = 128, kMost = 2048;  // candidates at a time: the first are often enough
+  constexpr int64_t kWorthATask = 1 << 18;        // comparisons, which take as long as to wake up a thread
+  struct Candidate {
+    int index;
+    KeptBoxes* rivals;
+    int64_t compared;  // groups of its rivals
+    bool dropped;
+  };
+  const ParallelFor within = p.batch > 1 ? serial() : parallel;  // threads must not wait for each other twice
   parallel.run(p.batch, [&](int64_t b) {
-    const float *box = boxes + 4 * b * p.boxes, *score = scores + b * p.boxes;
-    std::vector<int> order;
-    for (int64_t i = 0; i < p.boxes; ++i) {
-      if (score[i] > p.score_threshold) order.push_back(int(i));
-    }
-    // A heap gives the best candidates one by one: few are looked at when the output fills up early.
-    const auto worse = [score](int a, int b) { return score[a] < score[b] || (score[a] == score[b] && a > b); };
-    std::make_heap(order.begin(), order.end(), worse);
+    const float* box = boxes + 4 * b * p.boxes;
+    Ranking ranking(scores + b * p.boxes, p.boxes, p.score_threshold);
     std::unordered_map<int, KeptBoxes> kept;
+    std::vector<Candidate> next;
     int* to = indices + b * p.max_output;
     int64_t count = 0;
-    for (auto end = order.end(); end != order.begin() && count < p.max_output; --end) {
-      std::pop_heap(order.begin(), end, worse);
-      const int i = *(end - 1);
-      KeptBoxes& rivals = kept[labels ? labels[b * p.boxes + i] : 0];
-      if (rivals.suppress(box + 4 * i, p.iou_threshold)) continue;
-      rivals.add(box + 4 * i);
-      to[count++] = i;
+    for (int64_t most = kFewest; count < p.max_output; most = std::min(2 * most, kMost)) {
+      next.clear();
+      for (int i : ranking.next(std::clamp(p.max_output - count, kFewest, most))) {
+        next.push_back({i, &kept[labels ? labels[b * p.boxes + i] : 0], 0, false});
+      }
+      if (next.empty()) break;
+      const int64_t least = kWorthATask * int64_t(kept.size()) / (count + 1);
+      if (within.threads > 1 && int64_t(next.size()) > least) {
+        within.blocks(next.size(), least, [&](int64_t begin, int64_t end) {
+          for (int64_t k = begin; k < end; ++k) {
+            Candidate& c = next[k];
+            c.compared = c.rivals->full_groups();
+            c.dropped = c.rivals->suppress(box + 4 * c.index, p.iou_threshold, 0, c.compared);
+          }
+        });
+      }
+      for (const Candidate& c : next) {
+        if (count == p.max_output) break;
+        const float* own = box + 4 * c.index;
+        if (c.dropped || c.rivals->suppress(own, p.iou_threshold, c.compared, c.rivals->groups())) continue;
+        c.rivals->add(own);
+        to[count++] = c.index;
+      }
     }
     std::fill(to + count, to + p.max_output, 0);
     counts[b] = int(count);
   });
+}
+
+// The first place of the largest number; negative where there is none.
+inline int64_t first_of_largest(const float* values, int64_t count) {
+  float largest = -std::numeric_limits<float>::infinity();
+#pragma omp simd reduction(max : largest)
+  for (int64_t i = 0; i < count; ++i) largest = values[i] > largest ? values[i] : largest;
+  const float* place = std::find(values, values + count, largest);
+  return place == values + count ? -1 : place - values;
 }
 
 // Scores of -inf are no candidates. Output as of `nms`, with the lowered scores.
@@ -79,32 +111,27 @@ inline void soft_nms(const SoftNms& p, const float* boxes, const float* scores, 
   constexpr float kGone = -std::numeric_limits<float>::infinity();
   parallel.run(p.batch, [&](int64_t b) {
     const float* box = boxes + 4 * b * p.boxes;
-    std::vector<int> live;
-    std::vector<float> score;
-    for (int64_t i = 0; i < p.boxes; ++i) {
-      if (scores[b * p.boxes + i] > kGone) {
-        live.push_back(int(i));
-        score.push_back(scores[b * p.boxes + i]);
-      }
+    std::vector<float> score(scores + b * p.boxes, scores + (b + 1) * p.boxes), corner[4], overlap(p.boxes);
+    for (int k = 0; k < 4; ++k) {
+      for (int64_t i = 0; i < p.boxes; ++i) corner[k].push_back(box[4 * i + k]);
     }
     int64_t count = 0;
-    while (!live.empty() && count < p.max_output) {
-      const size_t best = std::max_element(score.begin(), score.end()) - score.begin();
-      const int taken = live[best];
-      indices[b * p.max_output + count] = taken;
+    for (; count < p.max_output; ++count) {
+      const int64_t best = first_of_largest(score.data(), p.boxes);
+      if (best < 0 || !(score[best] > kGone)) break;
+      indices[b * p.max_output + count] = int(best);
       kept[b * p.max_output + count] = score[best];
-      ++count;
-      size_t left = 0;  // keeps the order, so that ties go to the lower index
-      for (size_t i = 0; i < live.size(); ++i) {
-        if (i == best) continue;
-        const float overlap = box_iou(box + 4 * taken, box + 4 * live[i]);
-        const float lowered = lowered_score(p, score[i], overlap);
-        if (lowered == kGone) continue;
-        live[left] = live[i];
-        score[left++] = lowered;
+      score[best] = kGone;
+      const float *x1 = corner[0].data(), *y1 = corner[1].data(), *x2 = corner[2].data(), *y2 = corner[3].data();
+      const float left = x1[best], top = y1[best], right = x2[best], bottom = y2[best];
+      float* ious = overlap.data();
+#pragma omp simd
+      for (int64_t i = 0; i < p.boxes; ++i) {
+        ious[i] = corners_iou(left, top, right, bottom, x1[i], y1[i], x2[i], y2[i]);
       }
-      live.resize(left);
-      score.resize(left);
+      for (int64_t i = 0; i < p.boxes; ++i) {
+        score[i] = score[i] > kGone ? lowered_score(p, score[i], overlap[i]) : kGone;
+      }
     }
     std::fill(indices + b * p.max_output + count, indices + (b + 1) * p.max_output, 0);
     std::fill(kept + b * p.max_output + count, kept + (b + 1) * p.max_output, 0.0f);

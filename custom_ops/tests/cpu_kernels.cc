@@ -36,16 +36,14 @@ void check_roi(const char* name, float tolerance, bool aligned, int ratio) {
     if (moved && !aligned) continue;
     Buffer<T> out[] = {Buffer<T>(size), Buffer<T>(size)};
     Buffer<float> ga[] = {Buffer<float>(a.n), Buffer<float>(a.n)}, gb[] = {Buffer<float>(b.n), Buffer<float>(b.n)};
+    Buffer<float> shifts[] = {Buffer<float>(offsets.n), Buffer<float>(offsets.n)};
     for (int k = 0; k < 2; ++k) {
       const ParallelFor parallel = threads(k ? 4 : 1);
       float* gradients[] = {ga[k].get(), gb[k].get()};
       if (moved) {
-        std::vector<Buffer<float>> shifts;
-        std::vector<float*> for_offsets;
-        for (int t = 0; t < parallel.threads; ++t) for_offsets.push_back(shifts.emplace_back(offsets.n).get());
         kdet::deform_roi_pool_forward(p, 0.1f, maps, boxes.get(), levels.get(), offsets.get(), out[k].get(), parallel);
         kdet::deform_roi_pool_backward(p, 0.1f, maps, boxes.get(), levels.get(), offsets.get(), upstream.get(),
-                                       gradients, for_offsets.data(), parallel);
+                                       gradients, shifts[k].get(), parallel);
       } else {
         kdet::roi_align_forward(p, maps, boxes.get(), levels.get(), out[k].get(), parallel);
         kdet::roi_align_backward(p, upstream.get(), boxes.get(), levels.get(), gradients, parallel);
@@ -53,6 +51,7 @@ void check_roi(const char* name, float tolerance, bool aligned, int ratio) {
     }
     same(name, out[0], out[1], 0);
     same(name, ga[0], ga[1], 0);
+    same(name, shifts[0], shifts[1], 0);
     adjoint(name, inner(upstream, out[0]), inner(ga[0], floats(a)) + inner(gb[0], floats(b)), tolerance);
   }
 }
@@ -95,12 +94,12 @@ void check_deform_conv(const char* name, float tolerance, int groups, int parts)
 }
 
 template <typename T>
-void check_attention(const char* name, float tolerance) {
-  const kdet::MsDeformAttn p = {2, 54, 9, 3, 5, 2, 4, {6, 3}, {7, 4}, {0, 42}};
-  const auto value = random_buffer<T>(2 * 54 * 15, -1, 1);
-  const auto locations = random_buffer<float>(2 * 9 * 3 * 8 * 2, -0.3f, 1.3f);
-  const auto weights = random_buffer<float>(2 * 9 * 3 * 8, 0, 1);
-  const auto upstream = random_buffer<T>(2 * 9 * 15, -1, 1);
+void check_attention(const char* name, float tolerance, int heads) {
+  const kdet::MsDeformAttn p = {2, 54, 9, heads, 5, 2, 4, {6, 3}, {7, 4}, {0, 42}};
+  const auto value = random_buffer<T>(2 * 54 * heads * 5, -1, 1);
+  const auto locations = random_buffer<float>(2 * 9 * heads * 8 * 2, -0.3f, 1.3f);
+  const auto weights = random_buffer<float>(2 * 9 * heads * 8, 0, 1);
+  const auto upstream = random_buffer<T>(2 * 9 * heads * 5, -1, 1);
   Buffer<T> out[] = {Buffer<T>(upstream.n), Buffer<T>(upstream.n)};
   Buffer<float> gv[] = {Buffer<float>(value.n), Buffer<float>(value.n)};
   for (int k = 0; k < 2; ++k) {
@@ -240,7 +239,8 @@ void check_all(const char* type, float tolerance) {
   check_deform_conv<T>("deform_conv", tolerance, 1, 1);
   check_deform_conv<T>("deform_conv, groups", tolerance, 2, 4);
   check_deform_conv<T>("deform_conv, more groups than parts", tolerance, 4, 2);
-  check_attention<T>("ms_deform_attn", tolerance);
+  check_attention<T>("ms_deform_attn", tolerance, 3);
+  check_attention<T>("ms_deform_attn, fewer heads than threads", tolerance, 1);
   check_carafe<T>("carafe", tolerance);
   check_corner_pool<T>("corner_pool", tolerance);
   for (float share : {0.0f, 0.3f, 1.0f}) check_masked_conv<T>("masked_conv", tolerance, share);
@@ -274,6 +274,7 @@ int main() {
   check_all<Half>("float16", 2e-2f);
   check_all<BFloat16>("bfloat16", 1e-1f);
   check_suppression();
+  check_large_suppression();
   check_crop();
   check_polygons();
   check_conv3x3();
