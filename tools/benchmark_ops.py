@@ -135,6 +135,7 @@ def kdet_cases(tf, only):
         ),
     }
     plain = {
+        "conv3x3": lambda: ops.conv3x3(data["image"], data["kernel"], tf.zeros([256]), relu=True),
         "nms": lambda: ops.nms(
             data["candidates"][None],
             data["scores"][None],
@@ -270,7 +271,9 @@ def time_mmcv(threads, repeats, only):
     masks = torch.tensor(arrays["mask"])
     index = torch.tensor(arrays["index"]).long()
     mask_rois = torch.cat([torch.arange(128.0)[:, None], boxes[:128]], 1)
+    image, kernel = cases["deform_conv2d"][1][:2]
     plain = {
+        "conv3x3": lambda: torch.relu_(torch.nn.functional.conv2d(image, kernel, torch.zeros(256), 1, 1)),
         "nms": lambda: ops.batched_nms(candidates, scores, labels, {"type": "nms", "iou_threshold": 0.5}),
         "soft_nms": lambda: ops.soft_nms(candidates[:1000], scores[:1000], 0.3, 0.5, 0.05, "linear"),
         "crop_masks": lambda: (
