@@ -18,6 +18,7 @@ import time
 
 import numpy as np
 
+NORMS = ("norm_wide", "norm", "norm_deep")
 SIZES = ((200, 336), (100, 168), (50, 84), (25, 42))
 
 
@@ -62,6 +63,9 @@ def inputs():
         "class_scores": rng.rand(5000, 80).astype("f"),
         "marked": rng.rand(1, 100, 168) < 0.1,
         "probabilities": rng.rand(100, 28, 28).astype("f"),
+        "norm_wide": rng.randn(2, 200, 336, 64).astype("f"),
+        "norm": rng.randn(2, 100, 168, 256).astype("f"),
+        "norm_deep": rng.randn(2, 25, 42, 2048).astype("f"),
         "polygons": [[outline(rng, box)] for box in boxes[:20]],
     }
 
@@ -105,6 +109,11 @@ def kdet_cases(tf, only):
     }
     boxes, levels = data["boxes"][None], data["levels"][None]
     packed = tf.constant(np.packbits(arrays["mask"], axis=-1)[None])
+
+    def batch_norm(x):
+        channels = x.shape[-1]
+        return ops.batch_norm(x, tf.ones([channels]), tf.zeros([channels])).y
+
     cases = {
         "roi_align": (
             lambda *maps: ops.multilevel_roi_align(maps, boxes, levels, 7, (4, 8, 16, 32)),
@@ -125,6 +134,7 @@ def kdet_cases(tf, only):
         "carafe": (lambda x, m: ops.carafe(x, m, kernel_size=5), [data["small"], data["reassembly"]]),
         "corner_pool": (lambda x: ops.corner_pool(x, "top"), [data["corners"]]),
         "point_sample": (lambda x: ops.point_sample(x, data["points"]), [data["image"]]),
+        **{f"batch_{name}": (batch_norm, [data[name]]) for name in NORMS},
         "grouped_conv2d": (
             lambda x, k: ops.grouped_conv2d(x, k, padding=1, groups=64),
             [data["image"], data["narrow"]],
@@ -220,6 +230,11 @@ def time_mmcv(threads, repeats, only):
         ]
         return torch.cat(parts)
 
+    def batch_norm(x):
+        channels = x.shape[1]
+        weight, bias = (t.requires_grad_() for t in (torch.ones(channels), torch.zeros(channels)))
+        return torch.nn.functional.batch_norm(x, None, None, weight, bias, training=True)
+
     shapes = torch.tensor(SIZES[1:])
     shifts = torch.zeros(256, 2, 7, 7)
     cases = {
@@ -250,6 +265,7 @@ def time_mmcv(threads, repeats, only):
             lambda x: ops.point_sample(x, torch.tensor(arrays["points"])),
             [nchw(arrays["image"])],
         ),
+        **{f"batch_{name}": (batch_norm, [nchw(arrays[name])]) for name in NORMS},
         "grouped_conv2d": (
             lambda x, k: torch.nn.functional.conv2d(x, k, None, 1, 1, 1, 64),
             [

@@ -97,6 +97,21 @@ void store_floats(const float* values, int64_t n, T* out) {
   for (int64_t i = 0; i < n; ++i) from_float(values[i], out + i);
 }
 
+// Where the floats of an output row are made: the row itself, or scratch that `finish_floats` rounds into it.
+inline float* output_floats(float* row, float*) { return row; }
+
+template <typename T>
+float* output_floats(T*, float* scratch) {
+  return scratch;
+}
+
+inline void finish_floats(const float*, int64_t, float*) {}
+
+template <typename T>
+void finish_floats(const float* values, int64_t n, T* row) {
+  store_floats(values, n, row);
+}
+
 // out += factor * row
 inline void add_scaled(float factor, const float* __restrict row, int64_t n, float* __restrict out) {
   for (int64_t i = 0; i < n; ++i) out[i] += factor * row[i];

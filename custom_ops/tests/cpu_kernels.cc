@@ -3,6 +3,7 @@
 //   python -m pytest tests/ops/test_sanitizers.py
 // or by hand
 //   g++ -std=c++17 -g -O1 -fsanitize=address,undefined -Icustom_ops -I<folder of Eigen> this file -lpthread
+#include "batch_norm/batch_norm_cpu.h"
 #include "carafe/carafe_cpu.h"
 #include "conv3x3/conv3x3_cpu.h"
 #include "corner_pool/corner_pool_cpu.h"
@@ -150,6 +151,30 @@ void check_corner_pool(const char* name, float tolerance) {
   }
 }
 
+// The norm is linear in gamma and beta; the sums do not depend on the threads, to the last bit.
+template <typename T>
+void check_batch_norm(const char* name, float tolerance, int64_t cells, int channels) {
+  const kdet::BatchNorm p = {5, cells, channels, 1e-5f};
+  const auto x = random_buffer<T>(p.rows() * channels, -1, 3), upstream = random_buffer<T>(x.n, -1, 1);
+  const auto gamma = random_buffer<float>(channels, 1, 2), beta = random_buffer<float>(channels, -1, 1);
+  auto counted = random_buffer<float>(5, 0, 1);
+  counted.get()[2] = 0;
+  for (const float* rows : {(const float*)nullptr, (const float*)counted.get()}) {
+    Buffer<T> y[] = {Buffer<T>(x.n), Buffer<T>(x.n)}, gx[] = {Buffer<T>(x.n), Buffer<T>(x.n)};
+    Buffer<float> mean(channels), variance(channels), inverse(channels), gg(channels), gb(channels);
+    for (int k = 0; k < 2; ++k) {
+      Buffer<double> sums(p.sums());
+      kdet::batch_norm::forward(p, x.get(), rows, gamma.get(), beta.get(), sums.get(), y[k].get(), mean.get(),
+                                variance.get(), inverse.get(), threads(k ? 4 : 1));
+      kdet::batch_norm::backward(p, x.get(), upstream.get(), rows, gamma.get(), mean.get(), inverse.get(),
+                                 sums.get(), gx[k].get(), gg.get(), gb.get(), threads(k ? 4 : 1));
+    }
+    same(name, y[0], y[1], 0);
+    same(name, gx[0], gx[1], 0);
+    adjoint(name, inner(upstream, y[0]), inner(gg, gamma) + inner(gb, beta), tolerance);
+  }
+}
+
 // The kernel knows only the backward pass; the forward one is written out here.
 template <typename T>
 void check_grouped_conv(const char* name, float tolerance, int width, int stride, int dilation) {
@@ -243,6 +268,8 @@ void check_all(const char* type, float tolerance) {
   check_attention<T>("ms_deform_attn, fewer heads than threads", tolerance, 1);
   check_carafe<T>("carafe", tolerance);
   check_corner_pool<T>("corner_pool", tolerance);
+  check_batch_norm<T>("batch_norm", tolerance, 700, 19);
+  check_batch_norm<T>("batch_norm, no map", tolerance, 1, 64);
   for (float share : {0.0f, 0.3f, 1.0f}) check_masked_conv<T>("masked_conv", tolerance, share);
   check_paste<T>(tolerance);
   check_grouped_conv<T>("grouped_conv", tolerance, 4, 1, 1);

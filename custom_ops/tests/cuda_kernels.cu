@@ -10,6 +10,8 @@
 #include <random>
 #include <vector>
 
+#include "batch_norm/batch_norm_cpu.h"
+#include "batch_norm/batch_norm_cuda.h"
 #include "carafe/carafe_cpu.h"
 #include "carafe/carafe_cuda.h"
 #include "corner_pool/corner_pool_cpu.h"
@@ -206,6 +208,33 @@ void check_types(int type, float tolerance) {
     kdet::corner_pool_backward(p, x.host.data(), up.host.data(), gx.host.data(), serial);
     compare("corner_pool", out, 0);
     compare("  gradient", gx, tolerance);
+  }
+  for (bool some : {false, true}) {
+    const kdet::BatchNorm p = {5, 700, 19, 1e-5f};
+    const size_t size = p.rows() * p.channels;
+    Both<T> x(numbers<T>(size, -1, 3)), up(numbers<T>(size, -1, 1)), y(size), gx(size);
+    Both<float> counted(std::vector<float>{1, 0, 1, 0, 1}), gamma(numbers<float>(19, 1, 2));
+    Both<float> beta(numbers<float>(19, -1, 1)), mean(19), variance(19), inverse(19), gg(19), gb(19), lines(3 * 19);
+    Both<double> sums(p.sums());
+    const float *device_rows = some ? counted.device : nullptr, *rows = some ? counted.host.data() : nullptr;
+    require(kdet_cuda_batch_norm(&p, type, x.device, device_rows, gamma.device, beta.device, sums.device,
+                                 lines.device, y.device, mean.device, variance.device, inverse.device, nullptr),
+            "batch_norm");
+    require(kdet_cuda_batch_norm_grad(&p, type, x.device, up.device, device_rows, gamma.device, mean.device,
+                                      inverse.device, sums.device, lines.device, gx.device, gg.device, gb.device,
+                                      nullptr),
+            "batch_norm_grad");
+    kdet::batch_norm::forward(p, x.host.data(), rows, gamma.host.data(), beta.host.data(), sums.host.data(),
+                              y.host.data(), mean.host.data(), variance.host.data(), inverse.host.data(), serial);
+    kdet::batch_norm::backward(p, x.host.data(), up.host.data(), rows, gamma.host.data(), mean.host.data(),
+                               inverse.host.data(), sums.host.data(), gx.host.data(), gg.host.data(),
+                               gb.host.data(), serial);
+    compare("batch_norm", y, tolerance);
+    compare("  mean", mean, 1e-6f);
+    compare("  variance", variance, 1e-6f);
+    compare("  gradient, x", gx, tolerance);
+    compare("  gradient, gamma", gg, 1e-5f);
+    compare("  gradient, beta", gb, 1e-5f);
   }
   for (int groups : {1, 2, 4}) {
     const kdet::DeformConv p = {2, 9, 11, 8, 5, 6, 12, 3, 3, 2, 2, 2, 2, 2, 2, groups, groups == 2 ? 4 : 2};

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from kdet import ops
 from kdet.layers import context
 from kdet.layers.distribution import num_replicas
 from kdet.registry import register
@@ -65,47 +66,22 @@ class BatchNorm(keras.layers.Layer):
 
     def call(self, x, training=False):
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
-        mean, variance = tf.convert_to_tensor(self.moving_mean), tf.convert_to_tensor(self.moving_variance)
         if not training or self.statistics_are_fixed:
-            return self._fused(x, gamma, beta, mean, variance, training=False).y
-        if num_replicas() > 1 or context.counted_rows() is not None:
-            return self._weighted(x, gamma, beta)
-        empty = tf.zeros([0])
-        out = self._fused(x, gamma, beta, empty, empty, training=True)
-        # the fused kernel's batch_variance is already the unbiased one
-        self._update(out.batch_mean, out.batch_variance)
+            mean = tf.convert_to_tensor(self.moving_mean)
+            variance = tf.convert_to_tensor(self.moving_variance)
+            return tf.raw_ops.FusedBatchNormV3(
+                x=x, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=self.epsilon,
+                is_training=False,
+            ).y  # fmt: skip
+        total = _sum_over_replicas if num_replicas() > 1 else None
+        out = ops.batch_norm(x, gamma, beta, self.epsilon, context.counted_rows(), total)
+        share = self.momentum * tf.cast(out.count > 0.0, tf.float32)
+        for variable, new in ((self.moving_mean, out.mean), (self.moving_variance, out.variance)):
+            variable.assign(variable + share * (tf.stop_gradient(new) - variable))
         return out.y
-
-    def _fused(self, x, gamma, beta, mean, variance, training):
-        return tf.raw_ops.FusedBatchNormV3(
-            x=x, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=self.epsilon,
-            is_training=training,
-        )  # fmt: skip
-
-    def _weighted(self, x, gamma, beta):
-        """Statistics over all replicas, of the rows that count."""
-        y, rows = tf.cast(x, tf.float32), context.counted_rows()
-        rows = tf.ones_like(y[:, :1, :1, :1]) if rows is None else rows[:, None, None, None]
-        cells = tf.cast(tf.shape(y)[1] * tf.shape(y)[2], tf.float32)
-        sums = tf.concat([tf.reduce_sum(y * rows, [0, 1, 2]), [tf.reduce_sum(rows) * cells]], 0)
-        sums = _sum_over_replicas(sums)
-        count = tf.maximum(sums[-1], 1.0)
-        mean = sums[:-1] / count
-        squares = tf.reduce_sum(tf.math.squared_difference(y, mean) * rows, [0, 1, 2])
-        variance = _sum_over_replicas(squares) / count
-        seen = tf.cast(sums[-1] > 0.0, tf.float32)
-        self._update(mean, variance * count / tf.maximum(count - 1.0, 1.0), seen)
-        y = tf.nn.batch_normalization(y, mean, variance, beta, gamma, self.epsilon)
-        return tf.cast(y, x.dtype)
-
-    def _update(self, mean, variance, share=1.0):
-        for variable, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            variable.assign(variable + share * self.momentum * (tf.stop_gradient(new) - variable))
 
 
 def _sum_over_replicas(value):
-    if num_replicas() == 1:
-        return value
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 

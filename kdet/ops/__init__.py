@@ -1,5 +1,6 @@
 """Ops: every one with a portable form in TensorFlow, some with a compiled form too."""
 
+from kdet.ops.batch_norm import batch_norm
 from kdet.ops.carafe import carafe
 from kdet.ops.conv3x3 import conv3x3
 from kdet.ops.corner_pool import corner_pool
@@ -22,6 +23,7 @@ from kdet.ops.roi_align import multilevel_roi_align, roi_align
 from kdet.ops.soft_nms import soft_nms
 
 __all__ = [
+    "batch_norm",
     "carafe",
     "conv3x3",
     "corner_pool",

@@ -11,6 +11,7 @@ from kdet.ops import build
 FOLDER = pathlib.Path(__file__).resolve().parent
 # What a library built from these sources holds (each with its gradient where it has one).
 OPS = (
+    "kdet_batch_norm_grad",
     "kdet_carafe_grad",
     "kdet_conv3x3",
     "kdet_corner_pool_grad",

@@ -97,6 +97,10 @@ CASES = {
         batched=(0, 1),
     ),
     "corner_pool": Case(lambda x: ops.corner_pool(x, "left"), [randn(2, 4, 6, 3)]),
+    "batch_norm": Case(
+        lambda x, gamma, beta: ops.batch_norm(x, gamma, beta).y,
+        [randn(2, 5, 6, 20), rand(20) + 0.5, randn(20)],
+    ),
     "grouped_conv2d": Case(
         lambda x, k: ops.grouped_conv2d(x, k, 2, 1, groups=3),
         [randn(2, 7, 8, 12), randn(3, 3, 4, 12)],

@@ -114,12 +114,15 @@ def test_empty_batch(form, name):
         assert gradient.shape == tensor.shape and not np.any(gradient)
 
 
-WITHOUT_BOXES = [
-    name for name, case in CASES.items() if case.differentiable and case.half and "roi" not in name
+# without boxes, and without batch norm, which mixes the pictures
+BY_PICTURE = [
+    name
+    for name, case in CASES.items()
+    if case.differentiable and case.half and "roi" not in name and name != "batch_norm"
 ]
 
 
-@pytest.mark.parametrize("name", WITHOUT_BOXES)
+@pytest.mark.parametrize("name", BY_PICTURE)
 def test_nan_of_one_picture_stays_there(form, name):
     case = CASES[name]
     arrays = [t.copy() for t in case.tensors]

@@ -70,6 +70,16 @@ def cases():
         [rng.randn(1, 5, 6, 3), rng.randn(3, 3, 3, 4), rng.randn(4)],
     )
     yield (
+        "batch_norm",
+        lambda x, g, b: ops.batch_norm(x, g, b).y,
+        [rng.randn(2, 3, 2, 3), rng.rand(3), rng.randn(3)],
+    )
+    yield (
+        "batch_norm_counted",
+        lambda x, g, b: ops.batch_norm(x, g, b, counted=[1.0, 0.0, 1.0, 1.0]).y,
+        [rng.randn(4, 3, 2, 3), rng.rand(3), rng.randn(3)],
+    )
+    yield (
         "conv3x3",
         lambda x, k, b: ops.conv3x3(x, k, b, relu=False),
         [rng.randn(1, 5, 6, 16), rng.randn(3, 3, 16, 4), rng.randn(4)],

@@ -74,6 +74,12 @@ BAD_CALLS = {
     "groups of 4, 8 or 16 channels": lambda lib: lib.kdet_grouped_conv_grad(
         zeros(1, 4, 4, 4), zeros(1, 4, 4, 4), zeros(3, 3, 2, 4), [1, 1], [1, 1], [1, 1], 2
     ),
+    "gamma must be \\[3\\], not \\[2\\]|Dimensions must be equal": lambda lib: lib.kdet_batch_norm(
+        zeros(2, 4, 3), zeros(2), zeros(3), zeros(0), 1e-5
+    ),
+    "counted must be \\[2\\], not \\[3\\]": lambda lib: lib.kdet_batch_norm(
+        zeros(2, 4, 3), zeros(3), zeros(3), zeros(3), 1e-5
+    ),
     "level 1 at flat index 0 is not in": lambda lib: lib.kdet_roi_align(
         [zeros(1, 4, 4, 2)], zeros(1, 1, 4), [[1]], 2, 2, [1.0], 0, True
     ),
