@@ -5,7 +5,8 @@
     python tools/benchmark_ops.py --table kdet1.json kdet2.json mmcv1.json mmcv2.json
 
 ``--library portable`` times kdet's portable forms. Times are the least of several runs, in milliseconds,
-forward and forward + backward. For mmcv an optional ``--compat`` folder may hold a ``compat`` module that
+forward and forward + backward. ``--resnext`` times the grouped convolutions of three ResNeXt-101 instead.
+For mmcv an optional ``--compat`` folder may hold a ``compat`` module that
 is imported first.
 """
 
@@ -20,6 +21,10 @@ import numpy as np
 
 NORMS = ("norm_wide", "norm", "norm_deep")
 SIZES = ((200, 336), (100, 168), (50, 84), (25, 42))
+
+
+# (groups, channels of a group in the first stage); every stage has half the pixels a side, twice the channels
+RESNEXTS = {"32x4d": (32, 4), "64x4d": (64, 4), "32x8d": (32, 8)}
 
 
 def boxes_of_pictures(rng, count):
@@ -77,6 +82,17 @@ def outline(rng, box):
     x = (box[0] + box[2]) / 2 + np.cos(angle) * reach * (box[2] - box[0])
     y = (box[1] + box[3]) / 2 + np.sin(angle) * reach * (box[3] - box[1])
     return np.stack([x, y], 1).round(2).ravel().tolist()
+
+
+def resnext_convolutions():
+    """Yields (name, input NHWC, kernel HWIO, groups) of every stage."""
+    rng = np.random.default_rng(0)
+    for name, (groups, width) in RESNEXTS.items():
+        for stage, size in enumerate(SIZES):
+            own, channels = width << stage, groups * width << stage
+            image = rng.standard_normal((1, *size, channels), dtype=np.float32)
+            kernel = rng.standard_normal((3, 3, own, channels), dtype=np.float32) * 0.1
+            yield f"{name}, {size[0]}x{size[1]}, {groups} groups of {own}", image, kernel, groups
 
 
 def best_of(run, repeats):
@@ -173,10 +189,21 @@ def kdet_cases(tf, only):
     return chosen(cases, only), chosen(plain, only)
 
 
-def time_kdet(form, threads, repeats, only):
+def time_kdet(form, threads, repeats, only, resnext):
     tf = start_tensorflow(threads)
     from kdet import ops
 
+    if resnext:
+        with ops.use(form):
+            return {
+                name: time_differentiable(
+                    tf,
+                    lambda x, k, groups=groups: ops.grouped_conv2d(x, k, padding=1, groups=groups),
+                    [tf.constant(image), tf.constant(kernel)],
+                    repeats,
+                )
+                for name, image, kernel, groups in resnext_convolutions()
+            }
     cases, plain = kdet_cases(tf, only)
     results = {}
     with ops.use(form):
@@ -204,6 +231,41 @@ def time_differentiable(tf, op, tensors, repeats):
         return out, tape.gradient(out, tensors, upstream)
 
     return [best_of(lambda: forward(*tensors), repeats), best_of(lambda: both(*tensors), repeats)]
+
+
+def time_torch(op, tensors, repeats):
+    import torch
+
+    tensors = [t.requires_grad_() for t in tensors]
+    upstream = torch.ones_like(op(*tensors).detach())
+
+    def forward():
+        with torch.no_grad():
+            op(*tensors)
+
+    def both():
+        for t in tensors:
+            t.grad = None
+        op(*tensors).backward(upstream)
+
+    return [best_of(forward, repeats), best_of(both, repeats)]
+
+
+def time_torch_resnext(threads, repeats):
+    import torch
+
+    torch.set_num_threads(threads)
+    return {
+        name: time_torch(
+            lambda x, k, groups=groups: torch.nn.functional.conv2d(x, k, None, 1, 1, 1, groups),
+            [
+                torch.tensor(image).permute(0, 3, 1, 2),  # channels_last in memory
+                torch.tensor(kernel.transpose(3, 2, 0, 1).copy()),
+            ],
+            repeats,
+        )
+        for name, image, kernel, groups in resnext_convolutions()
+    }
 
 
 def time_mmcv(threads, repeats, only):
@@ -309,20 +371,7 @@ def time_mmcv(threads, repeats, only):
     results = {}
     cases, plain = chosen(cases, only), chosen(plain, only)
     for name, (op, tensors) in cases.items():
-        tensors = [t.requires_grad_() for t in tensors]
-        upstream = torch.ones_like(op(*tensors).detach())
-
-        def forward(op=op, tensors=tensors):
-            with torch.no_grad():
-                op(*tensors)
-
-        def both(op=op, tensors=tensors, upstream=upstream):
-            for t in tensors:
-                t.grad = None
-            out = op(*tensors)
-            out.backward(upstream)
-
-        results[name] = [best_of(forward, repeats), best_of(both, repeats)]
+        results[name] = time_torch(op, tensors, repeats)
     for name, op in plain.items():
         results[name] = [best_of(op, repeats)] * 2
     return results
@@ -343,6 +392,9 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--ops", nargs="+", metavar="OP", help="only these")
+    parser.add_argument(
+        "--resnext", action="store_true", help="grouped convolutions only, in all their sizes"
+    )
     parser.add_argument("--compat", help="folder of a compat module to import before mmcv")
     parser.add_argument("--output", help="where the JSON goes (default: standard output)")
     parser.add_argument("--table", nargs="+", metavar="JSON", help="print a table of results and stop")
@@ -353,10 +405,13 @@ def main():
         if options.compat:
             sys.path.insert(0, options.compat)
             import compat  # noqa: F401
-        results = time_mmcv(options.threads, options.repeats, options.ops)
+        if options.resnext:
+            results = time_torch_resnext(options.threads, options.repeats)
+        else:
+            results = time_mmcv(options.threads, options.repeats, options.ops)
     else:
         form = "compiled" if options.library == "kdet" else "portable"
-        results = time_kdet(form, options.threads, options.repeats, options.ops)
+        results = time_kdet(form, options.threads, options.repeats, options.ops, options.resnext)
     text = json.dumps({"library": options.library, "threads": options.threads, "results": results}, indent=1)
     if options.output:
         pathlib.Path(options.output).write_text(text)

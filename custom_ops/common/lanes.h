@@ -17,7 +17,7 @@ typedef float AlignedLanes __attribute__((vector_size(kLanes * sizeof(float))));
 
 inline Lanes load_lanes(const float* from) { return *reinterpret_cast<const Lanes*>(from); }
 inline void store_lanes(Lanes value, float* to) { *reinterpret_cast<Lanes*>(to) = value; }
-inline Lanes all_lanes(float value) { return Lanes{} + value; }
+inline Lanes all_lanes(float value) { return value - Lanes{}; }  // minus 0 is nothing to compute, plus 0 is
 
 // The first `count` lanes from memory, the others 0.
 template <typename T>

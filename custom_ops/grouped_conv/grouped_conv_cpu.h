@@ -2,6 +2,7 @@
 #ifndef KDET_GROUPED_CONV_GROUPED_CONV_CPU_H_
 #define KDET_GROUPED_CONV_GROUPED_CONV_CPU_H_
 
+#include <memory>
 #include <vector>
 
 #include "common/floats.h"
@@ -12,132 +13,202 @@
 namespace kdet {
 namespace grouped_conv {
 
-// Channels that are worked on at a time: their sums and weights fit the caches, and pixels lie in few pieces.
-constexpr int kChunk = 256;
+// Vectors of channels that are worked on at a time: a few rows of them fit the second-level cache.
+constexpr int kMostVectors = 4;
 
-// Some channels of all pixels, in vectors. Groups of N lanes lie within one vector.
-template <int N>
-struct Chunk {
-  int first, count;  // channels
-
+// Some neighbouring channels, whole groups of them.
+struct Channels {
+  int first, count;
   int vectors() const { return (count + kLanes - 1) / kLanes; }
   int lanes(int vector) const { return std::min(kLanes, count - vector * kLanes); }
-
-  // The pixel's numbers spread: spread[vector * N + d] holds number d of every group, N times over.
-  template <typename T>
-  void read(const T* pixel, AlignedLanes* spread) const {
-    for (int v = 0; v < vectors(); ++v) {
-      const Lanes values = load_lanes(pixel + first + v * kLanes, lanes(v));
-      for (int d = 0; d < N; ++d) spread[v * N + d] = spread_lanes<N>(values, d);
-    }
-  }
 };
 
-// The gradient of the input: every output pixel gives to the input pixels that it saw. turned holds the kernel as
-// [cell, vector, output within the group], by input channel.
+// Some channels of a few rows of a map, in float32 and so that a loop over columns reads on end.
+template <typename T>
+class Rows {
+ public:
+  Rows(const T* map, int width, int channels, const Channels& own, int rows)
+      : map_(map), width_(width), channels_(channels), own_(own), known_(rows, -1),
+        values_(new AlignedLanes[int64_t{rows} * own.vectors() * width]) {}
+
+  // The columns of one vector of row `row`, counted through all pictures. It stays until so many other rows are read.
+  const AlignedLanes* get(int64_t row, int vector) {
+    const int64_t slot = row % int64_t(known_.size());
+    AlignedLanes* to = values_.get() + slot * own_.vectors() * width_;
+    if (known_[slot] != row) {
+      known_[slot] = row;
+      const T* from = map_ + row * width_ * channels_ + own_.first;
+      for (int column = 0; column < width_; ++column, from += channels_) {
+        for (int v = 0; v < own_.vectors(); ++v) {
+          to[v * width_ + column] = load_lanes(from + v * kLanes, own_.lanes(v));
+        }
+      }
+    }
+    return to + vector * width_;
+  }
+
+ private:
+  const T* map_;
+  int width_, channels_;
+  Channels own_;
+  std::vector<int64_t> known_;
+  std::unique_ptr<AlignedLanes[]> values_;
+};
+
+// The numbers k in [0, count) for which k * step + shift lies in [0, size).
+struct Range {
+  int begin, end;
+  Range(int count, int step, int shift, int size)
+      : begin(shift < 0 ? (step - 1 - shift) / step : 0),
+        end(shift < size ? std::min(count, (size - 1 - shift) / step + 1) : 0) {}
+};
+
+// Number d of every group of N lanes, N times over; of wider groups N is kLanes.
+template <int N>
+Lanes spread(const AlignedLanes& from, int d) {
+  if constexpr (N == kLanes) return all_lanes(reinterpret_cast<const float*>(&from)[d]);
+  return spread_lanes<N>(from, d);
+}
+
+// A kernel as vectors [cell, vector of channels, number within the group]. Lane c of a vector belongs to channel
+// own.first + vector * kLanes + c.
+class Weights {
+ public:
+  Weights(const GroupedConv& p, const Channels& own)
+      : p_(p), own_(own), group_(p.channels / p.groups),
+        values_(new AlignedLanes[int64_t{p.kernel_y} * p.kernel_x * own.vectors() * group_]()) {}
+
+  AlignedLanes* at(int cell, int vector) const { return values_.get() + (cell * own_.vectors() + vector) * group_; }
+
+  // Calls visit(number of the weight's lane, cell, channel, number within the group).
+  template <typename Visit>
+  void each(const Visit& visit) const {
+    for (int cell = 0; cell < p_.kernel_y * p_.kernel_x; ++cell) {
+      for (int c = 0; c < own_.count; ++c) {
+        float* lane = reinterpret_cast<float*>(at(cell, c / kLanes)) + c % kLanes;
+        for (int d = 0; d < group_; ++d) visit(lane[d * kLanes], cell, own_.first + c, d);
+      }
+    }
+  }
+
+ private:
+  const GroupedConv& p_;
+  Channels own_;
+  int group_;
+  std::unique_ptr<AlignedLanes[]> values_;
+};
+
+// Rows [begin, end) of the input's gradient, counted through all pictures: every pixel sums up what the output
+// pixels that saw it send back. turned is the kernel by input channel and output within the group.
 template <int N, typename T>
-void input_gradient(const GroupedConv& p, const Chunk<N>& chunk, const AlignedLanes* turned, const T* upstream,
-                    float* for_x) {
-  AlignedLanes ups[kChunk / kLanes * N];
-  const int vectors = chunk.vectors();
-  int64_t pixel = 0;
-  for (int64_t picture = 0; picture < p.batch; ++picture) {
-    for (int row = 0; row < p.out_height; ++row) {
-      for (int column = 0; column < p.out_width; ++column, ++pixel) {
-        chunk.read(upstream + pixel * p.channels, ups);
-        for (int i = 0; i < p.kernel_y; ++i) {
-          const int y = row * p.stride_y - p.pad_y + i * p.dilation_y;
-          if (y < 0 || y >= p.height) continue;
-          for (int j = 0; j < p.kernel_x; ++j) {
-            const int x = column * p.stride_x - p.pad_x + j * p.dilation_x;
-            if (x < 0 || x >= p.width) continue;
-            float* to = for_x + ((picture * p.height + y) * p.width + x) * p.channels + chunk.first;
-            const AlignedLanes* weights = turned + (i * p.kernel_x + j) * vectors * N;
-            for (int v = 0; v < vectors; ++v) {
-              Lanes sum = load_lanes(to + v * kLanes, chunk.lanes(v));
-              for (int d = 0; d < N; ++d) sum += ups[v * N + d] * weights[v * N + d];
-              store_lanes(sum, chunk.lanes(v), to + v * kLanes);
-            }
+void input_gradient(const GroupedConv& p, const Channels& own, const Weights& turned, const T* upstream,
+                    int64_t begin, int64_t end, T* for_x) {
+  const int parts = std::max(1, p.channels / p.groups / kLanes);  // vectors of a group
+  Rows<T> rows(upstream, p.out_width, p.channels, own, (p.kernel_y - 1) * p.dilation_y / p.stride_y + 1);
+  std::unique_ptr<AlignedLanes[]> line(new AlignedLanes[p.width]);
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t picture = row / p.height;
+    for (int v = 0; v < own.vectors(); ++v) {
+      for (int x = 0; x < p.width; ++x) line[x] = AlignedLanes{};
+      for (int cell = 0; cell < p.kernel_y * p.kernel_x; ++cell) {
+        const int down = int(row % p.height) + p.pad_y - cell / p.kernel_x * p.dilation_y;
+        if (down < 0 || down % p.stride_y || down / p.stride_y >= p.out_height) continue;
+        // Output column k saw the input column k * stride + left.
+        const int left = cell % p.kernel_x * p.dilation_x - p.pad_x;
+        const Range columns(p.out_width, p.stride_x, left, p.width);
+        for (int part = 0; part < parts; ++part) {
+          const AlignedLanes* up = rows.get(picture * p.out_height + down / p.stride_y, v / parts * parts + part);
+          Lanes weights[N];  // a copy, which the compiler may keep in registers
+          std::copy_n(turned.at(cell, v) + part * kLanes, N, weights);
+          for (int k = columns.begin; k < columns.end; ++k) {
+            Lanes sum = line[k * p.stride_x + left];
+            for (int d = 0; d < N; ++d) sum += spread<N>(up[k], d) * weights[d];
+            line[k * p.stride_x + left] = sum;
           }
+        }
+      }
+      T* to = for_x + row * p.width * p.channels + own.first + v * kLanes;
+      for (int x = 0; x < p.width; ++x, to += p.channels) {
+        store_floats(reinterpret_cast<const float*>(line.get() + x), own.lanes(v), to);
+      }
+    }
+  }
+}
+
+// The gradient of the kernel, by output channel and input within the group.
+template <int N, typename T>
+void kernel_gradient(const GroupedConv& p, const Channels& own, const T* x, const T* upstream, const Weights& sums) {
+  const int parts = std::max(1, p.channels / p.groups / kLanes);
+  Rows<T> seen(x, p.width, p.channels, own, (p.kernel_y - 1) * p.dilation_y + 1);
+  Rows<T> sent(upstream, p.out_width, p.channels, own, 1);
+  for (int64_t row = 0; row < p.batch * p.out_height; ++row) {
+    for (int v = 0; v < own.vectors(); ++v) {
+      const AlignedLanes* up = sent.get(row, v);
+      for (int cell = 0; cell < p.kernel_y * p.kernel_x; ++cell) {
+        const int y = int(row % p.out_height) * p.stride_y - p.pad_y + cell / p.kernel_x * p.dilation_y;
+        if (y < 0 || y >= p.height) continue;
+        const int left = cell % p.kernel_x * p.dilation_x - p.pad_x;
+        const Range columns(p.out_width, p.stride_x, left, p.width);
+        for (int part = 0; part < parts; ++part) {
+          const AlignedLanes* from = seen.get(row / p.out_height * p.height + y, v / parts * parts + part) + left;
+          AlignedLanes* to = sums.at(cell, v) + part * kLanes;
+          Lanes total[N];
+          for (int d = 0; d < N; ++d) total[d] = to[d];
+          for (int k = columns.begin; k < columns.end; ++k) {
+            for (int d = 0; d < N; ++d) total[d] += spread<N>(from[k * p.stride_x], d) * up[k];
+          }
+          for (int d = 0; d < N; ++d) to[d] = total[d];
         }
       }
     }
   }
 }
 
-// The gradient of the kernel as sums [cell, vector, input within the group], by output channel: every input pixel
-// meets the output pixels that saw it.
 template <int N, typename T>
-void kernel_gradient(const GroupedConv& p, const Chunk<N>& chunk, const T* x, const T* upstream, AlignedLanes* sums) {
-  AlignedLanes values[kChunk / kLanes * N];
-  const int vectors = chunk.vectors();
-  int64_t pixel = 0;
-  for (int64_t picture = 0; picture < p.batch; ++picture) {
-    for (int y = 0; y < p.height; ++y) {
-      for (int column = 0; column < p.width; ++column, ++pixel) {
-        chunk.read(x + pixel * p.channels, values);
-        for (int i = 0; i < p.kernel_y; ++i) {
-          const int down = y + p.pad_y - i * p.dilation_y;
-          if (down < 0 || down % p.stride_y || down / p.stride_y >= p.out_height) continue;
-          for (int j = 0; j < p.kernel_x; ++j) {
-            const int right = column + p.pad_x - j * p.dilation_x;
-            if (right < 0 || right % p.stride_x || right / p.stride_x >= p.out_width) continue;
-            const int64_t at = (picture * p.out_height + down / p.stride_y) * p.out_width + right / p.stride_x;
-            const T* from = upstream + at * p.channels + chunk.first;
-            AlignedLanes* to = sums + (i * p.kernel_x + j) * vectors * N;
-            for (int v = 0; v < vectors; ++v) {
-              const Lanes up = load_lanes(from + v * kLanes, chunk.lanes(v));
-              for (int d = 0; d < N; ++d) to[v * N + d] += values[v * N + d] * up;
-            }
-          }
-        }
-      }
-    }
-  }
-}
-
-template <int N, typename T>
-void backward_of_width(const GroupedConv& p, const T* x, const float* kernel, const T* upstream, float* for_x,
+void backward_of_width(const GroupedConv& p, const T* x, const float* kernel, const T* upstream, T* for_x,
                        float* for_kernel, const ParallelFor& parallel) {
-  const int cells = p.kernel_y * p.kernel_x;
-  parallel.channels(p.channels, kLanes, [&](int64_t begin, int64_t end, int64_t) {
-    for (int64_t first = begin; first < end; first += kChunk) {
-      const Chunk<N> chunk = {int(first), int(std::min<int64_t>(kChunk, end - first))};
-      std::vector<AlignedLanes> turned(cells * chunk.vectors() * N), sums(turned.size());
-      // Lane c of vector (cell, v, d) belongs to the channel v * kLanes + c.
-      const auto each_weight = [&](const auto& visit) {
-        for (int cell = 0; cell < cells; ++cell) {
-          for (int d = 0; d < N; ++d) {
-            for (int c = 0; c < chunk.count; ++c) visit(cell, d, c, (cell * chunk.vectors() + c / kLanes) * N + d);
-          }
-        }
-      };
-      each_weight([&](int cell, int d, int c, int vector) {
-        turned[vector][c % kLanes] = kernel[(int64_t{cell} * N + c % N) * p.channels + first + c / N * N + d];
+  const int group = p.channels / p.groups, all = (p.channels + kLanes - 1) / kLanes;
+  const int parts = std::max(1, group / kLanes);
+  const auto channels = [&](int64_t number, int vectors) {
+    const int first = int(number) * vectors * kLanes;
+    return Channels{first, std::min(vectors * kLanes, p.channels - first)};
+  };
+  const int chunks = (all + kMostVectors - 1) / kMostVectors;
+  parallel.blocks(p.batch * p.height, 1, [&](int64_t begin, int64_t end) {
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      const Channels own = channels(chunk, kMostVectors);
+      const Weights turned(p, own);
+      turned.each([&](float& weight, int cell, int channel, int d) {
+        weight = kernel[(int64_t{cell} * group + channel % group) * p.channels + channel / group * group + d];
       });
-      input_gradient<N>(p, chunk, turned.data(), upstream, for_x);
-      kernel_gradient<N>(p, chunk, x, upstream, sums.data());
-      each_weight([&](int cell, int d, int c, int vector) {
-        for_kernel[(int64_t{cell} * N + d) * p.channels + first + c] = sums[vector][c % kLanes];
-      });
+      input_gradient<N>(p, own, turned, upstream, begin, end, for_x);
     }
+  });
+  // Every task owns some channels and so all of a sum.
+  const int vectors = std::clamp(all / parallel.threads / parts * parts, parts, kMostVectors);
+  parallel.run((all + vectors - 1) / vectors, [&](int64_t task) {
+    const Channels own = channels(task, vectors);
+    const Weights sums(p, own);
+    kernel_gradient<N>(p, own, x, upstream, sums);
+    sums.each([&](float& sum, int cell, int channel, int d) {
+      for_kernel[(int64_t{cell} * group + d) * p.channels + channel] = sum;
+    });
   });
 }
 
 // Whether the kernel knows groups of this width.
-inline bool supports(int width) { return width == 4 || width == 8 || width == 16; }
+inline bool supports(int width) { return width == 4 || width == 8 || width == 16 || width == 32 || width == 64; }
 
-// As many outputs as inputs. for_x and for_kernel are zeroed float32. Every thread owns some groups, so
-// nothing is written twice.
+// As many outputs as inputs. Both gradients are written in full, that of the kernel as float32.
 template <typename T>
-void backward(const GroupedConv& p, const T* x, const float* kernel, const T* upstream, float* for_x,
+void backward(const GroupedConv& p, const T* x, const float* kernel, const T* upstream, T* for_x,
               float* for_kernel, const ParallelFor& parallel) {
   switch (p.channels / p.groups) {
     case 4:
       return backward_of_width<4>(p, x, kernel, upstream, for_x, for_kernel, parallel);
     case 8:
       return backward_of_width<8>(p, x, kernel, upstream, for_x, for_kernel, parallel);
-    case 16:
+    default:
       return backward_of_width<16>(p, x, kernel, upstream, for_x, for_kernel, parallel);
   }
 }

@@ -57,7 +57,7 @@ class GroupedConvBackward : public OpKernel {
                     grouped_conv::supports(int(width)),
                 errors::InvalidArgument("KdetGroupedConvGrad: upstream ", upstream.shape().DebugString(), ", x ",
                                         x.shape().DebugString(), ", kernel ", kernel.shape().DebugString(),
-                                        " and ", p.groups, " groups do not fit (groups of 4, 8 or 16 channels, "
+                                        " and ", p.groups, " groups do not fit (groups of 4, 8, 16, 32 or 64 channels, "
                                         "as many outputs as inputs)."));
     Tensor *for_x, *for_kernel;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &for_x));
@@ -73,12 +73,9 @@ class GroupedConvBackward : public OpKernel {
     } else {
       Tensor temporary;
       const float* weights;
-      FloatOutput<Device, T> x_floats;
-      OP_REQUIRES_OK(context, x_floats.make(context, for_x));
       OP_REQUIRES_OK(context, float_input<T>(context, kernel, &temporary, &weights));
-      grouped_conv::backward(p, data<T>(x), weights, data<T>(upstream), x_floats.floats(), kernel_floats.floats(),
-                             parallel_of(context));
-      OP_REQUIRES_OK(context, x_floats.finish(context));
+      grouped_conv::backward(p, data<T>(x), weights, data<T>(upstream), data<T>(for_x),
+                             kernel_floats.floats(), parallel_of(context));
     }
     OP_REQUIRES_OK(context, kernel_floats.finish(context));
   }

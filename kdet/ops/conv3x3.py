@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.empty_batch import convolve_nothing, is_empty
 
 # Fewer channels or pixels than these, and TensorFlow's direct convolution is as quick.
 _LEAST_CHANNELS = 64
@@ -45,6 +46,8 @@ def _pays(x, kernel):
 
 
 def _portable(x, kernel, bias, relu):
+    if is_empty(x):
+        return convolve_nothing(x, kernel, (1, 1), (1, 1), (1, 1)) + bias
     y = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
     return tf.nn.relu(y) if relu else y
 

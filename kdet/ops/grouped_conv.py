@@ -3,12 +3,13 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.empty_batch import convolve_nothing, is_empty
 
 # Channels of a group below which the backward pass merges neighbouring groups into one convolution.
 _NARROW = 16
 _MOST_MERGED = 4
 # Widths of a group, as many outputs as inputs, that the compiled backward pass knows.
-_COMPILED_WIDTHS = (4, 8, 16)
+_COMPILED_WIDTHS = (4, 8, 16, 32, 64)
 
 
 def grouped_conv2d(
@@ -39,6 +40,8 @@ def grouped_conv2d(
             f"grouped_conv2d: {groups} groups do not fit an input of {channels} channels and a kernel "
             f"of shape {tuple(kernel.shape)} (kh, kw, in/groups, out)."
         )
+    if is_empty(x):
+        return convolve_nothing(x, kernel, strides, padding, dilations)
     pads = [[0, 0], [padding[0]] * 2, [padding[1]] * 2, [0, 0]]
     if groups > 1 and groups == channels and strides[0] == strides[1] and 1 in (strides[0], max(dilations)):
         depthwise = tf.reshape(kernel, [*kernel.shape[:2], channels, kernel.shape[3] // channels])

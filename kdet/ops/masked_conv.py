@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.empty_batch import convolve_nothing, is_empty
 
 
 def masked_conv2d(x, mask, kernel, bias=None, *, strides=(1, 1), padding=(0, 0), implementation=None):
@@ -50,5 +51,8 @@ def _compiled_gradient(op, upstream):
 
 def _portable(x, mask, kernel, bias, strides, padding):
     pads = [[0, 0], [padding[0]] * 2, [padding[1]] * 2, [0, 0]]
-    everywhere = tf.nn.conv2d(x, kernel, strides, pads) + bias
-    return tf.where(mask[..., None], everywhere, tf.zeros([], x.dtype))
+    if is_empty(x):
+        everywhere = convolve_nothing(x, kernel, strides, padding, (1, 1))
+    else:
+        everywhere = tf.nn.conv2d(x, kernel, strides, pads)
+    return tf.where(mask[..., None], everywhere + bias, tf.zeros([], x.dtype))

@@ -71,7 +71,7 @@ BAD_CALLS = {
     "polygons must rise from 0 to 3": lambda lib: lib.kdet_rasterise_polygons(
         zeros(3, 2, dtype=tf.float64), [1, 3], [0, 1], [4, 4]
     ),
-    "groups of 4, 8 or 16 channels": lambda lib: lib.kdet_grouped_conv_grad(
+    "groups of 4, 8, 16, 32 or 64 channels": lambda lib: lib.kdet_grouped_conv_grad(
         zeros(1, 4, 4, 4), zeros(1, 4, 4, 4), zeros(3, 3, 2, 4), [1, 1], [1, 1], [1, 1], 2
     ),
     "gamma must be \\[3\\], not \\[2\\]|Dimensions must be equal": lambda lib: lib.kdet_batch_norm(

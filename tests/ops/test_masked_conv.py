@@ -7,8 +7,14 @@ from kdet import ops
 
 def test_equals_the_reference(golden, form):
     case = golden("masked_conv")
-    out = ops.masked_conv2d(case["x"], case["mask"], case["kernel"], case["bias"], padding=1)
+    tensors = [tf.constant(case[name]) for name in ("x", "kernel", "bias")]
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        out = ops.masked_conv2d(tensors[0], case["mask"], *tensors[1:], padding=1)
     np.testing.assert_allclose(out, case["out"], atol=1e-5)
+    found = tape.gradient(out, tensors, case["upstream"])
+    for name, gradient in zip(("grad_x", "grad_kernel", "grad_bias"), found, strict=True):
+        np.testing.assert_allclose(gradient, case[name], atol=2e-5, err_msg=name)
 
 
 def test_by_hand(form):

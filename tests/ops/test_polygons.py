@@ -22,6 +22,14 @@ def random_polygons(rng, count, decimals, scale):
     ]
 
 
+def test_equals_the_reference(golden, form):
+    case = golden("polygons")
+    polygons = tf.RaggedTensor.from_nested_row_lengths(
+        case["points"], [case["polygons_of_object"], case["points_of_polygon"]]
+    )
+    np.testing.assert_array_equal(ops.rasterise_polygons(polygons, 90, 133), case["masks"])
+
+
 @pytest.mark.parametrize("decimals", [0, 1, 2, 9])
 def test_equals_pycocotools(form, decimals):
     segmentations = random_polygons(np.random.RandomState(decimals), 120, decimals, 45)

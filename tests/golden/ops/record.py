@@ -323,7 +323,45 @@ def record_masked_conv():
     x, mask = rng.randn(1, 8, 9, 4).astype("f"), (rng.rand(1, 8, 9) > 0.6).astype("f")
     weight, bias = rng.randn(6, 4, 3, 3).astype("f"), rng.randn(6).astype("f")
     out = ops.masked_conv2d(nchw(x), torch.tensor(mask), torch.tensor(weight), torch.tensor(bias), 1, 1)
-    save("masked_conv", x=x, mask=mask, kernel=weight.transpose(2, 3, 1, 0), bias=bias, out=nhwc(out))
+    # mmcv's op has no backward pass; where the mask is set it is a convolution
+    image, kernel, shift = nchw(x), leaf(weight), leaf(bias)
+    whole = torch.nn.functional.conv2d(image, kernel, shift, 1, 1) * torch.tensor(mask)[:, None]
+    upstream = rng.randn(*whole.shape).astype("f")
+    found = gradients(whole, upstream, x=image, kernel=kernel, bias=shift)
+    save(
+        "masked_conv",
+        x=x,
+        mask=mask,
+        kernel=weight.transpose(2, 3, 1, 0),
+        bias=bias,
+        out=nhwc(out),
+        upstream=np.moveaxis(upstream, 1, -1),
+        grad_x=nhwc(found["grad_x"]),
+        grad_kernel=found["grad_kernel"].permute(2, 3, 1, 0).numpy(),
+        grad_bias=found["grad_bias"].numpy(),
+    )
+
+
+def record_polygons():
+    from mmdet.core.mask.structures import polygon_to_bitmap
+
+    rng = np.random.RandomState(12)
+    points, lengths, objects, masks = [], [], [], []
+    for k in range(12):
+        angle = np.sort(rng.rand(5 + k)) * 2 * np.pi
+        star = 60 + rng.rand(5 + k) * [[45.0], [30.0]] * [np.cos(angle), np.sin(angle)]
+        parts = [star.T.round(k % 3).ravel(), rng.uniform(-20, 140, 8)][: 1 + k % 2]
+        masks.append(polygon_to_bitmap(parts, 90, 133))
+        points += [part.reshape(-1, 2) for part in parts]
+        lengths += [len(part) // 2 for part in parts]
+        objects.append(len(parts))
+    save(
+        "polygons",
+        points=np.concatenate(points),
+        points_of_polygon=np.array(lengths),
+        polygons_of_object=np.array(objects),
+        masks=np.packbits(masks, axis=-1),
+    )
 
 
 def record_point_sample():
