@@ -167,6 +167,28 @@ inline tensorflow::Status get_pair(tensorflow::OpKernelConstruction* context, co
   return tensorflow::OkStatus();
 }
 
+// An input (height, width) of a picture.
+inline tensorflow::Status get_picture_size(const Tensor& size, const char* op, int* height, int* width) {
+  if (size.shape() != tensorflow::TensorShape({2})) {
+    return tensorflow::errors::InvalidArgument(op, ": size must be [2], not ", size.shape().DebugString());
+  }
+  *height = size.vec<tensorflow::int32>()(0);
+  *width = size.vec<tensorflow::int32>()(1);
+  if (*height >= 0 && *width >= 0) return tensorflow::OkStatus();
+  return tensorflow::errors::InvalidArgument(op, ": size must not be negative, but is (", *height, ", ", *width, ").");
+}
+
+// What a convolution's struct has from its input [B,H,W,in] and its kernel [kh,kw,in/groups,out].
+template <typename Convolution>
+void set_convolution_sizes(const Tensor& x, const Tensor& kernel, Convolution* p) {
+  p->batch = x.dim_size(0);
+  p->height = int(x.dim_size(1));
+  p->width = int(x.dim_size(2));
+  p->channels = int(x.dim_size(3));
+  p->kernel_y = int(kernel.dim_size(0));
+  p->kernel_x = int(kernel.dim_size(1));
+}
+
 // Boxes must be finite; `what` names the tensor in the message.
 inline tensorflow::Status check_finite(const Tensor& tensor, const char* op, const char* what) {
   const auto values = tensor.flat<float>();

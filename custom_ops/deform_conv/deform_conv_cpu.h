@@ -2,23 +2,16 @@
 #ifndef KDET_DEFORM_CONV_DEFORM_CONV_CPU_H_
 #define KDET_DEFORM_CONV_DEFORM_CONV_CPU_H_
 
-#include <Eigen/Core>
 #include <cstring>
 #include <vector>
 
 #include "common/floats.h"
+#include "common/matrix.h"
 #include "common/parallel.h"
 #include "deform_conv/deform_conv.h"
 
 namespace kdet {
 namespace deform_conv {
-
-using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using Strided = Eigen::Map<Matrix, 0, Eigen::OuterStride<>>;
-using ConstStrided = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;
-
-// Output pixels gathered at a time: the gathered tile should stay in the second-level cache.
-constexpr int64_t kTile = 96;
 
 // Calls visit(pixel of the tile, cell, deform group, first channel, end channel, sample, mask) for the part
 // of the channels [begin, end) that each deform group has.
@@ -61,11 +54,11 @@ template <typename T>
 void forward(const DeformConv& p, const T* x, const float* kernel, const float* offsets, const float* mask,
              T* out, const ParallelFor& parallel) {
   const int inputs = p.channels / p.groups, outputs = p.out_channels / p.groups;
-  const int64_t tiles = (p.pixels() + kTile - 1) / kTile;
+  const int64_t tiles = (p.pixels() + kTileRows - 1) / kTileRows;
   parallel.blocks(tiles, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> seen(kTile * p.cells() * inputs), scratch(p.channels), result(kTile * p.out_channels);
+    std::vector<float> seen(kTileRows * p.cells() * inputs), scratch(p.channels), result(kTileRows * p.out_channels);
     for (int64_t tile = begin; tile < end; ++tile) {
-      const int64_t first = tile * kTile, count = std::min(kTile, p.pixels() - first);
+      const int64_t first = tile * kTileRows, count = std::min(kTileRows, p.pixels() - first);
       for (int g = 0; g < p.groups; ++g) {
         gather(p, x, offsets, mask, first, count, g * inputs, (g + 1) * inputs, seen.data(), scratch.data());
         const ConstStrided columns(seen.data(), count, p.cells() * inputs, Eigen::OuterStride<>(p.cells() * inputs));
@@ -111,10 +104,10 @@ void backward_of_shard(const DeformConv& p, const Shards& shards, int shard, con
   const int begin = group * inputs + shard % shards.per_group * shards.width;
   const int end = std::min(begin + shards.width, (group + 1) * inputs), width = end - begin;
   if (width <= 0) return;
-  std::vector<float> seen(kTile * cells * width), wanted(kTile * cells * width);
-  std::vector<float> rows(kTile * outputs), scratch(std::max(p.channels, p.out_channels));
-  for (int64_t first = 0; first < p.pixels(); first += kTile) {
-    const int64_t count = std::min(kTile, p.pixels() - first);
+  std::vector<float> seen(kTileRows * cells * width), wanted(kTileRows * cells * width);
+  std::vector<float> rows(kTileRows * outputs), scratch(std::max(p.channels, p.out_channels));
+  for (int64_t first = 0; first < p.pixels(); first += kTileRows) {
+    const int64_t count = std::min(kTileRows, p.pixels() - first);
     for (int64_t t = 0; t < count; ++t) {
       const T* row = upstream + (first + t) * p.out_channels + group * outputs;
       copy_floats(row, outputs, rows.data() + t * outputs);

@@ -68,12 +68,7 @@ class DeformConvKernel : public OpKernel {
                                      x.shape().DebugString(), ", ", kernel.shape().DebugString(), ", ",
                                      offsets.shape().DebugString(), ", ", mask.shape().DebugString());
     }
-    p->batch = x.dim_size(0);
-    p->height = int(x.dim_size(1));
-    p->width = int(x.dim_size(2));
-    p->channels = int(x.dim_size(3));
-    p->kernel_y = int(kernel.dim_size(0));
-    p->kernel_x = int(kernel.dim_size(1));
+    set_convolution_sizes(x, kernel, p);
     p->out_channels = int(kernel.dim_size(3));
     p->out_height = extent(p->height, p->pad_y, p->dilation_y, p->kernel_y, p->stride_y);
     p->out_width = extent(p->width, p->pad_x, p->dilation_x, p->kernel_x, p->stride_x);

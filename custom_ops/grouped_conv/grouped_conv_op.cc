@@ -42,14 +42,9 @@ class GroupedConvBackward : public OpKernel {
     OP_REQUIRES(context, upstream.dims() == 4 && x.dims() == 4 && kernel.dims() == 4,
                 errors::InvalidArgument("KdetGroupedConvGrad: upstream, x and kernel must have rank 4."));
     GroupedConv p = p_;
-    p.batch = x.dim_size(0);
-    p.height = int(x.dim_size(1));
-    p.width = int(x.dim_size(2));
-    p.channels = int(x.dim_size(3));
+    set_convolution_sizes(x, kernel, &p);
     p.out_height = int(upstream.dim_size(1));
     p.out_width = int(upstream.dim_size(2));
-    p.kernel_y = int(kernel.dim_size(0));
-    p.kernel_x = int(kernel.dim_size(1));
     const int64_t width = kernel.dim_size(2);
     OP_REQUIRES(context,
                 upstream.dim_size(0) == p.batch && upstream.dim_size(3) == p.channels &&

@@ -2,23 +2,16 @@
 #ifndef KDET_MASKED_CONV_MASKED_CONV_CPU_H_
 #define KDET_MASKED_CONV_MASKED_CONV_CPU_H_
 
-#include <Eigen/Core>
 #include <cstring>
 #include <vector>
 
 #include "common/floats.h"
+#include "common/matrix.h"
 #include "common/parallel.h"
 #include "masked_conv/masked_conv.h"
 
 namespace kdet {
 namespace masked_conv {
-
-using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-using Rows = Eigen::Map<Matrix, 0, Eigen::OuterStride<>>;
-using ConstRows = Eigen::Map<const Matrix, 0, Eigen::OuterStride<>>;
-
-// Marked places gathered at a time: the gathered tile should stay in the second-level cache.
-constexpr int64_t kTile = 96;
 
 // The marked output pixels, in order.
 inline std::vector<int64_t> marked(const MaskedConv& p, const bool* mask) {
@@ -53,14 +46,14 @@ void forward(const MaskedConv& p, const T* x, const bool* mask, const float* ker
                   [&](int64_t begin, int64_t end) { std::memset(out + begin, 0, (end - begin) * sizeof(T)); });
   const std::vector<int64_t> pixels = marked(p, mask);
   const int64_t total = int64_t(pixels.size()), terms = int64_t{p.cells()} * p.channels;
-  parallel.blocks((total + kTile - 1) / kTile, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> seen(kTile * terms), result(kTile * p.out_channels);
-    for (int64_t first = begin * kTile; first < std::min(end * kTile, total); first += kTile) {
-      const int64_t count = std::min(kTile, total - first);
+  parallel.blocks((total + kTileRows - 1) / kTileRows, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> seen(kTileRows * terms), result(kTileRows * p.out_channels);
+    for (int64_t first = begin * kTileRows; first < std::min(end * kTileRows, total); first += kTileRows) {
+      const int64_t count = std::min(kTileRows, total - first);
       gather(p, x, pixels.data() + first, count, 0, p.channels, seen.data());
-      const ConstRows columns(seen.data(), count, terms, Eigen::OuterStride<>(terms));
-      const ConstRows weights(kernel, terms, p.out_channels, Eigen::OuterStride<>(p.out_channels));
-      Rows sums(result.data(), count, p.out_channels, Eigen::OuterStride<>(p.out_channels));
+      const ConstStrided columns(seen.data(), count, terms, Eigen::OuterStride<>(terms));
+      const ConstStrided weights(kernel, terms, p.out_channels, Eigen::OuterStride<>(p.out_channels));
+      Strided sums(result.data(), count, p.out_channels, Eigen::OuterStride<>(p.out_channels));
       sums.noalias() = columns * weights;
       for (int64_t t = 0; t < count; ++t) {
         float* row = result.data() + t * p.out_channels;
@@ -88,20 +81,20 @@ void backward(const MaskedConv& p, const T* x, const bool* mask, const float* ke
   });
   parallel.channels(p.channels, 16, [&](int64_t begin, int64_t end, int64_t) {
     const int64_t width = end - begin;
-    std::vector<float> seen(kTile * cells * width), wanted(kTile * cells * width), rows(kTile * outputs);
-    for (int64_t first = 0; first < total; first += kTile) {
-      const int64_t count = std::min(kTile, total - first);
+    std::vector<float> seen(kTileRows * cells * width), wanted(kTileRows * cells * width), rows(kTileRows * outputs);
+    for (int64_t first = 0; first < total; first += kTileRows) {
+      const int64_t count = std::min(kTileRows, total - first);
       for (int64_t t = 0; t < count; ++t) {
         copy_floats(upstream + pixels[first + t] * outputs, outputs, rows.data() + t * outputs);
       }
       gather(p, x, pixels.data() + first, count, int(begin), int(end), seen.data());
-      const ConstRows up(rows.data(), count, outputs, Eigen::OuterStride<>(outputs));
+      const ConstStrided up(rows.data(), count, outputs, Eigen::OuterStride<>(outputs));
       for (int cell = 0; cell < cells; ++cell) {
         const int64_t place = (int64_t{cell} * p.channels + begin) * outputs;
-        const ConstRows weights(kernel + place, width, outputs, Eigen::OuterStride<>(outputs));
-        const ConstRows had(seen.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
-        Rows columns(wanted.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
-        Rows sum(for_kernel + place, width, outputs, Eigen::OuterStride<>(outputs));
+        const ConstStrided weights(kernel + place, width, outputs, Eigen::OuterStride<>(outputs));
+        const ConstStrided had(seen.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
+        Strided columns(wanted.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
+        Strided sum(for_kernel + place, width, outputs, Eigen::OuterStride<>(outputs));
         columns.noalias() = up * weights.transpose();
         sum.noalias() += had.transpose() * up;
       }

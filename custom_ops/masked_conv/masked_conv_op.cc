@@ -61,12 +61,7 @@ class MaskedConvKernel : public OpKernel {
       return errors::InvalidArgument("KdetMaskedConv: x must be [B,H,W,in] and kernel [kh,kw,in,out], not ",
                                      x.shape().DebugString(), " and ", kernel.shape().DebugString());
     }
-    p->batch = x.dim_size(0);
-    p->height = int(x.dim_size(1));
-    p->width = int(x.dim_size(2));
-    p->channels = int(x.dim_size(3));
-    p->kernel_y = int(kernel.dim_size(0));
-    p->kernel_x = int(kernel.dim_size(1));
+    set_convolution_sizes(x, kernel, p);
     p->out_channels = int(kernel.dim_size(3));
     p->out_height = std::max(0, (p->height + 2 * p->pad_y - p->kernel_y) / p->stride_y + 1);
     p->out_width = std::max(0, (p->width + 2 * p->pad_x - p->kernel_x) / p->stride_x + 1);

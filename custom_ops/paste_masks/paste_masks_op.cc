@@ -44,15 +44,12 @@ class PasteMasksKernel : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     const Tensor &masks = context->input(0), &boxes = context->input(1), &size = context->input(2);
-    OP_REQUIRES(context, masks.dims() == 4 && size.shape() == TensorShape({2}),
-                errors::InvalidArgument("KdetPasteMasks: masks must be [B,N,h,w] and size [2], not ",
-                                        masks.shape().DebugString(), " and ", size.shape().DebugString()));
+    OP_REQUIRES(context, masks.dims() == 4,
+                errors::InvalidArgument("KdetPasteMasks: masks must be [B,N,h,w], not ", masks.shape().DebugString()));
     const int64_t batch = masks.dim_size(0), count = masks.dim_size(1);
     OP_REQUIRES_OK(context, check_shape(boxes, {batch, count, 4}, "KdetPasteMasks", "boxes"));
-    const int height = size.vec<int32>()(0), width = size.vec<int32>()(1);
-    OP_REQUIRES(context, height >= 0 && width >= 0,
-                errors::InvalidArgument("KdetPasteMasks: size must not be negative, but is (", height, ", ", width,
-                                        ")."));
+    int height, width;
+    OP_REQUIRES_OK(context, get_picture_size(size, "KdetPasteMasks", &height, &width));
     const PasteMasks p = {batch * count, int(masks.dim_size(2)), int(masks.dim_size(3)), height, width, threshold_};
     Tensor* out;
     OP_REQUIRES_OK(context, context->allocate_output(0, {batch, count, height, width}, &out));

@@ -53,15 +53,13 @@ class RasterisePolygonsKernel : public OpKernel {
                  &size = context->input(3);
     OP_REQUIRES(context,
                 points.dims() == 2 && points.dim_size(1) == 2 && polygons.dims() == 1 && objects.dims() == 1 &&
-                    polygons.NumElements() > 0 && objects.NumElements() > 0 && size.shape() == TensorShape({2}),
+                    polygons.NumElements() > 0 && objects.NumElements() > 0,
                 errors::InvalidArgument(
-                    "KdetRasterisePolygons: points must be [P,2], polygons and objects row splits and size [2], not ",
-                    points.shape().DebugString(), ", ", polygons.shape().DebugString(), ", ",
-                    objects.shape().DebugString(), " and ", size.shape().DebugString()));
-    const Polygons p = {objects.NumElements() - 1, size.vec<int32>()(0), size.vec<int32>()(1)};
-    OP_REQUIRES(context, p.height >= 0 && p.width >= 0,
-                errors::InvalidArgument("KdetRasterisePolygons: size must not be negative, but is (", p.height, ", ",
-                                        p.width, ")."));
+                    "KdetRasterisePolygons: points must be [P,2], polygons and objects row splits, not ",
+                    points.shape().DebugString(), ", ", polygons.shape().DebugString(), " and ",
+                    objects.shape().DebugString()));
+    Polygons p = {objects.NumElements() - 1};
+    OP_REQUIRES_OK(context, get_picture_size(size, "KdetRasterisePolygons", &p.height, &p.width));
     Tensor* out;
     OP_REQUIRES_OK(context, context->allocate_output(0, {p.objects, p.height, p.row_bytes()}, &out));
     const double* point = points.flat<double>().data();
