@@ -178,6 +178,11 @@ inline tensorflow::Status get_picture_size(const Tensor& size, const char* op, i
   return tensorflow::errors::InvalidArgument(op, ": size must not be negative, but is (", *height, ", ", *width, ").");
 }
 
+// Pixels that a convolution gives along one axis.
+inline int extent(int size, int pad, int dilation, int kernel, int stride) {
+  return std::max(0, (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1);
+}
+
 // What a convolution's struct has from its input [B,H,W,in] and its kernel [kh,kw,in/groups,out].
 template <typename Convolution>
 void set_convolution_sizes(const Tensor& x, const Tensor& kernel, Convolution* p) {

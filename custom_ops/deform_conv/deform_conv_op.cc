@@ -94,10 +94,6 @@ class DeformConvKernel : public OpKernel {
   }
 
  private:
-  static int extent(int size, int pad, int dilation, int kernel, int stride) {
-    return std::max(0, (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1);
-  }
-
   DeformConv p_;
 };
 

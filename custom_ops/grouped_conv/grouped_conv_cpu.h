@@ -1,4 +1,4 @@
-// The backward pass of convolution in narrow groups on the CPU.
+// Convolution in narrow groups on the CPU.
 #ifndef KDET_GROUPED_CONV_GROUPED_CONV_CPU_H_
 #define KDET_GROUPED_CONV_GROUPED_CONV_CPU_H_
 
@@ -78,6 +78,7 @@ class Weights {
       : p_(p), own_(own), group_(p.channels / p.groups),
         values_(new AlignedLanes[int64_t{p.kernel_y} * p.kernel_x * own.vectors() * group_]()) {}
 
+  const Channels& own() const { return own_; }
   AlignedLanes* at(int cell, int vector) const { return values_.get() + (cell * own_.vectors() + vector) * group_; }
 
   // Calls visit(number of the weight's lane, cell, channel, number within the group).
@@ -98,38 +99,45 @@ class Weights {
   std::unique_ptr<AlignedLanes[]> values_;
 };
 
-// Rows [begin, end) of the input's gradient, counted through all pictures: every pixel sums up what the output
-// pixels that saw it send back. turned is the kernel by input channel and output within the group.
-template <int N, typename T>
-void input_gradient(const GroupedConv& p, const Channels& own, const Weights& turned, const T* upstream,
-                    int64_t begin, int64_t end, T* for_x) {
+// Rows [begin, end), counted through all pictures, of the output or of the input's gradient: every output pixel sums
+// up what it sees, every input pixel what the output pixels that saw it send back. weights are, by channel of `to`
+// and channel of `from` within the group, the kernel.
+template <int N, bool kForward, typename T>
+void gather_rows(const GroupedConv& p, const Weights& weights, const T* from, int64_t begin, int64_t end, T* to) {
+  const Channels& own = weights.own();
   const int parts = std::max(1, p.channels / p.groups / kLanes);  // vectors of a group
-  Rows<T> rows(upstream, p.out_width, p.channels, own, (p.kernel_y - 1) * p.dilation_y / p.stride_y + 1);
-  std::unique_ptr<AlignedLanes[]> line(new AlignedLanes[p.width]);
+  const int height = kForward ? p.out_height : p.height, width = kForward ? p.out_width : p.width;
+  const int from_height = kForward ? p.height : p.out_height, from_width = kForward ? p.width : p.out_width;
+  const int reach = (p.kernel_y - 1) * p.dilation_y;
+  Rows<T> rows(from, from_width, p.channels, own, (kForward ? reach : reach / p.stride_y) + 1);
+  std::unique_ptr<AlignedLanes[]> line(new AlignedLanes[width]);
   for (int64_t row = begin; row < end; ++row) {
-    const int64_t picture = row / p.height;
     for (int v = 0; v < own.vectors(); ++v) {
-      for (int x = 0; x < p.width; ++x) line[x] = AlignedLanes{};
+      for (int x = 0; x < width; ++x) line[x] = AlignedLanes{};
       for (int cell = 0; cell < p.kernel_y * p.kernel_x; ++cell) {
-        const int down = int(row % p.height) + p.pad_y - cell / p.kernel_x * p.dilation_y;
-        if (down < 0 || down % p.stride_y || down / p.stride_y >= p.out_height) continue;
-        // Output column k saw the input column k * stride + left.
-        const int left = cell % p.kernel_x * p.dilation_x - p.pad_x;
+        // Output (row, column) saw input (row * stride + up, column * stride + left).
+        const int up = cell / p.kernel_x * p.dilation_y - p.pad_y, left = cell % p.kernel_x * p.dilation_x - p.pad_x;
+        const int place = int(row % height), down = kForward ? place * p.stride_y + up : place - up;
+        if (down < 0 || (!kForward && down % p.stride_y)) continue;
+        const int from_row = kForward ? down : down / p.stride_y;
+        if (from_row >= from_height) continue;
         const Range columns(p.out_width, p.stride_x, left, p.width);
         for (int part = 0; part < parts; ++part) {
-          const AlignedLanes* up = rows.get(picture * p.out_height + down / p.stride_y, v / parts * parts + part);
-          Lanes weights[N];  // a copy, which the compiler may keep in registers
-          std::copy_n(turned.at(cell, v) + part * kLanes, N, weights);
+          const AlignedLanes* seen = rows.get(row / height * from_height + from_row, v / parts * parts + part);
+          Lanes factors[N];  // a copy, which the compiler may keep in registers
+          std::copy_n(weights.at(cell, v) + part * kLanes, N, factors);
           for (int k = columns.begin; k < columns.end; ++k) {
-            Lanes sum = line[k * p.stride_x + left];
-            for (int d = 0; d < N; ++d) sum += spread<N>(up[k], d) * weights[d];
-            line[k * p.stride_x + left] = sum;
+            const int there = k * p.stride_x + left;
+            AlignedLanes& sum = line[kForward ? k : there];
+            Lanes total = sum;
+            for (int d = 0; d < N; ++d) total += spread<N>(seen[kForward ? there : k], d) * factors[d];
+            sum = total;
           }
         }
       }
-      T* to = for_x + row * p.width * p.channels + own.first + v * kLanes;
-      for (int x = 0; x < p.width; ++x, to += p.channels) {
-        store_floats(reinterpret_cast<const float*>(line.get() + x), own.lanes(v), to);
+      T* values = to + row * width * p.channels + own.first + v * kLanes;
+      for (int x = 0; x < width; ++x, values += p.channels) {
+        store_floats(reinterpret_cast<const float*>(line.get() + x), own.lanes(v), values);
       }
     }
   }
@@ -137,7 +145,8 @@ void input_gradient(const GroupedConv& p, const Channels& own, const Weights& tu
 
 // The gradient of the kernel, by output channel and input within the group.
 template <int N, typename T>
-void kernel_gradient(const GroupedConv& p, const Channels& own, const T* x, const T* upstream, const Weights& sums) {
+void kernel_gradient(const GroupedConv& p, const T* x, const T* upstream, const Weights& sums) {
+  const Channels& own = sums.own();
   const int parts = std::max(1, p.channels / p.groups / kLanes);
   Rows<T> seen(x, p.width, p.channels, own, (p.kernel_y - 1) * p.dilation_y + 1);
   Rows<T> sent(upstream, p.out_width, p.channels, own, 1);
@@ -164,32 +173,42 @@ void kernel_gradient(const GroupedConv& p, const Channels& own, const T* x, cons
   }
 }
 
+// Channels of chunk number `number` of so many vectors.
+inline Channels chunk_of(const GroupedConv& p, int64_t number, int vectors) {
+  const int first = int(number) * vectors * kLanes;
+  return {first, std::min(vectors * kLanes, p.channels - first)};
+}
+
+// All rows of the output or of the input's gradient.
+template <int N, bool kForward, typename T>
+void gather(const GroupedConv& p, const float* kernel, const T* from, T* to, const ParallelFor& parallel) {
+  const int group = p.channels / p.groups, width = kMostVectors * kLanes;
+  std::vector<Weights> weights;
+  for (int first = 0; first < p.channels; first += width) {
+    weights.emplace_back(p, chunk_of(p, first / width, kMostVectors));
+  }
+  parallel.run(weights.size(), [&](int64_t chunk) {
+    weights[chunk].each([&](float& weight, int cell, int channel, int d) {
+      const int input = kForward ? d : channel % group, output = kForward ? channel : channel / group * group + d;
+      weight = kernel[(int64_t{cell} * group + input) * p.channels + output];
+    });
+  });
+  parallel.blocks(p.batch * (kForward ? p.out_height : p.height), 1, [&](int64_t begin, int64_t end) {
+    for (const Weights& own : weights) gather_rows<N, kForward>(p, own, from, begin, end, to);
+  });
+}
+
 template <int N, typename T>
 void backward_of_width(const GroupedConv& p, const T* x, const float* kernel, const T* upstream, T* for_x,
                        float* for_kernel, const ParallelFor& parallel) {
+  gather<N, false>(p, kernel, upstream, for_x, parallel);
+  // Every task owns some channels and so all of a sum.
   const int group = p.channels / p.groups, all = (p.channels + kLanes - 1) / kLanes;
   const int parts = std::max(1, group / kLanes);
-  const auto channels = [&](int64_t number, int vectors) {
-    const int first = int(number) * vectors * kLanes;
-    return Channels{first, std::min(vectors * kLanes, p.channels - first)};
-  };
-  const int chunks = (all + kMostVectors - 1) / kMostVectors;
-  parallel.blocks(p.batch * p.height, 1, [&](int64_t begin, int64_t end) {
-    for (int chunk = 0; chunk < chunks; ++chunk) {
-      const Channels own = channels(chunk, kMostVectors);
-      const Weights turned(p, own);
-      turned.each([&](float& weight, int cell, int channel, int d) {
-        weight = kernel[(int64_t{cell} * group + channel % group) * p.channels + channel / group * group + d];
-      });
-      input_gradient<N>(p, own, turned, upstream, begin, end, for_x);
-    }
-  });
-  // Every task owns some channels and so all of a sum.
   const int vectors = std::clamp(all / parallel.threads / parts * parts, parts, kMostVectors);
   parallel.run((all + vectors - 1) / vectors, [&](int64_t task) {
-    const Channels own = channels(task, vectors);
-    const Weights sums(p, own);
-    kernel_gradient<N>(p, own, x, upstream, sums);
+    const Weights sums(p, chunk_of(p, task, vectors));
+    kernel_gradient<N>(p, x, upstream, sums);
     sums.each([&](float& sum, int cell, int channel, int d) {
       for_kernel[(int64_t{cell} * group + d) * p.channels + channel] = sum;
     });
@@ -199,7 +218,20 @@ void backward_of_width(const GroupedConv& p, const T* x, const float* kernel, co
 // Whether the kernel knows groups of this width.
 inline bool supports(int width) { return width == 4 || width == 8 || width == 16 || width == 32 || width == 64; }
 
-// As many outputs as inputs. Both gradients are written in full, that of the kernel as float32.
+// As many outputs as inputs. out is written in full.
+template <typename T>
+void forward(const GroupedConv& p, const T* x, const float* kernel, T* out, const ParallelFor& parallel) {
+  switch (p.channels / p.groups) {
+    case 4:
+      return gather<4, true>(p, kernel, x, out, parallel);
+    case 8:
+      return gather<8, true>(p, kernel, x, out, parallel);
+    default:
+      return gather<16, true>(p, kernel, x, out, parallel);
+  }
+}
+
+// Both gradients are written in full, that of the kernel as float32.
 template <typename T>
 void backward(const GroupedConv& p, const T* x, const float* kernel, const T* upstream, T* for_x,
               float* for_kernel, const ParallelFor& parallel) {

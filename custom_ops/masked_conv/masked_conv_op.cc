@@ -63,8 +63,8 @@ class MaskedConvKernel : public OpKernel {
     }
     set_convolution_sizes(x, kernel, p);
     p->out_channels = int(kernel.dim_size(3));
-    p->out_height = std::max(0, (p->height + 2 * p->pad_y - p->kernel_y) / p->stride_y + 1);
-    p->out_width = std::max(0, (p->width + 2 * p->pad_x - p->kernel_x) / p->stride_x + 1);
+    p->out_height = extent(p->height, p->pad_y, 1, p->kernel_y, p->stride_y);
+    p->out_width = extent(p->width, p->pad_x, 1, p->kernel_x, p->stride_x);
     return check_shape(mask, {p->batch, p->out_height, p->out_width}, "KdetMaskedConv", "mask");
   }
 

@@ -175,7 +175,7 @@ void check_batch_norm(const char* name, float tolerance, int64_t cells, int chan
   }
 }
 
-// The kernel knows only the backward pass; the forward one is written out here.
+// Forwards against the sum written out, backwards by what is linear.
 template <typename T>
 void check_grouped_conv(const char* name, float tolerance, int width, int stride, int dilation) {
   const int channels = 3 * width, out = 9 / stride;
@@ -184,7 +184,9 @@ void check_grouped_conv(const char* name, float tolerance, int width, int stride
   const auto kernel = random_buffer<float>(9 * width * channels, -1, 1);
   Buffer<T> gx[] = {Buffer<T>(x.n), Buffer<T>(x.n)};
   Buffer<float> gk[] = {Buffer<float>(kernel.n), Buffer<float>(kernel.n)};
+  Buffer<T> found[] = {Buffer<T>(up.n), Buffer<T>(up.n)};
   for (int k = 0; k < 2; ++k) {
+    kdet::grouped_conv::forward(p, x.get(), kernel.get(), found[k].get(), threads(k ? 4 : 1));
     kdet::grouped_conv::backward(p, x.get(), kernel.get(), up.get(), gx[k].get(), gk[k].get(), threads(k ? 4 : 1));
   }
   double forward = 0;
@@ -202,6 +204,8 @@ void check_grouped_conv(const char* name, float tolerance, int width, int stride
   }
   same(name, gx[0], gx[1], 0);
   same(name, gk[0], gk[1], 0);
+  same(name, found[0], found[1], 0);
+  adjoint(name, forward, inner(found[0], up), tolerance);
   adjoint(name, forward, inner(gx[0], x), tolerance);
   adjoint(name, forward, inner(gk[0], kernel), tolerance);
 }

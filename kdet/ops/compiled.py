@@ -19,6 +19,7 @@ OPS = (
     "kdet_deform_conv_grad",
     "kdet_deform_roi_pool_grad",
     "kdet_fast_nms",
+    "kdet_grouped_conv",
     "kdet_grouped_conv_grad",
     "kdet_masked_conv_grad",
     "kdet_ms_deform_attn_grad",
