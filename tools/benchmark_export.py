@@ -59,14 +59,14 @@ def compare(options, form, folder):
         from kdet.ops import build, compiled
 
         job["library"] = str(compiled.FOLDER / build.LIBRARY)
-    (folder / "job.json").write_text(json.dumps([job]))
+    (folder / "job.json").write_text(json.dumps(job))
     ours = [sys.executable, __file__, options.name, "--picture", options.picture, "--ops", form]
     ours += ["--runs", str(options.runs), "--threads", str(options.threads), "--worker", str(folder)]
     alone = [sys.executable, "-I", str(ALONE), str(folder / "job.json")]
     rows = {"predict": [], "SavedModel": []}
     for _ in range(options.rounds):
         rows["predict"].append(benchmark.run(ours, options.threads))
-        rows["SavedModel"] += benchmark.run(alone, options.threads)
+        rows["SavedModel"].append(benchmark.run(alone, options.threads))
     size = sum(file.stat().st_size for file in (folder / "1").rglob("*") if file.is_file()) / 1e6
     middle = {side: [median(results, key) for key in ("ms", "cpu_ms")] for side, results in rows.items()}
     for side, results in rows.items():

@@ -1,30 +1,43 @@
-"""Exports every model of the zoo and compares what it says, with TensorFlow alone, with ``predict``.
+"""Exports every model of the zoo, as SavedModel and as TFLite, and compares what the files say with ``predict``.
 
     python tools/sweep_exports.py                                  # what the report does not hold yet
-    python tools/sweep_exports.py --name "retinanet*" --again
+    python tools/sweep_exports.py --name "retinanet*" --kinds tflite --again
 
 Weights are generated and pictures small, so that every layer and the whole post-processing run in little
-time. Recipes with the same ``model`` section are exported once. The report, ``docs/exports.json``, holds per
-recipe ``{"saved_model": "ok" | "fails: why"}`` beside what others wrote there; it is written after every
-model, so that a sweep can be stopped and taken up again.
+time. SavedModels run in a process with TensorFlow alone. Recipes whose models differ in training only are
+exported once; first comes one of each family, then one of each of its backbones. The report,
+``docs/exports.json``, holds per recipe ``"saved_model": "ok" | "fails: why"`` and
+``"tflite": "builtin" | "select: Op, Op" | "fails: why"``. It is written after every model, so that a sweep
+can be stopped and taken up again. ``tools/zoo_table.py`` and ``tools/tflite_table.py`` make pages of it.
 """
 
 import argparse
+import collections
 import fnmatch
+import functools
+import gc
 import json
 import os
 import pathlib
-import shutil
-import subprocess
 import sys
 import tempfile
+import time
+
+from isolated import Crash, Isolated
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPORT = ROOT / "docs" / "exports.json"
-ALONE = ROOT / "tools" / "peers" / "tensorflow_alone.py"
+ALONE = [sys.executable, "-I", str(ROOT / "tools" / "peers" / "tensorflow_alone.py")]
 # (w, h) of the network's input, for models that resize by aspect
 SMALL = [160, 128]
+# What a model section says of training alone (as do the losses: no head asks them at inference), and
+# numbers by which pictures are normalised.
+TRAINING = frozenset(
+    "allowed_border assigner class_names frozen_stages init_assigner location_assigner mean norm_eval "
+    "pretrained refine_assigner sampler shape_assigner shape_sampler stage_loss_weights std teacher "
+    "train_proposals trainable zero_init_residual".split()
+)
 
 
 def main():
@@ -32,81 +45,187 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--name", default="*", help="pattern of recipe names")
+    parser.add_argument("--kinds", nargs="+", choices=list(CHECKS), default=list(CHECKS))
     parser.add_argument("--again", action="store_true", help="models that the report holds too")
-    parser.add_argument("--limit", type=int, help="stop after so many exports")
+    parser.add_argument("--limit", type=int, help="stop after so many models")
     parser.add_argument("--report", type=pathlib.Path, default=REPORT)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    done = 0
-    for names in groups():
+    if options.worker:
+        work()
+    else:
+        sweep(options)
+
+
+def sweep(options):
+    environment = {**os.environ, "KDET_OPS": "portable"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    worker, done = Isolated([sys.executable, __file__, "--worker"], renew=10, env=environment), 0
+    for names in by_rank(groups()):
         chosen = [name for name in names if fnmatch.fnmatch(name, options.name)]
-        report = read(options.report)
-        known = [report[name]["saved_model"] for name in names if "saved_model" in report.get(name, {})]
-        if not chosen or (known and len(known) == len(names) and not options.again):
-            continue
-        if done == options.limit:
-            break
-        verdict = known[0] if known and not options.again else isolated(chosen[0])
-        done += 1
-        # read again: others may have written meanwhile
-        report = read(options.report)
+        known = {} if options.again else shared_verdicts(read(options.report), names)
+        kinds = [kind for kind in options.kinds if kind not in known]
+        if chosen and kinds:
+            if done == options.limit:
+                break
+            done, start = done + 1, time.perf_counter()
+            try:
+                answer = worker.ask({"name": chosen[0], "kinds": kinds})
+            except Crash as crash:
+                answer = {"verdicts": dict.fromkeys(kinds, f"fails: {crash}")}
+            known.update(answer["verdicts"])
+            taken = f"{time.perf_counter() - start:.0f} s, CPU {answer.get('cpu_s', 0):.0f} s"
+            print(f"{', '.join(names)}: {known} {answer.get('notes', '')} ({taken})", flush=True)
+        report = read(options.report)  # again: others may have written meanwhile
         for name in names:
-            report.setdefault(name, {})["saved_model"] = verdict
-        options.report.write_text(json.dumps(report, indent=1, sort_keys=True) + "\n")
-        print(f"{', '.join(names)}: {verdict}", flush=True)
+            report.setdefault(name, {}).update(known)
+        write(options.report, {name: row for name, row in report.items() if row})
+    worker.close()
 
 
 def read(report):
     return json.loads(report.read_text()) if report.exists() else {}
 
 
+def write(report, rows):
+    report.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+
+
+def shared_verdicts(report, names):
+    """``{kind: verdict}`` of those of ``names`` that the report holds."""
+    return {kind: verdict for name in names for kind, verdict in report.get(name, {}).items()}
+
+
 def groups():
-    """Names of the recipes, those of one ``model`` section together."""
+    """Names of the recipes, those together whose models do the same when they do not learn."""
     from kdet import zoo
     from kdet.config import Config
 
-    found = {}
+    found = collections.defaultdict(list)
     for name in zoo.list():
-        model = dict(Config.load(name, check=False)["model"])
-        backbone = {k: v for k, v in model["backbone"].items() if k != "pretrained"}
-        key = json.dumps({**model, "backbone": backbone, "class_names": None}, sort_keys=True, default=str)
-        found.setdefault(key, []).append(name)
+        model = at_inference(dict(Config.load(name, check=False)["model"]))
+        if resizes(model):
+            del model["preprocessor"]["size"]
+        found[json.dumps(model, sort_keys=True, default=str)].append(name)
     return list(found.values())
 
 
-def isolated(name):
-    """``check`` in a process of its own, so that memory is given back."""
-    code = f"import runpy; print(runpy.run_path({str(__file__)!r})['check']({name!r}))"
-    environment = {**os.environ, "KDET_OPS": "portable"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode == 0:
-        return done.stdout.strip().splitlines()[-1]
-    lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-    return f"fails: {lines[-1][:300]}"
+def at_inference(spec):
+    """A model section, or a part of it, without what tells of training alone."""
+    if isinstance(spec, list):
+        return [at_inference(value) for value in spec]
+    if not isinstance(spec, dict):
+        return spec
+    return {k: at_inference(v) for k, v in spec.items() if k not in TRAINING and not k.startswith("loss")}
 
 
-def check(name):
-    """ "ok" or a sentence on what is wrong with the SavedModel of a recipe."""
+def resizes(model):
+    """Whether a model section takes pictures of any size in their own proportion; the sweep's are small."""
+    rule = model.get("preprocessor", {})
+    return rule.get("keep_ratio", True) and isinstance(rule.get("size"), list)
+
+
+def by_rank(found):
+    """First a group of every family, then one of every other kind of backbone there, then the rest."""
+    from kdet.config import Config, recipes
+
+    shipped, seen, ranked = recipes(), set(), []
+    for names in sorted(found, key=lambda names: "r50" not in names[0]):  # the quicker ones
+        family = shipped[names[0]].parent.name
+        backbone = Config.load(names[0], check=False)["model"]["backbone"]
+        signs = [(family,), (family, backbone["type"], "dcn" in backbone, "plugins" in backbone)]
+        ranked.append((sum(sign in seen for sign in signs), names))
+        seen.update(signs)
+    return [names for _, names in sorted(ranked, key=lambda pair: pair[0])]
+
+
+# ---- the process that makes the models
+
+
+def work():
+    """Answers ``{"name": recipe, "kinds": [...]}`` with the verdicts, what else is to be said, and the cost."""
+    import keras
     from kdet.data import resize
-    from kdet.export import ExportError, checks
 
     resize.cv2 = None  # the pixels of the graph
-    folder = pathlib.Path(tempfile.mkdtemp())
+    alone = Isolated(ALONE, renew=4)
+    for line in sys.stdin:
+        job, start = json.loads(line), os.times()
+        with tempfile.TemporaryDirectory() as folder:
+            answer = check(job["name"], job["kinds"], pathlib.Path(folder), alone)
+        spent = os.times()
+        answer["cpu_s"] = spent.user + spent.system - start.user - start.system  # of this process
+        print(json.dumps(answer), flush=True)
+        keras.backend.clear_session()
+        gc.collect()
+    alone.close()
+
+
+def check(name, kinds, folder, alone):
+    """``{"verdicts": {kind: verdict}, "notes": [...]}`` of one recipe."""
     try:
         picture = write_picture(folder / "picture.png")
         model = small_detector(name)
-        path = model.export(folder / "1", box_format="xyxy", label_offset=0, masks="picture")
         predicted = model.predict([picture])
-        job = {"model": path, "signature": "serving_bytes", "pictures": [picture]}
-        served = run_alone([{**job, "out": str(folder / "found.npz")}], folder)[0]
-        wrong = served if isinstance(served, str) else checks.disagreement(predicted, served)
-        return f"fails: {wrong}" if wrong else "ok"
-    except ExportError as error:
-        return f"fails: {error}"
-    finally:
-        shutil.rmtree(folder)
+    except Exception as error:
+        return {"verdicts": dict.fromkeys(kinds, f"fails: predict: {first_line(error)}")}
+    verdicts, notes = {}, [f"{predicted['num_detections'][0]} found"]
+    for kind in kinds:
+        try:
+            verdicts[kind], note = CHECKS[kind](model, predicted, picture, folder, alone)
+            notes.append(note)
+        except Exception as error:  # whatever it is, it is the verdict on this model
+            verdicts[kind] = f"fails: {first_line(error)}"
+    return {"verdicts": verdicts, "notes": notes}
+
+
+def first_line(error):
+    from kdet.export import ExportError
+
+    text = (str(error).strip().splitlines() or [""])[0][:400]
+    return text if isinstance(error, ExportError) else f"{type(error).__name__}: {text}"
+
+
+def check_saved_model(model, predicted, picture, folder, alone):
+    from kdet.export import checks
+
+    path = model.export(folder / "1", box_format="xyxy", label_offset=0, masks="picture")
+    served = run_alone(alone, path, picture)
+    wrong = served if isinstance(served, str) else checks.disagreement(predicted, served)
+    return f"fails: {wrong}" if wrong else "ok", ""
+
+
+def check_tflite(model, predicted, picture, folder, alone):
+    """Compares the file with ``predict`` on a picture that fills the canvas."""
+    from kdet.detectors import predict
+    from kdet.export import Program, litert, tflite
+
+    _, (inputs, *_) = next(iter(predict.view_batches(model, [picture], 1, predict.Augmentation(flip=False))))
+    height, width = inputs["images"].shape[1:3]
+    traced = Program(model).on_canvas(height, width)
+    content, select = tflite.convert(traced, model.name)
+    if select:
+        return f"select: {', '.join(select)}", ""
+    found = litert.check(
+        model.name,
+        content,
+        functools.partial(predict_full, model),
+        [litert.noise_pictures(model, height, width)],
+        tflite.BOUNDS["fp32"],
+    )
+    return "builtin", str(found)
+
+
+def predict_full(model, images):
+    """``predict`` of pictures that fill their canvas."""
+    import tensorflow as tf
+
+    size = tf.constant([images.shape[1:3]] * images.shape[0], tf.float32)
+    inputs = {"images": images, "valid_size": size, "original_size": size, "scale": tf.ones_like(size)}
+    return model.predict_on_batch(inputs)
+
+
+CHECKS = {"saved_model": check_saved_model, "tflite": check_tflite}
 
 
 def small_detector(name, **overrides):
@@ -115,8 +234,7 @@ def small_detector(name, **overrides):
     from kdet.config import Config
     from kdet.parity import weights
 
-    rule = Config.load(name, check=False)["model"].get("preprocessor", {})
-    if rule.get("keep_ratio", True):
+    if resizes(Config.load(name, check=False)["model"]):
         overrides = {"model.preprocessor.size": SMALL, **overrides}
     model = zoo.load(name, weights=None, **overrides)
     shapes = {key: slot.shape for key, slot in convert.torch_items(model).items()}
@@ -134,19 +252,16 @@ def write_picture(path):
     return str(path)
 
 
-def run_alone(jobs, folder):
-    """Outputs (dicts of arrays, or the error as text) of the jobs of ``tools/peers/tensorflow_alone.py``."""
+def run_alone(alone, path, picture):
+    """Outputs (dict of arrays, or the error as text) of a SavedModel in the process ``alone``."""
     import numpy as np
-
-    (folder / "job.json").write_text(json.dumps(jobs))
-    done = subprocess.run(
-        [sys.executable, "-I", str(ALONE), str(folder / "job.json")],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{ALONE.name} failed: {done.stderr[-3000:]}")
-    errors = [result.get("error") for result in json.loads(done.stdout.splitlines()[-1])]
-    return [error or dict(np.load(job["out"])) for job, error in zip(jobs, errors)]
+    out = f"{path}.npz"
+    job = {"model": str(path), "signature": "serving_bytes", "pictures": [picture], "out": out}
+    try:
+        error = alone.ask(job).get("error")
+    except Crash as crash:
+        error = f"TensorFlow alone: {crash}"
+    return error or dict(np.load(out))
 
 
 if __name__ == "__main__":

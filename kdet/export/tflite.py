@@ -8,6 +8,7 @@ import tempfile
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.python import convert as converter
 
 from kdet import data
 from kdet.export import flatbuffer, litert, quantize
@@ -138,10 +139,8 @@ def convert(traced, name, select_tf_ops=True):
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(module, folder, traced, options)
         for ops in [["TFLITE_BUILTINS"], ["TFLITE_BUILTINS", "SELECT_TF_OPS"]][: 1 + select_tf_ops]:
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet[op] for op in ops]
             try:
-                content = converter.convert()
+                content = _converted(folder, [tf.lite.OpsSet[op] for op in ops])
             except Exception as error:  # the converter has no error class of its own for this
                 missing = _missing_ops(error)
                 continue
@@ -151,6 +150,26 @@ def convert(traced, name, select_tf_ops=True):
     else:
         way_out = "select_tf_ops=True, and a runtime with the Flex delegate"
     raise ExportError(f"{name}: TFLite has no {missing}. The way out: {way_out}.")
+
+
+def _converted(folder, ops):
+    """Flatbuffer of a SavedModel's one signature, what ``tf.lite.TFLiteConverter`` makes of it.
+
+    That loads the SavedModel twice and rewrites the file twice in Python before and after the same call,
+    which takes as long again as the conversion.
+    """
+    return converter.convert_saved_model(
+        saved_model_dir=folder,
+        saved_model_version=1,  # by the signature alone
+        saved_model_tags={"serve"},
+        saved_model_exported_names=["serving_default"],
+        target_ops=ops,
+        enable_tflite_resource_variables=True,
+        # Loops that share a body, such as the pooling of several stages, are not converted otherwise.
+        guarantee_all_funcs_one_use=True,
+        # The zeros that a loop starts from are made at run time, not stored: 51 MB in a Faster R-CNN.
+        unfold_large_splat_constant=True,
+    )
 
 
 def _missing_ops(error):

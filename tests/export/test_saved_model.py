@@ -1,7 +1,7 @@
 """Exported detectors give what ``predict`` gives, with TensorFlow alone."""
 
+import importlib
 import pathlib
-import runpy
 
 import keras
 import pytest
@@ -10,7 +10,7 @@ from kdet import ops
 from kdet.data import inference, resize
 from kdet.export import checks
 
-sweep = runpy.run_path(str(pathlib.Path(__file__).parent.parent.parent / "tools" / "sweep_exports.py"))
+TOOLS = pathlib.Path(__file__).parents[2] / "tools"
 R18 = {"model.backbone.depth": 18}
 PROPOSALS = {"model.rpn_head.test_proposals.max_per_image": 20}
 THIN = [64, 32, 16]
@@ -46,21 +46,24 @@ def portable(monkeypatch):
     inference._resizer.cache_clear()
 
 
+@pytest.fixture
+def sweep(monkeypatch):
+    """The tool that does this for the whole zoo."""
+    monkeypatch.syspath_prepend(TOOLS)
+    return importlib.import_module("sweep_exports")
+
+
 @pytest.mark.parametrize("group", DETECTORS)
-def test_every_shape_of_detector_equals_predict_in_a_process_without_kdet(portable, tmp_path, group):
-    picture = sweep["write_picture"](tmp_path / "picture.png")
-    jobs, predicted = [], []
+def test_every_shape_of_detector_equals_predict_in_a_process_without_kdet(portable, sweep, tmp_path, group):
+    picture = sweep.write_picture(tmp_path / "picture.png")
+    alone, wrong = sweep.Isolated(sweep.ALONE), {}
     for kind, (name, overrides) in DETECTORS[group].items():
-        model = sweep["small_detector"](name, num_classes=3, **overrides)
-        predicted.append(model.predict([picture]))
-        assert predicted[-1]["num_detections"][0] > 0, kind
+        model = sweep.small_detector(name, num_classes=3, **overrides)
+        predicted = model.predict([picture])
+        assert predicted["num_detections"][0] > 0, kind
         path = model.export(tmp_path / kind, box_format="xyxy", label_offset=0, masks="picture")
-        job = {"model": path, "signature": "serving_bytes", "pictures": [picture]}
-        jobs.append({**job, "out": str(tmp_path / f"{kind}.npz")})
+        served = sweep.run_alone(alone, path, picture)
+        wrong[kind] = served if isinstance(served, str) else checks.disagreement(predicted, served)
         keras.backend.clear_session()
-    served = sweep["run_alone"](jobs, tmp_path)
-    wrong = {
-        kind: found if isinstance(found, str) else checks.disagreement(wanted, found)
-        for kind, wanted, found in zip(DETECTORS[group], predicted, served)
-    }
+    alone.close()
     assert not any(wrong.values()), wrong

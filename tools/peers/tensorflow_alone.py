@@ -1,14 +1,15 @@
 """Runs exported detectors with TensorFlow alone: kdet and OpenCV cannot be imported here.
 
-    python -I tools/peers/tensorflow_alone.py job.json
+    python -I tools/peers/tensorflow_alone.py [jobs.json]
 
-``job.json``: a list of ``{"model": folder, "signature": name, "pictures": [files], "out": ...npz}``, with
-``"runs": N`` to time N calls after the first and ``"library": file`` to load compiled ops before.
-``serving_default`` is given the decoded pixels, the others the files' bytes. Writes the outputs of each and
-prints, as JSON, ``import_s``, ``load_s``, ``first_s``, ``ms``, ``cpu_ms`` (of all threads) and ``peak_mb`` of
-each, or ``error``.
+A job is one line of JSON, of the file or the standard input: ``{"model": folder, "signature": name,
+"pictures": [files], "out": ...npz}``, with ``"runs": N`` to time N calls after the first and
+``"library": file`` to load compiled ops before. ``serving_default`` is given the decoded pixels, the others
+the files' bytes. Writes the outputs and prints one line of JSON per job: ``import_s``, ``load_s``,
+``first_s``, ``ms``, ``cpu_ms`` (of all threads) and ``peak_mb``, or ``error``.
 """
 
+import fileinput
 import json
 import resource
 import sys
@@ -34,15 +35,12 @@ IMPORT = time.perf_counter() - START
 
 
 def main():
-    with open(sys.argv[1]) as file:
-        jobs = json.load(file)
-    results = []
-    for job in jobs:
+    for line in fileinput.input():
         try:
-            results.append(run(job))
+            result = run(json.loads(line))
         except (tf.errors.OpError, ValueError, OSError) as error:
-            results.append({"error": str(error).strip().splitlines()[0]})
-    print(json.dumps(results))
+            result = {"error": str(error).strip().splitlines()[0]}
+        print(json.dumps(result), flush=True)
 
 
 def run(job):
