@@ -1,14 +1,16 @@
-"""Exports every model of the zoo, as SavedModel and as TFLite, and compares what the files say with ``predict``.
+"""Exports every model of the zoo as SavedModel and as TFLite and compares the files with ``predict``.
 
     python tools/sweep_exports.py                                  # what the report does not hold yet
     python tools/sweep_exports.py --name "retinanet*" --kinds tflite --again
+    python tools/sweep_exports.py --small                          # the same parts with fewer channels
 
 Weights are generated and pictures small, so that every layer and the whole post-processing run in little
 time. SavedModels run in a process with TensorFlow alone. Recipes whose models differ in training only are
 exported once; first comes one of each family, then one of each of its backbones. The report,
 ``docs/exports.json``, holds per recipe ``"saved_model": "ok" | "fails: why"`` and
-``"tflite": "builtin" | "select: Op, Op" | "fails: why"``. It is written after every model, so that a sweep
-can be stopped and taken up again. ``tools/zoo_table.py`` and ``tools/tflite_table.py`` make pages of it.
+``"tflite": "builtin" | "select: Op, Op" | "fails: why"``, with ``" (small)"`` behind it where only the small
+variant of the recipe (``kdet.slim``) was run. It is written after every model, so that a sweep can be stopped
+and taken up again. ``tools/zoo_table.py`` and ``tools/tflite_table.py`` make pages of it.
 """
 
 import argparse
@@ -31,6 +33,9 @@ REPORT = ROOT / "docs" / "exports.json"
 ALONE = [sys.executable, "-I", str(ROOT / "tools" / "peers" / "tensorflow_alone.py")]
 # (w, h) of the network's input, for models that resize by aspect
 SMALL = [160, 128]
+# regions of a second stage
+FEW = 100
+MARK = " (small)"
 # What a model section says of training alone (as do the losses: no head asks them at inference), and
 # numbers by which pictures are normalised.
 TRAINING = frozenset(
@@ -47,6 +52,7 @@ def main():
     parser.add_argument("--name", default="*", help="pattern of recipe names")
     parser.add_argument("--kinds", nargs="+", choices=list(CHECKS), default=list(CHECKS))
     parser.add_argument("--again", action="store_true", help="models that the report holds too")
+    parser.add_argument("--small", action="store_true", help="small variants, which many recipes share")
     parser.add_argument("--limit", type=int, help="stop after so many models")
     parser.add_argument("--report", type=pathlib.Path, default=REPORT)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
@@ -61,24 +67,26 @@ def sweep(options):
     environment = {**os.environ, "KDET_OPS": "portable"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     worker, done = Isolated([sys.executable, __file__, "--worker"], renew=10, env=environment), 0
-    for names in by_rank(groups()):
+    for names in by_rank(groups(options.small)):
         chosen = [name for name in names if fnmatch.fnmatch(name, options.name)]
-        known = {} if options.again else shared_verdicts(read(options.report), names)
+        known = {} if options.again else shared_verdicts(read(options.report), names, options.small)
         kinds = [kind for kind in options.kinds if kind not in known]
         if chosen and kinds:
             if done == options.limit:
                 break
             done, start = done + 1, time.perf_counter()
             try:
-                answer = worker.ask({"name": chosen[0], "kinds": kinds})
+                answer = worker.ask({"name": chosen[0], "kinds": kinds, "small": options.small})
             except Crash as crash:
                 answer = {"verdicts": dict.fromkeys(kinds, f"fails: {crash}")}
-            known.update(answer["verdicts"])
+            mark = MARK if options.small else ""
+            known.update({kind: verdict + mark for kind, verdict in answer["verdicts"].items()})
             taken = f"{time.perf_counter() - start:.0f} s, CPU {answer.get('cpu_s', 0):.0f} s"
             print(f"{', '.join(names)}: {known} {answer.get('notes', '')} ({taken})", flush=True)
         report = read(options.report)  # again: others may have written meanwhile
         for name in names:
-            report.setdefault(name, {}).update(known)
+            row = report.setdefault(name, {})
+            row.update({k: v for k, v in known.items() if is_news(row.get(k, MARK), v)})
         write(options.report, {name: row for name, row in report.items() if row})
     worker.close()
 
@@ -91,23 +99,48 @@ def write(report, rows):
     report.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
 
 
-def shared_verdicts(report, names):
-    """``{kind: verdict}`` of those of ``names`` that the report holds."""
-    return {kind: verdict for name in names for kind, verdict in report.get(name, {}).items()}
+def is_news(before, after):
+    """False where a verdict on a small variant meets one on the model itself."""
+    return before.endswith(MARK) or not after.endswith(MARK)
 
 
-def groups():
+def shared_verdicts(report, names, small):
+    """``{kind: verdict}`` of those of ``names`` that the report holds, of this sort of sweep."""
+    return {
+        kind: verdict
+        for name in names
+        for kind, verdict in report.get(name, {}).items()
+        if verdict.endswith(MARK) == small
+    }
+
+
+def groups(small=False):
     """Names of the recipes, those together whose models do the same when they do not learn."""
     from kdet import zoo
-    from kdet.config import Config
 
     found = collections.defaultdict(list)
     for name in zoo.list():
-        model = at_inference(dict(Config.load(name, check=False)["model"]))
+        model = at_inference(dict(load_config(name, small)["model"]))
         if resizes(model):
             del model["preprocessor"]["size"]
         found[json.dumps(model, sort_keys=True, default=str)].append(name)
     return list(found.values())
+
+
+def load_config(name, small=False, **overrides):
+    """A recipe, or its small variant, for small pictures and few regions."""
+    from kdet.config import Config
+    from kdet.slim import slim
+
+    config = Config.load(name, check=False)
+    if small:
+        slim(config)
+    if resizes(config["model"]):
+        overrides = {"model.preprocessor.size": SMALL, **overrides}
+    if "test_proposals" in (config["model"].get("rpn_head") or {}):
+        overrides = {"model.rpn_head.test_proposals.max_per_image": FEW, **overrides}
+    config.override(overrides)
+    return config
 
 
 def at_inference(spec):
@@ -143,8 +176,9 @@ def by_rank(found):
 
 
 def work():
-    """Answers ``{"name": recipe, "kinds": [...]}`` with the verdicts, what else is to be said, and the cost."""
+    """Answers ``{"name": recipe, "kinds": [...]}`` with the verdicts, notes, and the cost."""
     import keras
+
     from kdet.data import resize
 
     resize.cv2 = None  # the pixels of the graph
@@ -152,7 +186,7 @@ def work():
     for line in sys.stdin:
         job, start = json.loads(line), os.times()
         with tempfile.TemporaryDirectory() as folder:
-            answer = check(job["name"], job["kinds"], pathlib.Path(folder), alone)
+            answer = check(pathlib.Path(folder), alone, **job)
         spent = os.times()
         answer["cpu_s"] = spent.user + spent.system - start.user - start.system  # of this process
         print(json.dumps(answer), flush=True)
@@ -161,28 +195,32 @@ def work():
     alone.close()
 
 
-def check(name, kinds, folder, alone):
+def check(folder, alone, name, kinds, small):
     """``{"verdicts": {kind: verdict}, "notes": [...]}`` of one recipe."""
+    from kdet.export import Program
+
     try:
         picture = write_picture(folder / "picture.png")
-        model = small_detector(name)
+        model = small_detector(name, small)
+        Program(model)  # which says what cannot be exported at all
         predicted = model.predict([picture])
     except Exception as error:
-        return {"verdicts": dict.fromkeys(kinds, f"fails: predict: {first_line(error)}")}
+        return {"verdicts": dict.fromkeys(kinds, f"fails: {reason(error)}")}
     verdicts, notes = {}, [f"{predicted['num_detections'][0]} found"]
     for kind in kinds:
         try:
             verdicts[kind], note = CHECKS[kind](model, predicted, picture, folder, alone)
             notes.append(note)
         except Exception as error:  # whatever it is, it is the verdict on this model
-            verdicts[kind] = f"fails: {first_line(error)}"
+            verdicts[kind] = f"fails: {reason(error)}"
     return {"verdicts": verdicts, "notes": notes}
 
 
-def first_line(error):
+def reason(error):
     from kdet.export import ExportError
 
-    text = (str(error).strip().splitlines() or [""])[0][:400]
+    lines = str(error).strip().splitlines() or [""]
+    text = lines[-1].strip()[:400]  # tf.function puts the code before it
     return text if isinstance(error, ExportError) else f"{type(error).__name__}: {text}"
 
 
@@ -228,15 +266,12 @@ def predict_full(model, images):
 CHECKS = {"saved_model": check_saved_model, "tflite": check_tflite}
 
 
-def small_detector(name, **overrides):
+def small_detector(name, small=False, **overrides):
     """A detector for small pictures whose generated weights find something."""
-    from kdet import convert, zoo
-    from kdet.config import Config
+    from kdet import convert
     from kdet.parity import weights
 
-    if resizes(Config.load(name, check=False)["model"]):
-        overrides = {"model.preprocessor.size": SMALL, **overrides}
-    model = zoo.load(name, weights=None, **overrides)
+    model = load_config(name, small, **overrides).build("model")
     shapes = {key: slot.shape for key, slot in convert.torch_items(model).items()}
     convert.load_state_dict(model, weights.generate_all(shapes))
     return model
@@ -255,6 +290,7 @@ def write_picture(path):
 def run_alone(alone, path, picture):
     """Outputs (dict of arrays, or the error as text) of a SavedModel in the process ``alone``."""
     import numpy as np
+
     out = f"{path}.npz"
     job = {"model": str(path), "signature": "serving_bytes", "pictures": [picture], "out": out}
     try:
