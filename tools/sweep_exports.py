@@ -19,6 +19,7 @@ import fnmatch
 import functools
 import gc
 import json
+import math
 import os
 import pathlib
 import sys
@@ -66,7 +67,7 @@ def main():
 def sweep(options):
     environment = {**os.environ, "KDET_OPS": "portable"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    worker, done = Isolated([sys.executable, __file__, "--worker"], renew=10, env=environment), 0
+    worker, done = Isolated([sys.executable, __file__, "--worker"], renew=60 if options.small else 10, env=environment), 0
     for names in by_rank(groups(options.small)):
         chosen = [name for name in names if fnmatch.fnmatch(name, options.name)]
         known = {} if options.again else shared_verdicts(read(options.report), names, options.small)
@@ -182,7 +183,7 @@ def work():
     from kdet.data import resize
 
     resize.cv2 = None  # the pixels of the graph
-    alone = Isolated(ALONE, renew=4)
+    alone = Isolated(ALONE, renew=5)
     for line in sys.stdin:
         job, start = json.loads(line), os.times()
         with tempfile.TemporaryDirectory() as folder:
@@ -273,7 +274,14 @@ def small_detector(name, small=False, **overrides):
 
     model = load_config(name, small, **overrides).build("model")
     shapes = {key: slot.shape for key, slot in convert.torch_items(model).items()}
-    convert.load_state_dict(model, weights.generate_all(shapes))
+    # Convolutions with standardised kernels (DetectoRS): their gain is a parameter of its own, meant for
+    # trained ones; the outputs keep their size when it is that of the kernel's generator.
+    gains = {
+        key: ((2 / math.prod(shapes[f"{key.rpartition('.')[0]}.weight"][1:])) ** 0.5, 0.0)
+        for key in shapes
+        if key.endswith((".weight_gamma", ".weight_beta"))
+    }
+    convert.load_state_dict(model, weights.generate_all(shapes, adjust=gains))
     return model
 
 
