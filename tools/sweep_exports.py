@@ -67,7 +67,9 @@ def main():
 def sweep(options):
     environment = {**os.environ, "KDET_OPS": "portable"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    worker, done = Isolated([sys.executable, __file__, "--worker"], renew=60 if options.small else 10, env=environment), 0
+    # what was traced once is quicker the next time; large models need their memory back
+    renew, done = 60 if options.small else 10, 0
+    worker = Isolated([sys.executable, __file__, "--worker"], renew=renew, env=environment)
     for names in by_rank(groups(options.small)):
         chosen = [name for name in names if fnmatch.fnmatch(name, options.name)]
         known = {} if options.again else shared_verdicts(read(options.report), names, options.small)
