@@ -24,7 +24,9 @@ def parse(arguments=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", help="name of a recipe that ships with kdet, or a YAML file")
-    parser.add_argument("--weights", default="published", help="file, or 'published' (default)")
+    parser.add_argument(
+        "--weights", default="published", help="file, 'published' (default), or 'none': untrained, for trials"
+    )
     parser.add_argument("--out", required=True, help="folder of the SavedModel, or the .tflite file")
     parser.add_argument("--format", choices=["saved_model", "tflite"], default="saved_model")
     parser.add_argument("--input", help="canvas, HEIGHTxWIDTH or 'dynamic' (the default of saved_model)")
@@ -69,7 +71,7 @@ def run(options):
     if options.dtype == "int8" and options.format == "tflite":
         chosen["representative"] = config
     model = config.build("model")
-    zoo.fill(model, config, options.weights)
+    zoo.fill(model, config, None if options.weights == "none" else options.weights)
     written = model.export(options.out, options.format, **chosen)
     print(f"{written}: {size_of(pathlib.Path(written)) / 1e6:.1f} MB")
 

@@ -72,8 +72,9 @@ def sweep(options):
     worker = Isolated([sys.executable, __file__, "--worker"], renew=renew, env=environment)
     for names in by_rank(groups(options.small)):
         chosen = [name for name in names if fnmatch.fnmatch(name, options.name)]
-        known = {} if options.again else shared_verdicts(read(options.report), names, options.small)
-        kinds = [kind for kind in options.kinds if kind not in known]
+        report = {} if options.again else read(options.report)
+        known = shared_verdicts(report, names, options.small)
+        kinds = [k for k in options.kinds if k not in known and lack(report, names, k, options.small)]
         if chosen and kinds:
             if done == options.limit:
                 break
@@ -105,6 +106,12 @@ def write(report, rows):
 def is_news(before, after):
     """False where a verdict on a small variant meets one on the model itself."""
     return before.endswith(MARK) or not after.endswith(MARK)
+
+
+def lack(report, names, kind, small):
+    """True where one of ``names`` has no verdict, or (not ``small``) only that on its small variant."""
+    rows = [report.get(name, {}).get(kind, "") for name in names]
+    return not all(rows) or (not small and any(row.endswith(MARK) for row in rows))
 
 
 def shared_verdicts(report, names, small):

@@ -23,22 +23,33 @@ CELLS = (
 WITHOUT_CONVOLUTION = ("gp_43_5", "gp_54_7")
 
 
-def resize_to(x, like):
+def resize_to(x, like, steps):
     """``x`` at the size of ``like``: enlarged to the nearest pixel, or reduced to the maximum of windows.
 
     Sizes that do not divide are padded with zeros around first.
+
+    Args:
+        x, like: ``[B,h,w,C]``; heights and widths may be open.
+        steps: levels that ``like`` is coarser than ``x``; negative where it is finer.
     """
-    (height, width), (to_height, to_width) = x.shape[1:3], like.shape[1:3]
-    if None in (height, width, to_height, to_width):
-        raise ValueError("NASFPN needs pictures of a known size: give the model a fixed input shape.")
-    if (height, width) == (to_height, to_width):
+    if steps == 0:
         return x
-    if (height, width) < (to_height, to_width):
+    if steps < 0:
         return upsample_nearest(x, like)
-    rows, columns = -(-height // to_height), -(-width // to_width)
-    add_y, add_x = rows * to_height - height, columns * to_width - width
+    size, (height, width) = size_of(x), size_of(like)
+    rows, columns = -(-size[0] // height), -(-size[1] // width)
+    add_y, add_x = rows * height - size[0], columns * width - size[1]
     padding = [[0, 0], [add_y // 2, add_y - add_y // 2], [add_x // 2, add_x - add_x // 2], [0, 0]]
-    return tf.nn.max_pool2d(tf.pad(x, padding), (rows, columns), (rows, columns), "VALID")
+    x = tf.pad(x, padding)
+    if None not in (*x.shape[1:3], *like.shape[1:3]):
+        return tf.nn.max_pool2d(x, (rows, columns), (rows, columns), "VALID")
+    windows = tf.reshape(x, [-1, height, rows, width, columns, x.shape[-1]])
+    return tf.ensure_shape(tf.reduce_max(windows, [2, 4]), [*x.shape[:1], *like.shape[1:3], x.shape[-1]])
+
+
+def size_of(x):
+    """(height, width): numbers where both are known, otherwise scalar tensors."""
+    return tf.unstack(tf.shape(x)[1:3]) if None in x.shape[1:3] else tuple(x.shape[1:3])
 
 
 class MergeCell(Composite):
@@ -56,8 +67,8 @@ class MergeCell(Composite):
         if filters is not None:
             self.out_conv = ConvModule(filters, 3, padding=1, norm=norm, activation_first=True, use_bias=True)
 
-    def call(self, first, second, like):
-        first, second = resize_to(first, like), resize_to(second, like)
+    def call(self, first, second, like, steps):
+        first, second = resize_to(first, like, steps[0]), resize_to(second, like, steps[1])
         if self.kind == "gp":
             first = first * tf.sigmoid(tf.reduce_mean(second, [1, 2], keepdims=True))
         x = first + second
@@ -108,5 +119,6 @@ class NASFPN(Composite):
         known = {str(level): x for level, x in sizes.items()}
         for stage in self.fpn_stages:
             for name, _, first, second, level, result in CELLS:
-                known[result] = stage[name](known[first], known[second], sizes[level])
+                steps = [level - int(source[0]) for source in (first, second)]
+                known[result] = stage[name](known[first], known[second], sizes[level], steps=steps)
         return tuple(known[str(level)] for level in sorted(sizes))

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from kdet import export, zoo
 from kdet.export.naming import Naming
-from kdet.export.precision import in_precision
 from kdet.export.saved_model import shape_of
 
 TOOL = pathlib.Path(__file__).parent.parent.parent / "tools" / "export.py"
@@ -96,15 +95,6 @@ def test_forms_of_boxes(box_format, expected):
     np.testing.assert_allclose(found["detection_boxes"], [[expected, [0] * 4]], rtol=1e-6)
     np.testing.assert_array_equal(found["detection_classes"], [[8, 0]])
     assert all(value.dtype == tf.float32 for value in found.values())
-
-
-def test_a_copy_in_another_precision(model):
-    copy = in_precision(model, "bf16")
-    assert in_precision(model, None) is in_precision(model, "fp32") is model
-    assert copy.backbone.compute_dtype == "bfloat16" and model.backbone.compute_dtype == "float32"
-    assert keras.config.dtype_policy().name == "float32"
-    for ours, theirs in zip(copy.get_weights(), model.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_tool_says_what_is_wrong():

@@ -10,8 +10,12 @@ from kdet.export import Program, litert, tflite
 
 ROOT = pathlib.Path(__file__).parents[2]
 THIN = {"model.backbone.depth": 18, "model.neck.out_channels": 32, "model.bbox_head.filters": 32}
+NARROW = [64, 32, 16]
 MODELS = {
     "ssd": (ROOT / "benchmarks" / "recipes" / "ssd_r18_bccd.yaml", {}),
+    "yolov3": ("yolov3_d53_320_273e", {"model.neck.filters": NARROW, "model.bbox_head.filters": NARROW}),
+    "atss": ("atss_r50_fpn_1x", {**THIN, "model.bbox_head.stacked_convs": 1}),
+    "gfl": ("gfl_r50_fpn_1x", {**THIN, "model.bbox_head.stacked_convs": 1}),
     "fcos": ("fcos_r50_caffe_fpn_gn-head_1x", {**THIN, "model.bbox_head.stacked_convs": 1}),
     "yolact": ("yolact_r50_1x8", {**THIN, "model.mask_head.filters": 32}),
 }
