@@ -214,6 +214,8 @@ def check(folder, alone, name, kinds, small):
         model = small_detector(name, small)
         Program(model)  # which says what cannot be exported at all
         predicted = model.predict([picture])
+        if not predicted["num_detections"][0]:
+            raise ValueError("the generated weights find nothing, so there is nothing to compare")
     except Exception as error:
         return {"verdicts": dict.fromkeys(kinds, f"fails: {reason(error)}")}
     verdicts, notes = {}, [f"{predicted['num_detections'][0]} found"]
