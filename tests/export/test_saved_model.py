@@ -18,7 +18,6 @@ THIN = [64, 32, 16]
 DETECTORS = {
     "whole pictures": {
         "anchors": ("retinanet_r18_fpn_1x", {}),
-        "points": ("fcos_r50_caffe_fpn_gn-head_1x", R18),
         "transformer": ("detr_r50_8x2_150e", R18),
         "corners": (
             "cornernet_hourglass104_mstest_32x3_210e",
@@ -30,7 +29,6 @@ DETECTORS = {
     "regions": {
         "boxes": ("faster_rcnn_r18_fpn_1x", PROPOSALS),
         "masks": ("mask_rcnn_r18_fpn_1x", PROPOSALS),
-        "cascade": ("htc_r50_fpn_1x", {**R18, **PROPOSALS}),
         "sparse": ("sparse_rcnn_r50_fpn_1x", {**R18, "model.rpn_head.num_proposals": 20}),
     },
 }
