@@ -37,8 +37,8 @@ def section(rows, families):
         f"models differ in training only are tried once). {counts['builtin']} are built-in: TFLite's own ops "
         "suffice, and the file finds what `predict` finds at generated weights. "
         f"{counts['select']} convert with the TensorFlow ops named and could not be run; {counts['fails']} "
-        "fail. `(small)`: run on the small variant of the recipe (`kdet.slim`: the same parts, fewer channels "
-        "and layers), the model itself was not. The others were not tried.",
+        "fail. `(small)`: the small variant of the recipe was run (`kdet.slim`: the same parts, fewer "
+        "channels and layers), not the model itself. The others were not tried.",
         "",
         "| family | models | TFLite |",
         "|-|-|-|",

@@ -53,12 +53,14 @@ def _portable(features, masks, kernel_size, groups, scale):
     padded = tf.pad(features, [[0, 0], [radius, radius], [radius, radius], [0, 0]])
     shifts = [(y, x) for y in range(kernel_size) for x in range(kernel_size)]
     near = tf.stack([padded[:, y : y + height, x : x + width] for y, x in shifts], axis=3)
-    near = tf.reshape(near, tf.stack([batch, height, width, len(shifts), groups, channels // groups]))
-    near = tf.transpose(near, [0, 1, 2, 4, 3, 5])  # [B,H,W,G,K,C/G]
-    shape = tf.stack([batch, height, scale, width, scale, groups, len(shifts)])
-    weights = tf.transpose(tf.reshape(masks, shape), [0, 1, 3, 5, 2, 4, 6])  # [B,H,W,G,s,s,K]
-    weights = tf.reshape(weights, tf.stack([batch, height, width, groups, scale * scale, len(shifts)]))
-    summed = tf.matmul(weights, near)  # [B,H,W,G,s*s,C/G]
-    shape = tf.stack([batch, height, width, groups, scale, scale, channels // groups])
-    summed = tf.transpose(tf.reshape(summed, shape), [0, 1, 4, 2, 5, 3, 6])
+    # pictures and rows are one axis, N: TFLite moves six axes at most, and multiplies three
+    rows = batch * height
+    near = tf.reshape(near, tf.stack([rows, width, len(shifts), groups, channels // groups]))
+    near = tf.transpose(near, [0, 1, 3, 2, 4])  # [N,W,G,K,C/G]
+    weights = tf.reshape(masks, tf.stack([rows, scale, width, scale, groups, len(shifts)]))
+    weights = tf.transpose(weights, [0, 2, 4, 1, 3, 5])  # [N,W,G,s,s,K]
+    weights = tf.reshape(weights, [-1, scale * scale, len(shifts)])
+    summed = tf.matmul(weights, tf.reshape(near, [-1, len(shifts), channels // groups]))  # [NWG,s*s,C/G]
+    shape = tf.stack([rows, width, groups, scale, scale, channels // groups])
+    summed = tf.transpose(tf.reshape(summed, shape), [0, 3, 1, 4, 2, 5])  # [N,s,W,s,G,C/G]
     return tf.reshape(summed, tf.stack([batch, height * scale, width * scale, channels]))
