@@ -10,13 +10,6 @@ __device__ bool counts(const BatchNorm& p, const float* counted, int64_t row) {
   return counted == nullptr || counted[row / p.cells] > 0;
 }
 
-__device__ double count_of(const BatchNorm& p, const float* counted) {
-  if (counted == nullptr) return double(p.rows());
-  int64_t pictures = 0;
-  for (int64_t i = 0; i < p.batch; ++i) pictures += counted[i] > 0;
-  return double(pictures * p.cells);
-}
-
 // sums [parts, 2, channels]: of a and of a * b, over the rows that count.
 template <typename T>
 __global__ void sums_kernel(BatchNorm p, const T* a, const T* b, const float* counted, double* sums) {
@@ -45,7 +38,7 @@ __device__ double total(const BatchNorm& p, const double* sums) {
 __global__ void moments_kernel(BatchNorm p, const double* sums, const float* counted, const float* gamma,
                                float* scales, float* mean, float* variance, float* inverse) {
   KDET_EACH(c, p.channels) {
-    const double count = count_of(p, counted);
+    const double count = p.count(counted);
     const Moments moments(total(p, sums + c), total(p, sums + p.channels + c), count, p.epsilon);
     mean[c] = float(moments.mean);
     variance[c] = float(moments.variance * (count / max(count - 1, 1.0)));
@@ -68,7 +61,7 @@ __global__ void slopes_kernel(BatchNorm p, const double* sums, const float* coun
                               float* for_beta) {
   KDET_EACH(c, p.channels) {
     const double sum = total(p, sums + c), product = total(p, sums + p.channels + c) - mean[c] * sum;
-    const GradientLine line(sum, product, count_of(p, counted), gamma[c], inverse[c]);
+    const GradientLine line(sum, product, p.count(counted), gamma[c], inverse[c]);
     for_gamma[c] = float(product * inverse[c]);
     for_beta[c] = float(sum);
     lines[c] = line.scale;

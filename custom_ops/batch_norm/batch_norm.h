@@ -25,6 +25,13 @@ struct BatchNorm {
   KDET_HOST_DEVICE int64_t parts() const {  // at least one
     return rows() > 0 ? (rows() + part_rows() - 1) / part_rows() : 1;
   }
+  // Values that the statistics of a channel are made of. counted: [batch], above 0 for what counts, or null.
+  KDET_HOST_DEVICE double count(const float* counted) const {
+    if (counted == nullptr) return double(rows());
+    int64_t pictures = 0;
+    for (int64_t i = 0; i < batch; ++i) pictures += counted[i] > 0;
+    return double(pictures * cells);
+  }
   // Doubles that a pass sums into: [parts, 2, channels].
   int64_t sums() const { return parts() * 2 * channels; }
 

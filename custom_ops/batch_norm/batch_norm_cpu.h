@@ -15,14 +15,6 @@ namespace batch_norm {
 // the processor fetches ahead in each of as many places, and not in many of the same page.
 constexpr int kTogether = 4;
 
-// Values that the statistics of a channel are made of. counted: [batch], above 0 for what counts, or null.
-inline double count_of(const BatchNorm& p, const float* counted) {
-  if (counted == nullptr) return double(p.rows());
-  int64_t pictures = 0;
-  for (int64_t i = 0; i < p.batch; ++i) pictures += counted[i] > 0;
-  return double(pictures * p.cells);
-}
-
 // visit(first row, row after the last, whether they count) for the rows [begin, end).
 template <typename Visit>
 void each_run(const BatchNorm& p, const float* counted, int64_t begin, int64_t end, const Visit& visit) {
@@ -82,12 +74,12 @@ void add_up(const BatchNorm& p, const T* a, const T* b, const float* counted, bo
   }
 }
 
-// counted: see `count_of`. sums: scratch. y like x; mean, variance (unbiased) and inverse (of the deviation)
+// counted: see `BatchNorm::count`. sums: scratch. y like x; mean, variance (unbiased) and inverse (of the deviation)
 // are [channels].
 template <typename T>
 void forward(const BatchNorm& p, const T* x, const float* counted, const float* gamma, const float* beta,
              double* sums, T* y, float* mean, float* variance, float* inverse, const ParallelFor& parallel) {
-  const double count = count_of(p, counted);
+  const double count = p.count(counted);
   add_up(p, x, x, counted, false, sums, parallel);
   std::vector<float> scales(p.channels);
   for (int c = 0; c < p.channels; ++c) {
@@ -116,7 +108,7 @@ template <typename T>
 void backward(const BatchNorm& p, const T* x, const T* upstream, const float* counted, const float* gamma,
               const float* mean, const float* inverse, double* sums, T* for_x, float* for_gamma, float* for_beta,
               const ParallelFor& parallel) {
-  const double count = count_of(p, counted);
+  const double count = p.count(counted);
   add_up(p, upstream, x, counted, true, sums, parallel);
   std::vector<float> scales(p.channels), slopes(p.channels), shifts(p.channels);
   for (int c = 0; c < p.channels; ++c) {
