@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from kdet import ops
+from kdet.ops import compiled
 
 SHAPES = [(2, 5, 7, 3), (3, 4, 4, 40), (6, 2), (2, 3, 2, 4, 5), (2, 70, 60, 17)]
 
@@ -72,14 +73,15 @@ def test_against_float64(form, shape):
     assert_near(computed(*tensors), exact(*tensors), 2e-5)
 
 
+@pytest.mark.skipif(compiled.why_not() is not None, reason=str(compiled.why_not()))
 @pytest.mark.parametrize("offset", [0.0, 30.0])
 def test_compiled_sums_are_exact(offset):
-    """TensorFlow's fused norm is off by more than this from 1e4 values per channel on."""
+    """TensorFlow's fused norm misses these bounds (y by 7e-7 and 8e-6, mean and variance by 4e-6)."""
     tensors = example((2, 100, 90, 8), offset)
     with ops.use("compiled"):
         found = computed(*tensors)
     expected = exact(*tensors)
-    assert_near(found, expected, 1e-6 if offset == 0 else 4e-6)
+    assert_near(found, expected, 4e-7 if offset == 0 else 1e-6)
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(found[2], expected[2], rtol=2e-7)
 
