@@ -13,7 +13,6 @@ THIN = {"model.backbone.depth": 18, "model.neck.out_channels": 32, "model.bbox_h
 NARROW = [64, 32, 16]
 MODELS = {
     "ssd": (ROOT / "benchmarks" / "recipes" / "ssd_r18_bccd.yaml", {}),
-    "retinanet": ("retinanet_r18_fpn_1x", {**THIN, "model.bbox_head.stacked_convs": 1}),
     "yolov3": ("yolov3_d53_320_273e", {"model.neck.filters": NARROW, "model.bbox_head.filters": NARROW}),
     "atss": ("atss_r50_fpn_1x", {**THIN, "model.bbox_head.stacked_convs": 1}),
     "gfl": ("gfl_r50_fpn_1x", {**THIN, "model.bbox_head.stacked_convs": 1}),
