@@ -198,7 +198,7 @@ def mixed_sizes(model, count):
 def agreement(arguments, model, inputs):
     """Share of the float32 model's detections that ``model`` finds too (label, IoU > 0.9)."""
     from kdet import zoo
-    from kdet.parity.checks import match_detections
+    from kdet.parity.matching import match_detections
 
     full = zoo.load(arguments.name, weights=None, dtype="float32")
     full.set_weights(model.get_weights())

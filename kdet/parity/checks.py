@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kdet import ops
 from kdet.parity import inputs as parity_inputs
+from kdet.parity.matching import match_detections
 from kdet.parity.recorder import Recorder, match_rows, to_reference_layout
 
 # DESIGN's tolerances; they are never widened
@@ -27,10 +28,6 @@ class Row(NamedTuple):
     failing: dict = {}
 
 
-def row(stage, kind, error, note=""):
-    return Row(stage, float(error), bool(error <= TOLERANCE[kind]), note)
-
-
 def worst_row(stage, kind, errors, notes=None):
     """The row of a stage with many parts.
 
@@ -41,8 +38,7 @@ def worst_row(stage, kind, errors, notes=None):
     errors = {k: float("inf") if np.isnan(v) else float(v) for k, v in errors.items()}
     worst = max(errors, key=errors.get, default="")
     failing = {k: v for k, v in errors.items() if v > TOLERANCE[kind]}
-    note = (notes or {}).get(worst) or worst
-    return row(stage, kind, errors.get(worst, 0.0), note)._replace(failing=failing)
+    return Row(stage, errors.get(worst, 0.0), not failing, (notes or {}).get(worst) or worst, failing)
 
 
 def info_of(golden, only=None):
@@ -196,31 +192,6 @@ def detections_of(detections, picture):
     return {k: np.asarray(v[index])[:count] for k, v in batch.items() if k != "num_detections"}
 
 
-def match_detections(boxes, labels, ours, min_iou=0.99, max_score=1e-3):
-    """For each of the wanted detections, our matching row or -1.
-
-    Args:
-        boxes, labels: ``[N,5]`` (x1, y1, x2, y2, score) and ``[N]``.
-        ours: dict of ``boxes [M,4]``, ``scores [M]``, ``labels [M]``.
-        min_iou, max_score: matches overlap by more and differ in score by less.
-    """
-    matches = np.full(len(boxes), -1)
-    taken = np.zeros(len(ours["boxes"]), bool)
-    for i, (*box, score) in enumerate(boxes):
-        size = np.minimum(ours["boxes"][:, 2:], box[2:]) - np.maximum(ours["boxes"][:, :2], box[:2])
-        inter = np.prod(np.maximum(size, 0), -1)
-        areas = np.prod(ours["boxes"][:, 2:] - ours["boxes"][:, :2], -1)
-        iou = inter / np.maximum(areas + (box[2] - box[0]) * (box[3] - box[1]) - inter, 1e-9)
-        # boxes that clipping left without area have no IoU: their corners must agree instead
-        distance = np.abs(ours["boxes"] - box).max(-1) / max(box[2] - box[0], box[3] - box[1], 1.0)
-        same = iou > min_iou if (box[2] - box[0]) * (box[3] - box[1]) > 0 else distance < 0.01
-        good = same & (ours["labels"] == labels[i]) & (np.abs(ours["scores"] - score) < max_score) & ~taken
-        if good.any():
-            matches[i] = int(np.where(good, distance, np.inf).argmin())
-            taken[matches[i]] = True
-    return matches
-
-
 def detection_row(golden, key, detections):
     """Share of the golden's detections that have no match (and of ours beyond its number)."""
     missed = total = 0
@@ -233,7 +204,8 @@ def detection_row(golden, key, detections):
         if key == "det":
             missed += max(0, len(ours["boxes"]) - limit)
         total += len(boxes)
-    return row(key, "detections", missed / max(total, 1), f"{total - missed}/{total} matched")
+    note = f"{total - missed}/{total} matched"
+    return worst_row(key, "detections", {"unmatched": missed / max(total, 1)}, {"unmatched": note})
 
 
 def mask_row(golden, detections):
@@ -258,7 +230,7 @@ def mask_row(golden, detections):
         if f"f/det/{i}/mask_scores" in golden.d:
             scores = golden.full(f"det/{i}/mask_scores")[matches >= 0]
             worst = max(worst, np.abs(ours["mask_scores"][matches[matches >= 0]] - scores).max(initial=0.0))
-    return row("masks", "masks", worst, f"{count} masks")
+    return worst_row("masks", "masks", {"worst": worst}, {"worst": f"{count} masks"})
 
 
 def picture_mask(detections, index, height, width):

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from kdet import convert
-from kdet.parity.checks import detections_of, match_detections
+from kdet.parity.checks import detections_of
+from kdet.parity.matching import match_detections
 from kdet.parity.weights import generate
 from kdet.zoo import dtype_policy
 
