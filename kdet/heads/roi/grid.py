@@ -157,7 +157,9 @@ class GridHead(Composite):
     def decode(self, heatmaps, boxes):
         """Boxes ``[N,4]`` refined by the points on their sides, which vote with their scores."""
         size = self.map_size // 2
-        scores = tf.reshape(tf.sigmoid(tf.cast(heatmaps, tf.float32)), [-1, size**2, self.points])
+        # spelled out: near 1 cells tie in this form, and the first wins, where tf.sigmoid tells them apart
+        scores = 1.0 / (1.0 + tf.exp(-tf.cast(heatmaps, tf.float32)))
+        scores = tf.reshape(scores, [-1, size**2, self.points])
         best = tf.argmax(scores, 1, tf.int32)  # [N, points]
         cells = tf.stack([best % size, best // size], -1) + self.half_starts()
         # the map's cells are as large as the box over its half
