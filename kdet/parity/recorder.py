@@ -104,7 +104,9 @@ def to_reference_layout(array, shape, rows=None):
 
 
 def match_rows(golden_rois, rois):
-    """Our row for each of the golden's RoIs: nearest box of the same picture.
+    """Our row for each of the golden's RoIs: the nearest box of the same picture that has no RoI yet.
+
+    Detections of two classes can have the same box; both sides list them in the order of their scores.
 
     Args:
         golden_rois: ``[R,5]`` (picture, x1, y1, x2, y2).
@@ -114,9 +116,11 @@ def match_rows(golden_rois, rois):
         int ``[R]`` rows of ``rois`` flattened, and the largest distance in pixels.
     """
     rows, worst = [], 0.0
+    free = np.ones(rois.shape[:2], bool)
     for picture, *box in golden_rois:
         distance = np.abs(rois[int(picture)] - np.asarray(box)).max(-1)
-        best = int(distance.argmin())
+        best = int(np.where(free[int(picture)], distance, np.inf).argmin())
+        free[int(picture), best] = False
         worst = max(worst, float(distance[best]))
         rows.append(int(picture) * rois.shape[1] + best)
     return np.asarray(rows, int), worst

@@ -28,6 +28,12 @@ def test_rows_of_regions_are_matched_by_place():
     assert rows.tolist() == [3, 0] and worst == 0.5
 
 
+def test_regions_in_the_same_place_keep_their_order():
+    ours = np.float32([[[0, 0, 1, 1], [5, 5, 9, 9], [0, 0, 1, 1]]])
+    rows, _ = recorder.match_rows(np.float32([[0, 0, 0, 1, 1], [0, 0, 0, 1, 1]]), ours)
+    assert rows.tolist() == [0, 2]
+
+
 MEASURED = {"g": {"reason": "rounding", "measured": {"gradients": {"a": 2e-3, "b": 1e-3}}}}
 
 
