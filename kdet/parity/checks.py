@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from kdet import ops
 from kdet.parity import inputs as parity_inputs
 from kdet.parity.matching import match_detections
 from kdet.parity.recorder import Recorder, match_rows, to_reference_layout
@@ -107,7 +106,7 @@ def stage_rows(model, golden):
             rows.append(detection_row(golden, "fixed_det", [fixed]))
     rows.append(detection_row(golden, "det", detections))
     if "f/det/0/masks_packed" in golden.d:
-        rows.append(mask_row(golden, detections))
+        rows.append(mask_row(model, golden, detections))
     return rows
 
 
@@ -208,7 +207,7 @@ def detection_row(golden, key, detections):
     return worst_row(key, "detections", {"unmatched": missed / max(total, 1)}, {"unmatched": note})
 
 
-def mask_row(golden, detections):
+def mask_row(model, golden, detections):
     """1 - IoU of the worst stored mask."""
     worst, count = 0.0, 0
     for i, meta in enumerate(golden.meta["img_metas"]):
@@ -219,11 +218,12 @@ def mask_row(golden, detections):
         wanted = np.unpackbits(packed, axis=-1)[..., :w].astype(bool)
         ours = detections_of(detections, i)
         matches = match_detections(golden.full(f"det/{i}/boxes"), golden.full(f"det/{i}/labels"), ours)
+        masks = model.picture_masks({**ours, "num_detections": len(ours["boxes"])}, h, w)
         for mask, match in zip(wanted, matches):
             if match < 0:
                 worst = 1.0
                 continue
-            mine = picture_mask(ours, match, h, w)
+            mine = masks[match]
             union = (mask | mine).sum()
             worst = max(worst, 1.0 - (mask & mine).sum() / union if union else 0.0)
             count += 1
@@ -231,12 +231,3 @@ def mask_row(golden, detections):
             scores = golden.full(f"det/{i}/mask_scores")[matches >= 0]
             worst = max(worst, np.abs(ours["mask_scores"][matches[matches >= 0]] - scores).max(initial=0.0))
     return worst_row("masks", "masks", {"worst": worst}, {"worst": f"{count} masks"})
-
-
-def picture_mask(detections, index, height, width):
-    """Binary mask of one detection in its picture."""
-    mask, box = detections["masks"][index], detections["boxes"][index]
-    if mask.shape == (height, width):
-        return mask >= 0.5
-    pasted = ops.paste_masks(mask[None, None], box[None, None], height, width)
-    return np.asarray(pasted)[0, 0] >= 0.5
