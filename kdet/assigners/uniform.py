@@ -20,7 +20,7 @@ class UniformAssigner(Component):
 
     # Distances on a square grid tie all the time: a step to the left costs what a step up costs. The
     # reference matches on CPU, where torch.topk goes through long rows nearly this way.
-    select = staticmethod(smallest_in_passing)
+    select_smallest = staticmethod(smallest_in_passing)
 
     def __init__(self, match_times=4, pos_ignore_iou=0.15, neg_ignore_iou=0.7):
         self.match_times = match_times
@@ -68,4 +68,4 @@ class UniformAssigner(Component):
         # added up in this order so that sums that tie in the reference tie here
         x, y, w, h = tf.unstack(tf.abs(a - b), axis=-1)
         distance = x + y + w + h  # [B, G, P]
-        return self.select(tf.where(usable[:, None, :], distance, float("inf")), self.match_times)
+        return self.select_smallest(tf.where(usable[:, None, :], distance, float("inf")), self.match_times)

@@ -59,5 +59,5 @@ def fix(model, samplers, seed):
         roi_head.jitter = 0.0
     head = getattr(model, "bbox_head", None)
     for chooser in (head, getattr(head, "assigner", None)):
-        if hasattr(chooser, "select"):
-            object.__setattr__(chooser, "select", selection.smallest)
+        if hasattr(chooser, "select_smallest"):
+            object.__setattr__(chooser, "select_smallest", selection.smallest)

@@ -27,7 +27,7 @@ class FreeAnchorHead(RetinaHead):
     """
 
     # at the end of a bag many anchors have the same IoU; which of them are in is up to the selection
-    select = staticmethod(smallest)
+    select_smallest = staticmethod(smallest)
 
     def __init__(self, bag_size=50, iou_threshold=0.6, gamma=2.0, alpha=0.5, **kwargs):
         super().__init__(loss_cls=None, assigner=None, **kwargs)
@@ -54,7 +54,7 @@ class FreeAnchorHead(RetinaHead):
     def positive_bags(self, anchors, probability, deltas, targets):
         """``[B,G]``: how unlikely it is that the best anchors of an object find it."""
         boxes, labels = targets["boxes"], tf.maximum(targets["labels"], 0)
-        rows = self.select(-geometry.pairwise_iou(boxes, anchors), self.bag_size)  # [B, G, K]
+        rows = self.select_smallest(-geometry.pairwise_iou(boxes, anchors), self.bag_size)  # [B, G, K]
         of_class = tf.gather(tf.transpose(probability, [0, 2, 1]), labels, batch_dims=1)  # [B, G, P]
         of_class = tf.gather(of_class, rows, batch_dims=2)  # [B, G, K]
         bag = tf.gather(anchors, rows)  # [B, G, K, 4]
