@@ -103,9 +103,10 @@ def _shrink_backbone(spec, keep_size):
         spec["norm"].pop("trainable", None)
     if keep_size:
         return
-    needs_bottlenecks = any(spec.get(key) for key in ("dcn", "plugins", "groups"))
-    spec.update({"depth": 50} if needs_bottlenecks and is_resnet else BACKBONES.get(spec["type"], {}))
+    spec.update(BACKBONES.get(spec["type"], {}))
     if is_resnet and spec["type"] != "RegNet":
+        if any(spec.get(key) for key in ("dcn", "plugins", "groups")):  # only bottlenecks have them
+            spec["depth"] = 50
         spec["base_channels"] = 32
         if spec.get("stem_channels"):
             spec["stem_channels"] = 32

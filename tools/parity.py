@@ -2,10 +2,12 @@
 
     python tools/parity.py --golden-dir tests/golden
     python tools/parity.py --golden-dir DIR --name 'mask_rcnn*' --write
+    python tools/parity.py --golden-dir DIR --float64 DIR64 --name 'resnest*' --write
 
-Exits with 1 when a stage misses its tolerance; "known" ones, which the reference misses as well when its
-input moves by rounding (docs/conditioning.json), do not count. ``--write`` merges the results into
-docs/parity.json and makes docs/parity.md anew.
+Exits with 1 when a stage misses its tolerance; "known" ones, in which kdet and the reference agree in float64
+(docs/float64.json), do not count. ``--write`` merges the results into docs/parity.json and makes
+docs/parity.md anew. With ``--float64`` kdet runs in float64 against the goldens in DIR64, which
+``tools/peers/mmdet_float64.py`` made, and the results go to docs/float64.json.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+EXACT = ROOT / "docs" / "float64.json"
 
 
 def parse_arguments():
@@ -25,6 +28,7 @@ def parse_arguments():
     parser.add_argument("--name", default="*", help="shell pattern of goldens or recipes")
     parser.add_argument("--no-train", action="store_true", help="leave losses and gradients out")
     parser.add_argument("--write", action="store_true", help="update docs/parity.json and docs/parity.md")
+    parser.add_argument("--float64", metavar="DIR64", type=pathlib.Path, help="folder of float64 goldens")
     parser.add_argument("--isolate", action="store_true", help="a process per golden (long sweeps)")
     return parser.parse_args()
 
@@ -32,40 +36,83 @@ def parse_arguments():
 def main():
     arguments = parse_arguments()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from kdet.parity import conditioning, report, run
+    if arguments.float64:
+        import double_precision
 
-    results, failed = {}, 0
-    measurements = conditioning.load(ROOT / "docs" / "conditioning.json")
+        os.environ["KDET_OPS"] = "portable"
+        double_precision.install()
+    from kdet.parity import run
+
     paths = run.find_goldens(arguments.golden_dir, arguments.name)
     if not paths:
         sys.exit(f"No golden in {arguments.golden_dir} matches {arguments.name!r}.")
     if arguments.isolate:
-        for path in paths:
-            failed += _in_own_process(arguments, path)
-        print(f"{len(paths) - failed} passed, {failed} failed")
-        sys.exit(1 if failed else 0)
-    for path in paths:
-        name, rows, seconds = run.check(path, train=not arguments.no_train)
-        print(f"{name or path.stem} ({path.stem}, {seconds:.0f} s)")
-        explained = True
-        for stage, error, passed, note, failing in rows:
-            why = "" if passed else conditioning.reason(measurements, path.stem, stage, failing)
-            explained &= passed or bool(why)
-            label = "ok" if passed else "known" if why else "FAIL"
-            print(f"  {label:5} {stage:32} {error:9.2e}  {why or note}", flush=True)
-        failed += not explained
-        results[path.stem] = {"name": name, "rows": [list(r) for r in rows]}
-    if arguments.write:
-        store = ROOT / "docs" / "parity.json"
-        merged = {**report.load_results(store), **results}
-        report.save_results(merged, store)
-        (ROOT / "docs" / "parity.md").write_text(report.markdown(merged, measurements), encoding="utf-8")
+        failed = sum(_in_own_process(arguments, path) for path in paths)
+    elif arguments.float64:
+        failed = check_float64(arguments, paths)
+    else:
+        failed = check(arguments, paths)
     print(f"{len(paths) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
 
+def check(arguments, paths):
+    """Number of goldens that kdet misses by more than rounding."""
+    from kdet.parity import exact, report, run
+
+    results, failed = {}, 0
+    comparisons = exact.load(EXACT)
+    for path in paths:
+        name, rows, seconds = run.check(path, train=not arguments.no_train)
+        print(f"{name or path.stem} ({path.stem}, {seconds:.0f} s)")
+        explained = True
+        for row in rows:
+            why = "" if row.passed else exact.reason(comparisons, path.stem, row.stage, row.error)
+            explained &= row.passed or bool(why)
+            show("ok" if row.passed else "known" if why else "FAIL", row, why)
+        failed += not explained
+        results[path.stem] = {"name": name, "rows": [list(r) for r in rows]}
+    if arguments.write:
+        store = ROOT / "docs" / "parity.json"
+        report.save(report.load_results(store) | results, store)
+        write_page()
+    return failed
+
+
+def check_float64(arguments, paths):
+    """Number of goldens that kdet misses in float64."""
+    from kdet.parity import exact, golden, report, run
+
+    results, failed = {}, 0
+    for path in paths:
+        name, rows, seconds = run.check(arguments.float64 / path.name, train=not arguments.no_train)
+        print(f"{name or path.stem} ({path.stem}, {seconds:.0f} s)")
+        own = exact.golden_errors(golden.Golden(path), golden.Golden(arguments.float64 / path.name))
+        agreed = [exact.agrees(row.stage, row.error) for row in rows]
+        for row, agrees in zip(rows, agreed):
+            show("ok" if agrees else "FAIL", row)
+        failed += not all(agreed)
+        results[path.stem] = {row.stage: exact.figures(row.error, own.get(row.stage)) for row in rows}
+    if arguments.write:
+        report.save(exact.load(EXACT) | results, EXACT)
+        write_page()
+    return failed
+
+
+def show(label, row, why=""):
+    print(f"  {label:5} {row.stage:32} {row.error:9.2e}  {why or row.note}", flush=True)
+
+
+def write_page():
+    from kdet.parity import exact, report
+
+    page = report.markdown(report.load_results(ROOT / "docs" / "parity.json"), exact.load(EXACT))
+    (ROOT / "docs" / "parity.md").write_text(page, encoding="utf-8")
+
+
 def _in_own_process(arguments, path):
     command = [sys.executable, __file__, "--golden-dir", str(arguments.golden_dir), "--name", path.stem]
+    command += ["--float64", str(arguments.float64)] if arguments.float64 else []
     command += ["--no-train"] * arguments.no_train + ["--write"] * arguments.write
     return subprocess.run(command, check=False).returncode != 0
 

@@ -10,12 +10,12 @@ DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
 def page():
     """The text of docs/zoo.md as it should be."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from kdet.parity import conditioning, report, zoo_page
+    from kdet.parity import exact, report, zoo_page
 
     exports = DOCS / "exports.json"
     return zoo_page.markdown(
         report.load_results(DOCS / "parity.json"),
-        conditioning.load(DOCS / "conditioning.json"),
+        exact.load(DOCS / "float64.json"),
         json.loads(exports.read_text(encoding="utf-8")) if exports.exists() else {},
     )
 

@@ -15,16 +15,12 @@ TOLERANCE = {"stage": 1e-4, "loss": 1e-4, "gradient": 1e-3, "detections": 0.01, 
 
 
 class Row(NamedTuple):
-    """One line of the report: the worst error of a stage and whether it passes.
-
-    ``failing`` has the error of each output, loss or tensor beyond the tolerance.
-    """
+    """One line of the report: the worst error of a stage and whether it passes."""
 
     stage: str
     error: float
     passed: bool
     note: str = ""
-    failing: dict = {}
 
 
 def worst_row(stage, kind, errors, notes=None):
@@ -36,8 +32,8 @@ def worst_row(stage, kind, errors, notes=None):
     """
     errors = {k: float("inf") if np.isnan(v) else float(v) for k, v in errors.items()}
     worst = max(errors, key=errors.get, default="")
-    failing = {k: v for k, v in errors.items() if v > TOLERANCE[kind]}
-    return Row(stage, errors.get(worst, 0.0), not failing, (notes or {}).get(worst) or worst, failing)
+    error = errors.get(worst, 0.0)
+    return Row(stage, error, error <= TOLERANCE[kind], (notes or {}).get(worst) or worst)
 
 
 def info_of(golden, only=None):

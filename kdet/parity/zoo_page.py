@@ -6,7 +6,7 @@ import itertools
 import json
 
 from kdet.config import Config, recipes
-from kdet.parity import conditioning
+from kdet.parity import exact
 from kdet.parity.report import column_of
 
 HEADER = """# The zoo
@@ -18,9 +18,8 @@ Made by `tools/zoo_table.py`; do not edit. `kdet.zoo.info(name)` says more about
   data set for LVIS, Cityscapes, VOC, WIDER FACE, DeepFashion; for proposal networks AR at 1000 proposals).
   Measured there, not here.
 - **Parity**: `pass` when outputs, detections, masks, losses and gradients agree with the reference at
-  generated weights within the tolerances of [parity.md](parity.md), `rounding` when what misses them is off
-  by no more than the reference itself under rounding; otherwise the stages that miss them; empty when not
-  compared.
+  generated weights within the tolerances of [parity.md](parity.md), `rounding` when what misses them agrees
+  in float64; otherwise the stages that miss them; empty when not compared.
 - **Exports**: those that were made and gave the model's own detections again; crossed out what failed
   (reasons at the end); empty when not tried. [exports.json](exports.json) says which were made of the small
   variant of a recipe only.
@@ -30,14 +29,14 @@ start from, change nothing about them.
 """
 
 
-def markdown(parity, measurements, exports):
+def markdown(parity, comparisons, exports):
     """The page.
 
     Args:
-        parity, measurements: as for ``kdet.parity.report.markdown``.
+        parity, comparisons: as for ``kdet.parity.report.markdown``.
         exports: ``{recipe: {kind of export: "fails: why", or in what manner it works}}``.
     """
-    verdicts = {r["name"]: _verdict(r["rows"], measurements, golden) for golden, r in parity.items()}
+    verdicts = {r["name"]: _verdict(r["rows"], comparisons, golden) for golden, r in parity.items()}
     compared = _by_model(verdicts)
     exported = _by_model(exports)
     lines, counts = [], collections.Counter()
@@ -85,12 +84,10 @@ def _by_model(values):
     }
 
 
-def _verdict(rows, measurements, golden):
-    failing = [(stage, parts) for stage, _, passed, _, parts in rows if not passed]
+def _verdict(rows, comparisons, golden):
+    failing = [(stage, error) for stage, error, passed, _ in rows if not passed]
     missed = [
-        column_of(stage)
-        for stage, parts in failing
-        if not conditioning.reason(measurements, golden, stage, parts)
+        column_of(stage) for stage, error in failing if not exact.reason(comparisons, golden, stage, error)
     ]
     return ", ".join(dict.fromkeys(missed)) or ("rounding" if failing else "pass")
 

@@ -56,8 +56,8 @@ def test_every_shape_of_detector_equals_predict_in_a_process_without_kdet(portab
     picture = sweep.write_picture(tmp_path / "picture.png")
     alone, wrong = sweep.Isolated(sweep.ALONE), {}
     for kind, (name, overrides) in DETECTORS[group].items():
-        model = sweep.small_detector(name, **{"model.num_classes": 3}, **overrides)
-        predicted = model.predict([picture])
+        model = sweep.load_config(name, **{"model.num_classes": 3}, **overrides).build("model")
+        predicted = sweep.predict_calmly(model, picture)
         assert predicted["num_detections"][0] > 0, kind
         path = model.export(tmp_path / kind, box_format="xyxy", label_offset=0, masks="picture")
         served = sweep.run_alone(alone, path, picture)
