@@ -41,7 +41,7 @@ MARK = " (small)"
 # Weights are made for outputs of about one; these layers need others: {pattern: (factor, summand)}
 CALM = {
     # scores of regions that saturate tie, and which of the equal ones stay is nobody's promise
-    r"rpn_cls\.(weight|bias)$": (0.1, 0.0),
+    r"rpn_(cls|reg)\.(weight|bias)$": (0.1, 0.0),
     # corners are found, and their pairs too, which have to lie close together or point at each other
     r"_heat\.\d+\.1\.conv\.(weight|bias)$": (0.2, 0.0),
     r"_emb\.\d+\.1\.conv\.(weight|bias)$": (0.1, 0.0),
