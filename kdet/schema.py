@@ -35,6 +35,7 @@ DATASET = {
     "expand": [bool, dict],
     "overlap_crop": [bool, dict],
     "albumentations": list,
+    "instaboost": [bool, dict],
     "semantic": [str, list],  # folder(s) of class maps
     "semantic_stride": int,
     "divisor": int,

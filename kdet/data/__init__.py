@@ -35,6 +35,9 @@ For training only (ignored in evaluation):
 - ``expand``: ``{mean: [r, g, b], ratio: [1, 4]}``: on a larger canvas, before resizing.
 - ``overlap_crop``: ``{min_ious: [...], min_size: 0.3}``: SSD's random window, before resizing.
 - ``albumentations``: list of ``{type: name, ...}``, transforms of that library, after resizing and flipping.
+- ``instaboost``: ``{probability: 0.5, actions: {normal: 1}, scale: [0.8, 1.2], dx: 15, dy: 15,
+  theta: [-1, 1], colour_probability: 0.5}``: in some pictures objects move a little, before everything else;
+  needs masks and OpenCV. See ``instaboost.InstaBoost``.
 - ``filter_empty`` (true), ``min_size`` (32): leave out pictures without objects, or with a shorter side.
 - ``min_box``: leave out objects with a side of so many pixels or less.
 - ``shuffle`` (true), ``repeat`` (1): random order; passes over the data per epoch.

@@ -28,6 +28,11 @@ def encode(segmentation, height, width):
     return {"size": [height, width], "counts": counts.decode() if isinstance(counts, bytes) else counts}
 
 
+def of_counts(counts, height, width):
+    """The ``counts`` of several compressed RLEs (bytes) -> the RLEs."""
+    return [{"size": [height, width], "counts": one} for one in counts]
+
+
 def area(rle):
     """Pixels of a compressed RLE."""
     return float(coco_mask.area(rle))

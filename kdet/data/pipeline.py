@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import tensorflow as tf
 
-from kdet.data import albu, buckets, distortions, masks, pictures, semantic, transforms, windows
+from kdet.data import albu, buckets, distortions, instaboost, masks, pictures, semantic, transforms, windows
 from kdet.data.index import Skips
 
 logger = logging.getLogger("kdet.data")
@@ -129,6 +129,9 @@ class Pipeline:
             rows=tf.range(original_size[0]),
             columns=tf.range(original_size[1]),
         )
+        if self._training and self._spec["instaboost"]:
+            own = tf.numpy_function(self._shapes, [i], tf.string, stateful=False)
+            sample["shapes"] = tf.ensure_shape(own, [None])
         for number, transform in enumerate(self._transforms()):
             sample = transform(sample, tf.random.fold_in(tf.stack([self._seed, position]), number))
         canvas = tf.gather(tf.constant(self.shapes), tf.gather(tf.constant(self._bucket), i))
@@ -156,7 +159,9 @@ class Pipeline:
             targets["ignore_boxes"] = pad_rows(sample["ignore_boxes"], self.max_ignore, 0.0)
         if self._spec["masks"]:
             maps = [_pad_map(sample["rows"], canvas[0]), _pad_map(sample["columns"], canvas[1])]
-            packed = tf.numpy_function(self._masks, [i, sample["objects"], *maps], tf.uint8, stateful=False)
+            shapes = [sample["shapes"]] if "shapes" in sample else []
+            given = [i, sample["objects"], *maps, *shapes]
+            packed = tf.numpy_function(self._masks, given, tf.uint8, stateful=False)
             height, width = tf.get_static_value(canvas[0]), tf.get_static_value(canvas[1])
             targets["masks"] = tf.ensure_shape(
                 packed, [self.max_boxes, height, None if width is None else (width + 7) // 8]
@@ -188,6 +193,7 @@ class Pipeline:
             return [transform(**spec[key])] if spec[key] else []
 
         return [
+            *optional("instaboost", instaboost.InstaBoost),
             *first,
             *optional("expand", distortions.Expand),
             *optional("overlap_crop", distortions.OverlapCrop),
@@ -256,11 +262,17 @@ class Pipeline:
             self.skips.add("unusable picture", f"{record.name} {error}")
             logger.warning("Skipping picture %s, which %s", record.name, error)
 
-    def _masks(self, i, objects, rows, columns):
+    def _shapes(self, i):
         record = self.index.records[int(i)]
-        found = self.index.segmentations(record)
+        found = [masks.encode(s, record.height, record.width) for s in self.index.segmentations(record)]
+        return np.array([rle["counts"].encode() for rle in found], object)
+
+    def _masks(self, i, objects, rows, columns, shapes=None):
+        record = self.index.records[int(i)]
+        size = record.height, record.width
+        found = self.index.segmentations(record) if shapes is None else masks.of_counts(shapes, *size)
         chosen = [found[position] for position in objects]
-        return masks.transformed(chosen, (record.height, record.width), rows, columns, self.max_boxes)
+        return masks.transformed(chosen, size, rows, columns, self.max_boxes)
 
 
 def _crop_first(probability, sizes, crop):

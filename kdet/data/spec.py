@@ -21,6 +21,7 @@ KEYS = {
     "expand": None,
     "overlap_crop": None,
     "albumentations": None,
+    "instaboost": None,
     "semantic": None,
     "semantic_stride": 8,
     "divisor": None,
@@ -53,7 +54,23 @@ SECTION_KEYS = {
     "crop_first": {"probability": 0.5, "sizes": REQUIRED, "crop": [384, 600]},
     "shift": {"probability": 0.5, "max_pixels": 32},
     "crop": {"type": "absolute", "size": REQUIRED},
+    "instaboost": {
+        "probability": 0.5,
+        "actions": {"normal": 1},
+        "scale": [0.8, 1.2],
+        "dx": 15,
+        "dy": 15,
+        "theta": [-1, 1],
+        "colour_probability": 0.5,
+    },
 }
+PROBABILITIES = (
+    ("crop_first", "probability"),
+    ("shift", "probability"),
+    ("instaboost", "probability"),
+    ("instaboost", "colour_probability"),
+)
+ACTIONS = ("normal", "horizontal", "vertical", "skip")  # of InstaBoost
 CROP_TYPES = ("absolute", "absolute_range", "relative", "relative_range")
 CHOICES = {
     "format": ("coco", "voc", "tfrecord"),
@@ -105,12 +122,35 @@ def _check_sections(full, where):
         first = full["crop_first"]
         first["sizes"] = [_pair(size, f"{where}.crop_first.sizes") for size in first["sizes"]]
         first["crop"] = _pair(first["crop"], f"{where}.crop_first.crop")
-    for key in ("crop_first", "shift"):
-        if full[key] and not 0 <= full[key]["probability"] <= 1:
-            raise ValueError(f"{where}.{key}.probability must be 0..1; got {full[key]['probability']!r}.")
+    for key, name in PROBABILITIES:
+        if full[key] and not 0 <= full[key][name] <= 1:
+            raise ValueError(f"{where}.{key}.{name} must be 0..1; got {full[key][name]!r}.")
+    if full["instaboost"]:
+        _check_instaboost(full, where)
     for key in ("min_box", "oversample"):
         if full[key] is not None and not full[key] > 0:
             raise ValueError(f"{where}.{key} must be above 0; got {full[key]!r}.")
+
+
+def _check_instaboost(full, where):
+    section, here = full["instaboost"], f"{where}.instaboost"
+    if not full["masks"]:
+        raise ValueError(f"{here} cuts objects out by their masks: set {where}.masks: true.")
+    for key in ("semantic", "proposals"):
+        if full[key]:
+            raise ValueError(f"{here} moves objects, and {where}.{key} cannot follow: leave out one of them.")
+    section["actions"] = actions = _fill(section["actions"], dict.fromkeys(ACTIONS, 0), f"{here}.actions")
+    if min(actions.values()) < 0 or not any(actions.values()):
+        raise ValueError(f"{here}.actions must be weights, one above 0 at least; got {actions!r}.")
+    for key in ("scale", "theta"):
+        limits = section[key]
+        if not isinstance(limits, (list, tuple)) or len(limits) != 2 or not limits[0] <= limits[1]:
+            raise ValueError(f"{here}.{key} must be a pair [low, high]; got {limits!r}.")
+    if any(int(degrees) != degrees for degrees in section["theta"]):
+        raise ValueError(f"{here}.theta must be whole degrees; got {section['theta']!r}.")
+    for key, least in (("scale", section["scale"][0]), ("dx", section["dx"]), ("dy", section["dy"])):
+        if not least > 0:
+            raise ValueError(f"{here}.{key} must be above 0; got {section[key]!r}.")
 
 
 def canvas_shapes(size, fixed, divisor=None):

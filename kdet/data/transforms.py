@@ -3,7 +3,8 @@
 A sample holds ``image [h,w,3]``, ``boxes [n,4]``, ``labels [n]``, ``objects [n]`` (the position of each
 object in its record, by which the masks are found later), ``ignore_boxes [m,4]``, ``proposals [p,4]``,
 ``scale [2]`` (y, x) and the index maps ``rows [h]``, ``columns [w]`` into the picture on disk (-1:
-outside; see ``kdet.data.masks``).
+outside; see ``kdet.data.masks``). Where masks are not those of the record any more (``InstaBoost``) it holds
+them as ``shapes``: the ``counts`` of an RLE, in the record's frame, for each of its objects.
 
 Random transforms take a stateless seed: the same seed gives the same sample, whatever ran before.
 """

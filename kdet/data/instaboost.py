@@ -1,0 +1,212 @@
+"""InstaBoost: the objects of a picture moved a little, as an augmentation for instance segmentation.
+
+Fang et al., "InstaBoost: Boosting Instance Segmentation via Probability Map Guided Copy-Pasting", 2019
+(https://arxiv.org/abs/1908.07801), as the published recipes use it: every object moves near its own place.
+The paper's appearance consistency map, which looks for other places, is off in all of them and not here.
+
+In this file boxes are ``[x1, y1, x2, y2]`` in whole pixels, and a matrix ``[2, 3]`` maps the position (x, y)
+of a pixel, counted from 0, to its new one.
+"""
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageEnhance
+from pycocotools import mask as coco_mask
+from scipy.sparse import csgraph
+
+from kdet.data import masks, transforms
+from kdet.data.spec import ACTIONS
+
+try:
+    import cv2
+except ImportError:
+    cv2 = None
+
+MIRRORS = {"horizontal": (-1, 1), "vertical": (1, -1)}  # signs of x and y
+BORDER = 10  # pixels: an object that comes closer to the picture's border counts as cut off by it
+INPAINT_RADIUS = 5
+COLOURS = {"Color": (0, 30), "Brightness": (10, 20), "Contrast": (10, 20), "Sharpness": (0, 30)}  # tenths
+
+
+class InstaBoost:
+    """Cuts the objects out, fills the holes they leave, and pastes each of them near its old place.
+
+    Objects whose boxes overlap move together, so that what belongs together stays so. The move is about the
+    middle of their common box: a size out of ``scale``, whole degrees out of ``theta``, whole pixels of at
+    most a ``dx``-th of the box's width and a ``dy``-th of its height. What the picture's border cuts off
+    neither shrinks nor turns, is not mirrored, and moves outwards only: its cut edge never shows.
+
+    A group hides what lies below, be it an earlier one (by its first annotation). Masks lose what other
+    groups hide and what leaves the picture, boxes are those of the masks, and objects of which nothing is
+    left are dropped. Ignore regions keep their boxes and their place.
+
+    The holes take the time: half a second where objects fill a third of an 800x600 picture.
+
+    The sample must hold ``shapes [n]``, the ``counts`` of every object's compressed RLE. They come out with
+    as many rows, to be found by ``objects`` whatever is dropped.
+
+    Args:
+        probability: share of the pictures in which this happens; the others stay as they are.
+        actions: weights of what happens to a group of objects: it moves ("normal"), moves mirrored
+            ("horizontal", "vertical") or stays ("skip"). None: all move.
+        scale: (low, high) factor of the size.
+        dx, dy: what part of its width and height a group moves at most.
+        theta: (low, high) degrees.
+        colour_probability: of these pictures, the share whose saturation, brightness, contrast and sharpness
+            change too.
+
+    Raises:
+        ImportError: OpenCV, which fills the holes, is not installed.
+    """
+
+    def __init__(
+        self,
+        probability=0.5,
+        actions=None,
+        scale=(0.8, 1.2),
+        dx=15,
+        dy=15,
+        theta=(-1, 1),
+        colour_probability=0.5,
+    ):
+        if cv2 is None:
+            raise ImportError("data.instaboost needs OpenCV: pip install opencv-python-headless.")
+        actions = actions or {"normal": 1.0}
+        self.probability, self.colour_probability = probability, colour_probability
+        self.scale, self.theta, self.parts = tuple(scale), tuple(map(int, theta)), np.array([dx, dy])
+        self.weights = np.array([actions.get(action, 0) for action in ACTIONS], float)
+
+    def __call__(self, sample, seed):
+        chosen = tf.random.stateless_uniform([], tf.random.fold_in(seed, 0)) < self.probability
+        return tf.cond(chosen, lambda: self._changed(sample, seed), lambda: dict(sample))
+
+    def _changed(self, sample, seed):
+        draw = tf.random.stateless_uniform([], tf.random.fold_in(seed, 1), 0, 2**31 - 1, tf.int32)
+        given, kinds = [sample["image"], sample["shapes"], draw], [tf.uint8, tf.float32, tf.string]
+        image, boxes, shapes = tf.numpy_function(self._run, given, kinds, stateful=False)
+        sample = dict(
+            sample,
+            image=tf.ensure_shape(image, [None, None, 3]),
+            boxes=tf.ensure_shape(boxes, [None, 4]),
+            shapes=tf.ensure_shape(shapes, [None]),
+        )
+        return transforms.keep_objects(sample, transforms.has_area(sample["boxes"]))
+
+    def _run(self, image, shapes, draw):
+        rng = np.random.default_rng(int(draw))
+        rles = masks.of_counts(shapes, *image.shape[:2])
+        if rles:
+            boxes = boxes_of(rles)
+            groups = overlapping(boxes)
+            matrices = [self.matrix(enclosing(boxes[group]), image.shape[:2], rng) for group in groups]
+            image, rles = moved(image, rles, groups, matrices)
+        if rng.random() < self.colour_probability:
+            image = recoloured(image, rng)
+        return image, boxes_of(rles).astype(np.float32), np.array([r["counts"] for r in rles], object)
+
+    def matrix(self, box, size, rng):
+        """Draws the move of what is in ``box``, in a picture of ``size`` (h, w)."""
+        cut = np.array([box[:2] < BORDER, box[2:] > np.array(size)[::-1] - BORDER])  # low and high, x and y
+        weights = self.weights * (1, not cut.any(), not cut.any(), 1)
+        action = rng.choice(ACTIONS, p=weights / weights.sum()) if weights.any() else "skip"
+        if action == "skip":
+            return np.eye(2, 3)
+        limit = ((box[2:] - box[:2]) // self.parts).astype(int)
+        scale, degrees = rng.uniform(*self.scale), rng.integers(*self.theta, endpoint=True)
+        shift = rng.integers(-limit, limit, endpoint=True)
+        if cut.any():
+            scale, degrees = max(scale, 1.0), 0
+            shift = np.clip(shift, np.where(cut[1], 0, -limit), np.where(cut[0], 0, limit))
+        return similarity(box, scale, degrees, shift, MIRRORS.get(action, (1, 1)))
+
+
+def similarity(box, scale=1.0, degrees=0, shift=(0, 0), mirror=(1, 1)):
+    """The matrix that mirrors (signs of x and y), turns, resizes and shifts (x, y) about the box's middle."""
+    turn = np.radians(degrees)
+    cosine, sine = np.cos(turn), np.sin(turn)
+    linear = scale * np.array([[cosine, -sine], [sine, cosine]]) * mirror
+    middle = (box[:2] + box[2:] - 1) / 2
+    return np.column_stack([linear, middle + shift - linear @ middle])
+
+
+def overlapping(boxes):
+    """Positions in groups of boxes ``[n, 4]`` that overlap, directly or over others; by their first box."""
+    low = np.maximum(boxes[:, None, :2], boxes[:, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+    count, group = csgraph.connected_components((low < high).all(-1))  # [n, n]
+    return [np.flatnonzero(group == number) for number in range(count)]
+
+
+def moved(image, rles, groups, matrices):
+    """The picture with each group of objects cut out and pasted where its matrix says, in this order.
+
+    Args:
+        image: uint8 ``[h, w, 3]``.
+        rles: compressed RLE of every object.
+        groups: positions in ``rles``; each object is in one group.
+        matrices: one per group.
+
+    Returns:
+        the new picture, and the RLEs of what shows of the objects (of one that does not show: empty).
+    """
+    boxes, size = boxes_of(rles), image.shape[:2]
+    canvas = cv2.inpaint(image, _union(rles), INPAINT_RADIUS, cv2.INPAINT_NS)
+    shown = np.full(size, -1)  # number of the group on top
+    moves = []
+    for number, (group, matrix) in enumerate(zip(groups, matrices, strict=True)):
+        window = _window(enclosing(boxes[group]), matrix, size)
+        inside = np.s_[window[1] : window[3], window[0] : window[2]]
+        shape = _union([rles[i] for i in group])
+        opacity = _warp(255 * shape, matrix, window, cv2.INTER_CUBIC)[..., None] / 255
+        pasted = _warp(image, matrix, window, cv2.INTER_CUBIC) * opacity + canvas[inside] * (1 - opacity)
+        canvas[inside] = np.rint(pasted)
+        shown[inside][_warp(shape, matrix, window, cv2.INTER_NEAREST) > 0] = number
+        moves.extend((i, number, matrix, window, inside) for i in group)
+    results = list(rles)
+    for i, number, matrix, window, inside in moves:
+        mask = np.zeros(size, np.uint8, order="F")
+        mask[inside] = _warp(_union([rles[i]]), matrix, window, cv2.INTER_NEAREST)
+        mask[shown != number] = 0
+        results[i] = coco_mask.encode(mask)
+    return canvas, results
+
+
+def recoloured(image, rng):
+    """Saturation, brightness, contrast and sharpness times random factors, in this order."""
+    picture = Image.fromarray(image)
+    for name, tenths in COLOURS.items():
+        picture = getattr(ImageEnhance, name)(picture).enhance(rng.integers(*tenths, endpoint=True) / 10)
+    return np.asarray(picture)
+
+
+def boxes_of(rles):
+    """Boxes ``[n, 4]`` float64 of masks; all zero for an empty one."""
+    boxes = np.reshape(coco_mask.toBbox(rles), (-1, 4))
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+def enclosing(boxes):
+    """The box ``[4]`` around boxes ``[n, 4]``."""
+    return np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
+
+
+def _union(rles):
+    return np.ascontiguousarray(coco_mask.decode(coco_mask.merge(rles)))  # [h, w] uint8, 0 or 1
+
+
+def _window(box, matrix, size):
+    """The part of the picture that a moved box can touch, as four ints: never empty."""
+    corners = np.array([[x, y, 1] for x in box[::2] for y in box[1::2]])
+    places = corners @ matrix.T  # [4, 2] (x, y)
+    limit = np.array(size)[::-1]
+    low = np.clip(np.floor(places.min(0)) - 2, 0, limit - 1)
+    high = np.clip(np.ceil(places.max(0)) + 2, low + 1, limit)
+    return [int(side) for side in (*low, *high)]
+
+
+def _warp(pixels, matrix, window, interpolation):
+    """What moves into ``window``; pixels from outside the picture are 0 in masks, those of its edge else."""
+    x1, y1, x2, y2 = window
+    edge = cv2.BORDER_REPLICATE if pixels.ndim == 3 else cv2.BORDER_CONSTANT
+    matrix = matrix - [[0, 0, x1], [0, 0, y1]]
+    return cv2.warpAffine(pixels, matrix, (x2 - x1, y2 - y1), flags=interpolation, borderMode=edge)
