@@ -56,6 +56,8 @@ def _tensorflow():
         setattr(double, name, _unrounded(getattr(tensorflow, name)))
     for name in ("fill", "where"):
         setattr(double, name, _with_wide_numbers(getattr(tensorflow, name)))
+    double.math = _module("math", tensorflow.math)
+    double.math.ceil = _ceil
     double.image = _module("image", tensorflow.image)
     double.image.resize = lambda images, size: _resize(images, size, half_pixel_centers=True)
     double.random = _module("random", tensorflow.random)
@@ -107,11 +109,24 @@ def _unrounded(function):
     return call
 
 
+def _ceil(x):
+    """As mmcv's kernels count the samples of a bin, whatever they compute in: the ceiling of a float32."""
+    return tensorflow.cast(tensorflow.math.ceil(tensorflow.cast(x, tensorflow.float32)), tensorflow.float64)
+
+
 def _batch_norm(x, scale, offset, mean, variance, epsilon, is_training):
-    count = x.shape[:-1].num_elements()
-    if is_training:
+    if not is_training:
+        y = tensorflow.nn.batch_normalization(x, mean, variance, offset, scale, epsilon)
+        return types.SimpleNamespace(y=y)
+
+    @tensorflow.recompute_grad  # the backward pass needs x alone, as that of the fused kernel
+    def normalise(x, scale, offset):
         mean, variance = tensorflow.nn.moments(x, [0, 1, 2])
-    y = tensorflow.nn.batch_normalization(x, mean, variance, offset, scale, epsilon)
+        y = tensorflow.nn.batch_normalization(x, mean, variance, offset, scale, epsilon)
+        return y, mean, variance
+
+    y, mean, variance = normalise(x, scale, offset)
+    count = x.shape[:-1].num_elements()
     unbiased = variance * count / max(count - 1, 1)
     return types.SimpleNamespace(y=y, batch_mean=mean, batch_variance=unbiased)
 
