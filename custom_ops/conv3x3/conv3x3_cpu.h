@@ -7,17 +7,11 @@
 #include <vector>
 
 #include "common/parallel.h"
+#include "common/tile_product.h"
 #include "conv3x3/conv3x3.h"
 
 namespace kdet {
 namespace conv3x3_detail {
-
-// Rows that one pass of the product keeps in registers.
-#ifdef __AVX512F__
-constexpr int kRows = 12;
-#else
-constexpr int kRows = 3;
-#endif
 
 // The transforms along one axis, for the points 0, 1, -1, 2, -2 and infinity.
 inline void transform_input(const Lanes* d, Lanes* out) {
@@ -48,37 +42,12 @@ inline void transform_kernel(const Lanes* g, Lanes* out) {
   out[5] = g[2];
 }
 
-// out [Rows, kPanel] = a [Rows, depth] * panel [depth, kPanel].
-template <int Rows>
-void product(const float* a, const float* panel, int depth, float* out, int64_t out_stride) {
-  Lanes left[Rows], right[Rows];
-  for (int r = 0; r < Rows; ++r) left[r] = right[r] = Lanes{};
-  for (int k = 0; k < depth; ++k) {
-    const Lanes first = load_lanes(panel + k * kPanel), second = load_lanes(panel + k * kPanel + kLanes);
-    for (int r = 0; r < Rows; ++r) {
-      const Lanes value = all_lanes(a[static_cast<int64_t>(r) * depth + k]);
-      left[r] += value * first;
-      right[r] += value * second;
-    }
-  }
-  for (int r = 0; r < Rows; ++r) {
-    store_lanes(left[r], out + r * out_stride);
-    store_lanes(right[r], out + r * out_stride + kLanes);
-  }
-}
-
 // out [count, panels * kPanel] = a [count, depth] * weights [panels, depth, kPanel].
 inline void multiply(const float* a, const float* weights, int count, int depth, int panels, float* out) {
   const int64_t stride = static_cast<int64_t>(panels) * kPanel;
   for (int n = 0; n < panels; ++n) {
     const float* panel = weights + static_cast<int64_t>(n) * depth * kPanel;
-    int row = 0;
-    for (; row + kRows <= count; row += kRows) {
-      product<kRows>(a + static_cast<int64_t>(row) * depth, panel, depth, out + row * stride + n * kPanel, stride);
-    }
-    for (; row < count; ++row) {
-      product<1>(a + static_cast<int64_t>(row) * depth, panel, depth, out + row * stride + n * kPanel, stride);
-    }
+    tile_products<kProductRows, kPanel / kLanes>({a, depth, 1}, panel, kPanel, count, depth, out + n * kPanel, stride);
   }
 }
 

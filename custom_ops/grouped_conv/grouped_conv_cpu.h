@@ -1,14 +1,16 @@
-// Convolution in narrow groups on the CPU.
+// Convolution in groups on the CPU: directly, or by Winograd's form where that applies.
 #ifndef KDET_GROUPED_CONV_GROUPED_CONV_CPU_H_
 #define KDET_GROUPED_CONV_GROUPED_CONV_CPU_H_
 
 #include <memory>
+#include <type_traits>
 #include <vector>
 
 #include "common/floats.h"
 #include "common/lanes.h"
 #include "common/parallel.h"
 #include "grouped_conv/grouped_conv.h"
+#include "grouped_conv/winograd_cpu.h"
 
 namespace kdet {
 namespace grouped_conv {
@@ -143,9 +145,9 @@ void gather_rows(const GroupedConv& p, const Weights& weights, const T* from, in
   }
 }
 
-// The gradient of the kernel, by output channel and input within the group.
+// The gradient of some channels of the kernel, by output channel and input within the group.
 template <int N, typename T>
-void kernel_gradient(const GroupedConv& p, const T* x, const T* upstream, const Weights& sums) {
+void add_products(const GroupedConv& p, const T* x, const T* upstream, const Weights& sums) {
   const Channels& own = sums.own();
   const int parts = std::max(1, p.channels / p.groups / kLanes);
   Rows<T> seen(x, p.width, p.channels, own, (p.kernel_y - 1) * p.dilation_y + 1);
@@ -198,17 +200,16 @@ void gather(const GroupedConv& p, const float* kernel, const T* from, T* to, con
   });
 }
 
+// The gradient of the whole kernel. Every task owns some channels and so all of a sum.
 template <int N, typename T>
-void backward_of_width(const GroupedConv& p, const T* x, const float* kernel, const T* upstream, T* for_x,
-                       float* for_kernel, const ParallelFor& parallel) {
-  gather<N, false>(p, kernel, upstream, for_x, parallel);
-  // Every task owns some channels and so all of a sum.
+void kernel_gradient(const GroupedConv& p, const T* x, const T* upstream, float* for_kernel,
+                     const ParallelFor& parallel) {
   const int group = p.channels / p.groups, all = (p.channels + kLanes - 1) / kLanes;
   const int parts = std::max(1, group / kLanes);
   const int vectors = std::clamp(all / parallel.threads / parts * parts, parts, kMostVectors);
   parallel.run((all + vectors - 1) / vectors, [&](int64_t task) {
     const Weights sums(p, chunk_of(p, task, vectors));
-    kernel_gradient<N>(p, x, upstream, sums);
+    add_products<N>(p, x, upstream, sums);
     sums.each([&](float& sum, int cell, int channel, int d) {
       for_kernel[(int64_t{cell} * group + d) * p.channels + channel] = sum;
     });
@@ -218,31 +219,48 @@ void backward_of_width(const GroupedConv& p, const T* x, const float* kernel, co
 // Whether the kernel knows groups of this width.
 inline bool supports(int width) { return width == 4 || width == 8 || width == 16 || width == 32 || width == 64; }
 
+// Calls run(width of a group) with the width as a type.
+template <typename Run>
+void with_width(const GroupedConv& p, const Run& run) {
+  switch (p.channels / p.groups) {
+    case 4:
+      return run(std::integral_constant<int, 4>());
+    case 8:
+      return run(std::integral_constant<int, 8>());
+    case 16:
+      return run(std::integral_constant<int, 16>());
+    case 32:
+      return run(std::integral_constant<int, 32>());
+    default:
+      return run(std::integral_constant<int, 64>());
+  }
+}
+
 // As many outputs as inputs. out is written in full.
 template <typename T>
 void forward(const GroupedConv& p, const T* x, const float* kernel, T* out, const ParallelFor& parallel) {
-  switch (p.channels / p.groups) {
-    case 4:
-      return gather<4, true>(p, kernel, x, out, parallel);
-    case 8:
-      return gather<8, true>(p, kernel, x, out, parallel);
-    default:
-      return gather<16, true>(p, kernel, x, out, parallel);
-  }
+  with_width(p, [&](auto width) {
+    if constexpr (width >= kLanes) {
+      if (winograd::applies(p)) return winograd::forward<width>(p, x, kernel, out, parallel);
+    }
+    gather<std::min<int>(width, kLanes), true>(p, kernel, x, out, parallel);
+  });
 }
 
 // Both gradients are written in full, that of the kernel as float32.
 template <typename T>
 void backward(const GroupedConv& p, const T* x, const float* kernel, const T* upstream, T* for_x,
               float* for_kernel, const ParallelFor& parallel) {
-  switch (p.channels / p.groups) {
-    case 4:
-      return backward_of_width<4>(p, x, kernel, upstream, for_x, for_kernel, parallel);
-    case 8:
-      return backward_of_width<8>(p, x, kernel, upstream, for_x, for_kernel, parallel);
-    default:
-      return backward_of_width<16>(p, x, kernel, upstream, for_x, for_kernel, parallel);
-  }
+  with_width(p, [&](auto width) {
+    if constexpr (width >= kLanes) {
+      if (winograd::applies(p)) {
+        return winograd::backward<width>(p, x, kernel, upstream, for_x, for_kernel, parallel);
+      }
+    }
+    constexpr int kSpread = std::min<int>(width, kLanes);
+    gather<kSpread, false>(p, kernel, upstream, for_x, parallel);
+    kernel_gradient<kSpread>(p, x, upstream, for_kernel, parallel);
+  });
 }
 
 }  // namespace grouped_conv

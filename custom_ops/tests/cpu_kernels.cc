@@ -177,10 +177,12 @@ void check_batch_norm(const char* name, float tolerance, int64_t cells, int chan
 
 // Forwards against the sum written out, backwards by what is linear.
 template <typename T>
-void check_grouped_conv(const char* name, float tolerance, int width, int stride, int dilation) {
-  const int channels = 3 * width, out = 9 / stride;
-  const kdet::GroupedConv p = {2, 9, 9, channels, out, out, 3, 3, stride, stride, dilation, dilation, dilation, dilation, 3};
-  const auto x = random_buffer<T>(2 * 81 * channels, -1, 1), up = random_buffer<T>(2 * out * out * channels, -1, 1);
+void check_grouped_conv(const char* name, float tolerance, int width, int stride, int dilation, int columns = 9) {
+  const int channels = 3 * width, out_rows = 9 / stride, out_columns = columns / stride;
+  const int64_t pixels = 2 * out_rows * out_columns;
+  const kdet::GroupedConv p = {2, 9, columns, channels, out_rows, out_columns, 3, 3, stride, stride,
+                               dilation, dilation, dilation, dilation, 3};
+  const auto x = random_buffer<T>(18 * columns * channels, -1, 1), up = random_buffer<T>(pixels * channels, -1, 1);
   const auto kernel = random_buffer<float>(9 * width * channels, -1, 1);
   Buffer<T> gx[] = {Buffer<T>(x.n), Buffer<T>(x.n)};
   Buffer<float> gk[] = {Buffer<float>(kernel.n), Buffer<float>(kernel.n)};
@@ -190,13 +192,14 @@ void check_grouped_conv(const char* name, float tolerance, int width, int stride
     kdet::grouped_conv::backward(p, x.get(), kernel.get(), up.get(), gx[k].get(), gk[k].get(), threads(k ? 4 : 1));
   }
   double forward = 0;
-  for (int64_t at = 0; at < 2 * out * out; ++at) {
+  for (int64_t at = 0; at < pixels; ++at) {
     for (int k = 0; k < 9 * width; ++k) {
-      const int cell = k / width, y = int(at / out % out) * stride + (cell / 3 - 1) * dilation;
-      const int column = int(at % out) * stride + (cell % 3 - 1) * dilation;
-      if (y < 0 || y >= 9 || column < 0 || column >= 9) continue;
+      const int cell = k / width, y = int(at / out_columns % out_rows) * stride + (cell / 3 - 1) * dilation;
+      const int column = int(at % out_columns) * stride + (cell % 3 - 1) * dilation;
+      if (y < 0 || y >= 9 || column < 0 || column >= columns) continue;
       for (int c = 0; c < channels; ++c) {
-        const int64_t from = ((at / out / out * 9 + y) * 9 + column) * channels + c / width * width + k % width;
+        const int64_t picture = at / out_columns / out_rows;
+        const int64_t from = ((picture * 9 + y) * columns + column) * channels + c / width * width + k % width;
         forward += double(kdet::to_float(x.at[from])) * kernel.at[k * channels + c] *
                    kdet::to_float(up.at[at * channels + c]);
       }
@@ -280,6 +283,9 @@ void check_all(const char* type, float tolerance) {
   check_grouped_conv<T>("grouped_conv, strided", tolerance, 8, 3, 1);
   check_grouped_conv<T>("grouped_conv, dilated", tolerance, 16, 1, 2);
   check_grouped_conv<T>("grouped_conv, groups of two vectors", tolerance, 32, 3, 2);
+  check_grouped_conv<T>("grouped_conv by Winograd", tolerance, 16, 1, 1, 51);
+  check_grouped_conv<T>("grouped_conv by Winograd, groups of two vectors", tolerance, 32, 1, 1);
+  check_grouped_conv<T>("grouped_conv by Winograd, groups of four vectors", tolerance, 64, 1, 1, 6);
 }
 
 // Every float16 and bfloat16 number survives the way through float32.

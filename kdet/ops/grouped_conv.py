@@ -8,10 +8,12 @@ from kdet.ops.empty_batch import convolve_nothing, is_empty
 # Channels of a group below which the backward pass merges neighbouring groups into one convolution.
 _NARROW = 16
 _MOST_MERGED = 4
-# Widths of a group, as many outputs as inputs, that the compiled form knows; and those in which it is
-# quicker than TensorFlow on the CPU forwards too.
+# Widths of a group, as many outputs as inputs, that the compiled form knows; those in which it is quicker
+# than TensorFlow on the CPU forwards too; and those in which it is for 3x3 kernels with neither stride nor
+# dilation, where it takes Winograd's form.
 _COMPILED_WIDTHS = (4, 8, 16, 32, 64)
 _QUICK_FORWARD = (4, 16)
+_QUICK_FORWARD_3X3 = (4, 16, 32, 64)
 
 
 def grouped_conv2d(
@@ -23,7 +25,9 @@ def grouped_conv2d(
     This one goes backwards group by group; narrow groups are merged in block-diagonal kernels,
     which does more arithmetic in less time. With dilation it goes back by one matrix product per
     kernel cell. The compiled form has kernels for groups of 4 to 64 channels, as many outputs as
-    inputs; forwards it takes them where they are the quicker ones.
+    inputs; forwards it takes them where they are the quicker ones. 3x3 kernels in groups of 16 channels
+    and more, without stride or dilation, go by Winograd's F(2x2, 3x3) (Lavin & Gray, 2016), which rounds
+    no more than the direct sum.
 
     Args:
         x: ``[B,H,W,in]``.
@@ -63,7 +67,9 @@ def grouped_conv2d(
     known = kernel.shape[2] in _COMPILED_WIDTHS and kernel.shape[3] == channels
     fast = _compiled_backward if known else None
     form = dispatch.choose("grouped_conv2d", implementation, portable=_backward, compiled_form=fast)
-    quick = form is _compiled_backward and kernel.shape[2] in _QUICK_FORWARD
+    plain = kernel.shape[:2] == (3, 3) and max(*strides, *dilations) == 1
+    quick_widths = _QUICK_FORWARD_3X3 if plain else _QUICK_FORWARD
+    quick = form is _compiled_backward and kernel.shape[2] in quick_widths
     quick = quick and not tf.config.list_physical_devices("GPU")
 
     @tf.custom_gradient
