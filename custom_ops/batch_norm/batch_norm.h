@@ -20,7 +20,8 @@ struct BatchNorm {
   KDET_HOST_DEVICE int64_t part_rows() const {
     const int64_t enough = (kPartValues + channels - 1) / (channels > 0 ? channels : 1);
     const int64_t even = (rows() + kParts - 1) / kParts;
-    return even > enough ? even : enough;
+    const int64_t least = enough > kPartRows ? enough : kPartRows;
+    return even > least ? even : least;
   }
   KDET_HOST_DEVICE int64_t parts() const {  // at least one
     return rows() > 0 ? (rows() + part_rows() - 1) / part_rows() : 1;
@@ -36,7 +37,8 @@ struct BatchNorm {
   int64_t sums() const { return parts() * 2 * channels; }
 
  private:
-  static constexpr int64_t kParts = 64, kPartValues = 1 << 14;
+  // The sums of a part take as much memory as four float32 rows, which should not show.
+  static constexpr int64_t kParts = 64, kPartValues = 1 << 14, kPartRows = 128;
 };
 
 // Statistics of one channel, in double precision.

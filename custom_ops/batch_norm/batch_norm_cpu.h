@@ -74,6 +74,17 @@ void add_up(const BatchNorm& p, const T* a, const T* b, const float* counted, bo
   }
 }
 
+// visit(where they begin) for two of the rows [begin, end) at a time, which is quicker for the reason given at
+// `kTogether` and reads what belongs to the channels once for both. The last of an odd number comes twice.
+template <typename Visit>
+void each_pair(int64_t begin, int64_t end, int channels, const Visit& visit) {
+  const int64_t stride = (end - begin + 1) / 2;
+  for (int64_t row = begin; row < begin + stride; ++row) {
+    const int64_t at[] = {row * channels, std::min(row + stride, end - 1) * channels};
+    visit(at);
+  }
+}
+
 // counted: see `BatchNorm::count`. sums: scratch. y like x; mean, variance (unbiased) and inverse (of the deviation)
 // are [channels].
 template <typename T>
@@ -90,15 +101,21 @@ void forward(const BatchNorm& p, const T* x, const float* counted, const float* 
     scales[c] = float(gamma[c] * moments.inverse);
   }
   parallel.blocks(p.rows(), p.part_rows(), [&](int64_t begin, int64_t end) {
-    std::vector<float> in(p.channels), out(p.channels);
+    std::vector<float> in(2 * p.channels), out(2 * p.channels);
     const float* scale = scales.data();
-    for (int64_t row = begin; row < end; ++row) {
-      const float* values = as_floats(x + row * p.channels, p.channels, in.data());
-      float* to = output_floats(y + row * p.channels, out.data());
+    each_pair(begin, end, p.channels, [&](const int64_t* at) {
+      const float* values[2];
+      float* to[2];
+      for (int k = 0; k < 2; ++k) {
+        values[k] = as_floats(x + at[k], p.channels, in.data() + k * p.channels);
+        to[k] = output_floats(y + at[k], out.data() + k * p.channels);
+      }
 #pragma omp simd
-      for (int c = 0; c < p.channels; ++c) to[c] = (values[c] - mean[c]) * scale[c] + beta[c];
-      finish_floats(to, p.channels, y + row * p.channels);
-    }
+      for (int c = 0; c < p.channels; ++c) {
+        for (int k = 0; k < 2; ++k) to[k][c] = (values[k][c] - mean[c]) * scale[c] + beta[c];
+      }
+      for (int k = 0; k < 2; ++k) finish_floats(to[k], p.channels, y + at[k]);
+    });
   });
 }
 
@@ -122,20 +139,26 @@ void backward(const BatchNorm& p, const T* x, const T* upstream, const float* co
   }
   const std::vector<float> nothing(p.channels);
   parallel.blocks(p.rows(), p.part_rows(), [&](int64_t begin, int64_t end) {
-    std::vector<float> in(p.channels), ups(p.channels), out(p.channels);
+    std::vector<float> in(2 * p.channels), ups(2 * p.channels), out(2 * p.channels);
     each_run(p, counted, begin, end, [&](int64_t first, int64_t last, bool counts) {
       const float *scale = scales.data(), *slope = (counts ? slopes : nothing).data();
       const float* shift = (counts ? shifts : nothing).data();
-      for (int64_t row = first; row < last; ++row) {
-        const float* values = as_floats(x + row * p.channels, p.channels, in.data());
-        const float* up = as_floats(upstream + row * p.channels, p.channels, ups.data());
-        float* to = output_floats(for_x + row * p.channels, out.data());
+      each_pair(first, last, p.channels, [&](const int64_t* at) {
+        const float *values[2], *up[2];
+        float* to[2];
+        for (int k = 0; k < 2; ++k) {
+          values[k] = as_floats(x + at[k], p.channels, in.data() + k * p.channels);
+          up[k] = as_floats(upstream + at[k], p.channels, ups.data() + k * p.channels);
+          to[k] = output_floats(for_x + at[k], out.data() + k * p.channels);
+        }
 #pragma omp simd
         for (int c = 0; c < p.channels; ++c) {
-          to[c] = up[c] * scale[c] + ((values[c] - mean[c]) * slope[c] + shift[c]);
+          for (int k = 0; k < 2; ++k) {
+            to[k][c] = up[k][c] * scale[c] + ((values[k][c] - mean[c]) * slope[c] + shift[c]);
+          }
         }
-        finish_floats(to, p.channels, for_x + row * p.channels);
-      }
+        for (int k = 0; k < 2; ++k) finish_floats(to[k], p.channels, for_x + at[k]);
+      });
     });
   });
 }

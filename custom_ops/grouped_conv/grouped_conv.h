@@ -1,4 +1,4 @@
-// The backward pass of convolution in narrow groups: the interface of its kernel.
+// Convolution in groups: the interface of its kernels.
 #ifndef KDET_GROUPED_CONV_GROUPED_CONV_H_
 #define KDET_GROUPED_CONV_GROUPED_CONV_H_
 
