@@ -6,6 +6,7 @@
 #ifndef KDET_GROUPED_CONV_WINOGRAD_CPU_H_
 #define KDET_GROUPED_CONV_WINOGRAD_CPU_H_
 
+#include <algorithm>
 #include <memory>
 
 #include "common/floats.h"
