@@ -6,6 +6,7 @@ import importlib
 import numpy as np
 import tensorflow as tf
 
+from kdet.export import flatbuffer
 from kdet.export.program import ExportError
 
 
@@ -38,6 +39,7 @@ class Runner:
     """
 
     def __init__(self, content, keep_all=False):
+        self.content = content
         module, options = _interpreters(), {}
         if keep_all:
             plain = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -49,9 +51,11 @@ class Runner:
         return self.run(images=np.asarray(images))
 
     def holds_nan(self):
-        """True where a tensor of the last run is not a number."""
+        """True where the last run computed something that is not a number."""
+        operators = flatbuffer.read(self.content).subgraphs[0].operators
+        computed = {index for operator in operators for index in operator.outputs}  # no constants
         for tensor in self.interpreter.get_tensor_details():
-            if np.issubdtype(tensor["dtype"], np.floating):
+            if tensor["index"] in computed and np.issubdtype(tensor["dtype"], np.floating):
                 try:
                     value = self.interpreter.get_tensor(tensor["index"])
                 except ValueError:  # tensors of a branch that did not run have no value
