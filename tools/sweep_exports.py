@@ -290,7 +290,7 @@ CHECKS = {"saved_model": check_saved_model, "tflite": check_tflite}
 
 
 def predict_calmly(model, picture):
-    """What ``model`` predicts with generated weights of which its second stage does not saturate.
+    """What ``model`` predicts with generated weights of which it finds something and does not saturate.
 
     Scores of one tie, and boxes that are moved by their width many times over show rounding in pixels.
     """
@@ -299,6 +299,9 @@ def predict_calmly(model, picture):
         predicted = model.predict([picture])
         if predicted["scores"].max(initial=0.0) < SATURATED:
             break
+    if not predicted["num_detections"][0]:
+        generate_weights(model, {r"cls\.bias$": (1.0, 3.0)})
+        predicted = model.predict([picture])
     return predicted
 
 
