@@ -1,5 +1,6 @@
 """Small goldens of the reference, committed; the full set runs through tools/parity.py."""
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -96,6 +97,7 @@ def test_kdet_in_float64_is_the_reference_in_float64():
     done = subprocess.run(
         [sys.executable, tools / "parity.py", "--golden-dir", GOLDENS[0].parent, "--name", "*r18*"]
         + ["--float64", GOLDENS[0].parent / "float64"],
+        env={**os.environ, "PYTHONPATH": str(tools.parent)},
         capture_output=True,
         text=True,
     )
