@@ -35,6 +35,8 @@ REPORT = ROOT / "docs" / "exports.json"
 ALONE = [sys.executable, "-I", str(ROOT / "tools" / "peers" / "tensorflow_alone.py")]
 # (w, h) of the network's input, for models that resize by aspect
 SMALL = [160, 128]
+# (h, w) of the picture
+PICTURE = (90, 120)
 # regions of a second stage
 FEW = 100
 MARK = " (small)"
@@ -218,12 +220,9 @@ def work():
 
 def check(folder, alone, name, kinds, small):
     """``{"verdicts": {kind: verdict}, "notes": [...]}`` of one recipe."""
-    from kdet.export import Program
-
     try:
         picture = write_picture(folder / "picture.png")
         model = load_config(name, small).build("model")
-        Program(model)  # which says what cannot be exported at all
         predicted = predict_calmly(model, picture)
         if not predicted["num_detections"][0]:
             raise ValueError("the generated weights find nothing, so there is nothing to compare")
@@ -251,7 +250,7 @@ def check_saved_model(model, predicted, picture, folder, alone):
     from kdet.export import checks
 
     path = model.export(folder / "1", box_format="xyxy", label_offset=0, masks="picture")
-    served = run_alone(alone, path, picture)
+    served = run_alone(alone, path, picture, **proposals_for(model, *PICTURE))
     wrong = served if isinstance(served, str) else checks.disagreement(predicted, served)
     return f"fails: {wrong}" if wrong else "ok", ""
 
@@ -263,7 +262,7 @@ def check_tflite(model, predicted, picture, folder, alone):
 
     _, (inputs, *_) = next(iter(predict.view_batches(model, [picture], 1, predict.Augmentation(flip=False))))
     height, width = inputs["images"].shape[1:3]
-    traced = Program(model).on_canvas(height, width)
+    traced = Program(model).on_canvas(height, width, proposals=FEW)
     content, select = tflite.convert(traced, model.name)
     if select:
         return f"select: {', '.join(select)}", ""
@@ -273,17 +272,25 @@ def check_tflite(model, predicted, picture, folder, alone):
         functools.partial(predict_full, model),
         [litert.noise_pictures(model, height, width)],
         litert.Bound(box=1e-3, score=1e-3, mask=1e-3, lost=0.0),
+        **proposals_for(model, height, width),
     )
     return "builtin", str(found)
 
 
-def predict_full(model, images):
+def predict_full(model, images, **proposals):
     """``predict`` of pictures that fill their canvas."""
     import tensorflow as tf
 
     size = tf.constant([images.shape[1:3]] * images.shape[0], tf.float32)
     inputs = {"images": images, "valid_size": size, "original_size": size, "scale": tf.ones_like(size)}
-    return model.predict_on_batch(inputs)
+    return model.predict_on_batch({**inputs, **proposals})
+
+
+def proposals_for(model, height, width):
+    """``proposals [1,FEW,4]`` by name for a picture of this size, where a model takes them; else nothing."""
+    from kdet.export import litert
+
+    return {"proposals": litert.some_boxes(height, width, 1, FEW)} if model.takes_proposals else {}
 
 
 CHECKS = {"saved_model": check_saved_model, "tflite": check_tflite}
@@ -294,14 +301,15 @@ def predict_calmly(model, picture):
 
     Scores of one tie, and boxes that are moved by their width many times over show rounding in pixels.
     """
+    predict = functools.partial(model.predict, [picture], **proposals_for(model, *PICTURE))
     for factor in (1.0, 0.3, 0.1, 0.03, 0.01):
         generate_weights(model, {r"\bfc_(cls|reg)\.(weight|bias)$": (factor, 0.0)})
-        predicted = model.predict([picture])
+        predicted = predict()
         if predicted["scores"].max(initial=0.0) < SATURATED:
             break
     if not predicted["num_detections"][0]:
         generate_weights(model, {r"cls\.bias$": (1.0, 3.0)})
-        predicted = model.predict([picture])
+        predicted = predict()
     return predicted
 
 
@@ -324,21 +332,23 @@ def generate_weights(model, adjust=()):
 
 
 def write_picture(path):
-    """A picture of coloured squares, 90x120."""
+    """A picture of coloured squares."""
     import numpy as np
     import tensorflow as tf
 
-    pixels = np.random.default_rng(0).integers(0, 255, (18, 24, 3)).astype(np.uint8)
+    coarse = (PICTURE[0] // 5, PICTURE[1] // 5, 3)
+    pixels = np.random.default_rng(0).integers(0, 255, coarse).astype(np.uint8)
     path.write_bytes(tf.io.encode_png(pixels.repeat(5, 0).repeat(5, 1)).numpy())
     return str(path)
 
 
-def run_alone(alone, path, picture):
+def run_alone(alone, path, picture, **proposals):
     """Outputs (dict of arrays, or the error as text) of a SavedModel in the process ``alone``."""
     import numpy as np
 
     out = f"{path}.npz"
     job = {"model": str(path), "signature": "serving_bytes", "pictures": [picture], "out": out}
+    job.update({name: boxes.tolist() for name, boxes in proposals.items()})
     try:
         error = alone.ask(job).get("error")
     except Crash as crash:

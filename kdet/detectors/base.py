@@ -28,6 +28,8 @@ class Detector(TrainingSteps, Exporting, keras.Model):
 
     # smallest picture on which every layer can be built; a part that needs a larger one says so likewise
     build_size = 64
+    # whether the inputs hold ``proposals``: a second stage alone
+    takes_proposals = False
 
     def __init__(self, preprocessor=None, class_names=None, **kwargs):
         # inputs are pixels and sizes: they must not be cast to the compute dtype
@@ -107,7 +109,9 @@ class Detector(TrainingSteps, Exporting, keras.Model):
 
     # ---- pictures
 
-    def predict(self, x, batch_size=None, verbose="auto", steps=None, callbacks=None, augment=None):
+    def predict(
+        self, x, batch_size=None, verbose="auto", steps=None, callbacks=None, augment=None, proposals=None
+    ):
         """Detections of pictures (paths, encoded bytes, arrays of any size), in original pixels.
 
         Datasets, tensors and dicts of network inputs go to Keras' ``predict``.
@@ -115,6 +119,8 @@ class Detector(TrainingSteps, Exporting, keras.Model):
         Args:
             augment: look at a picture several times and merge what was seen: True (mirrored too) or
                 ``{"scales": [...], "flip": True}``, see ``kdet.detectors.predict.Augmentation``.
+            proposals: of every picture boxes ``[p,4]``, xyxy in its pixels, for a model that makes none
+                itself (Fast R-CNN).
             other arguments: as in Keras; ``batch_size`` is 1 when not given.
 
         Returns:
@@ -122,9 +128,13 @@ class Detector(TrainingSteps, Exporting, keras.Model):
         """
         if is_pictures(x):
             shown = verbose not in (0, "auto")
-            return predict_pictures(self, x, batch_size or 1, verbose=shown, augment=augment)
-        if augment:
-            raise ValueError("augment works on pictures (paths, bytes, arrays), not on network inputs.")
+            return predict_pictures(
+                self, x, batch_size or 1, verbose=shown, augment=augment, proposals=proposals
+            )
+        if augment or proposals is not None:
+            raise ValueError(
+                "augment and proposals go with pictures (paths, bytes, arrays), not with network inputs."
+            )
         return super().predict(x, batch_size, verbose, steps, callbacks)
 
     def predict_on_batch(self, x):

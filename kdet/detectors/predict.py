@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from kdet import ops
+from kdet.structures import network_boxes
 
 
 def is_pictures(x):
@@ -74,7 +75,7 @@ def view_batches(model, pictures, batch_size, augmentation):
     )
 
 
-def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None):
+def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None, proposals=None):
     """Detections of pictures of any sizes, in their own pixels.
 
     Args:
@@ -83,6 +84,8 @@ def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None):
         batch_size: pictures of one bucket shape that go through together.
         verbose: 1 for a progress bar.
         augment: an ``Augmentation`` or what ``Augmentation.of`` takes.
+        proposals: for a model that makes none itself (Fast R-CNN): of every picture boxes ``[p,4]``, xyxy in
+            its pixels.
 
     Returns:
         dict of NumPy arrays over the pictures in their order: ``boxes [P,N,4]``, ``scores [P,N]``,
@@ -92,9 +95,12 @@ def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None):
     augmentation = Augmentation.of(augment)
     if isinstance(pictures, (str, bytes, os.PathLike)) or getattr(pictures, "ndim", 4) == 3:
         pictures = [pictures]
+    given = given_proposals(model, proposals, len(pictures))
     bar = keras.utils.Progbar(math.ceil(len(pictures))) if verbose else None
     rows = [None] * len(pictures)
     for positions, views in view_batches(model, pictures, batch_size, augmentation):
+        if given is not None:
+            views = [with_proposals(inputs, given[positions]) for inputs in views]
         found = model.predict_views_on_batch(views, augmentation.flip)
         sizes = views[0]["original_size"].numpy().astype(int)
         for row, position in enumerate(positions):
@@ -106,6 +112,37 @@ def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None):
             bar.add(len(positions))
     stacked = {k: [r[k] for r in rows] for k in rows[0]} if rows else {}
     return {k: v if k == "masks" else np.stack(v) for k, v in stacked.items()}
+
+
+def given_proposals(model, proposals, pictures):
+    """The ``proposals`` of ``predict_pictures`` as one array ``[pictures,P,4]`` padded with zeros, or None.
+
+    Raises:
+        ValueError: proposals are missing, not wanted, or not of this number of pictures or form.
+    """
+    if (proposals is not None) != model.takes_proposals:
+        raise ValueError(
+            f"{model.name} has no RPN: give predict(pictures, proposals=[boxes [p,4] of every picture])."
+            if model.takes_proposals
+            else f"{model.name} makes its own proposals: predict takes none."
+        )
+    if proposals is None:
+        return None
+    rows = [np.asarray(boxes, np.float32) for boxes in proposals]
+    shapes = [boxes.shape for boxes in rows]
+    if len(rows) != pictures or any(len(shape) != 2 or shape[1] != 4 for shape in shapes):
+        raise ValueError(f"proposals must be {pictures} arrays [p,4], one per picture; got shapes {shapes}.")
+    padded = np.zeros((pictures, max([1, *(shape[0] for shape in shapes)]), 4), np.float32)
+    for one, boxes in zip(padded, rows):
+        one[: len(boxes)] = boxes
+    return padded
+
+
+def with_proposals(inputs, boxes):
+    """Network inputs with ``boxes [b,P,4]`` of their first b rows, xyxy in pixels of the pictures."""
+    rows = np.zeros((inputs["images"].shape[0], *boxes.shape[1:]), np.float32)  # the last ones are fillers
+    rows[: len(boxes)] = boxes
+    return {**inputs, "proposals": network_boxes(rows, inputs)}
 
 
 def paste(detections, height, width, threshold=0.5):

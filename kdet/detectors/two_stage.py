@@ -38,16 +38,29 @@ class TwoStageDetector(Detector):
         self.roi_head.predict(self.extract_features(images), info["proposals"], info)
         postprocess.max_per_image = usual
 
+    @property
+    def takes_proposals(self):
+        return self.rpn_head is None
+
     def proposals(self, features, info, training=False):
         """Proposals ``[B,N,4]``; the RPN's outputs too (None without one)."""
-        if self.rpn_head is None:
-            if "proposals" not in info:
-                raise ValueError(
-                    f"{self.name} has no RPN: give it inputs={{'images': ..., 'proposals': [B,P,4]}}."
-                )
-            return tf.cast(info["proposals"], tf.float32), None
+        if self.takes_proposals:
+            return self.given_proposals(info), None
         outputs = self.rpn_head.forward(features, info, training)
         return self.rpn_head.proposals(outputs, info, training=training)["boxes"], outputs
+
+    def given_proposals(self, info):
+        """Proposals ``[B,N,4]`` of the inputs.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if "proposals" not in info:
+            raise ValueError(
+                f"{self.name} has no RPN: give it inputs={{'images': ..., 'proposals': [B,P,4]}}, or "
+                "predict(pictures, proposals=[...])."
+            )
+        return tf.cast(info["proposals"], tf.float32)
 
     def detect(self, images, info):
         features = self.extract_features(images)
@@ -55,20 +68,21 @@ class TwoStageDetector(Detector):
         return self.roi_head.predict(features, proposals, info)
 
     def detect_views(self, views):
-        if self.rpn_head is None:
-            raise NotImplementedError(f"{self.name} has no RPN: test-time augmentation needs one.")
         features = [self.extract_features(images) for images, _ in views]
         infos = [info for _, info in views]
-        merged = view_proposals(self.rpn_head, features, infos)["boxes"]
+        if self.takes_proposals:  # the same in all views; the first is never a mirrored one
+            merged = original_boxes(self.given_proposals(infos[0]), infos[0])
+        else:
+            merged = view_proposals(self.rpn_head, features, infos)["boxes"]
         proposals = [network_boxes(merged, info) for info in infos]
         return self.roi_head.predict_views([View(*view) for view in zip(features, proposals, infos)])
 
     def forward_losses(self, images, info, targets, proposals=None):
         features = self.extract_features(images, training=True)
         losses = {}
-        if proposals is None and self.rpn_head is None and "proposals" in targets:
+        if proposals is None and self.takes_proposals and "proposals" in targets:
             proposals = targets["proposals"]
-        if proposals is None or self.rpn_head is not None:
+        if proposals is None or not self.takes_proposals:
             own, outputs = self.proposals(features, info, training=True)
             proposals = own if proposals is None else proposals
             if outputs is not None:

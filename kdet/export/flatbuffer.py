@@ -81,7 +81,7 @@ def extract(model, members, outputs):
     graph = part.subgraphs[0]
     graph.tensors = [copy.copy(tensor) for tensor in graph.tensors]
     graph.operators = [copy.copy(graph.operators[i]) for i in sorted(members)]
-    graph.outputs = list(outputs)
+    graph.inputs, graph.outputs = _inputs_of(model, members), list(outputs)
     part.buffers = list(model.buffers)
     drop_unused(part)
     return part
@@ -93,10 +93,11 @@ def replace(model, members, outputs, part):
     Args:
         model: ``ModelT``; changed.
         members, outputs: as given to ``extract``.
-        part: ``ModelT`` with the inputs of ``model`` and the outputs ``outputs``.
+        part: ``ModelT`` made of what ``extract`` gave.
     """
     graph, new = model.subgraphs[0], part.subgraphs[0]
-    place = dict(zip(list(new.inputs) + list(new.outputs), list(graph.inputs) + list(outputs), strict=True))
+    borders = [*_inputs_of(model, members), *outputs]
+    place = dict(zip([*new.inputs, *new.outputs], borders, strict=True))
     for index, tensor in enumerate(new.tensors):
         if index not in place:
             place[index] = len(graph.tensors)
@@ -110,6 +111,13 @@ def replace(model, members, outputs, part):
     kept = [operator for i, operator in enumerate(graph.operators) if i not in members]
     graph.operators = list(new.operators) + kept
     drop_unused(model)
+
+
+def _inputs_of(model, members):
+    """Inputs of the main graph that the operators ``members`` read, in their order."""
+    graph = model.subgraphs[0]
+    read = {tensor for index in members for tensor in graph.operators[index].inputs}
+    return [tensor for tensor in graph.inputs if tensor in read]
 
 
 def drop_unused(model):

@@ -31,7 +31,7 @@ class Bound:
 
 
 class Runner:
-    """A TFLite model as a function: a batch of pictures -> Detections as NumPy arrays.
+    """A TFLite model as a function: a batch of ``images`` (and ``proposals``) -> Detections in NumPy.
 
     Args:
         content: bytes of the flatbuffer, with TFLite's own ops only.
@@ -47,8 +47,8 @@ class Runner:
         self.interpreter = module.Interpreter(model_content=content, **options)
         self.run = self.interpreter.get_signature_runner()
 
-    def __call__(self, images):
-        return self.run(images=np.asarray(images))
+    def __call__(self, images, **proposals):
+        return self.run(images=np.asarray(images), **proposals)
 
     def holds_nan(self):
         """True where the last run computed something that is not a number."""
@@ -85,15 +85,28 @@ def noise_pictures(model, height, width, batch=1, seed=0):
     return np.clip(np.round(pictures), 0, 255).astype(np.uint8)
 
 
-def check(name, content, function, pictures, bound):
+def some_boxes(height, width, batch, count):
+    """The same random boxes of several sizes in every call: float32 ``[batch,count,4]`` xyxy."""
+    random = np.random.default_rng(0)
+    size = np.float32([width, height])
+    centers, half = (
+        random.uniform(0, size, (count, 2)),
+        random.uniform(4, np.maximum(size / 3, 5), (count, 2)),
+    )
+    boxes = np.concatenate([np.maximum(centers - half, 0), np.minimum(centers + half, size)], -1)
+    return np.tile(boxes.astype(np.float32), (batch, 1, 1))
+
+
+def check(name, content, function, pictures, bound, **proposals):
     """Runs a TFLite model beside the function that it was made of.
 
     Args:
         name: of the model, for the error.
         content: bytes of the flatbuffer.
-        function: images -> Detections.
+        function: images (and proposals) -> Detections.
         pictures: list of batches uint8 ``[B,H,W,3]``.
         bound: ``Bound``.
+        **proposals: where the model takes them ``proposals``, float32 ``[B,P,4]``, for all batches.
 
     Returns:
         ``Difference`` over all pictures.
@@ -101,17 +114,17 @@ def check(name, content, function, pictures, bound):
     Raises:
         ExportError: values that are not numbers, or a difference beyond the bound.
     """
-    runner = Runner(content)
+    runner, given = Runner(content), {name: tf.constant(value) for name, value in proposals.items()}
     total = Difference()
     for images in pictures:
-        got = runner(images)
+        got = runner(images, **proposals)
         if any(np.isnan(value).any() for value in got.values()):
             raise ExportError(f"{name}: the exported TFLite model computes NaN; it was not written.")
-        wanted = {k: np.asarray(v) for k, v in function(tf.constant(images)).items()}
+        wanted = {k: np.asarray(v) for k, v in function(tf.constant(images), **given).items()}
         total = total + difference(wanted, got, bound)
     if not total.found:  # NaN never passes a score threshold: nothing found is no proof
         runner = Runner(content, keep_all=True)
-        runner(pictures[0])
+        runner(pictures[0], **proposals)
         if runner.holds_nan():
             raise ExportError(f"{name}: the exported TFLite model computes NaN inside; it was not written.")
     if total.lost > bound.lost * total.found + bound.spare:

@@ -43,6 +43,16 @@ class Naming:
             found["detection_masks"] = detections["masks"]
         return found
 
+    def read_boxes(self, boxes, original_size):
+        """Boxes ``[N,P,4]`` written in ``box_format`` as xyxy in pixels of the picture."""
+        if self.box_format.endswith("yxyx"):
+            boxes = tf.gather(boxes, [1, 0, 3, 2], axis=-1)
+        if self.box_format == "xywh":
+            boxes = tf.concat([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], -1)
+        if self.box_format.startswith("rel_"):
+            boxes = boxes * size_as_box(original_size)
+        return boxes
+
     def _boxes(self, boxes, size):
         boxes = tf.cast(boxes, tf.float32)
         if self.box_format.startswith("rel_"):

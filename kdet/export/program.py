@@ -1,4 +1,4 @@
-"""A detector as a function of pixels alone: what every exported form is made of."""
+"""A detector as a function of tensors alone: what every exported form is made of."""
 
 import traceback
 
@@ -19,25 +19,21 @@ class Program:
         model: detector.
         form: of the ops: ``portable`` (TensorFlow's own only) or ``compiled`` (kdet's library).
 
-    Raises:
-        ExportError: the model needs more than pictures.
+    Attributes:
+        takes_proposals: the model's second stage looks at boxes that come with the pictures (Fast R-CNN).
     """
 
     def __init__(self, model, form="portable"):
         if form not in ("portable", "compiled"):
             raise ValueError(f"ops is 'portable' or 'compiled', not {form!r}.")
-        if getattr(model, "rpn_head", self) is None:
-            raise ExportError(
-                f"{model.name}: TwoStageDetector.rpn_head is None, so it needs proposals besides the "
-                "pictures. Export a model that makes its own, a faster_rcnn instead of a fast_rcnn."
-            )
         self.model, self.form = model, form
+        self.takes_proposals = model.takes_proposals
 
     def detect(self, inputs):
         """Detections of network inputs (the data contract), for use inside a trace.
 
         Args:
-            inputs: images ``[N,H,W,3]``, or the dict with ``valid_size``, ``scale`` ...
+            inputs: images ``[N,H,W,3]``, or the dict with ``valid_size``, ``scale``, ``proposals`` ...
 
         Returns:
             Detections: ``boxes [N,M,4]`` xyxy in original pixels, ``scores [N,M]``, ``labels [N,M]`` (-1:
@@ -46,31 +42,38 @@ class Program:
         with ops.use(self.form):
             return self.model(inputs, training=False)
 
-    def on_canvas(self, height, width, batch=1):
+    def on_canvas(self, height, width, batch=1, proposals=None):
         """``detect`` for pictures that fill a canvas of one shape: a ``ConcreteFunction``.
 
         Args:
             height, width: of the canvas; None leaves them open.
             batch: pictures per call; None leaves it open.
+            proposals: how many of them per picture, where the model takes them; None leaves it open.
 
         Returns:
-            ConcreteFunction of ``images``, uint8 ``[batch,height,width,3]`` RGB -> Detections.
+            ConcreteFunction of ``images``, uint8 ``[batch,height,width,3]`` RGB, and where the model takes
+            them ``proposals``, float32 ``[batch,proposals,4]`` xyxy in pixels of the canvas -> Detections.
 
         Raises:
             ExportError: see ``trace``.
         """
-        spec = tf.TensorSpec([batch, height, width, 3], tf.uint8, name="images")
-        return self.trace(lambda images: self.detect(images), spec)
+        pictures = tf.TensorSpec([batch, height, width, 3], tf.uint8, name="images")
+        if not self.takes_proposals:
+            return self.trace(lambda images: self.detect(images), pictures)
+        boxes = tf.TensorSpec([batch, proposals, 4], tf.float32, name="proposals")
+        return self.trace(
+            lambda images, proposals: self.detect({"images": images, "proposals": proposals}), pictures, boxes
+        )
 
-    def trace(self, function, spec):
-        """``ConcreteFunction`` of a function of one tensor that calls ``detect``.
+    def trace(self, function, *specs):
+        """``ConcreteFunction`` of a function of tensors that calls ``detect``.
 
         Raises:
-            ExportError: a layer cannot be traced for ``spec``, or (``portable``) the trace holds an op that
+            ExportError: a layer cannot be traced for ``specs``, or (``portable``) the trace holds an op that
                 TensorFlow alone does not have.
         """
         try:
-            traced = tf.function(function, input_signature=[spec]).get_concrete_function()
+            traced = tf.function(function, input_signature=specs).get_concrete_function()
         except (TypeError, ValueError, ArithmeticError, tf.errors.OpError) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             message = lines[-1] if lines else type(error).__name__  # tf.function puts the code before it

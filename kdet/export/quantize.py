@@ -52,7 +52,9 @@ def find_network(model):
         ExportError: there are no convolutions or dense layers.
     """
     graph = model.subgraphs[0]
-    chosen, fed, eligible, plain = set(), set(), [], set()
+    # what comes with the pictures are boxes that somebody has chosen
+    chosen = {i for i in graph.inputs if graph.tensors[i].type != schema.TensorType.UINT8}
+    fed, eligible, plain = set(), [], set()
     for index, operator in enumerate(graph.operators):
         name, inputs = flatbuffer.op_name(model, operator), [i for i in operator.inputs if i >= 0]
         if name in _CHOICES or chosen.intersection(inputs):

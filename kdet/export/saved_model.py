@@ -11,6 +11,7 @@ from kdet.export.naming import Naming
 from kdet.export.picture_masks import on_pictures
 from kdet.export.precision import in_precision
 from kdet.export.program import Program
+from kdet.structures import network_boxes
 
 MASKS = ("box", "picture")
 # beside the model, for people and clients; servers ignore this folder
@@ -36,6 +37,10 @@ def export_saved_model(
     ``serving_tf_example`` (``examples``: serialised ``tf.train.Example`` with ``image/encoded``). Each
     resizes its pictures by the model's own rule and gives boxes in the original picture, as ``predict``
     does. The outputs are those of `Naming`.
+
+    A model that makes no proposals (Fast R-CNN) takes ``proposals`` beside the pictures in each signature:
+    float32 ``[N,P,4]``, written as its boxes are (``box_format``); rows of zeros are padding. What an
+    exported RPN calls ``detection_boxes`` can be passed on as it is.
 
     Args:
         model: detector.
@@ -100,6 +105,10 @@ class _Functions:
         sizes = tf.TensorSpec([batch, 2], tf.float32)
         spec = {"images": tf.TensorSpec([batch, *canvas.static_shape, 3], tf.uint8)}
         spec.update({key: sizes for key in ("valid_size", "original_size", "scale")})
+        self.proposals = []
+        if program.takes_proposals:
+            boxes = tf.TensorSpec([batch, None, 4], tf.float32, name="proposals")
+            self.proposals, spec["proposals"] = [boxes], boxes
         self._detect = tf.function(self._outputs, input_signature=[spec])
 
     def _outputs(self, inputs):
@@ -109,21 +118,24 @@ class _Functions:
             detections = {**detections, "masks": masks}
         return self.naming(detections, inputs["original_size"])
 
-    def _detect_pictures(self, picture, count):
+    def _detect_pictures(self, picture, count, proposals=None):
         inputs = self.canvas.inputs(picture, count)
+        if proposals is not None:
+            boxes = self.naming.read_boxes(proposals, inputs["original_size"])
+            inputs["proposals"] = network_boxes(boxes, inputs)
         if self.batch is not None:
             inputs = {k: tf.ensure_shape(v, [self.batch, *v.shape[1:]]) for k, v in inputs.items()}
         return self._detect(inputs)
 
-    def on_arrays(self, images):
-        return self._detect_pictures(lambda i: images[i], tf.shape(images)[0])
+    def on_arrays(self, images, proposals=None):
+        return self._detect_pictures(lambda i: images[i], tf.shape(images)[0], proposals)
 
-    def on_bytes(self, encoded):
-        return self._detect_pictures(lambda i: decode(encoded[i]), tf.size(encoded))
+    def on_bytes(self, encoded, proposals=None):
+        return self._detect_pictures(lambda i: decode(encoded[i]), tf.size(encoded), proposals)
 
-    def on_examples(self, examples):
+    def on_examples(self, examples, proposals=None):
         features = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
-        return self.on_bytes(tf.io.parse_example(examples, features)["image/encoded"])
+        return self.on_bytes(tf.io.parse_example(examples, features)["image/encoded"], proposals)
 
     def signatures(self):
         """``{name: ConcreteFunction}``."""
@@ -131,9 +143,9 @@ class _Functions:
         encoded = tf.TensorSpec([self.batch], tf.string, name="encoded")
         examples = tf.TensorSpec([self.batch], tf.string, name="examples")
         return {
-            "serving_default": self.program.trace(self.on_arrays, pictures),
-            "serving_bytes": self.program.trace(self.on_bytes, encoded),
-            "serving_tf_example": self.program.trace(self.on_examples, examples),
+            "serving_default": self.program.trace(self.on_arrays, pictures, *self.proposals),
+            "serving_bytes": self.program.trace(self.on_bytes, encoded, *self.proposals),
+            "serving_tf_example": self.program.trace(self.on_examples, examples, *self.proposals),
         }
 
 

@@ -29,13 +29,23 @@ _CHECKED_PICTURES = 2
 
 
 def export_tflite(
-    model, path, input_size=None, batch=1, dtype="fp32", representative=None, select_tf_ops=True, check=True
+    model,
+    path,
+    input_size=None,
+    batch=1,
+    dtype="fp32",
+    representative=None,
+    num_proposals=1000,
+    select_tf_ops=True,
+    check=True,
 ):
     """Writes a detector as a TFLite file.
 
     The file takes ``images`` uint8 ``[batch,h,w,3]`` RGB, pictures resized to fill ``(h, w)``, and gives
     Detections in pixels of that canvas under their names: ``boxes`` (xyxy), ``scores``, ``labels`` (-1:
-    padding), ``num_detections``, ``masks``. Its signature is ``serving_default``.
+    padding), ``num_detections``, ``masks``. Its signature is ``serving_default``. A model that makes no
+    proposals (Fast R-CNN) takes ``proposals`` too: float32 ``[batch,num_proposals,4]``, xyxy in pixels of the
+    canvas; rows of zeros are padding.
 
     Args:
         model: detector.
@@ -47,6 +57,7 @@ def export_tflite(
         representative: for ``int8`` (and for the check): pictures like those to come, as paths, encoded bytes
             or RGB arrays; or a recipe (``kdet.config.Config`` or dict), whose ``data.train`` or ``data.val``
             is read. The first 100 are used.
+        num_proposals: per picture, fixed in the file, for a model that takes them.
         select_tf_ops: where TFLite's own ops do not suffice take TensorFlow's, which need its Flex delegate;
             False refuses.
         check: run the file and compare it with the model before it is written. Files that need the Flex
@@ -73,7 +84,7 @@ def export_tflite(
             "TFLite: int8 needs pictures to measure the network's values: representative=[paths or arrays], "
             "or a recipe with data.train or data.val. Without any take dtype='dynamic'."
         )
-    traced = Program(model).on_canvas(height, width, batch)
+    traced = Program(model).on_canvas(height, width, batch, num_proposals)
     content, select = convert(traced, model.name, select_tf_ops)
     if select:
         logger.warning(
@@ -83,7 +94,15 @@ def export_tflite(
     content = with_dtype(content, dtype, pictures)
     if check and not select:
         looked_at = pictures or [litert.noise_pictures(model, height, width, batch)]
-        difference = litert.check(model.name, content, traced, looked_at[:_CHECKED_PICTURES], BOUNDS[dtype])
+        boxes = {"proposals": litert.some_boxes(height, width, batch, num_proposals)}
+        difference = litert.check(
+            model.name,
+            content,
+            traced,
+            looked_at[:_CHECKED_PICTURES],
+            BOUNDS[dtype],
+            **(boxes if model.takes_proposals else {}),
+        )
         logger.info("%s: %s.", path, difference)
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

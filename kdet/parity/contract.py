@@ -49,7 +49,7 @@ class Subject:
             "images": tf.constant(draw.integers(0, 256, (2, *size, 3)), tf.uint8),
             "valid_size": tf.constant(valid),
         }
-        if getattr(self.model, "rpn_head", self) is None:  # Fast R-CNN
+        if self.model.takes_proposals:
             corners = draw.uniform(0, [size[1] / 2, size[0] / 2], (2, 20, 2))
             self.inputs["proposals"] = tf.constant(
                 np.concatenate([corners, corners + draw.uniform(8, 48, (2, 20, 2))], -1), tf.float32

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kdet import zoo
+from kdet.data import preprocess_pictures
 
 
 def equal(a, b, tolerance=0.0):
@@ -125,6 +126,35 @@ def test_missing_proposals_are_asked_for(images):
         model(images)
     found = model({"images": images, "proposals": tf.constant([[[10.0, 10, 60, 60]]] * 2)})
     assert found["boxes"].shape == (2, 100, 4)
+
+
+def test_proposals_come_with_pictures_of_any_size():
+    model = zoo.load(
+        "fast_rcnn_r18_fpn_1x", weights=None, num_classes=3, **{"model.preprocessor.size": [160, 128]}
+    )
+    pixels = np.random.default_rng(0)
+    pictures = [pixels.integers(0, 255, (*size, 3)).astype(np.uint8) for size in ((60, 90), (100, 50))]
+    boxes = [np.float32([[10, 10, 60, 50], [0, 0, 90, 60], [5, 20, 30, 40]]), np.float32([[0, 30, 50, 80]])]
+    found = model.predict(pictures, proposals=boxes)
+    for row, (picture, given) in enumerate(zip(pictures, boxes)):
+        one = preprocess_pictures([picture], (160, 128))
+        scale = one["scale"].numpy()[0, ::-1]
+        alone = model.predict_on_batch({**one, "proposals": (given * np.tile(scale, 2))[None]})
+        assert found["num_detections"][row] == alone["num_detections"][0] > 0
+        np.testing.assert_allclose(found["boxes"][row], alone["boxes"][0], atol=1e-3)
+        np.testing.assert_allclose(found["scores"][row], alone["scores"][0], atol=1e-6)
+    views = model.predict(pictures, proposals=boxes, augment=True)
+    assert (views["num_detections"] > 0).all()
+    assert (views["boxes"] <= [[[90, 60, 90, 60]], [[50, 100, 50, 100]]]).all()
+    for wrong, message in (
+        (None, "no RPN"),
+        (boxes[:1], "2 arrays"),
+        ([[1, 2, 3, 4]] * 2, "one per picture"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.predict(pictures, proposals=wrong)
+    with pytest.raises(ValueError, match="not with network inputs"):
+        model.predict({"images": np.stack(pictures[:1])}, proposals=boxes)
 
 
 def test_presets_check_their_class():

@@ -29,6 +29,7 @@ DETECTORS = {
     "regions": {
         "boxes": ("faster_rcnn_r18_fpn_1x", PROPOSALS),
         "masks": ("mask_rcnn_r18_fpn_1x", PROPOSALS),
+        "given regions": ("fast_rcnn_r18_fpn_1x", {}),
         "sparse": ("sparse_rcnn_r50_fpn_1x", {**R18, "model.rpn_head.num_proposals": 20}),
     },
 }
@@ -60,7 +61,7 @@ def test_every_shape_of_detector_equals_predict_in_a_process_without_kdet(portab
         predicted = sweep.predict_calmly(model, picture)
         assert predicted["num_detections"][0] > 0, kind
         path = model.export(tmp_path / kind, box_format="xyxy", label_offset=0, masks="picture")
-        served = sweep.run_alone(alone, path, picture)
+        served = sweep.run_alone(alone, path, picture, **sweep.proposals_for(model, *sweep.PICTURE))
         wrong[kind] = served if isinstance(served, str) else checks.disagreement(predicted, served)
         keras.backend.clear_session()
     alone.close()

@@ -22,10 +22,10 @@ def exported(generated):
     return model, traced, pictures, tflite.convert(traced, model.name, select_tf_ops=False)[0]
 
 
-def one_op(function):
-    """``ConcreteFunction`` of pictures that does next to nothing."""
-    spec = tf.TensorSpec([1, 8, 8, 3], tf.uint8, name="images")
-    return tf.function(function, input_signature=[spec]).get_concrete_function()
+def one_op(function, *others):
+    """``ConcreteFunction`` of pictures (and tensors like ``others``) that does next to nothing."""
+    pictures = tf.TensorSpec([1, 8, 8, 3], tf.uint8, name="images")
+    return tf.function(function, input_signature=[pictures, *others]).get_concrete_function()
 
 
 @pytest.mark.parametrize("dtype, size", [("fp32", 1.0), ("fp16", 0.52), ("dynamic", 0.3), ("int8", 0.3)])
@@ -83,6 +83,27 @@ def test_int8_leaves_a_second_stage_in_float():
     got = litert.Runner(quantize.to_int8(content, [picture]))(picture)["scores"]
     wanted = traced(tf.constant(picture))["scores"].numpy()
     assert 0.0 < np.abs(got - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+def test_int8_leaves_given_boxes_and_what_they_touch_in_float():
+    random = np.random.default_rng(0)
+    kernel, dense = random.normal(size=(3, 3, 3, 32)), random.normal(size=(36, 16))
+
+    def second_stage(images, proposals):
+        maps = tf.nn.conv2d(tf.cast(images, tf.float32), np.float32(kernel), 1, "SAME")
+        seen = tf.repeat(tf.reduce_mean(maps, (1, 2)), 5, axis=0)
+        return {"scores": tf.concat([seen, proposals[0]], 1) @ np.float32(dense)}
+
+    boxes = tf.TensorSpec([1, 5, 4], tf.float32, name="proposals")
+    content = tflite.convert(one_op(second_stage, boxes), "model")[0]
+    graph = flatbuffer.read(content)
+    members = quantize.find_network(graph).members
+    assert [flatbuffer.op_name(graph, graph.subgraphs[0].operators[i]) for i in members][-1] == "CONV_2D"
+    picture = random.integers(0, 255, (1, 8, 8, 3)).astype(np.uint8)
+    run = litert.Runner(quantize.to_int8(content, [picture]))
+    first, second = random.uniform(0, 1e4, (2, 1, 5, 4)).astype(np.float32)
+    moved = run(picture, proposals=first)["scores"] - run(picture, proposals=second)["scores"]
+    np.testing.assert_allclose(moved, ((first - second) @ dense[32:])[0], rtol=1e-3, atol=0.1)  # of some 1e4
 
 
 def test_nothing_to_quantise():

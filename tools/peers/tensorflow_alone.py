@@ -5,8 +5,9 @@
 A job is one line of JSON, of the file or the standard input: ``{"model": folder, "signature": name,
 "pictures": [files], "out": ...npz}``, with ``"runs": N`` to time N calls after the first and
 ``"library": file`` to load compiled ops before. ``serving_default`` is given the decoded pixels, the others
-the files' bytes. Writes the outputs and prints one line of JSON per job: ``import_s``, ``load_s``,
-``first_s``, ``ms``, ``cpu_ms`` (of all threads) and ``peak_mb``, or ``error``.
+the files' bytes; ``"proposals"`` are passed on to models that take them. Writes the outputs and prints one
+line of JSON per job: ``import_s``, ``load_s``, ``first_s``, ``ms``, ``cpu_ms`` (of all threads) and
+``peak_mb``, or ``error``.
 """
 
 import fileinput
@@ -51,6 +52,8 @@ def run(job):
     signature = loaded.signatures[job["signature"]]
     load = time.perf_counter() - start
     inputs = make_inputs(job["signature"], job["pictures"])
+    if "proposals" in job:
+        inputs["proposals"] = tf.constant(job["proposals"], tf.float32)
     seconds, cpu = [], []
     for _ in range(job.get("runs", 0) + 1):
         start, used = time.perf_counter(), time.process_time()
