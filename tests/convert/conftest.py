@@ -5,23 +5,7 @@ import numpy as np
 import pytest
 
 from kdet.convert import torch_items
-
-
-class Conv(keras.layers.Conv2D):
-    torch_tensors = {"weight": ("kernel", "conv"), "bias": ("bias", None)}
-
-
-class Dense(keras.layers.Dense):
-    torch_tensors = {"weight": ("kernel", "linear"), "bias": ("bias", None)}
-
-
-class Norm(keras.layers.BatchNormalization):
-    torch_tensors = {
-        "weight": ("gamma", None),
-        "bias": ("beta", None),
-        "running_mean": ("moving_mean", None),
-        "running_var": ("moving_variance", None),
-    }
+from tests.convert.plain_layers import Conv, Dense, Norm
 
 
 class Node(keras.layers.Layer):

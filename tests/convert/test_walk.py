@@ -3,29 +3,13 @@ import numpy as np
 import pytest
 
 from kdet.convert import IncompleteStateDict, layouts, load_state_dict, state_dict, torch_items
-
-
-class Conv(keras.layers.Conv2D):
-    torch_tensors = {"weight": ("kernel", "conv"), "bias": ("bias", None)}
-
-
-class Dense(keras.layers.Dense):
-    torch_tensors = {"weight": ("kernel", "linear"), "bias": ("bias", None)}
+from tests.convert.plain_layers import Conv, Dense, Norm
 
 
 class Flat(keras.layers.Dense):
     @property
     def torch_tensors(self):
         return {"weight": ("kernel", ("linear_chw", (3, 2))), "bias": ("bias", None)}
-
-
-class Norm(keras.layers.BatchNormalization):
-    torch_tensors = {
-        "weight": ("gamma", None),
-        "bias": ("beta", None),
-        "running_mean": ("moving_mean", None),
-        "running_var": ("moving_variance", None),
-    }
 
 
 class Attention(keras.layers.Layer):
