@@ -1,0 +1,20 @@
+"""Keras' own layers with the names of PyTorch's tensors."""
+
+import keras
+
+
+class Conv(keras.layers.Conv2D):
+    torch_tensors = {"weight": ("kernel", "conv"), "bias": ("bias", None)}
+
+
+class Dense(keras.layers.Dense):
+    torch_tensors = {"weight": ("kernel", "linear"), "bias": ("bias", None)}
+
+
+class Norm(keras.layers.BatchNormalization):
+    torch_tensors = {
+        "weight": ("gamma", None),
+        "bias": ("beta", None),
+        "running_mean": ("moving_mean", None),
+        "running_var": ("moving_variance", None),
+    }
