@@ -50,6 +50,8 @@ CALM = {
     r"_centripetal_shift\.\d+\.1\.conv\.bias$": (1.0, 2.3),
 }
 SATURATED = 0.9
+# predictions until the scores are neither saturated nor all too small
+TRIALS = 8
 # What a model section says of training alone (as do the losses: no head asks them at inference), and
 # numbers by which pictures are normalised.
 TRAINING = frozenset(
@@ -299,22 +301,35 @@ CHECKS = {"saved_model": check_saved_model, "tflite": check_tflite}
 def predict_calmly(model, picture):
     """What ``model`` predicts with generated weights of which it finds something and does not saturate.
 
-    Scores of one tie, and boxes that are moved by their width many times over show rounding in pixels.
+    Scores of one tie, and boxes that are moved by their width many times over show rounding in pixels. So the
+    last layer of a second stage gets weights between those that saturate and those that call all classes
+    equally likely.
     """
+    from kdet import convert
+
     predict = functools.partial(model.predict, [picture], **proposals_for(model, *PICTURE))
-    for factor in (1.0, 0.3, 0.1, 0.03, 0.01):
-        generate_weights(model, {r"\bfc_(cls|reg)\.(weight|bias)$": (factor, 0.0)})
+    state = generate_weights(model)
+    last = {key: value for key, value in state.items() if re.search(r"\bfc_(cls|reg)\.(weight|bias)$", key)}
+    factor, too_small, too_large = 1.0, None, None
+    for _ in range(TRIALS):
+        convert.load_state_dict(model, {key: value * factor for key, value in last.items()}, strict=False)
         predicted = predict()
-        if predicted["scores"].max(initial=0.0) < SATURATED:
+        if last and predicted["scores"].max(initial=0.0) >= SATURATED:
+            too_large = factor
+        elif last and not predicted["num_detections"][0]:
+            too_small = factor
+        else:
             break
+        factor = (too_large or 10.0 * factor) ** 0.5 * (too_small or 0.1 * factor) ** 0.5
     if not predicted["num_detections"][0]:
-        generate_weights(model, {r"cls\.bias$": (1.0, 3.0)})
+        biases = {key: value + 3.0 for key, value in state.items() if key.endswith("cls.bias")}
+        convert.load_state_dict(model, biases, strict=False)
         predicted = predict()
     return predicted
 
 
-def generate_weights(model, adjust=()):
-    """Fills a model with generated weights, some of them multiplied and moved so that it finds something."""
+def generate_weights(model):
+    """Fills a model with generated weights for outputs of about one and gives them as a state dict."""
     from kdet import convert
     from kdet.parity import weights
 
@@ -326,9 +341,11 @@ def generate_weights(model, adjust=()):
         for key in shapes
         if key.endswith((".weight_gamma", ".weight_beta"))
     }
-    for pattern, change in {**CALM, **dict(adjust)}.items():
+    for pattern, change in CALM.items():
         adjusted.update({key: change for key in shapes if re.search(pattern, key)})
-    convert.load_state_dict(model, weights.generate_all(shapes, adjust=adjusted))
+    state = weights.generate_all(shapes, adjust=adjusted)
+    convert.load_state_dict(model, state)
+    return state
 
 
 def write_picture(path):
