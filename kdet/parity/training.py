@@ -62,7 +62,7 @@ def training_targets(golden):
     if "gt_masks" in used:
         masks = [np.zeros((len(t[0]), h, w), np.uint8) for t in truths]
         for i, mask in enumerate(masks):
-            own = golden.gt_masks(i)
+            own = golden.gt_masks(i)[:, :h, :w]  # as large as the picture padded alone, which may be larger
             mask[:, : own.shape[1], : own.shape[2]] = own
         targets["masks"] = tf.constant(np.packbits(pad(masks), axis=-1))
     if "gt_semantic_seg" in used:

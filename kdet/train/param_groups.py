@@ -23,7 +23,8 @@ class ParamGroups:
     Args:
         custom_keys: ``{part of a name: {"lr_mult": 0.1, "decay_mult": 1.0}}``; the longest part that
             occurs in the name wins (then the alphabetically first) and switches the other rules off.
-        bias_lr_mult, bias_decay_mult: factors for biases that do not belong to a norm layer.
+        bias_lr_mult, bias_decay_mult: factors for biases that do not belong to a norm layer, nor to the
+            convolution that gives a deformable one its offsets (``conv_offset``): so the reference has it.
         norm_decay_mult: weight-decay factor of norm layers (gamma and beta).
     """
 
@@ -48,7 +49,8 @@ class ParamGroups:
                 return float(chosen.get("lr_mult", 1.0)), float(chosen.get("decay_mult", 1.0))
         if is_norm:
             return 1.0, self.norm_decay_mult
-        if name.rsplit(".", 1)[-1] == "bias":
+        layer, _, part = name.rpartition(".")
+        if part == "bias" and layer.rpartition(".")[2] != "conv_offset":
             return self.bias_lr_mult, self.bias_decay_mult
         return 1.0, 1.0
 

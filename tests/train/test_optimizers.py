@@ -90,6 +90,7 @@ def test_names_and_factors():
     assert rules.factors("head.bias") == (2.0, 0.0)
     assert rules.factors("head.weight") == (1.0, 1.0)
     assert rules.factors("head.norm.bias", is_norm=True) == (1.0, 0.0)
+    assert rules.factors("head.conv2.conv_offset.bias") == rules.factors("conv_offset.bias") == (1.0, 1.0)
 
 
 def test_factors_reach_the_update():
