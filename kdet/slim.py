@@ -43,6 +43,7 @@ BACKBONES = {
     "ResNeSt": {"depth": 50},
     "RegNet": {"arch": "regnetx_800mf"},
     "HRNet": {"width": 8},
+    "Darknet": {"blocks": [1, 1, 1, 1, 1], "channels": [16, 32, 64, 128, 256]},
     "HourglassNet": {"channels": [64, 64, 96, 96], "blocks": [1, 1, 1, 1], "stacks": 1},
 }
 

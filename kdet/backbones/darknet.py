@@ -3,8 +3,8 @@
 from kdet.layers import Composite, darknet_conv
 from kdet.registry import register
 
-# (residual blocks, filters) of each stage
-_STAGES = ((1, 64), (2, 128), (8, 256), (8, 512), (4, 1024))
+# DarkNet-53
+_BLOCKS, _CHANNELS = (1, 2, 8, 8, 4), (64, 128, 256, 512, 1024)
 
 
 class ResidualBlock(Composite):
@@ -44,24 +44,33 @@ class Darknet(Composite):
         out_indices: stages whose maps are returned; 5 is the last.
         norm_eval: batch norm uses its running statistics while training.
         pretrained: name of the published ImageNet weights for ``weights="imagenet"``.
+        blocks, channels: residual blocks and channels of each of the five stages.
 
     Call: ``[B,H,W,3] -> tuple of [B,h,w,C]``, one per ``out_indices``, fine to coarse.
     """
 
-    def __init__(self, out_indices=(3, 4, 5), norm_eval=True, pretrained=None, **kwargs):
+    def __init__(
+        self,
+        out_indices=(3, 4, 5),
+        norm_eval=True,
+        pretrained=None,
+        blocks=_BLOCKS,
+        channels=_CHANNELS,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.out_indices, self.pretrained = tuple(out_indices), pretrained
         norm = {"kind": "bn", "use_running_stats": norm_eval}
-        self.conv1 = darknet_conv(32, 3, norm=norm)
+        self.conv1 = darknet_conv(channels[0] // 2, 3, norm=norm)
         self.feature_info = []
-        for i, (blocks, filters) in enumerate(_STAGES, start=1):
-            setattr(self, f"conv_res_block{i}", Stage(blocks, filters, norm))
+        for i, (depth, filters) in enumerate(zip(blocks, channels, strict=True), start=1):
+            setattr(self, f"conv_res_block{i}", Stage(depth, filters, norm))
             if i in self.out_indices:
                 self.feature_info.append((filters, 2**i))
 
     def call(self, x, training=False):
         x, outputs = self.conv1(x), []
-        for i in range(1, len(_STAGES) + 1):
+        for i in range(1, 6):
             x = getattr(self, f"conv_res_block{i}")(x)
             if i in self.out_indices:
                 outputs.append(x)

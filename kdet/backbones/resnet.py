@@ -6,6 +6,7 @@ from kdet.layers import (
     Composite,
     ContextBlock,
     GeneralizedAttention,
+    apply_list,
     conv_norm,
     make_conv,
     make_norm,
@@ -305,8 +306,7 @@ class ResNet(NormedConvs):
         if self.stem is None:
             x = self.conv_norm(1, x, relu=True)
         else:
-            for layer in self.stem:
-                x = tf.nn.relu(x) if layer is None else layer(x)
+            x = apply_list(self.stem, x)
         return max_pool(x, 3, 2, padding=1)
 
     def call(self, x, training=False):

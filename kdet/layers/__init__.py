@@ -3,7 +3,7 @@
 from kdet.layers.attention import DeformableAttention, FeatureLevels, MultiheadAttention
 from kdet.layers.attention2d import GeneralizedAttention
 from kdet.layers.carafe import CarafeUpsample
-from kdet.layers.composite import Composite
+from kdet.layers.composite import Composite, apply_list
 from kdet.layers.context import inference, quick_convolutions, statistics_of_rows
 from kdet.layers.context_block import ContextBlock
 from kdet.layers.conv import Conv2D, ConvTranspose2D
@@ -68,6 +68,7 @@ __all__ = [
     "TransformerEncoder",
     "TransformerLayer",
     "adaptive_max_pool",
+    "apply_list",
     "conv_norm",
     "darknet_conv",
     "global_uniform",

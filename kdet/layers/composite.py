@@ -1,6 +1,7 @@
-"""Base of layers that are made of layers."""
+"""Layers that are made of layers."""
 
 import keras
+import tensorflow as tf
 
 
 class Composite(keras.layers.Layer):
@@ -12,3 +13,10 @@ class Composite(keras.layers.Layer):
 
     def build(self, *input_shapes):
         pass
+
+
+def apply_list(layers, x):
+    """``x`` through a list of layers at their places in the checkpoint's sequence; None is a ReLU."""
+    for layer in layers:
+        x = tf.nn.relu(x) if layer is None else layer(x)
+    return x

@@ -28,16 +28,11 @@ SHORT = (
     "sparse_rcnn_r50_fpn_1x",
 )
 NAMES = sorted(recipes()) if os.environ.get("KDET_ALL_MODELS") else SHORT
-# Darknet has no smaller variant
-OTHER_BACKBONE = {"Darknet": {"type": "ResNet", "depth": 18, "base_channels": 32, "out_indices": [1, 2, 3]}}
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def subject(request):
-    config = slim(Config.load(request.param))
-    backbone = config["model"]["backbone"]
-    config["model"]["backbone"] = OTHER_BACKBONE.get(backbone["type"], backbone)
-    return Subject(config)
+    return Subject(slim(Config.load(request.param)))
 
 
 @pytest.mark.parametrize("clause", CONTRACT, ids=lambda clause: clause.__name__)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from kdet.heads.dense.towers import prior_bias
 from kdet.heads.query.base import QueryHead, valid_cells
 from kdet.heads.query.deformable_transformer import valid_ratios
-from kdet.layers import Embedding, Linear
+from kdet.layers import Embedding, Linear, apply_list
 from kdet.registry import register
 
 
@@ -31,13 +31,6 @@ def box_branch(units, first_size):
     first = keras.initializers.Constant([0.0, 0.0, first_size, first_size])
     last = Linear(4, kernel_initializer="zeros", bias_initializer=first)
     return [Linear(units), None, Linear(units), None, last]
-
-
-def apply_branch(branch, x):
-    """``x [...,units]`` through a branch of ``box_branch``: ``[...,4]``."""
-    for layer in branch:
-        x = tf.nn.relu(x) if layer is None else layer(x)
-    return x
 
 
 @register
@@ -97,13 +90,13 @@ class DeformableDETRHead(QueryHead):
 
     def boxes(self, index, state, references):
         """Boxes ``[B,Q,4]`` of one decoder layer."""
-        return move(references, apply_branch(self.reg_branches[index], state))
+        return move(references, apply_list(self.reg_branches[index], state))
 
     def best_cells(self, memory, valid, levels):
         """Logits and boxes of all cells, and the boxes ``[B,Q,4]`` that the queries start from."""
         x, start = self.transformer.cell_proposals(memory, valid, levels)
         logits = self.cls_branches[-1](x)
-        boxes = tf.sigmoid(tf.cast(apply_branch(self.reg_branches[-1], x), tf.float32) + start)
+        boxes = tf.sigmoid(tf.cast(apply_list(self.reg_branches[-1], x), tf.float32) + start)
         # the encoder learns one class only: whether there is an object
         count = min(self.num_queries, logits.shape[1] or self.num_queries)
         best = tf.math.top_k(tf.cast(logits[..., 0], tf.float32), count).indices

@@ -8,7 +8,7 @@ from kdet.coders import DeltaXYWHCoder
 from kdet.heads.dense.towers import prior_bias
 from kdet.heads.roi.extractor import SingleRoIExtractor
 from kdet.heads.roi.standard import merge_batch, split_batch
-from kdet.layers import FFN, Composite, Embedding, LayerNorm, Linear, MultiheadAttention
+from kdet.layers import FFN, Composite, Embedding, LayerNorm, Linear, MultiheadAttention, apply_list
 from kdet.postprocess import TopQueries
 from kdet.registry import register
 from kdet.structures import size_as_box
@@ -74,13 +74,6 @@ def dense_tower(depth, units):
     return layers
 
 
-def apply_dense_tower(layers, x):
-    """``x [...,units]`` through a tower of ``dense_tower``."""
-    for layer in layers:
-        x = tf.nn.relu(x) if layer is None else layer(x)
-    return x
-
-
 @register
 class DynamicHead(Composite):
     """One stage: proposals look at each other, then each at its region.
@@ -118,8 +111,8 @@ class DynamicHead(Composite):
         x = self.instance_interactive_conv(merge_batch(attended), merge_batch(regions))
         x = self.instance_interactive_conv_norm(attended + split_batch(x, attended))
         x = self.ffn_norm(x + self.ffn(x))
-        logits = self.fc_cls(apply_dense_tower(self.cls_fcs, x))
-        return logits, self.fc_reg(apply_dense_tower(self.reg_fcs, x)), x, attended
+        logits = self.fc_cls(apply_list(self.cls_fcs, x))
+        return logits, self.fc_reg(apply_list(self.reg_fcs, x)), x, attended
 
 
 @register

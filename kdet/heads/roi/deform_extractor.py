@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from kdet import ops
 from kdet.heads.roi.extractor import SingleRoIExtractor
-from kdet.layers import Composite, Linear
+from kdet.layers import Composite, Linear, apply_list
 from kdet.registry import register
 
 
@@ -37,17 +37,11 @@ class BinOffsets(Composite):
 
     def call(self, x):
         size = self.output_size
-        offsets = tf.reshape(_mlp(self.offset_fc, x), [-1, 2, size, size])
+        offsets = tf.reshape(apply_list(self.offset_fc, x), [-1, 2, size, size])
         offsets = tf.transpose(offsets, [0, 2, 3, 1])
         if self.mask_fc is None:
             return offsets, None
-        return offsets, tf.reshape(tf.sigmoid(_mlp(self.mask_fc, x)), [-1, size, size, 1])
-
-
-def _mlp(layers, x):
-    for layer in layers:
-        x = tf.nn.relu(x) if layer is None else layer(x)
-    return x
+        return offsets, tf.reshape(tf.sigmoid(apply_list(self.mask_fc, x)), [-1, size, size, 1])
 
 
 @register
