@@ -3,22 +3,15 @@
 Prints one JSON line as ``mmdet_peer.py`` does. Random weights: KerasHub's cannot be had offline.
 """
 
-import argparse
 import json
 import time
 
+from benchmark_arguments import benchmark_parser
 from process_memory import forget_peak, peak_memory
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="not used: KerasHub has one such detector")
-    parser.add_argument("--height", type=int, default=800)
-    parser.add_argument("--width", type=int, default=1344)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser = benchmark_parser(__doc__, config="not used: KerasHub has one such detector")
     arguments = parser.parse_args()
     import keras
     import keras_hub

@@ -4,25 +4,18 @@ Prints one JSON line: {"ms": [...], "peak_mb": ..., "load_s": ..., "first_s": ..
 needs only ``kdet/parity/weights.py``, which is NumPy alone, and its neighbour here.
 """
 
-import argparse
 import copy
 import importlib.util
 import json
 import pathlib
 import time
 
+from benchmark_arguments import benchmark_parser
 from process_memory import forget_peak, peak_memory
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="reference config, family/name")
-    parser.add_argument("--height", type=int, default=800)
-    parser.add_argument("--width", type=int, default=1344)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser = benchmark_parser(__doc__, config="reference config, family/name")
     parser.add_argument("--layout", default="channels_last", choices=["channels_last", "contiguous"])
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--preload", help="module to import first, for set-ups that need one")
