@@ -118,7 +118,7 @@ def two_are_one_and_one(subject):
         count = len(both["boxes"])
         assert len(alone["boxes"]) == count, f"{len(alone['boxes'])} detections alone, {count} of two"
         wanted = np.concatenate([alone["boxes"], alone["scores"][:, None]], -1)
-        missed = int((match_detections(wanted, alone["labels"], both) < 0).sum())
+        missed = int((match_detections(wanted, alone["labels"], both, pixels=0.01) < 0).sum())
         assert missed <= 0.01 * count, f"{missed} of {count} detections differ"
         total += count
     return total

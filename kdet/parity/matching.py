@@ -3,13 +3,14 @@
 import numpy as np
 
 
-def match_detections(boxes, labels, ours, min_iou=0.99, max_score=1e-3):
+def match_detections(boxes, labels, ours, min_iou=0.99, max_score=1e-3, pixels=0.0):
     """For each of the wanted detections, our matching row or -1.
 
     Args:
         boxes, labels: ``[N,5]`` (x1, y1, x2, y2, score) and ``[N]``.
         ours: dict of ``boxes [M,4]``, ``scores [M]``, ``labels [M]``.
         min_iou, max_score: matches overlap by more and differ in score by less.
+        pixels: boxes whose corners are nearer match too: rounding is much of the area of a thin one.
     """
     matches = np.full(len(boxes), -1)
     taken = np.zeros(len(ours["boxes"]), bool)
@@ -19,9 +20,15 @@ def match_detections(boxes, labels, ours, min_iou=0.99, max_score=1e-3):
         areas = np.prod(ours["boxes"][:, 2:] - ours["boxes"][:, :2], -1)
         iou = inter / np.maximum(areas + (box[2] - box[0]) * (box[3] - box[1]) - inter, 1e-9)
         # boxes that clipping left without area have no IoU: their corners must agree instead
-        distance = np.abs(ours["boxes"] - box).max(-1) / max(box[2] - box[0], box[3] - box[1], 1.0)
+        apart = np.abs(ours["boxes"] - box).max(-1)
+        distance = apart / max(box[2] - box[0], box[3] - box[1], 1.0)
         same = iou > min_iou if (box[2] - box[0]) * (box[3] - box[1]) > 0 else distance < 0.01
-        good = same & (ours["labels"] == labels[i]) & (np.abs(ours["scores"] - score) < max_score) & ~taken
+        good = (
+            (same | (apart < pixels))
+            & (ours["labels"] == labels[i])
+            & (np.abs(ours["scores"] - score) < max_score)
+            & ~taken
+        )
         if good.any():
             matches[i] = int(np.where(good, distance, np.inf).argmin())
             taken[matches[i]] = True
