@@ -150,7 +150,8 @@ void check_attention(int type, int place_type, float tolerance) {
   Both<P> where(numbers<P>(2 * 9 * 3 * 8 * 2, -0.3f, 1.3f)), weight(numbers<P>(2 * 9 * 3 * 8, 0, 1));
   Gradient<T> gv(value.host.size());
   Gradient<P> gl(where.host.size()), gw(weight.host.size());
-  require(kdet_cuda_ms_deform_attn(&p, type, value.device, place_type, where.device, weight.device, out.device, nullptr),
+  require(kdet_cuda_ms_deform_attn(&p, type, value.device, place_type, where.device, weight.device, out.device,
+                                   nullptr),
           "ms_deform_attn");
   require(kdet_cuda_ms_deform_attn_grad(&p, type, value.device, place_type, where.device, weight.device, up.device,
                                         gv.device, gl.device, gw.device, nullptr),
