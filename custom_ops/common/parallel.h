@@ -22,15 +22,14 @@ struct ParallelFor {
         [&](int64_t i) { work(i * size, std::min(total, (i + 1) * size)); });
   }
 
-  // Splits channels into at most one range per thread, each a multiple of `unit` wide except for the last:
-  // work(begin, end, number of the range). Threads that own channels never write the same number, so
-  // scattering needs no atomics and is deterministic.
-  void channels(int64_t total, int64_t unit, const std::function<void(int64_t, int64_t, int64_t)>& work) const {
+  // Splits channels into at most `per_thread` ranges per thread, each a multiple of `unit` wide except for the
+  // last. Threads that own channels never write the same number, so scattering needs no atomics and is
+  // deterministic.
+  void channels(int64_t total, int64_t unit, int per_thread, const std::function<void(int64_t, int64_t)>& work) const {
     if (total <= 0) return;
-    const int64_t units = (total + unit - 1) / unit;
-    const int64_t width = (units + threads - 1) / threads * unit;
-    run((total + width - 1) / width,
-        [&](int64_t i) { work(i * width, std::min(total, (i + 1) * width), i); });
+    const int64_t units = (total + unit - 1) / unit, most = int64_t{threads} * per_thread;
+    const int64_t width = (units + most - 1) / most * unit;
+    run((total + width - 1) / width, [&](int64_t i) { work(i * width, std::min(total, (i + 1) * width)); });
   }
 };
 

@@ -59,8 +59,8 @@ typename Element<T>::type* data(Tensor* tensor) {
   return reinterpret_cast<typename Element<T>::type*>(const_cast<char*>(tensor->tensor_data().data()));
 }
 
-// What `FloatOutput` and the wrappers ask of a device. Kernels are templates over `Cpu` and `Gpu`
-// (common/tf_gpu.h) and take one of two launches by `Device::kGpu`.
+// The devices: kernels are templates over `Cpu` and `Gpu` (common/tf_gpu.h) and take one of two launches by
+// `Device::kGpu`.
 struct Cpu {
   static constexpr bool kGpu = false;
 
@@ -70,40 +70,42 @@ struct Cpu {
     });
     return tensorflow::OkStatus();
   }
-
-  template <typename T>
-  static tensorflow::Status round(OpKernelContext* context, const float* values, Tensor* out) {
-    parallel_of(context).blocks(out->NumElements(), 1 << 14, [&](int64_t begin, int64_t end) {
-      store_floats(values + begin, end - begin, data<T>(out) + begin);
-    });
-    return tensorflow::OkStatus();
-  }
 };
 
-// A zeroed float32 view of an output: the output itself, or a temporary that `finish` rounds into it.
+// An output that is summed up. On the CPU it is the output itself, whose parts the kernel starts and finishes
+// (common/parts.h). On CUDA it is zeroed float32: the output, or a temporary that `finish` rounds into it.
 template <typename Device, typename T>
-class FloatOutput {
+class SummedOutput {
  public:
+  using Number = std::conditional_t<Device::kGpu, float, typename Element<T>::type>;
+
   tensorflow::Status make(OpKernelContext* context, Tensor* output) {
     output_ = output;
-    Tensor* target = output;
-    if constexpr (!std::is_same_v<T, float>) {
-      TF_RETURN_IF_ERROR(context->allocate_temp(tensorflow::DT_FLOAT, output->shape(), &temporary_));
-      target = &temporary_;
+    if constexpr (!Device::kGpu) {
+      numbers_ = data<T>(output);
+      return tensorflow::OkStatus();
+    } else {
+      Tensor* target = output;
+      if constexpr (!std::is_same_v<T, float>) {
+        TF_RETURN_IF_ERROR(context->allocate_temp(tensorflow::DT_FLOAT, output->shape(), &temporary_));
+        target = &temporary_;
+      }
+      numbers_ = target->template flat<float>().data();
+      return Device::zero(context, numbers_, output->NumElements());
     }
-    floats_ = target->template flat<float>().data();
-    return Device::zero(context, floats_, output->NumElements());
   }
-  float* floats() const { return floats_; }
+  Number* numbers() const { return numbers_; }
   tensorflow::Status finish(OpKernelContext* context) {
-    if constexpr (std::is_same_v<T, float>) return tensorflow::OkStatus();
-    return Device::template round<T>(context, floats_, output_);
+    if constexpr (Device::kGpu && !std::is_same_v<T, float>) {
+      return Device::template round<T>(context, numbers_, output_);
+    }
+    return tensorflow::OkStatus();
   }
 
  private:
   Tensor* output_ = nullptr;
   Tensor temporary_;
-  float* floats_ = nullptr;
+  Number* numbers_ = nullptr;
 };
 
 // A float32 view of an input: the input itself, or converted into `temporary`.

@@ -7,6 +7,7 @@
 
 #include "common/floats.h"
 #include "common/parallel.h"
+#include "common/parts.h"
 #include "corner_pool/corner_pool.h"
 
 namespace kdet {
@@ -27,26 +28,29 @@ void corner_pool_forward(const CornerPool& p, const T* x, T* out, const Parallel
   });
 }
 
-// gradient: zeroed float32. Among equal values the one nearest to the output takes the gradient.
+// Writes all of the gradient. Among equal values the one nearest to the output takes the gradient.
 template <typename T>
-void corner_pool_backward(const CornerPool& p, const T* x, const T* upstream, float* gradient,
+void corner_pool_backward(const CornerPool& p, const T* x, const T* upstream, T* gradient,
                           const ParallelFor& parallel) {
   parallel.blocks(p.lines(), 1, [&](int64_t begin, int64_t end) {
     std::vector<float> best(p.channels);
-    std::vector<int64_t> taker(p.channels);
+    std::vector<float*> taker(p.channels);
+    SummedPart<T> sums;
     for (int64_t line = begin; line < end; ++line) {
-      std::fill(best.begin(), best.end(), -std::numeric_limits<float>::infinity());
+      const int64_t first = p.at(line, 0);
+      sums.start(gradient + first, p.length(), p.channels, p.at(line, 1) - first);
       for (int t = 0; t < p.length(); ++t) {
         const int64_t at = p.at(line, t);
         for (int c = 0; c < p.channels; ++c) {
           const float value = to_float(x[at + c]);
           if (t == 0 || value >= best[c] || value != value) {
             best[c] = value;
-            taker[c] = at + c;
+            taker[c] = sums.row(t) + c;
           }
-          gradient[taker[c]] += to_float(upstream[at + c]);
+          *taker[c] += to_float(upstream[at + c]);
         }
       }
+      sums.finish();
     }
   });
 }

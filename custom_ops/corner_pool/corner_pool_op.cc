@@ -88,17 +88,17 @@ class CornerPoolBackward : public CornerPoolKernel {
     OP_REQUIRES_OK(context, check_shape(upstream, x.shape(), "KdetCornerPoolGrad", "upstream"));
     Tensor* out;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &out));
-    FloatOutput<Device, T> floats;
-    OP_REQUIRES_OK(context, floats.make(context, out));
+    SummedOutput<Device, T> sums;
+    OP_REQUIRES_OK(context, sums.make(context, out));
     if constexpr (Device::kGpu) {
       OP_REQUIRES_OK(context, Device::status("KdetCornerPoolGrad",
                                              kdet_cuda_corner_pool_grad(&p, element_type<T>(), data<T>(x),
-                                                                        data<T>(upstream), floats.floats(),
+                                                                        data<T>(upstream), sums.numbers(),
                                                                         Device::stream(context))));
     } else {
-      corner_pool_backward(p, data<T>(x), data<T>(upstream), floats.floats(), parallel_of(context));
+      corner_pool_backward(p, data<T>(x), data<T>(upstream), sums.numbers(), parallel_of(context));
     }
-    OP_REQUIRES_OK(context, floats.finish(context));
+    OP_REQUIRES_OK(context, sums.finish(context));
   }
 };
 

@@ -8,6 +8,7 @@
 #include "common/floats.h"
 #include "common/matrix.h"
 #include "common/parallel.h"
+#include "common/parts.h"
 #include "deform_conv/deform_conv.h"
 
 namespace kdet {
@@ -72,8 +73,9 @@ void forward(const DeformConv& p, const T* x, const float* kernel, const float* 
   });
 }
 
+template <typename T>
 struct Gradients {
-  float *x, *kernel;              // zeroed, as the input and the kernel
+  T *x, *kernel;                        // as the input and the kernel, written in full
   float *const *offsets, *const *mask;  // one zeroed copy per task, to be summed by the caller
 };
 
@@ -81,13 +83,14 @@ struct Gradients {
 struct Shards {
   int per_group, width, count, tasks;
 
-  Shards(const DeformConv& p, int threads) {
+  // per_task: shards of each task at least.
+  Shards(const DeformConv& p, int threads, int per_task) {
     const int inputs = p.channels / p.groups;
     // As many tasks as threads, but no more copies of offsets and mask than twice the input is large.
     const int64_t copy = p.pixels() * p.deform_groups * p.cells() * 3;
     const int64_t most = 1 + 2 * p.batch * p.height * p.width * p.channels / std::max<int64_t>(copy, 1);
     tasks = int(std::min<int64_t>(threads, most));
-    per_group = std::min((tasks + p.groups - 1) / p.groups, (inputs + 15) / 16);
+    per_group = std::min((tasks * per_task + p.groups - 1) / p.groups, (inputs + 15) / 16);
     width = (inputs + per_group - 1) / per_group;
     count = per_group * p.groups;
     tasks = std::min(tasks, count);
@@ -96,8 +99,8 @@ struct Shards {
 
 // upstream is float32 or converted tile by tile.
 template <typename T>
-void backward_of_shard(const DeformConv& p, const Shards& shards, int shard, const T* x, const float* kernel,
-                       const float* offsets, const float* mask, const T* upstream, float* for_x, float* for_kernel,
+void backward_of_shard(const DeformConv& p, const Shards& shards, int shard, const T* x, const T* kernel,
+                       const float* offsets, const float* mask, const T* upstream, T* for_x, T* for_kernel,
                        float* for_offsets, float* for_mask) {
   const int inputs = p.channels / p.groups, outputs = p.out_channels / p.groups, cells = p.cells();
   const int group = shard / shards.per_group;
@@ -106,6 +109,15 @@ void backward_of_shard(const DeformConv& p, const Shards& shards, int shard, con
   if (width <= 0) return;
   std::vector<float> seen(kTileRows * cells * width), wanted(kTileRows * cells * width);
   std::vector<float> rows(kTileRows * outputs), scratch(std::max(p.channels, p.out_channels));
+  std::vector<FloatPart<T>> weights(cells);
+  std::vector<SummedPart<T>> kernel_sums(cells);
+  for (int cell = 0; cell < cells; ++cell) {
+    const int64_t place = int64_t(cell * inputs + begin - group * inputs) * p.out_channels + group * outputs;
+    weights[cell].read(kernel + place, width, outputs, p.out_channels);
+    kernel_sums[cell].start(for_kernel + place, width, outputs, p.out_channels);
+  }
+  SummedPart<T> x_sums;
+  x_sums.start(for_x + begin, p.batch * p.height * p.width, width, p.channels);
   for (int64_t first = 0; first < p.pixels(); first += kTileRows) {
     const int64_t count = std::min(kTileRows, p.pixels() - first);
     for (int64_t t = 0; t < count; ++t) {
@@ -115,12 +127,11 @@ void backward_of_shard(const DeformConv& p, const Shards& shards, int shard, con
     gather(p, x, offsets, mask, first, count, begin, end, seen.data(), scratch.data());
     const ConstStrided up(rows.data(), count, outputs, Eigen::OuterStride<>(outputs));
     for (int cell = 0; cell < cells; ++cell) {
-      const int64_t place = int64_t(cell * inputs + begin - group * inputs) * p.out_channels + group * outputs;
-      const ConstStrided weights(kernel + place, width, outputs, Eigen::OuterStride<>(p.out_channels));
+      const ConstStrided own(weights[cell].row(0), width, outputs, Eigen::OuterStride<>(weights[cell].step()));
       Strided columns(wanted.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
-      columns.noalias() = up * weights.transpose();
+      columns.noalias() = up * own.transpose();
       const ConstStrided had(seen.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
-      Strided sum(for_kernel + place, width, outputs, Eigen::OuterStride<>(p.out_channels));
+      Strided sum(kernel_sums[cell].row(0), width, outputs, Eigen::OuterStride<>(kernel_sums[cell].step()));
       sum.noalias() += had.transpose() * up;
     }
     each_sample(p, offsets, mask, first, count, begin, end,
@@ -130,10 +141,11 @@ void backward_of_shard(const DeformConv& p, const Shards& shards, int shard, con
                   float dots[4] = {0, 0, 0, 0}, value = 0, by_y, by_x;
                   for (int k = 0; k < 4; ++k) {
                     if (!at.valid[k]) continue;
-                    const int64_t pixel = (map + at.pixel[k]) * p.channels + from;
-                    dots[k] = dot(row, as_floats(x + pixel, to - from, scratch.data()), to - from);
+                    const int64_t pixel = map + at.pixel[k];
+                    const T* seen_there = x + pixel * p.channels + from;
+                    dots[k] = dot(row, as_floats(seen_there, to - from, scratch.data()), to - from);
                     value += at.weight[k] * dots[k];
-                    add_scaled(at.weight[k] * factor, row, to - from, for_x + pixel);
+                    add_scaled(at.weight[k] * factor, row, to - from, x_sums.row(pixel) + (from - begin));
                   }
                   at.slopes(dots, &by_y, &by_x);
                   const int64_t sample = ((first + t) * p.deform_groups + part) * cells + cell;
@@ -142,11 +154,13 @@ void backward_of_shard(const DeformConv& p, const Shards& shards, int shard, con
                   for_mask[sample] += value;
                 });
   }
+  for (const SummedPart<T>& sums : kernel_sums) sums.finish();
+  x_sums.finish();
 }
 
 template <typename T>
-void backward(const DeformConv& p, const Shards& shards, const T* x, const float* kernel, const float* offsets,
-              const float* mask, const T* upstream, const Gradients& gradients, const ParallelFor& parallel) {
+void backward(const DeformConv& p, const Shards& shards, const T* x, const T* kernel, const float* offsets,
+              const float* mask, const T* upstream, const Gradients<T>& gradients, const ParallelFor& parallel) {
   parallel.run(shards.tasks, [&](int64_t task) {
     for (int shard = int(task); shard < shards.count; shard += shards.tasks) {
       backward_of_shard(p, shards, shard, x, kernel, offsets, mask, upstream, gradients.x, gradients.kernel,

@@ -139,37 +139,35 @@ class DeformConvBackward : public DeformConvKernel {
     OP_REQUIRES_OK(context, context->allocate_output(1, kernel.shape(), &for_kernel));
     OP_REQUIRES_OK(context, context->allocate_output(2, offsets.shape(), &for_offsets));
     OP_REQUIRES_OK(context, context->allocate_output(3, mask.shape(), &for_mask));
-    FloatOutput<Device, T> x_floats, kernel_floats;
-    OP_REQUIRES_OK(context, x_floats.make(context, for_x));
-    OP_REQUIRES_OK(context, kernel_floats.make(context, for_kernel));
+    SummedOutput<Device, T> x_sums, kernel_sums;
+    OP_REQUIRES_OK(context, x_sums.make(context, for_x));
+    OP_REQUIRES_OK(context, kernel_sums.make(context, for_kernel));
     const float *offset = offsets.flat<float>().data(), *factor = mask.flat<float>().data();
     if constexpr (Device::kGpu) {
-      FloatOutput<Device, float> offset_floats, mask_floats;
-      OP_REQUIRES_OK(context, offset_floats.make(context, for_offsets));
-      OP_REQUIRES_OK(context, mask_floats.make(context, for_mask));
+      SummedOutput<Device, float> offset_sums, mask_sums;
+      OP_REQUIRES_OK(context, offset_sums.make(context, for_offsets));
+      OP_REQUIRES_OK(context, mask_sums.make(context, for_mask));
       OP_REQUIRES_OK(context, Device::status("KdetDeformConvGrad",
                                              kdet_cuda_deform_conv_grad(
                                                  &p, element_type<T>(), data<T>(x), data<T>(kernel), offset, factor,
-                                                 data<T>(upstream), x_floats.floats(), kernel_floats.floats(),
-                                                 offset_floats.floats(), mask_floats.floats(),
+                                                 data<T>(upstream), x_sums.numbers(), kernel_sums.numbers(),
+                                                 offset_sums.numbers(), mask_sums.numbers(),
                                                  Device::stream(context))));
     } else {
       const ParallelFor parallel = parallel_of(context);
-      const deform_conv::Shards shards(p, parallel.threads);
-      Tensor temporary;
-      const float* weights;
-      OP_REQUIRES_OK(context, float_input<T>(context, kernel, &temporary, &weights));
+      using Number = typename Element<T>::type;
+      const deform_conv::Shards shards(p, parallel.threads, kPartsPerThread<Number>);
       CopiedOutput offset_copies, mask_copies;
       OP_REQUIRES_OK(context, offset_copies.make(context, for_offsets, shards.tasks));
       OP_REQUIRES_OK(context, mask_copies.make(context, for_mask, shards.tasks));
-      deform_conv::backward(
-          p, shards, data<T>(x), weights, offset, factor, data<T>(upstream),
-          {x_floats.floats(), kernel_floats.floats(), offset_copies.copies(), mask_copies.copies()}, parallel);
+      deform_conv::backward<Number>(
+          p, shards, data<T>(x), data<T>(kernel), offset, factor, data<T>(upstream),
+          {x_sums.numbers(), kernel_sums.numbers(), offset_copies.copies(), mask_copies.copies()}, parallel);
       offset_copies.finish(parallel);
       mask_copies.finish(parallel);
     }
-    OP_REQUIRES_OK(context, x_floats.finish(context));
-    OP_REQUIRES_OK(context, kernel_floats.finish(context));
+    OP_REQUIRES_OK(context, x_sums.finish(context));
+    OP_REQUIRES_OK(context, kernel_sums.finish(context));
   }
 };
 

@@ -47,7 +47,7 @@ void deform_roi_pool_forward(const RoiAlign& p, float gamma, const T* const* fea
 template <typename T>
 void deform_roi_pool_backward(const RoiAlign& p, float gamma, const T* const* features, const float* boxes,
                               const int* levels, const float* offsets, const T* upstream,
-                              float* const* gradients, float* for_offsets, const ParallelFor& parallel) {
+                              T* const* gradients, float* for_offsets, const ParallelFor& parallel) {
   const int bins = p.bins_y * p.bins_x;
   parallel.blocks(p.batch * p.rois, 1, [&](int64_t begin, int64_t end) {
     MovedTaps taps(p, gamma, offsets, true);

@@ -111,11 +111,11 @@ class DeformRoiPoolBackward : public DeformRoiPoolKernel {
       OP_REQUIRES_OK(context,
                      Device::status("KdetDeformRoiPoolGrad",
                                     kdet_cuda_roi_align_grad(&p, element_type<T>(), data<T>(upstream), maps.untyped(),
-                                                             box, level, offset, gamma_, gradients.floats.data(), to,
+                                                             box, level, offset, gamma_, gradients.numbers.data(), to,
                                                              Device::stream(context))));
     } else {
       deform_roi_pool_backward(p, gamma_, maps.pointers.data(), box, level, offset, data<T>(upstream),
-                               gradients.floats.data(), to, parallel_of(context));
+                               gradients.numbers.data(), to, parallel_of(context));
     }
     OP_REQUIRES_OK(context, gradients.finish(context));
   }

@@ -1,6 +1,7 @@
 // TensorFlow wrapper of convolution in narrow groups. Forwards there is a CPU kernel only: cuDNN has its own.
 #include "grouped_conv/grouped_conv_cpu.h"
 
+#include "common/parts.h"
 #include "common/tf_op.h"
 #include "grouped_conv/grouped_conv_cuda.h"
 
@@ -115,22 +116,25 @@ class GroupedConvBackward : public GroupedConvKernel {
     Tensor *for_x, *for_kernel;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &for_x));
     OP_REQUIRES_OK(context, context->allocate_output(1, kernel.shape(), &for_kernel));
-    FloatOutput<Device, T> kernel_floats;
-    OP_REQUIRES_OK(context, kernel_floats.make(context, for_kernel));
+    SummedOutput<Device, T> kernel_sums;
+    OP_REQUIRES_OK(context, kernel_sums.make(context, for_kernel));
     if constexpr (Device::kGpu) {
       OP_REQUIRES_OK(context, Device::status("KdetGroupedConvGrad",
                                              kdet_cuda_grouped_conv_grad(&p, element_type<T>(), data<T>(x),
                                                                          data<T>(kernel), data<T>(upstream),
-                                                                         data<T>(for_x), kernel_floats.floats(),
+                                                                         data<T>(for_x), kernel_sums.numbers(),
                                                                          Device::stream(context))));
     } else {
       Tensor temporary;
       const float* weights;
       OP_REQUIRES_OK(context, float_input<T>(context, kernel, &temporary, &weights));
-      grouped_conv::backward(p, data<T>(x), weights, data<T>(upstream), data<T>(for_x), kernel_floats.floats(),
+      SummedPart<typename Element<T>::type> whole;
+      whole.start(kernel_sums.numbers(), 1, kernel.NumElements(), kernel.NumElements());
+      grouped_conv::backward(p, data<T>(x), weights, data<T>(upstream), data<T>(for_x), whole.row(0),
                              parallel_of(context));
+      whole.finish();
     }
-    OP_REQUIRES_OK(context, kernel_floats.finish(context));
+    OP_REQUIRES_OK(context, kernel_sums.finish(context));
   }
 };
 

@@ -8,6 +8,7 @@
 #include "common/floats.h"
 #include "common/matrix.h"
 #include "common/parallel.h"
+#include "common/parts.h"
 #include "masked_conv/masked_conv.h"
 
 namespace kdet {
@@ -64,23 +65,31 @@ void forward(const MaskedConv& p, const T* x, const bool* mask, const float* ker
   });
 }
 
-// All three gradients are zeroed float32. Every thread owns a range of input channels (of output channels for
-// the bias), so nothing is written twice.
+// Writes all of the three gradients. Every task owns a range of input channels (of output channels for the bias), so
+// nothing is written twice.
 template <typename T>
-void backward(const MaskedConv& p, const T* x, const bool* mask, const float* kernel, const T* upstream,
-              float* for_x, float* for_kernel, float* for_bias, const ParallelFor& parallel) {
+void backward(const MaskedConv& p, const T* x, const bool* mask, const T* kernel, const T* upstream, T* for_x,
+              T* for_kernel, T* for_bias, const ParallelFor& parallel) {
   const std::vector<int64_t> pixels = marked(p, mask);
   const int64_t total = int64_t(pixels.size());
   const int outputs = p.out_channels, cells = p.cells();
-  parallel.channels(outputs, 16, [&](int64_t begin, int64_t end, int64_t) {
+  parallel.channels(outputs, 16, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> scratch(end - begin);
+    SummedPart<T> sums;
+    sums.start(for_bias + begin, 1, end - begin, end - begin);
     for (int64_t pixel : pixels) {
       const float* row = as_floats(upstream + pixel * outputs + begin, end - begin, scratch.data());
-      add_scaled(1.0f, row, end - begin, for_bias + begin);
+      add_scaled(1.0f, row, end - begin, sums.row(0));
     }
+    sums.finish();
   });
-  parallel.channels(p.channels, 16, [&](int64_t begin, int64_t end, int64_t) {
-    const int64_t width = end - begin;
+  parallel.channels(p.channels, 16, kPartsPerThread<T>, [&](int64_t begin, int64_t end) {
+    const int64_t width = end - begin, cell_size = int64_t{p.channels} * outputs;
+    FloatPart<T> weights;  // a row per cell
+    SummedPart<T> kernel_sums, x_sums;
+    weights.read(kernel + begin * outputs, cells, width * outputs, cell_size);
+    kernel_sums.start(for_kernel + begin * outputs, cells, width * outputs, cell_size);
+    x_sums.start(for_x + begin, p.batch * p.height * p.width, width, p.channels);
     std::vector<float> seen(kTileRows * cells * width), wanted(kTileRows * cells * width), rows(kTileRows * outputs);
     for (int64_t first = 0; first < total; first += kTileRows) {
       const int64_t count = std::min(kTileRows, total - first);
@@ -90,19 +99,20 @@ void backward(const MaskedConv& p, const T* x, const bool* mask, const float* ke
       gather(p, x, pixels.data() + first, count, int(begin), int(end), seen.data());
       const ConstStrided up(rows.data(), count, outputs, Eigen::OuterStride<>(outputs));
       for (int cell = 0; cell < cells; ++cell) {
-        const int64_t place = (int64_t{cell} * p.channels + begin) * outputs;
-        const ConstStrided weights(kernel + place, width, outputs, Eigen::OuterStride<>(outputs));
+        const ConstStrided own(weights.row(cell), width, outputs, Eigen::OuterStride<>(outputs));
         const ConstStrided had(seen.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
         Strided columns(wanted.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
-        Strided sum(for_kernel + place, width, outputs, Eigen::OuterStride<>(outputs));
-        columns.noalias() = up * weights.transpose();
+        Strided sum(kernel_sums.row(cell), width, outputs, Eigen::OuterStride<>(outputs));
+        columns.noalias() = up * own.transpose();
         sum.noalias() += had.transpose() * up;
       }
       for (int64_t t = 0; t < count * cells; ++t) {
         const int64_t to = p.seen(pixels[first + t / cells], int(t % cells));
-        if (to >= 0) add_scaled(1.0f, wanted.data() + t * width, width, for_x + to + begin);
+        if (to >= 0) add_scaled(1.0f, wanted.data() + t * width, width, x_sums.row(to / p.channels));
       }
     }
+    kernel_sums.finish();
+    x_sums.finish();
   });
 }
 

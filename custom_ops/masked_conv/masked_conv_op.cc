@@ -119,23 +119,20 @@ class MaskedConvBackward : public MaskedConvKernel {
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &outputs[0]));
     OP_REQUIRES_OK(context, context->allocate_output(1, kernel.shape(), &outputs[1]));
     OP_REQUIRES_OK(context, context->allocate_output(2, {p.out_channels}, &outputs[2]));
-    FloatOutput<Device, T> floats[3];
-    for (int k = 0; k < 3; ++k) OP_REQUIRES_OK(context, floats[k].make(context, outputs[k]));
+    SummedOutput<Device, T> sums[3];
+    for (int k = 0; k < 3; ++k) OP_REQUIRES_OK(context, sums[k].make(context, outputs[k]));
     const bool* marks = mask.flat<bool>().data();
     if constexpr (Device::kGpu) {
       OP_REQUIRES_OK(context, Device::status("KdetMaskedConvGrad",
                                              kdet_cuda_masked_conv_grad(
                                                  &p, element_type<T>(), data<T>(x), marks, data<T>(kernel),
-                                                 data<T>(upstream), floats[0].floats(), floats[1].floats(),
-                                                 floats[2].floats(), Device::stream(context))));
+                                                 data<T>(upstream), sums[0].numbers(), sums[1].numbers(),
+                                                 sums[2].numbers(), Device::stream(context))));
     } else {
-      Tensor kernel_floats;
-      const float* weights;
-      OP_REQUIRES_OK(context, float_input<T>(context, kernel, &kernel_floats, &weights));
-      masked_conv::backward(p, data<T>(x), marks, weights, data<T>(upstream), floats[0].floats(), floats[1].floats(),
-                            floats[2].floats(), parallel_of(context));
+      masked_conv::backward(p, data<T>(x), marks, data<T>(kernel), data<T>(upstream), sums[0].numbers(),
+                            sums[1].numbers(), sums[2].numbers(), parallel_of(context));
     }
-    for (auto& output : floats) OP_REQUIRES_OK(context, output.finish(context));
+    for (auto& output : sums) OP_REQUIRES_OK(context, output.finish(context));
   }
 };
 

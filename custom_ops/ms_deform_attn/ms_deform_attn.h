@@ -17,11 +17,9 @@ struct MsDeformAttn {
   int64_t start[kMostAttentionLevels];  // first pixel of the level
 
   // Sample s = ((picture * queries + query) * heads + head) * levels * points + level * points + point;
-  // locations [samples, 2] as (x, y) relative to the level.
-  KDET_HOST_DEVICE Bilinear sample(const float* locations, int64_t s, int level) const {
-    const float x = locations[2 * s] * float(width[level]) - 0.5f;
-    const float y = locations[2 * s + 1] * float(height[level]) - 0.5f;
-    return Bilinear(y, x, height[level], width[level]);
+  // locations [samples, 2] as (x, y) relative to the level. Here at x and y of a level:
+  KDET_HOST_DEVICE Bilinear sample(float x, float y, int level) const {
+    return Bilinear(y * float(height[level]) - 0.5f, x * float(width[level]) - 0.5f, height[level], width[level]);
   }
 
   // Offset of a pixel's values of one head in value [batch, pixels, heads, depth].

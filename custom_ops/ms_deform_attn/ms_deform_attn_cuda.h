@@ -7,14 +7,13 @@
 
 extern "C" {
 
-// type: 0 float, 1 half, 2 bfloat16.
-cudaError_t kdet_cuda_ms_deform_attn(const kdet::MsDeformAttn* p, int type, const void* value,
-                                     const float* locations, const float* weights, void* out,
-                                     cudaStream_t stream);
+// type: kdet::ElementType of value, upstream and out. place_type: that of locations and weights, the same or float.
+cudaError_t kdet_cuda_ms_deform_attn(const kdet::MsDeformAttn* p, int type, const void* value, int place_type,
+                                     const void* locations, const void* weights, void* out, cudaStream_t stream);
 
 // All three gradients are zeroed float32. Sums in no fixed order.
-cudaError_t kdet_cuda_ms_deform_attn_grad(const kdet::MsDeformAttn* p, int type, const void* value,
-                                          const float* locations, const float* weights, const void* upstream,
+cudaError_t kdet_cuda_ms_deform_attn_grad(const kdet::MsDeformAttn* p, int type, const void* value, int place_type,
+                                          const void* locations, const void* weights, const void* upstream,
                                           float* for_value, float* for_locations, float* for_weights,
                                           cudaStream_t stream);
 }

@@ -15,10 +15,11 @@ using shape_inference::ShapeHandle;
 REGISTER_OP("KdetMsDeformAttn")
     .Input("value: T")
     .Input("shapes: int32")
-    .Input("locations: float")
-    .Input("weights: float")
+    .Input("locations: P")
+    .Input("weights: P")
     .Output("out: T")
     .Attr("T: {half, bfloat16, float}")
+    .Attr("P: {half, bfloat16, float} = DT_FLOAT")
     .SetShapeFn([](InferenceContext* c) {
       ShapeHandle value, locations;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &value));
@@ -33,12 +34,13 @@ REGISTER_OP("KdetMsDeformAttnGrad")
     .Input("upstream: T")
     .Input("value: T")
     .Input("shapes: int32")
-    .Input("locations: float")
-    .Input("weights: float")
+    .Input("locations: P")
+    .Input("weights: P")
     .Output("for_value: T")
-    .Output("for_locations: float")
-    .Output("for_weights: float")
+    .Output("for_locations: P")
+    .Output("for_weights: P")
     .Attr("T: {half, bfloat16, float}")
+    .Attr("P: {half, bfloat16, float} = DT_FLOAT")
     .SetShapeFn([](InferenceContext* c) {
       c->set_output(0, c->input(1));
       c->set_output(1, c->input(3));
@@ -79,7 +81,7 @@ Status describe(const Tensor& value, const Tensor& shapes, const Tensor& locatio
   return OkStatus();
 }
 
-template <typename Device, typename T>
+template <typename Device, typename T, typename P>
 class MsDeformAttnForward : public OpKernel {
  public:
   using OpKernel::OpKernel;
@@ -90,18 +92,20 @@ class MsDeformAttnForward : public OpKernel {
     OP_REQUIRES_OK(context, describe(value, context->input(1), locations, weights, &p));
     Tensor* out;
     OP_REQUIRES_OK(context, context->allocate_output(0, {p.batch, p.queries, p.heads * p.depth}, &out));
-    const float *where = locations.flat<float>().data(), *weight = weights.flat<float>().data();
     if constexpr (Device::kGpu) {
-      OP_REQUIRES_OK(context, Device::status("KdetMsDeformAttn", kdet_cuda_ms_deform_attn(
-                                                                     &p, element_type<T>(), data<T>(value), where,
-                                                                     weight, data<T>(out), Device::stream(context))));
+      OP_REQUIRES_OK(context, Device::status("KdetMsDeformAttn",
+                                             kdet_cuda_ms_deform_attn(&p, element_type<T>(), data<T>(value),
+                                                                      element_type<P>(), data<P>(locations),
+                                                                      data<P>(weights), data<T>(out),
+                                                                      Device::stream(context))));
     } else {
-      ms_deform_attn_forward(p, data<T>(value), where, weight, data<T>(out), parallel_of(context));
+      ms_deform_attn_forward(p, data<T>(value), data<P>(locations), data<P>(weights), data<T>(out),
+                             parallel_of(context));
     }
   }
 };
 
-template <typename Device, typename T>
+template <typename Device, typename T, typename P>
 class MsDeformAttnBackward : public OpKernel {
  public:
   using OpKernel::OpKernel;
@@ -117,28 +121,48 @@ class MsDeformAttnBackward : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(0, value.shape(), &for_value));
     OP_REQUIRES_OK(context, context->allocate_output(1, locations.shape(), &for_locations));
     OP_REQUIRES_OK(context, context->allocate_output(2, weights.shape(), &for_weights));
-    FloatOutput<Device, T> floats;
-    OP_REQUIRES_OK(context, floats.make(context, for_value));
-    const float *where = locations.flat<float>().data(), *weight = weights.flat<float>().data();
-    float *to_locations = for_locations->flat<float>().data(), *to_weights = for_weights->flat<float>().data();
+    SummedOutput<Device, T> value_sums;
+    SummedOutput<Device, P> location_sums, weight_sums;
+    OP_REQUIRES_OK(context, value_sums.make(context, for_value));
+    OP_REQUIRES_OK(context, location_sums.make(context, for_locations));
+    OP_REQUIRES_OK(context, weight_sums.make(context, for_weights));
     if constexpr (Device::kGpu) {
-      OP_REQUIRES_OK(context, Device::zero(context, to_locations, locations.NumElements()));
-      OP_REQUIRES_OK(context, Device::zero(context, to_weights, weights.NumElements()));
       OP_REQUIRES_OK(context, Device::status("KdetMsDeformAttnGrad",
                                              kdet_cuda_ms_deform_attn_grad(
-                                                 &p, element_type<T>(), data<T>(value), where, weight,
-                                                 data<T>(upstream), floats.floats(), to_locations, to_weights,
+                                                 &p, element_type<T>(), data<T>(value), element_type<P>(),
+                                                 data<P>(locations), data<P>(weights), data<T>(upstream),
+                                                 value_sums.numbers(), location_sums.numbers(), weight_sums.numbers(),
                                                  Device::stream(context))));
     } else {
-      ms_deform_attn_backward(p, data<T>(value), where, weight, data<T>(upstream), floats.floats(), to_locations,
-                              to_weights, parallel_of(context));
+      ms_deform_attn_backward(p, data<T>(value), data<P>(locations), data<P>(weights), data<T>(upstream),
+                              value_sums.numbers(), location_sums.numbers(), weight_sums.numbers(),
+                              parallel_of(context));
     }
-    OP_REQUIRES_OK(context, floats.finish(context));
+    OP_REQUIRES_OK(context, value_sums.finish(context));
+    OP_REQUIRES_OK(context, location_sums.finish(context));
+    OP_REQUIRES_OK(context, weight_sums.finish(context));
   }
 };
 
-KDET_REGISTER_FLOATS("KdetMsDeformAttn", MsDeformAttnForward, .HostMemory("shapes"))
-KDET_REGISTER_FLOATS("KdetMsDeformAttnGrad", MsDeformAttnBackward, .HostMemory("shapes"))
+// Locations and weights of the value's own type, or float32.
+template <typename Device, typename T>
+using ForwardOwn = MsDeformAttnForward<Device, T, T>;
+template <typename Device, typename T>
+using ForwardFloat = MsDeformAttnForward<Device, T, float>;
+template <typename Device, typename T>
+using BackwardOwn = MsDeformAttnBackward<Device, T, T>;
+template <typename Device, typename T>
+using BackwardFloat = MsDeformAttnBackward<Device, T, float>;
+
+#define KDET_REGISTER_PLACES(op, Own, Float)                                                                   \
+  KDET_REGISTER_TYPE(op, Own, float, .TypeConstraint<float>("P").HostMemory("shapes"))                         \
+  KDET_REGISTER_TYPE(op, Own, Eigen::half, .TypeConstraint<Eigen::half>("P").HostMemory("shapes"))             \
+  KDET_REGISTER_TYPE(op, Own, Eigen::bfloat16, .TypeConstraint<Eigen::bfloat16>("P").HostMemory("shapes"))     \
+  KDET_REGISTER_TYPE(op, Float, Eigen::half, .TypeConstraint<float>("P").HostMemory("shapes"))                 \
+  KDET_REGISTER_TYPE(op, Float, Eigen::bfloat16, .TypeConstraint<float>("P").HostMemory("shapes"))
+
+KDET_REGISTER_PLACES("KdetMsDeformAttn", ForwardOwn, ForwardFloat)
+KDET_REGISTER_PLACES("KdetMsDeformAttnGrad", BackwardOwn, BackwardFloat)
 
 }  // namespace
 }  // namespace kdet

@@ -36,10 +36,10 @@ void roi_align_forward(const RoiAlign& p, const T* const* features, const float*
   pool_rois(p, GridTaps(p), features, boxes, levels, out, parallel);
 }
 
-// gradients: one zeroed float32 map per level.
+// gradients: one map per level, written in full.
 template <typename T>
 void roi_align_backward(const RoiAlign& p, const T* upstream, const float* boxes, const int* levels,
-                        float* const* gradients, const ParallelFor& parallel) {
+                        T* const* gradients, const ParallelFor& parallel) {
   scatter_rois(p, GridTaps(p), upstream, boxes, levels, gradients, parallel);
 }
 

@@ -82,10 +82,10 @@ class RoiAlignBackward : public RoiAlignKernel {
       OP_REQUIRES_OK(context,
                      Device::status("KdetRoiAlignGrad",
                                     kdet_cuda_roi_align_grad(&p, element_type<T>(), data<T>(upstream), nullptr, box,
-                                                             level, nullptr, 0.0f, gradients.floats.data(), nullptr,
+                                                             level, nullptr, 0.0f, gradients.numbers.data(), nullptr,
                                                              Device::stream(context))));
     } else {
-      roi_align_backward(p, data<T>(upstream), box, level, gradients.floats.data(), parallel_of(context));
+      roi_align_backward(p, data<T>(upstream), box, level, gradients.numbers.data(), parallel_of(context));
     }
     OP_REQUIRES_OK(context, gradients.finish(context));
   }

@@ -66,8 +66,8 @@ struct RoiMaps {
 // The gradients of the maps, which are an op's first outputs.
 template <typename Device, typename T>
 struct RoiGradients {
-  std::vector<FloatOutput<Device, T>> outputs;
-  std::vector<float*> floats;
+  std::vector<SummedOutput<Device, T>> outputs;
+  std::vector<typename SummedOutput<Device, T>::Number*> numbers;
 
   tensorflow::Status make(OpKernelContext* context, const std::vector<tensorflow::TensorShape>& shapes) {
     outputs.resize(shapes.size());
@@ -75,7 +75,7 @@ struct RoiGradients {
       Tensor* out;
       TF_RETURN_IF_ERROR(context->allocate_output(int(level), shapes[level], &out));
       TF_RETURN_IF_ERROR(outputs[level].make(context, out));
-      floats.push_back(outputs[level].floats());
+      numbers.push_back(outputs[level].numbers());
     }
     return tensorflow::OkStatus();
   }

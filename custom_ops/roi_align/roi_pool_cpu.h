@@ -6,6 +6,7 @@
 
 #include "common/floats.h"
 #include "common/parallel.h"
+#include "common/parts.h"
 #include "roi_align/bin_taps.h"
 #include "roi_align/roi_align.h"
 
@@ -66,13 +67,13 @@ RowRange rows_of(const Taps& taps, int bins) {
   return rows;
 }
 
-// Adds what the bins send back to the maps they took from. gradients: one zeroed float32 map per level. Every
+// Adds up what the bins send back to the maps they took from. gradients: one map per level, written in full. Every
 // task owns some rows of one map, so nothing is written twice, and every pixel sums up in the order of the RoIs
 // whatever the number of threads. (Owning channels of all pixels does not scale: neighbouring channels share
 // what the processor fetches ahead.)
 template <typename T, typename Taps>
 void scatter_rois(const RoiAlign& p, const Taps& unplaced, const T* upstream, const float* boxes, const int* levels,
-                  float* const* gradients, const ParallelFor& parallel) {
+                  T* const* gradients, const ParallelFor& parallel) {
   const int bins = p.bins_y * p.bins_x;
   std::vector<RowRange> rows(p.batch * p.rois);
   parallel.blocks(p.batch * p.rois, 1, [&](int64_t begin, int64_t end) {
@@ -82,12 +83,15 @@ void scatter_rois(const RoiAlign& p, const Taps& unplaced, const T* upstream, co
       rows[r] = rows_of(taps, bins);
     }
   });
-  const int64_t strips = 2 * parallel.threads;  // of every map
+  const int64_t strips = std::max(2, kPartsPerThread<T>) * parallel.threads;  // of every map
   parallel.run(p.batch * p.levels * strips, [&](int64_t task) {
     const int level = int(task / strips % p.levels), height = p.height[level], width = p.width[level];
     const int64_t picture = task / strips / p.levels, strip = task % strips;
     const int begin = int(height * strip / strips), end = int(height * (strip + 1) / strips);
-    float* map = gradients[level] + picture * height * width * p.channels;
+    const int64_t first = int64_t(begin) * width;
+    SummedPart<T> pixels;
+    pixels.start(gradients[level] + (picture * height * width + first) * p.channels, int64_t(end - begin) * width,
+                 p.channels, p.channels);
     Taps taps = unplaced;
     std::vector<float> scratch(p.channels);
     for (int64_t r = picture * p.rois; r < (picture + 1) * p.rois; ++r) {
@@ -96,10 +100,11 @@ void scatter_rois(const RoiAlign& p, const Taps& unplaced, const T* upstream, co
       for (int bin = 0; bin < bins; ++bin) {
         const float* row = as_floats(upstream + (r * bins + bin) * p.channels, p.channels, scratch.data());
         each_tap(taps.y(bin), taps.x(bin), begin, end, width, [&](int64_t pixel, float weight) {
-          add_scaled(weight, row, p.channels, map + pixel * p.channels);
+          add_scaled(weight, row, p.channels, pixels.row(pixel - first));
         });
       }
     }
+    pixels.finish();
   });
 }
 

@@ -52,7 +52,7 @@ inline void check_large_suppression() {
   for (int i = 0; i < kCount; ++i) {
     if (scores.at[i] > 0.1f) order.push_back(i);
   }
-  std::sort(order.begin(), order.end(), [&](int a, int b) { return scores.at[a] > scores.at[b]; });
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return scores.at[a] > scores.at[b]; });
   for (int i : order) {
     const bool dropped = std::any_of(kept.begin(), kept.end(), [&](int k) {
       return box_iou(boxes.get() + 4 * k, boxes.get() + 4 * i) > 0.7f;

@@ -38,6 +38,14 @@ struct Buffer {
   T* get() const { return at.get(); }
 };
 
+// An output that is to be written in full: it holds NaN.
+template <typename T>
+Buffer<T> unwritten(int64_t n) {
+  Buffer<T> buffer(n);
+  std::memset(buffer.get(), 0xff, n * sizeof(T));
+  return buffer;
+}
+
 template <typename T>
 Buffer<T> random_buffer(int64_t n, float low, float high) {
   Buffer<T> buffer(n);

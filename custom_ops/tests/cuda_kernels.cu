@@ -129,6 +129,43 @@ void compare(const char* name, const Both<T>& both, float tolerance) {
   failures += !good;
 }
 
+// A gradient that CUDA sums up as float32 and that the CPU writes in its own type.
+template <typename T>
+struct Gradient : Both<float> {
+  std::vector<T> written;
+  explicit Gradient(size_t n) : Both<float>(n), written(n) {}
+};
+
+template <typename T>
+void compare(const char* name, Gradient<T>& gradient, float tolerance) {
+  gradient.host = floats(gradient.written);
+  compare(name, static_cast<const Both<float>&>(gradient), tolerance);
+}
+
+// P, place_type: of locations and weights.
+template <typename T, typename P>
+void check_attention(int type, int place_type, float tolerance) {
+  const kdet::MsDeformAttn p = {2, 54, 9, 3, 5, 2, 4, {6, 3}, {7, 4}, {0, 42}};
+  Both<T> value(numbers<T>(2 * 54 * 15, -1, 1)), up(numbers<T>(2 * 9 * 15, -1, 1)), out(up.host.size());
+  Both<P> where(numbers<P>(2 * 9 * 3 * 8 * 2, -0.3f, 1.3f)), weight(numbers<P>(2 * 9 * 3 * 8, 0, 1));
+  Gradient<T> gv(value.host.size());
+  Gradient<P> gl(where.host.size()), gw(weight.host.size());
+  require(kdet_cuda_ms_deform_attn(&p, type, value.device, place_type, where.device, weight.device, out.device,
+                                   nullptr),
+          "ms_deform_attn");
+  require(kdet_cuda_ms_deform_attn_grad(&p, type, value.device, place_type, where.device, weight.device, up.device,
+                                        gv.device, gl.device, gw.device, nullptr),
+          "ms_deform_attn_grad");
+  kdet::ms_deform_attn_forward(p, value.host.data(), where.host.data(), weight.host.data(), out.host.data(),
+                               kdet::serial());
+  kdet::ms_deform_attn_backward(p, value.host.data(), where.host.data(), weight.host.data(), up.host.data(),
+                                gv.written.data(), gl.written.data(), gw.written.data(), kdet::serial());
+  compare("ms_deform_attn", out, tolerance);
+  compare("  gradient, value", gv, tolerance);
+  compare("  gradient, locations", gl, tolerance);
+  compare("  gradient, weights", gw, tolerance);
+}
+
 template <typename T>
 void check_types(int type, float tolerance) {
   const kdet::ParallelFor serial = kdet::serial();
@@ -139,10 +176,12 @@ void check_types(int type, float tolerance) {
       Both<float> box(boxes(22, 60)), offsets(numbers<float>(22 * 12, -1, 1));
       Both<int> levels(whole(22, 0, 1));
       Both<T> up(numbers<T>(22 * 6 * 19, -1, 1)), out(up.host.size());
-      Both<float> ga(a.host.size()), gb(b.host.size()), go(offsets.host.size());
+      Gradient<T> ga(a.host.size()), gb(b.host.size());
+      Both<float> go(offsets.host.size());
       const T* host[] = {a.host.data(), b.host.data()};
       const void* device[] = {a.device, b.device};
-      float *host_gradients[] = {ga.host.data(), gb.host.data()}, *device_gradients[] = {ga.device, gb.device};
+      T* host_gradients[] = {ga.written.data(), gb.written.data()};
+      float* device_gradients[] = {ga.device, gb.device};
       const bool moved = aligned && ratio == 2;
       const float* shift = moved ? offsets.device : nullptr;
       require(kdet_cuda_roi_align(&p, type, device, box.device, levels.device, shift, 0.1f, out.device, nullptr),
@@ -165,25 +204,8 @@ void check_types(int type, float tolerance) {
       compare("  gradient, level 1", gb, tolerance);
     }
   }
-  {
-    const kdet::MsDeformAttn p = {2, 54, 9, 3, 5, 2, 4, {6, 3}, {7, 4}, {0, 42}};
-    Both<T> value(numbers<T>(2 * 54 * 15, -1, 1)), up(numbers<T>(2 * 9 * 15, -1, 1)), out(up.host.size());
-    Both<float> where(numbers<float>(2 * 9 * 3 * 8 * 2, -0.3f, 1.3f)), weight(numbers<float>(2 * 9 * 3 * 8, 0, 1));
-    Both<float> gv(value.host.size()), gl(where.host.size()), gw(weight.host.size());
-    require(kdet_cuda_ms_deform_attn(&p, type, value.device, where.device, weight.device, out.device, nullptr),
-            "ms_deform_attn");
-    require(kdet_cuda_ms_deform_attn_grad(&p, type, value.device, where.device, weight.device, up.device,
-                                          gv.device, gl.device, gw.device, nullptr),
-            "ms_deform_attn_grad");
-    kdet::ms_deform_attn_forward(p, value.host.data(), where.host.data(), weight.host.data(), out.host.data(),
-                                 serial);
-    kdet::ms_deform_attn_backward(p, value.host.data(), where.host.data(), weight.host.data(), up.host.data(),
-                                  gv.host.data(), gl.host.data(), gw.host.data(), serial);
-    compare("ms_deform_attn", out, tolerance);
-    compare("  gradient, value", gv, tolerance);
-    compare("  gradient, locations", gl, tolerance);
-    compare("  gradient, weights", gw, tolerance);
-  }
+  check_attention<T, T>(type, type, tolerance);
+  check_attention<T, float>(type, kdet::kFloat, tolerance);
   {
     const kdet::Carafe p = {2, 4, 5, 6, 3, 2, 2};
     Both<T> x(numbers<T>(2 * 20 * 6, -1, 1)), mask(numbers<T>(2 * 80 * 18, 0, 1)), up(numbers<T>(960, -1, 1));
@@ -201,11 +223,11 @@ void check_types(int type, float tolerance) {
   for (int k = 0; k < 4; ++k) {
     const kdet::CornerPool p = {2, 6, 7, 5, k < 2, k % 2 == 0};
     Both<T> x(numbers<T>(420, -1, 1)), up(numbers<T>(420, -1, 1)), out(420);
-    Both<float> gx(420);
+    Gradient<T> gx(420);
     require(kdet_cuda_corner_pool(&p, type, x.device, out.device, nullptr), "corner_pool");
     require(kdet_cuda_corner_pool_grad(&p, type, x.device, up.device, gx.device, nullptr), "corner_pool_grad");
     kdet::corner_pool_forward(p, x.host.data(), out.host.data(), serial);
-    kdet::corner_pool_backward(p, x.host.data(), up.host.data(), gx.host.data(), serial);
+    kdet::corner_pool_backward(p, x.host.data(), up.host.data(), gx.written.data(), serial);
     compare("corner_pool", out, 0);
     compare("  gradient", gx, tolerance);
   }
@@ -242,7 +264,8 @@ void check_types(int type, float tolerance) {
     Both<T> x(numbers<T>(2 * 9 * 11 * 8, -1, 1)), kernel(numbers<T>(72 / groups * 12, -1, 1));
     Both<T> up(numbers<T>(p.pixels() * 12, -1, 1)), out(up.host.size());
     Both<float> offsets(numbers<float>(samples * 2, -3, 3)), mask(numbers<float>(samples, 0, 1));
-    Both<float> gx(x.host.size()), gk(kernel.host.size()), go(offsets.host.size()), gm(mask.host.size());
+    Gradient<T> gx(x.host.size()), gk(kernel.host.size());
+    Both<float> go(offsets.host.size()), gm(mask.host.size());
     require(kdet_cuda_deform_conv(&p, type, x.device, kernel.device, offsets.device, mask.device, out.device, nullptr),
             "deform_conv");
     require(kdet_cuda_deform_conv_grad(&p, type, x.device, kernel.device, offsets.device, mask.device, up.device,
@@ -250,11 +273,12 @@ void check_types(int type, float tolerance) {
             "deform_conv_grad");
     const std::vector<float> weights = floats(kernel.host);
     float *host_offsets = go.host.data(), *host_mask = gm.host.data();
-    const kdet::deform_conv::Shards shards(p, 1);
+    const kdet::deform_conv::Shards shards(p, 1, kdet::kPartsPerThread<T>);
     kdet::deform_conv::forward(p, x.host.data(), weights.data(), offsets.host.data(), mask.host.data(),
                                out.host.data(), serial);
-    kdet::deform_conv::backward(p, shards, x.host.data(), weights.data(), offsets.host.data(), mask.host.data(),
-                                up.host.data(), {gx.host.data(), gk.host.data(), &host_offsets, &host_mask}, serial);
+    kdet::deform_conv::backward<T>(p, shards, x.host.data(), kernel.host.data(), offsets.host.data(),
+                                   mask.host.data(), up.host.data(),
+                                   {gx.written.data(), gk.written.data(), &host_offsets, &host_mask}, serial);
     compare("deform_conv", out, tolerance);
     compare("  gradient, x", gx, tolerance);
     compare("  gradient, kernel", gk, tolerance);
@@ -265,7 +289,7 @@ void check_types(int type, float tolerance) {
     const kdet::MaskedConv p = {2, 19, 21, 20, 10, 11, 70, 3, 3, 2, 2, 1, 1};
     Both<T> x(numbers<T>(2 * 19 * 21 * 20, -1, 1)), kernel(numbers<T>(180 * 70, -1, 1)), bias(numbers<T>(70, -1, 1));
     Both<T> up(numbers<T>(p.pixels() * 70, -1, 1)), out(up.host.size());
-    Both<float> gx(x.host.size()), gk(kernel.host.size()), gb(70);
+    Gradient<T> gx(x.host.size()), gk(kernel.host.size()), gb(70);
     std::vector<uint8_t> marks = bytes(p.pixels(), limit);
     for (uint8_t& mark : marks) mark = mark == 1;
     const Both<uint8_t> mask(marks);
@@ -277,8 +301,8 @@ void check_types(int type, float tolerance) {
             "masked_conv_grad");
     const std::vector<float> weights = floats(kernel.host), shift = floats(bias.host);
     kdet::masked_conv::forward(p, x.host.data(), host_mask, weights.data(), shift.data(), out.host.data(), serial);
-    kdet::masked_conv::backward(p, x.host.data(), host_mask, weights.data(), up.host.data(), gx.host.data(),
-                                gk.host.data(), gb.host.data(), serial);
+    kdet::masked_conv::backward(p, x.host.data(), host_mask, kernel.host.data(), up.host.data(), gx.written.data(),
+                                gk.written.data(), gb.written.data(), serial);
     compare("masked_conv", out, tolerance);
     compare("  gradient, x", gx, tolerance);
     compare("  gradient, kernel", gk, tolerance);

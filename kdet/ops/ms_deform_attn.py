@@ -12,15 +12,16 @@ def ms_deform_attn(value, spatial_shapes, locations, weights, implementation=Non
     Args:
         value: ``[B,S,heads,D]``, the levels one after the other, each row by row.
         spatial_shapes: ``[(h, w), ...]`` per level (ints or scalars), the sum of ``h*w`` is S.
-        locations: ``[B,Q,heads,levels,points,2]`` float32, (x, y) relative to the level: 0 and 1
-            are its outer edges. Places off the map count as 0.
+        locations: ``[B,Q,heads,levels,points,2]``, (x, y) relative to the level: 0 and 1 are its
+            outer edges. Places off the map count as 0. Best float32: half precision is coarser
+            than a pixel of a large map allows.
         weights: ``[B,Q,heads,levels,points]``.
 
     Returns:
         ``[B,Q,heads*D]`` of the value's dtype. Differentiable in value, locations and weights.
     """
     value = tf.convert_to_tensor(value)
-    locations, weights = tf.cast(locations, tf.float32), tf.cast(weights, tf.float32)
+    locations, weights = tf.convert_to_tensor(locations), tf.convert_to_tensor(weights)
     if locations.shape[3] != len(spatial_shapes):
         raise ValueError(
             f"ms_deform_attn: locations for {locations.shape[3]} levels, but {len(spatial_shapes)} "
@@ -33,6 +34,9 @@ def ms_deform_attn(value, spatial_shapes, locations, weights, implementation=Non
 
 def _compiled(value, spatial_shapes, locations, weights):
     shapes = tf.cast(tf.stack([tf.stack(shape) for shape in spatial_shapes]), tf.int32)
+    # The op reads places of the value's dtype as they are: in float32 they can be twice its output.
+    if not value.dtype == locations.dtype == weights.dtype:
+        locations, weights = tf.cast(locations, tf.float32), tf.cast(weights, tf.float32)
     return compiled.library().kdet_ms_deform_attn(
         value=value, shapes=shapes, locations=locations, weights=weights
     )
@@ -48,6 +52,7 @@ def _compiled_gradient(op, upstream):
 
 
 def _portable(value, spatial_shapes, locations, weights):
+    locations, weights = tf.cast(locations, tf.float32), tf.cast(weights, tf.float32)
     heads, depth = value.shape[2:]
     batch, pixels, queries = tf.shape(value)[0], tf.shape(value)[1], tf.shape(locations)[1]
     points = locations.shape[4]

@@ -42,3 +42,24 @@ def test_levels_must_agree():
         ops.ms_deform_attn(
             tf.ones([1, 4, 1, 1]), [(2, 2)], tf.ones([1, 1, 1, 2, 1, 2]), tf.ones([1, 1, 1, 2, 1])
         )
+
+
+@pytest.mark.parametrize("dtype,tolerance", [(tf.float16, 1e-2), (tf.bfloat16, 8e-2)])
+def test_places_in_half_precision(form, dtype, tolerance):
+    """Locations and weights of the value's dtype count as the float32 numbers that they are."""
+    rng = np.random.RandomState(0)
+    arrays = rng.randn(2, 16, 2, 3), rng.uniform(-0.2, 1.2, (2, 5, 2, 2, 3, 2)), rng.rand(2, 5, 2, 2, 3)
+    tensors = [tf.cast(tf.constant(a), dtype) for a in arrays]
+
+    def run(tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            out = ops.ms_deform_attn(tensors[0], [(3, 4), (2, 2)], *tensors[1:])
+        return [out, *tape.gradient(out, tensors)]
+
+    found = run(tensors)
+    assert all(value.dtype == dtype for value in found)
+    with ops.use("portable"):
+        expected = run([tf.cast(t, tf.float32) for t in tensors])
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(tf.cast(a, tf.float32), b, atol=tolerance * max(1, np.abs(b).max()))
