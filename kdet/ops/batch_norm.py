@@ -5,6 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.nothing import holds_nothing
 
 
 class BatchNormOutput(NamedTuple):
@@ -86,7 +87,8 @@ def _compiled_gradient(op, upstream, *_):
 
 
 def _portable(x, gamma, beta, epsilon, counted, total):
-    if counted is not None or total is not None:
+    # of nothing XLA's fused norm has gradients that are NaN
+    if counted is not None or total is not None or holds_nothing(x):
         return _weighted(x, gamma, beta, epsilon, counted, total or (lambda value: value))
     maps = x if x.shape.rank == 4 else tf.reshape(x, [-1, 1, 1, x.shape[-1]])
     empty, count = tf.zeros([0]), _count(x, None)

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
-from kdet.ops.empty_batch import convolve_nothing, is_empty
+from kdet.ops.nothing import convolve_nothing, is_empty
 
 # Fewer channels or pixels than these, and TensorFlow's direct convolution is as quick.
 _LEAST_CHANNELS = 64

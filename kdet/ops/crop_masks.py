@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.nothing import holds_nothing
 from kdet.ops.roi_taps import AxisTaps
 
 # One step unpacks a tile of this many rows and bytes for every RoI of a group.
@@ -25,8 +26,14 @@ def crop_masks(packed_masks, boxes, gt_index, output_size, implementation=None):
         output_size = (output_size, output_size)
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
     form = dispatch.choose("crop_masks", implementation, portable=_portable, compiled_form=_compiled)
+    if holds_nothing(boxes):
+        form = _nothing
     targets = form(packed_masks, boxes, tf.cast(gt_index, tf.int32), output_size=tuple(output_size))
     return tf.ensure_shape(targets, [*boxes.shape[:2], *output_size])
+
+
+def _nothing(packed_masks, boxes, gt_index, output_size):
+    return tf.zeros(tf.concat([tf.shape(boxes)[:2], output_size], 0))
 
 
 def _compiled(packed_masks, boxes, gt_index, output_size):

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.nothing import holds_nothing, nothing
 from kdet.ops.roi_align import flatten_levels
 from kdet.ops.roi_groups import pool_groups, scatter_back, slopes_of_groups
 from kdet.ops.roi_taps import AxisTaps
@@ -36,6 +37,8 @@ def deform_roi_pool(
     shape = tf.concat([tf.shape(boxes)[:2], [*output_size, 2]], 0)
     offsets = tf.zeros(shape) if offsets is None else tf.cast(offsets, tf.float32)
     form = dispatch.choose("deform_roi_pool", implementation, portable=_portable, compiled_form=_compiled)
+    if holds_nothing(boxes):
+        form = _nothing
     pooled = form(
         features,
         boxes,
@@ -47,6 +50,11 @@ def deform_roi_pool(
         gamma=float(gamma),
     )
     return tf.ensure_shape(pooled, [*boxes.shape[:2], *output_size, features[0].shape[-1]])
+
+
+def _nothing(features, boxes, levels, offsets, output_size, **_):
+    shape = tf.concat([tf.shape(boxes)[:2], output_size, [features[0].shape[-1]]], 0)
+    return nothing(shape, features[0].dtype, *features, offsets)
 
 
 _ATTRIBUTES = ("bins_y", "bins_x", "scales", "sampling_ratio", "aligned", "gamma")

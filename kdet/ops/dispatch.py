@@ -6,6 +6,7 @@ import logging
 import os
 
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
 
 from kdet.ops import compiled
 
@@ -25,7 +26,7 @@ def use(form):
             always, with an error where there is none. The environment variable ``KDET_OPS`` sets
             the form that a process starts with. The choice counts when an op is traced: a
             ``tf.function`` that exists already keeps its form. The portable form is the one for
-            exports and for XLA.
+            exports and for XLA, where ``auto`` takes it.
     """
     global _wanted
     before, _wanted = _wanted, _checked(form)
@@ -52,6 +53,14 @@ def _checked(form):
     return form
 
 
+def under_xla():
+    """Whether what is traced now is for XLA (``jit_compile=True``), which has portable forms only.
+
+    TensorFlow says so nowhere in public. A function within that was traced outside of XLA before stays as it is.
+    """
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
 def choose(name, implementation, portable, compiled_form=None):
     """The callable that runs op ``name``.
 
@@ -67,7 +76,8 @@ def choose(name, implementation, portable, compiled_form=None):
     if form == "compiled":
         compiled.library()
         return compiled_form
-    return compiled_form if _compiled_runs_here() and not _misses_the_gpu(name) else portable
+    runs = not under_xla() and _compiled_runs_here() and not _misses_the_gpu(name)
+    return compiled_form if runs else portable
 
 
 def _misses_the_gpu(name):

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
-from kdet.ops.empty_batch import convolve_nothing, is_empty
+from kdet.ops.nothing import convolve_nothing, is_empty
 
 # Channels of a group below which the backward pass merges neighbouring groups into one convolution.
 _NARROW = 16

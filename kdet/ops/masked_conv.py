@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
-from kdet.ops.empty_batch import convolve_nothing, is_empty
+from kdet.ops.nothing import convolve_nothing, is_empty
 
 
 def masked_conv2d(x, mask, kernel, bias=None, *, strides=(1, 1), padding=(0, 0), implementation=None):

@@ -9,6 +9,7 @@ static size, so that the work follows the real size of the RoIs although every s
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.nothing import holds_nothing, nothing
 from kdet.ops.roi_groups import pool_groups, scatter_back
 from kdet.ops.roi_taps import AxisTaps
 
@@ -76,7 +77,14 @@ def _roi_align(features, boxes, levels, output_size, scales, sampling_ratio, ali
         aligned=bool(aligned),
     )
     form = dispatch.choose("roi_align", implementation, portable=_portable, compiled_form=_compiled)
+    if holds_nothing(boxes):
+        form = _nothing
     return form(features, boxes, tf.cast(levels, tf.int32), **attributes)
+
+
+def _nothing(features, boxes, levels, output_size, **_):
+    shape = tf.concat([tf.shape(boxes)[:2], output_size, [features[0].shape[-1]]], 0)
+    return nothing(shape, features[0].dtype, *features)
 
 
 def _compiled(features, boxes, levels, output_size, scales, sampling_ratio, aligned):
