@@ -1,7 +1,7 @@
-"""Checks of what the ops are called with, for both forms: of all that is known when an op is called or traced.
+"""Checks of what the ops are called with, of all that is known when an op is called or traced.
 
-Compiled ops check their tensors again when they run. Portable forms do not: what does not fit would be broadcast,
-or gathered from wherever the arithmetic leads.
+Compiled ops check their tensors again when they run. Portable forms do not: what does not fit would be
+broadcast, or gathered from wherever the arithmetic leads.
 """
 
 import numbers

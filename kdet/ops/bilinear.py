@@ -30,7 +30,7 @@ def bilinear_rows(table, first, height, width, step, y, x, weight):
 
     @tf.custom_gradient
     def sample(table, y, x, weight):
-        # Pixels off the map have a row of their own, of zeros: what lies in any other, NaN say, does not count.
+        # Pixels off the map have a row of zeros: what lies in any other row, NaN say, must not count.
         off_map = tf.shape(table)[0]
         padded = tf.pad(table, [[0, 1], [0, 0]])
         rows, fractions, inside = _corners(first, height, width, step, y, x, off_map)

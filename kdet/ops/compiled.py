@@ -55,6 +55,17 @@ def library():
     return module
 
 
+def load():
+    """Loads the compiled ops and their gradients, before `tf.saved_model.load` of a model that has them.
+
+    kdet itself needs no such call.
+
+    Raises:
+        Unavailable: there is no library, or it was built for another TensorFlow or processor.
+    """
+    library()  # the gradients are registered when kdet.ops is imported
+
+
 def why_not():
     """None where the compiled ops can be used, otherwise a sentence that says why they cannot."""
     return None if _load()[1] is None else str(_load()[1])

@@ -56,7 +56,8 @@ def _checked(form):
 def under_xla():
     """Whether what is traced now is for XLA (``jit_compile=True``), which has portable forms only.
 
-    TensorFlow says so nowhere in public. A function within that was traced outside of XLA before stays as it is.
+    TensorFlow has no public word for it. A function within that was traced outside of XLA before stays as it
+    is.
     """
     return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 

@@ -114,7 +114,9 @@ tf.no_gradient("KdetNms")
 def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold, separate):
     candidates = scores > score_threshold
     if labels is not None and separate == "label":
-        return _by_label(boxes, tf.where(candidates, scores, float("-inf")), labels, iou_threshold, max_output)
+        return _by_label(
+            boxes, tf.where(candidates, scores, float("-inf")), labels, iou_threshold, max_output
+        )
     boxes = separate_classes(boxes, labels, candidates)
     order = None
     if dispatch.under_xla():
@@ -169,7 +171,8 @@ def _by_label(boxes, scores, labels, iou_threshold, max_output):
 def _with_area(boxes):
     """Boxes ``[B,N,4]`` of which those without area, which meet no other, are squares far off.
 
-    TensorFlow's kernel turns inverted boxes round. TFLite's chooses a box that does not overlap itself for ever.
+    TensorFlow's kernel turns inverted boxes round. TFLite's chooses a box that does not overlap itself for
+    ever.
     """
     column = 2.0 * tf.range(tf.shape(boxes)[1], dtype=tf.float32)
     row = tf.fill(tf.shape(column), _FAR)

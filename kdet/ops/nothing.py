@@ -1,7 +1,7 @@
 """What ops give for nothing: no pictures or no boxes, where that shows in the shapes.
 
-TensorFlow (with oneDNN, on the CPU) gives a convolution of no pictures the input's shape, and XLA has no loops over
-nothing.
+TensorFlow (with oneDNN, on the CPU) gives a convolution of no pictures the input's shape, and XLA has no
+loops over nothing.
 """
 
 import tensorflow as tf
