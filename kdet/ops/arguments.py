@@ -22,6 +22,13 @@ def at_least(op, name, value, least):
     return int(value)
 
 
+def check_picture(op, height, width):
+    """Refuses a size of a picture that is known to be negative."""
+    for name, size in (("height", height), ("width", width)):
+        if isinstance(size, numbers.Integral):
+            at_least(op, name, size, 0)
+
+
 def check_shapes(op, sizes=None, **tensors):
     """Refuses tensors whose known sizes do not fit together.
 
@@ -54,6 +61,11 @@ def known_size(op, name, tensor, axis):
     return size
 
 
-def convolved_size(size, kernel, stride, padding, dilation):
-    """Places of a kernel along an axis with symmetric padding; None for a size that is not known."""
-    return None if size is None else max(0, (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1)
+def convolved_sizes(x, kernel, strides, padding, dilations=(1, 1)):
+    """``{"B", "H'", "W'"}``, as far as known, of what a convolution with symmetric padding gives."""
+    sizes = {"B": x.shape[0]}
+    spans = zip(("H'", "W'"), x.shape[1:3], kernel.shape[:2], strides, padding, dilations)
+    for axis, size, cells, stride, pad, dilation in spans:
+        free = None if size is None else size + 2 * pad - dilation * (cells - 1) - 1
+        sizes[axis] = None if free is None else max(0, free // stride + 1)
+    return sizes

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.arguments import check_shapes
 from kdet.ops.nothing import holds_nothing
 
 
@@ -46,15 +47,16 @@ def batch_norm(x, gamma, beta, epsilon=1e-5, counted=None, total=None, implement
         ValueError: a channel has a single value (where that shows in the shape): its output would be beta
             whatever the input is.
     """
-    x = tf.convert_to_tensor(x)
+    x, gamma, beta = (tf.convert_to_tensor(tensor) for tensor in (x, gamma, beta))
     if counted is None and total is None and x.shape[:-1].num_elements() == 1:
         raise ValueError(
             f"batch_norm in training needs more than one value per channel, x has shape {tuple(x.shape)}: "
             "train on more than one picture, or with running statistics."
         )
+    check_shapes("batch_norm", {"C": x.shape[-1]}, gamma=(gamma, "C"), beta=(beta, "C"))
     counted = None if counted is None else tf.cast(tf.convert_to_tensor(counted) > 0, tf.float32)
     own = None if total else _compiled
-    form = dispatch.choose("batch_norm", implementation, portable=_portable, compiled_form=own)
+    form = dispatch.choose("batch_norm", implementation, portable=_portable, compiled_form=own, dtype=x.dtype)
     return form(x, gamma, beta, epsilon, counted, total)
 
 

@@ -14,6 +14,8 @@ from kdet.ops import compiled
 # GPU. All others are compiled there too when the library was built with KDET_CUDA=1.
 CPU_OPS = frozenset({"conv3x3"})
 FORMS = ("auto", "portable", "compiled")
+# What the compiled forms take; the portable ones compute in whatever they are given.
+DTYPES = (tf.float32, tf.float16, tf.bfloat16)
 _log = logging.getLogger("kdet")
 _wanted = None
 
@@ -62,12 +64,14 @@ def under_xla():
     return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
-def choose(name, implementation, portable, compiled_form=None):
+def choose(name, implementation, portable, compiled_form=None, dtype=tf.float32, dtypes=DTYPES):
     """The callable that runs op ``name``.
 
     Args:
         implementation: one of `FORMS`, or None for the one in force.
         portable, compiled_form: the two forms; None where an op has no compiled one.
+        dtype: of the tensor that decides in what the op computes.
+        dtypes: those that the compiled form takes.
     """
     form = wanted() if implementation is None else _checked(implementation)
     if form == "portable" or compiled_form is None:
@@ -75,9 +79,14 @@ def choose(name, implementation, portable, compiled_form=None):
             raise compiled.Unavailable(f"{name} has no compiled form.")
         return portable
     if form == "compiled":
+        if dtype not in dtypes:
+            known = ", ".join(known.name for known in dtypes)
+            raise ValueError(
+                f"{name}: the compiled form takes {known}, not {dtype.name}; the portable one does."
+            )
         compiled.library()
         return compiled_form
-    runs = not under_xla() and _compiled_runs_here() and not _misses_the_gpu(name)
+    runs = dtype in dtypes and not under_xla() and _compiled_runs_here() and not _misses_the_gpu(name)
     return compiled_form if runs else portable
 
 
