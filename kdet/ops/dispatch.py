@@ -46,7 +46,7 @@ class _Restore(contextlib.AbstractContextManager):
 
 def wanted():
     """The form in force: what `use` chose, else ``KDET_OPS``, else ``auto``."""
-    return _wanted or _checked(os.environ.get("KDET_OPS", "auto"))
+    return _wanted or _checked(os.environ.get("KDET_OPS") or "auto")
 
 
 def _checked(form):
