@@ -14,8 +14,11 @@ import keras
 import numpy as np
 import tensorflow
 
-# what makes the goldens' float32 weights and pictures
-KEPT = ("kdet.parity.weights", "kdet.parity.inputs", "kdet.parity.golden", "kdet.convert.", "kdet.data.")
+# what makes the goldens' float32 weights and pictures, and what says so
+KEPT = (
+    "kdet.parity.weights", "kdet.parity.inputs", "kdet.parity.golden", "kdet.parity.report", "kdet.convert.",
+    "kdet.data.",
+)  # fmt: skip
 TENSORFLOW = "tensorflow_in_float64"
 
 

@@ -60,8 +60,10 @@ class CarafeKernel : public OpKernel {
       p->height = int(features.dim_size(1));
       p->width = int(features.dim_size(2));
       p->channels = int(features.dim_size(3));
-      const TensorShape expected({p->batch, p->height * p->scale, p->width * p->scale,
-                                  p->groups * p->kernel * p->kernel});
+      const int64_t scale = p->scale, kernel = p->kernel;
+      TensorShape expected;
+      TF_RETURN_IF_ERROR(TensorShape::BuildTensorShape(
+          {p->batch, p->height * scale, p->width * scale, p->groups * kernel * kernel}, &expected));
       if (masks.shape() == expected && p->channels % p->groups == 0 && p->kernel % 2 == 1) return OkStatus();
     }
     return errors::InvalidArgument("KdetCarafe: features ", features.shape().DebugString(), " and masks ",
@@ -70,7 +72,7 @@ class CarafeKernel : public OpKernel {
   }
 
   static TensorShape output_shape(const Carafe& p) {
-    return {p.batch, p.height * p.scale, p.width * p.scale, p.channels};
+    return {p.batch, int64_t(p.height) * p.scale, int64_t(p.width) * p.scale, p.channels};
   }
 
  private:

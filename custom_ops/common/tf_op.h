@@ -2,6 +2,7 @@
 #ifndef KDET_COMMON_TF_OP_H_
 #define KDET_COMMON_TF_OP_H_
 
+#include <algorithm>
 #include <cmath>
 
 #include "common/floats.h"
@@ -155,14 +156,15 @@ inline tensorflow::Status check_shape(const Tensor& tensor, const tensorflow::Te
                                              tensor.shape().DebugString());
 }
 
-// An attribute of two values (y, x), each of at least `least`.
+// An attribute of two values (y, x), each of at least `least` and so small that sizes made of them fit an int.
 inline tensorflow::Status get_pair(tensorflow::OpKernelConstruction* context, const char* name, int least, int* y,
                                    int* x) {
   std::vector<int> values;
   TF_RETURN_IF_ERROR(context->GetAttr(name, &values));
-  if (values.size() != 2 || values[0] < least || values[1] < least) {
-    return tensorflow::errors::InvalidArgument(context->def().op(), ": ", name,
-                                               " needs two values (y, x) of at least ", least, ".");
+  constexpr int most = 1 << 16;
+  if (values.size() != 2 || std::min(values[0], values[1]) < least || std::max(values[0], values[1]) > most) {
+    return tensorflow::errors::InvalidArgument(context->def().op(), ": ", name, " needs two values (y, x) from ",
+                                               least, " to ", most, ".");
   }
   *y = values[0];
   *x = values[1];
@@ -180,9 +182,17 @@ inline tensorflow::Status get_picture_size(const Tensor& size, const char* op, i
   return tensorflow::errors::InvalidArgument(op, ": size must not be negative, but is (", *height, ", ", *width, ").");
 }
 
+// An output of sizes that a caller names: TensorShape's own constructor ends the program where they are too large.
+inline tensorflow::Status allocate_sized(OpKernelContext* context, std::initializer_list<int64_t> sizes, Tensor** out) {
+  tensorflow::TensorShape shape;
+  TF_RETURN_IF_ERROR(tensorflow::TensorShape::BuildTensorShape(sizes, &shape));
+  return context->allocate_output(0, shape, out);
+}
+
 // Pixels that a convolution gives along one axis.
-inline int extent(int size, int pad, int dilation, int kernel, int stride) {
-  return std::max(0, (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1);
+inline int extent(int64_t size, int64_t pad, int64_t dilation, int64_t kernel, int stride) {
+  const int64_t free = size + 2 * pad - dilation * (kernel - 1) - 1;
+  return free < 0 ? 0 : int(free / stride + 1);
 }
 
 // What a convolution's struct has from its input [B,H,W,in] and its kernel [kh,kw,in/groups,out].

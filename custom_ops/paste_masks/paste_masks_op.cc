@@ -52,7 +52,7 @@ class PasteMasksKernel : public OpKernel {
     OP_REQUIRES_OK(context, get_picture_size(size, "KdetPasteMasks", &height, &width));
     const PasteMasks p = {batch * count, int(masks.dim_size(2)), int(masks.dim_size(3)), height, width, threshold_};
     Tensor* out;
-    OP_REQUIRES_OK(context, context->allocate_output(0, {batch, count, height, width}, &out));
+    OP_REQUIRES_OK(context, allocate_sized(context, {batch, count, height, width}, &out));
     const float* box = boxes.flat<float>().data();
     const bool binary = out->dtype() == DT_BOOL;
     if constexpr (Device::kGpu) {

@@ -18,7 +18,7 @@ struct Polygons {
   int64_t objects;
   int height, width;
 
-  KDET_HOST_DEVICE int row_bytes() const { return (width + 7) / 8; }
+  KDET_HOST_DEVICE int row_bytes() const { return width / 8 + (width % 8 != 0); }
 };
 
 // The product as it is rounded on its own: fused with the addition that follows it, it would move ties.

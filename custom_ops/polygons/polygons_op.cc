@@ -60,8 +60,11 @@ class RasterisePolygonsKernel : public OpKernel {
                     objects.shape().DebugString()));
     Polygons p = {objects.NumElements() - 1};
     OP_REQUIRES_OK(context, get_picture_size(size, "KdetRasterisePolygons", &p.height, &p.width));
+    OP_REQUIRES(context, std::max(p.height, p.width) <= kMostCoordinate,
+                errors::InvalidArgument("KdetRasterisePolygons: size is (", p.height, ", ", p.width,
+                                        "), but must be within ", kMostCoordinate, "."));
     Tensor* out;
-    OP_REQUIRES_OK(context, context->allocate_output(0, {p.objects, p.height, p.row_bytes()}, &out));
+    OP_REQUIRES_OK(context, allocate_sized(context, {p.objects, p.height, p.row_bytes()}, &out));
     const double* point = points.flat<double>().data();
     const int *of_polygons = polygons.flat<int32>().data(), *of_objects = objects.flat<int32>().data();
     if constexpr (Device::kGpu) {

@@ -69,7 +69,11 @@ class RoiAlignBackward : public RoiAlignKernel {
     const Tensor &upstream = context->input(0), &boxes = context->input(1), &levels = context->input(2);
     std::vector<TensorShape> shapes(context->num_inputs() - 3);
     for (size_t level = 0; level < shapes.size(); ++level) {
-      OP_REQUIRES_OK(context, TensorShapeUtils::MakeShape(context->input(3 + level).vec<int32>(), &shapes[level]));
+      const Tensor& shape = context->input(3 + level);
+      OP_REQUIRES(context, TensorShapeUtils::IsVector(shape.shape()),
+                  errors::InvalidArgument("KdetRoiAlignGrad: shapes must be vectors, not of shape ",
+                                          shape.shape().DebugString()));
+      OP_REQUIRES_OK(context, TensorShapeUtils::MakeShape(shape.vec<int32>(), &shapes[level]));
     }
     RoiAlign p;
     OP_REQUIRES_OK(context, describe<Device>(shapes, boxes, levels, &p));

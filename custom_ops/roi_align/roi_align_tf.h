@@ -7,6 +7,8 @@
 
 namespace kdet {
 
+constexpr int64_t kMostBins = 1 << 20;  // of a RoI; the kernels count them, times channels, in ints
+
 #define KDET_ROI_ATTRIBUTES          \
   Attr("L: int >= 1")                \
       .Attr("T: {half, bfloat16, float}") \
@@ -98,6 +100,9 @@ class RoiAlignKernel : public tensorflow::OpKernel {
     OP_REQUIRES(context, p_.levels <= kMostLevels && int(scales.size()) == p_.levels,
                 tensorflow::errors::InvalidArgument("KdetRoiAlign: ", p_.levels, " maps (at most ", kMostLevels, ") and ",
                                         scales.size(), " scales; give one scale per map."));
+    OP_REQUIRES(context, int64_t(p_.bins_y) * p_.bins_x <= kMostBins,
+                tensorflow::errors::InvalidArgument("KdetRoiAlign: ", p_.bins_y, " x ", p_.bins_x,
+                                                    " bins are more than ", kMostBins, "."));
     std::copy(scales.begin(), scales.end(), p_.scale);
   }
 

@@ -4,13 +4,13 @@ import tensorflow as tf
 
 from kdet import ops
 from kdet.backbones.resnet import ResNet
-from kdet.layers import Conv2D, register_conv, sequence
+from kdet.layers import Conv2D, NoXla, register_conv, sequence
 from kdet.registry import register
 
 
 @register_conv("trident")
 @register
-class TridentConv2D(Conv2D):
+class TridentConv2D(NoXla, Conv2D):
     """One set of filters, applied with another dilation to every third of the batch.
 
     At inference the whole batch goes through one dilation.

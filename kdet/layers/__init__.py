@@ -16,6 +16,7 @@ from kdet.layers.embedding import Embedding
 from kdet.layers.fused import conv_norm, sequence
 from kdet.layers.linear import Linear, PointConv
 from kdet.layers.masked_conv import MaskedConv2D
+from kdet.layers.no_xla import NoXla
 from kdet.layers.non_local import NonLocal2D
 from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, make_norm
 from kdet.layers.resample import (
@@ -60,6 +61,7 @@ __all__ = [
     "MaskedConv2D",
     "ModulatedDeformConvPack",
     "MultiheadAttention",
+    "NoXla",
     "NonLocal2D",
     "PointConv",
     "SinePositionEncoding",

@@ -10,6 +10,7 @@ from kdet import ops
 from kdet.layers.composite import Composite
 from kdet.layers.dropout import dropout
 from kdet.layers.linear import Linear, project
+from kdet.layers.no_xla import NoXla
 from kdet.registry import register
 
 
@@ -99,7 +100,7 @@ class FeatureLevels:
 
 
 @register
-class DeformableAttention(Composite):
+class DeformableAttention(NoXla, Composite):
     """Multi-scale deformable attention (Zhu et al., 2021).
 
     Args:

@@ -5,11 +5,12 @@ import tensorflow as tf
 from kdet import ops
 from kdet.layers.composite import Composite
 from kdet.layers.conv import Conv2D
+from kdet.layers.no_xla import NoXla
 from kdet.registry import register
 
 
 @register
-class CarafeUpsample(Composite):
+class CarafeUpsample(NoXla, Composite):
     """Every output pixel is a weighted mean of a neighbourhood, with weights predicted from the content.
 
     Args:

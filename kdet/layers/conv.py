@@ -48,6 +48,7 @@ class Conv2D(keras.layers.Layer):
         self.filters, self.groups, self.use_bias = filters, groups, use_bias
         self.kernel_size, self.stride = _pair(kernel_size), _pair(stride)
         self.padding, self.dilation = _pair(padding), _pair(dilation)
+        self.supports_jit = groups == 1 and max(self.dilation) == 1  # else `ops.grouped_conv2d`, see NoXla
         self.kernel_initializer = initializers.kernel_initializer(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 

@@ -5,11 +5,12 @@ import tensorflow as tf
 from kdet import ops
 from kdet.layers.conv import Conv2D
 from kdet.layers.conv_module import register_conv
+from kdet.layers.no_xla import NoXla
 from kdet.registry import register
 
 
 @register
-class DeformConv2D(Conv2D):
+class DeformConv2D(NoXla, Conv2D):
     """Deformable convolution whose offsets are given (heads that know where to look).
 
     Args:

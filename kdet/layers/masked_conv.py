@@ -2,11 +2,12 @@
 
 from kdet import ops
 from kdet.layers.conv import Conv2D
+from kdet.layers.no_xla import NoXla
 from kdet.registry import register
 
 
 @register
-class MaskedConv2D(Conv2D):
+class MaskedConv2D(NoXla, Conv2D):
     """As ``Conv2D`` without groups or dilation; where ``places`` is False the output is 0, without bias.
 
     Call: ``x [B,H,W,C]``, optionally ``places [B,H',W']`` bool -> ``[B,H',W',filters]``.

@@ -6,11 +6,12 @@ import tensorflow as tf
 from kdet import ops
 from kdet.layers import context
 from kdet.layers.distribution import num_replicas
+from kdet.layers.no_xla import NoXla
 from kdet.registry import register
 
 
 @register
-class BatchNorm(keras.layers.Layer):
+class BatchNorm(NoXla, keras.layers.Layer):
     """Batch normalisation (Ioffe & Szegedy, 2015) as PyTorch computes it.
 
     Differs from Keras' layer: it fuses with the convolution before it at inference, the running

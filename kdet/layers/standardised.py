@@ -5,6 +5,7 @@ import tensorflow as tf
 from kdet import ops
 from kdet.layers.conv import Conv2D
 from kdet.layers.conv_module import register_conv
+from kdet.layers.no_xla import NoXla
 from kdet.registry import register
 
 
@@ -72,7 +73,7 @@ class AdaptiveConv2D(Conv2D):
 
 @register_conv("sac")
 @register
-class SwitchableConv2D(AdaptiveConv2D):
+class SwitchableConv2D(NoXla, AdaptiveConv2D):
     """Switchable atrous convolution (DetectoRS, arXiv:2006.02334).
 
     Mixes, pixel by pixel, a deformable convolution with one of three times the dilation and slightly

@@ -2,6 +2,7 @@
 
 from kdet.ops.batch_norm import batch_norm
 from kdet.ops.carafe import carafe
+from kdet.ops.compiled import load
 from kdet.ops.conv3x3 import conv3x3
 from kdet.ops.corner_pool import corner_pool
 from kdet.ops.crop_masks import crop_masks, unpack_bits
@@ -32,6 +33,7 @@ __all__ = [
     "deform_roi_pool",
     "fast_nms",
     "grouped_conv2d",
+    "load",
     "masked_conv2d",
     "ms_deform_attn",
     "multilevel_roi_align",

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.arguments import check_shapes
+from kdet.ops.nothing import holds_nothing
 
 
 class BatchNormOutput(NamedTuple):
@@ -45,15 +47,16 @@ def batch_norm(x, gamma, beta, epsilon=1e-5, counted=None, total=None, implement
         ValueError: a channel has a single value (where that shows in the shape): its output would be beta
             whatever the input is.
     """
-    x = tf.convert_to_tensor(x)
+    x, gamma, beta = (tf.convert_to_tensor(tensor) for tensor in (x, gamma, beta))
     if counted is None and total is None and x.shape[:-1].num_elements() == 1:
         raise ValueError(
             f"batch_norm in training needs more than one value per channel, x has shape {tuple(x.shape)}: "
             "train on more than one picture, or with running statistics."
         )
+    check_shapes("batch_norm", {"C": x.shape[-1]}, gamma=(gamma, "C"), beta=(beta, "C"))
     counted = None if counted is None else tf.cast(tf.convert_to_tensor(counted) > 0, tf.float32)
     own = None if total else _compiled
-    form = dispatch.choose("batch_norm", implementation, portable=_portable, compiled_form=own)
+    form = dispatch.choose("batch_norm", implementation, portable=_portable, compiled_form=own, dtype=x.dtype)
     return form(x, gamma, beta, epsilon, counted, total)
 
 
@@ -86,7 +89,8 @@ def _compiled_gradient(op, upstream, *_):
 
 
 def _portable(x, gamma, beta, epsilon, counted, total):
-    if counted is not None or total is not None:
+    # of nothing XLA's fused norm has gradients that are NaN
+    if counted is not None or total is not None or holds_nothing(x):
         return _weighted(x, gamma, beta, epsilon, counted, total or (lambda value: value))
     maps = x if x.shape.rank == 4 else tf.reshape(x, [-1, 1, 1, x.shape[-1]])
     empty, count = tf.zeros([0]), _count(x, None)

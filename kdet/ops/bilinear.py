@@ -30,23 +30,26 @@ def bilinear_rows(table, first, height, width, step, y, x, weight):
 
     @tf.custom_gradient
     def sample(table, y, x, weight):
-        corners, fractions, inside = _corners(first, height, width, step, y, x)
+        # Pixels off the map have a row of zeros: what lies in any other row, NaN say, must not count.
+        off_map = tf.shape(table)[0]
+        padded = tf.pad(table, [[0, 1], [0, 0]])
+        rows, fractions, inside = _corners(first, height, width, step, y, x, off_map)
 
-        def values(row, valid):
-            return tf.cast(tf.gather(table, row), tf.float32) * tf.where(valid, 1.0, 0.0)[:, None]
+        def values(row):
+            return tf.cast(tf.gather(padded, row), tf.float32)
 
         total = 0.0
-        for (row, valid), share in zip(corners, _shares(*fractions), strict=True):
-            total += values(row, valid) * (share * weight)[:, None]
+        for row, share in zip(rows, _shares(*fractions), strict=True):
+            total += values(row) * (share * weight)[:, None]
 
         def backward(upstream):
             upstream = tf.cast(upstream, tf.float32)
-            gradient = tf.zeros(tf.shape(table), tf.float32)
+            gradient = tf.zeros(tf.shape(padded), tf.float32)
             dots = []
-            for (row, valid), share in zip(corners, _shares(*fractions), strict=True):
-                factor = tf.where(valid, share * weight, 0.0)[:, None]
-                gradient = tf.tensor_scatter_nd_add(gradient, row[:, None], upstream * factor)
-                dots.append(tf.reduce_sum(upstream * values(row, valid), axis=-1))
+            for row, share in zip(rows, _shares(*fractions), strict=True):
+                update = upstream * (share * weight)[:, None]
+                gradient = tf.tensor_scatter_nd_add(gradient, row[:, None], update)
+                dots.append(tf.reduce_sum(upstream * values(row), axis=-1))
             fraction_y, fraction_x = fractions
             top = dots[0] + (dots[1] - dots[0]) * fraction_x
             bottom = dots[2] + (dots[3] - dots[2]) * fraction_x
@@ -54,27 +57,27 @@ def bilinear_rows(table, first, height, width, step, y, x, weight):
             for_weight = top + (bottom - top) * fraction_y
             for_y, for_x = (bottom - top) * weight, right_left * weight
             for_y, for_x = tf.where(inside, for_y, 0.0), tf.where(inside, for_x, 0.0)
-            return tf.cast(gradient, table.dtype), for_y, for_x, for_weight
+            return tf.cast(gradient[:-1], table.dtype), for_y, for_x, for_weight
 
         return tf.cast(total, table.dtype), backward
 
     return sample(table, y, x, weight)
 
 
-def _corners(first, height, width, step, y, x):
-    """The four pixels around each sample as ``(row, valid)``, and the fractions past the first one."""
+def _corners(first, height, width, step, y, x, off_map):
+    """Rows of the four pixels around each sample, and the fractions past the first one."""
     limit_y, limit_x = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     inside = (y > -1.0) & (x > -1.0) & (y < limit_y) & (x < limit_x)
     y, x = tf.where(inside, y, 0.0), tf.where(inside, x, 0.0)
     low_y, low_x = tf.floor(y), tf.floor(x)
-    corners = []
+    rows = []
     for down in (0.0, 1.0):
         for right in (0.0, 1.0):
             row, column = low_y + down, low_x + right
             valid = inside & (row >= 0.0) & (row < limit_y) & (column >= 0.0) & (column < limit_x)
             pixel = tf.cast(row, tf.int32) * width + tf.cast(column, tf.int32)
-            corners.append((tf.where(valid, first + pixel * step, 0), valid))
-    return corners, (y - low_y, x - low_x), inside
+            rows.append(tf.where(valid, first + pixel * step, off_map))
+    return rows, (y - low_y, x - low_x), inside
 
 
 def _shares(fraction_y, fraction_x):

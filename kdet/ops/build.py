@@ -7,6 +7,7 @@ built for; `kdet.ops.compiled` refuses a library built for anything else.
 
 import argparse
 import concurrent.futures
+import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -84,7 +85,12 @@ def install(library, output_dir=None, machine=None, cuda=False):
     output_dir = pathlib.Path(output_dir or HERE)
     output_dir.mkdir(parents=True, exist_ok=True)
     machine = machine or os.environ.get("KDET_MARCH", "any")
-    stamp = {"tensorflow": tensorflow_version(), "cuda": cuda, "cpu": cpu_features(machine)}
+    stamp = {
+        "tensorflow": tensorflow_version(),
+        "cuda": cuda,
+        "cpu": cpu_features(machine),
+        "sources": sources_digest(),
+    }
     # A library that is in use must not be written over: put the new one in its place.
     shutil.copyfile(library, output_dir / f"{LIBRARY}.new")
     os.replace(output_dir / f"{LIBRARY}.new", output_dir / LIBRARY)
@@ -123,6 +129,20 @@ def find_sources():
         if (folder / "common").is_dir():
             return folder
     raise RuntimeError(f"The sources of the ops are not at {HERE.parent.parent / 'custom_ops'}.")
+
+
+def sources_digest():
+    """A number of the sources as they are; None where there are none."""
+    try:
+        folder = find_sources()
+    except RuntimeError:
+        return None
+    files = [path for path in sorted(folder.glob("*/*")) if path.suffix in (".h", ".cc", ".cu")]
+    digest = hashlib.sha256()
+    for path in files:
+        if path.parent.name != "tests":
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def find_tensorflow():
@@ -178,10 +198,13 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if (options.library is None) != (options.command == "build"):
         parser.error("`install` needs the path of a library, `build` takes none")
-    if options.command == "install":
-        print(install(options.library, options.output_dir))
-    else:
-        print(build(output_dir=options.output_dir, jobs=options.jobs, verbose=options.verbose))
+    try:
+        if options.command == "install":
+            print(install(options.library, options.output_dir))
+        else:
+            print(build(output_dir=options.output_dir, jobs=options.jobs, verbose=options.verbose))
+    except (RuntimeError, OSError) as error:
+        raise SystemExit(f"kdet.ops: {error}") from None
 
 
 if __name__ == "__main__":

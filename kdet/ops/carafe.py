@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.arguments import at_least, check_shapes, known_size
 
 
 def carafe(features, masks, *, kernel_size, groups=1, scale=2, implementation=None):
@@ -20,13 +21,25 @@ def carafe(features, masks, *, kernel_size, groups=1, scale=2, implementation=No
         ``[B,scale*H,scale*W,C]`` of the features' dtype. Differentiable in both.
     """
     features, masks = tf.convert_to_tensor(features), tf.convert_to_tensor(masks)
+    kernel_size, groups, scale = (
+        at_least("carafe", name, value, 1)
+        for name, value in (("kernel_size", kernel_size), ("groups", groups), ("scale", scale))
+    )
+    for name, tensor in (("features", features), ("masks", masks)):
+        known_size("carafe", name, tensor, -1)
     if masks.shape[-1] != groups * kernel_size**2 or features.shape[-1] % groups or kernel_size % 2 == 0:
         raise ValueError(
             f"carafe: kernel_size={kernel_size} (odd) and groups={groups} need "
             f"{groups * kernel_size**2} mask channels and a multiple of {groups} feature channels, not "
             f"{masks.shape[-1]} and {features.shape[-1]}."
         )
-    form = dispatch.choose("carafe", implementation, portable=_portable, compiled_form=_compiled)
+    check_shapes("carafe", features=(features, "B H W C"))
+    height, width = (None if size is None else scale * size for size in features.shape[1:3])
+    sizes = {"B": features.shape[0], "scale*H": height, "scale*W": width}
+    check_shapes("carafe", sizes, masks=(masks, "B scale*H scale*W K"))
+    form = dispatch.choose(
+        "carafe", implementation, portable=_portable, compiled_form=_compiled, dtype=features.dtype
+    )
     upsampled = form(
         features, tf.cast(masks, features.dtype), kernel_size=kernel_size, groups=groups, scale=scale
     )

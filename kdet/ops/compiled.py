@@ -2,12 +2,14 @@
 
 import functools
 import json
+import logging
 import pathlib
 
 import tensorflow as tf
 
 from kdet.ops import build
 
+_log = logging.getLogger("kdet")
 FOLDER = pathlib.Path(__file__).resolve().parent
 # What a library built from these sources holds (each with its gradient where it has one).
 OPS = (
@@ -55,6 +57,17 @@ def library():
     return module
 
 
+def load():
+    """Loads the compiled ops and their gradients, before `tf.saved_model.load` of a model that has them.
+
+    kdet itself needs no such call.
+
+    Raises:
+        Unavailable: there is no library, or it was built for another TensorFlow or processor.
+    """
+    library()  # the gradients are registered when kdet.ops is imported
+
+
 def why_not():
     """None where the compiled ops can be used, otherwise a sentence that says why they cannot."""
     return None if _load()[1] is None else str(_load()[1])
@@ -62,14 +75,32 @@ def why_not():
 
 def has_gpu_kernels():
     """Whether the library was built with its CUDA kernels."""
-    return why_not() is None and json.loads((FOLDER / build.STAMP).read_text())["cuda"]
+    return why_not() is None and _read_stamp(FOLDER)["cuda"]
+
+
+def _read_stamp(folder):
+    """What the library of a folder was built for."""
+    try:
+        stamp = json.loads((folder / build.STAMP).read_text())
+        return {
+            "cuda": False,
+            "sources": None,
+            "tensorflow": stamp["tensorflow"],
+            "cpu": stamp["cpu"],
+            **stamp,
+        }
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise Unavailable(
+            f"{folder / build.STAMP} does not say what the ops were built for ({error!r}); "
+            "`python -m kdet.ops build` compiles them again."
+        ) from error
 
 
 def _checked_load(folder):
     path, stamp = folder / build.LIBRARY, folder / build.STAMP
     if not path.is_file() or not stamp.is_file():
         raise Unavailable("The ops are not compiled; `python -m kdet.ops build` compiles them.")
-    built_for = json.loads(stamp.read_text())
+    built_for = _read_stamp(folder)
     if built_for["tensorflow"] != tf.__version__:
         raise Unavailable(
             f"{path} was built for TensorFlow {built_for['tensorflow']}, but this is {tf.__version__}; "
@@ -93,4 +124,6 @@ def _checked_load(folder):
             f"{path} was built from older sources, without {', '.join(older)}; "
             "`python -m kdet.ops build` compiles it again."
         )
+    if built_for["sources"] not in (None, build.sources_digest()):
+        _log.warning("%s was built from other sources than are here; `python -m kdet.ops build` again.", path)
     return module

@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
-from kdet.ops.empty_batch import convolve_nothing, is_empty
+from kdet.ops.arguments import check_shapes
+from kdet.ops.nothing import convolve_nothing, is_empty
 
 # Fewer channels or pixels than these, and TensorFlow's direct convolution is as quick.
 _LEAST_CHANNELS = 64
@@ -26,7 +27,11 @@ def conv3x3(x, kernel, bias, relu=False, implementation=None):
     Returns:
         ``[B,H,W,out]``.
     """
-    form = dispatch.choose("conv3x3", implementation, portable=_portable, compiled_form=_compiled)
+    x, kernel, bias = (tf.convert_to_tensor(tensor) for tensor in (x, kernel, bias))
+    check_shapes("conv3x3", x=(x, "B H W in"), kernel=(kernel, "3 3 in out"), bias=(bias, "out"))
+    form = dispatch.choose(
+        "conv3x3", implementation, _portable, _compiled, dtype=x.dtype, dtypes=(tf.float32,)
+    )
     if form is _compiled and implementation is None and not _pays(x, kernel):
         form = _portable
     return form(x, kernel, bias, relu)
@@ -38,7 +43,6 @@ def _pays(x, kernel):
     pixels = x.shape[1:3].num_elements() or _LEAST_PIXELS
     return (
         pixels >= _LEAST_PIXELS
-        and x.dtype == tf.float32
         and inputs % _LANES == 0
         and min(inputs, outputs) >= _LEAST_CHANNELS
         and not tf.config.list_physical_devices("GPU")
@@ -71,4 +75,4 @@ def _compiled(x, kernel, bias, relu):
 
         return y, backward
 
-    return convolve(tf.convert_to_tensor(x), tf.convert_to_tensor(kernel), tf.convert_to_tensor(bias))
+    return convolve(x, kernel, bias)

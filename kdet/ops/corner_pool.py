@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.arguments import check_shapes
 
 # direction -> (axis of an NHWC map, whether the pixels after a place count or those before it)
 _DIRECTIONS = {"top": (1, True), "bottom": (1, False), "left": (2, True), "right": (2, False)}
@@ -23,7 +24,10 @@ def corner_pool(x, direction, implementation=None):
         raise ValueError(f"corner_pool knows the directions {sorted(_DIRECTIONS)}, not {direction!r}.")
     axis, after = _DIRECTIONS[direction]
     x = tf.convert_to_tensor(x)
-    form = dispatch.choose("corner_pool", implementation, portable=_portable, compiled_form=_compiled)
+    check_shapes("corner_pool", x=(x, "B H W C"))
+    form = dispatch.choose(
+        "corner_pool", implementation, portable=_portable, compiled_form=_compiled, dtype=x.dtype
+    )
     return form(x, axis=axis, after=after)
 
 
@@ -42,7 +46,11 @@ def _portable(x, axis, after):
         pads, begin, extent = [[0, 0]] * 4, [0] * 4, [-1] * 4
         pads[axis] = [0, shift] if after else [shift, 0]
         begin[axis], extent[axis] = (shift if after else 0), size - shift
-        moved = tf.pad(tf.slice(x, begin, extent), pads, constant_values=x.dtype.min)
+        moved = tf.pad(
+            tf.slice(x, begin, extent),
+            pads,
+            constant_values=float("-inf") if x.dtype.is_floating else x.dtype.min,
+        )
         # The gradient of a tie goes to the first argument: the nearer pixel, as the reference's.
         return 2 * shift, tf.ensure_shape(tf.maximum(x, moved), shape)
 

@@ -3,6 +3,8 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.arguments import check_shapes, pair
+from kdet.ops.nothing import holds_nothing
 from kdet.ops.roi_taps import AxisTaps
 
 # One step unpacks a tile of this many rows and bytes for every RoI of a group.
@@ -21,12 +23,26 @@ def crop_masks(packed_masks, boxes, gt_index, output_size, implementation=None):
     Returns:
         ``[B,N,mh,mw]`` float32 of 0 and 1. No gradient.
     """
-    if isinstance(output_size, int):
-        output_size = (output_size, output_size)
+    output_size = pair("crop_masks", "output_size", output_size, 1)
+    packed_masks, gt_index = tf.convert_to_tensor(packed_masks), tf.cast(gt_index, tf.int32)
+    if packed_masks.dtype != tf.uint8:
+        raise ValueError(f"crop_masks: packed_masks must be uint8, not {packed_masks.dtype.name}.")
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
+    check_shapes(
+        "crop_masks",
+        packed_masks=(packed_masks, "B G H bytes"),
+        boxes=(boxes, "B N 4"),
+        gt_index=(gt_index, "B N"),
+    )
     form = dispatch.choose("crop_masks", implementation, portable=_portable, compiled_form=_compiled)
-    targets = form(packed_masks, boxes, tf.cast(gt_index, tf.int32), output_size=tuple(output_size))
+    if holds_nothing(boxes):
+        form = _nothing
+    targets = form(packed_masks, boxes, gt_index, output_size=output_size)
     return tf.ensure_shape(targets, [*boxes.shape[:2], *output_size])
+
+
+def _nothing(packed_masks, boxes, gt_index, output_size):
+    return tf.zeros(tf.concat([tf.shape(boxes)[:2], output_size], 0))
 
 
 def _compiled(packed_masks, boxes, gt_index, output_size):

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.arguments import at_least, check_shapes, convolved_sizes, known_size, pair
 from kdet.ops.bilinear import bilinear_rows
 
 
@@ -35,10 +36,18 @@ def deform_conv2d(
     Returns:
         ``[B,H',W',out]`` of the dtype of ``x``. Differentiable in all four tensors.
     """
-    strides, padding, dilations = (
-        (value, value) if isinstance(value, int) else tuple(value) for value in (strides, padding, dilations)
+    strides, padding = (
+        pair("deform_conv2d", "strides", strides, 1),
+        pair("deform_conv2d", "padding", padding, 0),
     )
-    x = tf.convert_to_tensor(x)
+    dilations = pair("deform_conv2d", "dilations", dilations, 1)
+    groups = at_least("deform_conv2d", "groups", groups, 1)
+    deform_groups = at_least("deform_conv2d", "deform_groups", deform_groups, 1)
+    x, kernel = tf.convert_to_tensor(x), tf.convert_to_tensor(kernel)
+    offsets = tf.convert_to_tensor(offsets)
+    check_shapes("deform_conv2d", x=(x, "B H W in"), kernel=(kernel, "kh kw in/groups out"))
+    for tensor, name in ((x, "x"), (offsets, "offsets")):
+        known_size("deform_conv2d", name, tensor, -1)
     cells = kernel.shape[0] * kernel.shape[1]
     if offsets.shape[-1] != deform_groups * cells * 2:
         raise ValueError(
@@ -54,7 +63,14 @@ def deform_conv2d(
     # Positions need float32: in half precision a place past 1000 pixels has lost its fraction.
     offsets = tf.cast(offsets, tf.float32)
     mask = tf.ones_like(offsets[..., ::2]) if mask is None else tf.cast(mask, tf.float32)
-    form = dispatch.choose("deform_conv2d", implementation, portable=_portable, compiled_form=_compiled)
+    sizes = convolved_sizes(x, kernel, strides, padding, dilations)
+    samples = deform_groups * cells
+    check_shapes(
+        "deform_conv2d", sizes, offsets=(offsets, f"B H' W' {2 * samples}"), mask=(mask, f"B H' W' {samples}")
+    )
+    form = dispatch.choose(
+        "deform_conv2d", implementation, portable=_portable, compiled_form=_compiled, dtype=x.dtype
+    )
     result = form(
         x,
         kernel,

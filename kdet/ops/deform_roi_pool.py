@@ -3,7 +3,9 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
-from kdet.ops.roi_align import flatten_levels
+from kdet.ops.arguments import at_least, pair
+from kdet.ops.nothing import holds_nothing, nothing
+from kdet.ops.roi_align import check_pyramid, flatten_levels
 from kdet.ops.roi_groups import pool_groups, scatter_back, slopes_of_groups
 from kdet.ops.roi_taps import AxisTaps
 
@@ -27,26 +29,39 @@ def deform_roi_pool(
     Returns:
         ``[B,N,ph,pw,C]`` of the features' dtype. Differentiable in features and offsets.
     """
-    if isinstance(output_size, int):
-        output_size = (output_size, output_size)
-    if len(features) != len(strides):
-        raise ValueError(f"deform_roi_pool got {len(features)} feature maps and {len(strides)} strides.")
-    features = tuple(tf.convert_to_tensor(f) for f in features)
-    boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
+    output_size = pair("deform_roi_pool", "output_size", output_size, 1)
+    boxes, levels = tf.stop_gradient(tf.cast(boxes, tf.float32)), tf.cast(levels, tf.int32)
     shape = tf.concat([tf.shape(boxes)[:2], [*output_size, 2]], 0)
     offsets = tf.zeros(shape) if offsets is None else tf.cast(offsets, tf.float32)
-    form = dispatch.choose("deform_roi_pool", implementation, portable=_portable, compiled_form=_compiled)
+    bins = " ".join(map(str, output_size))
+    features = check_pyramid(
+        "deform_roi_pool", features, strides, boxes, levels, offsets=(offsets, f"B N {bins} 2")
+    )
+    form = dispatch.choose(
+        "deform_roi_pool",
+        implementation,
+        portable=_portable,
+        compiled_form=_compiled,
+        dtype=features[0].dtype,
+    )
+    if holds_nothing(boxes):
+        form = _nothing
     pooled = form(
         features,
         boxes,
-        tf.cast(levels, tf.int32),
+        levels,
         offsets,
-        output_size=tuple(output_size),
+        output_size=output_size,
         scales=tuple(1.0 / stride for stride in strides),
-        sampling_ratio=int(sampling_ratio),
+        sampling_ratio=at_least("deform_roi_pool", "sampling_ratio", sampling_ratio, 0),
         gamma=float(gamma),
     )
     return tf.ensure_shape(pooled, [*boxes.shape[:2], *output_size, features[0].shape[-1]])
+
+
+def _nothing(features, boxes, levels, offsets, output_size, **_):
+    shape = tf.concat([tf.shape(boxes)[:2], output_size, [features[0].shape[-1]]], 0)
+    return nothing(shape, features[0].dtype, *features, offsets)
 
 
 _ATTRIBUTES = ("bins_y", "bins_x", "scales", "sampling_ratio", "aligned", "gamma")

@@ -6,6 +6,7 @@ import logging
 import os
 
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
 
 from kdet.ops import compiled
 
@@ -13,6 +14,8 @@ from kdet.ops import compiled
 # GPU. All others are compiled there too when the library was built with KDET_CUDA=1.
 CPU_OPS = frozenset({"conv3x3"})
 FORMS = ("auto", "portable", "compiled")
+# What the compiled forms take; the portable ones compute in whatever they are given.
+DTYPES = (tf.float32, tf.float16, tf.bfloat16)
 _log = logging.getLogger("kdet")
 _wanted = None
 
@@ -25,7 +28,7 @@ def use(form):
             always, with an error where there is none. The environment variable ``KDET_OPS`` sets
             the form that a process starts with. The choice counts when an op is traced: a
             ``tf.function`` that exists already keeps its form. The portable form is the one for
-            exports and for XLA.
+            exports and for XLA, where ``auto`` takes it.
     """
     global _wanted
     before, _wanted = _wanted, _checked(form)
@@ -43,7 +46,7 @@ class _Restore(contextlib.AbstractContextManager):
 
 def wanted():
     """The form in force: what `use` chose, else ``KDET_OPS``, else ``auto``."""
-    return _wanted or _checked(os.environ.get("KDET_OPS", "auto"))
+    return _wanted or _checked(os.environ.get("KDET_OPS") or "auto")
 
 
 def _checked(form):
@@ -52,12 +55,23 @@ def _checked(form):
     return form
 
 
-def choose(name, implementation, portable, compiled_form=None):
+def under_xla():
+    """Whether what is traced now is for XLA (``jit_compile=True``), which has portable forms only.
+
+    TensorFlow has no public word for it. A function within that was traced outside of XLA before stays as it
+    is.
+    """
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def choose(name, implementation, portable, compiled_form=None, dtype=tf.float32, dtypes=DTYPES):
     """The callable that runs op ``name``.
 
     Args:
         implementation: one of `FORMS`, or None for the one in force.
         portable, compiled_form: the two forms; None where an op has no compiled one.
+        dtype: of the tensor that decides in what the op computes.
+        dtypes: those that the compiled form takes.
     """
     form = wanted() if implementation is None else _checked(implementation)
     if form == "portable" or compiled_form is None:
@@ -65,9 +79,15 @@ def choose(name, implementation, portable, compiled_form=None):
             raise compiled.Unavailable(f"{name} has no compiled form.")
         return portable
     if form == "compiled":
+        if dtype not in dtypes:
+            known = ", ".join(known.name for known in dtypes)
+            raise ValueError(
+                f"{name}: the compiled form takes {known}, not {dtype.name}; the portable one does."
+            )
         compiled.library()
         return compiled_form
-    return compiled_form if _compiled_runs_here() and not _misses_the_gpu(name) else portable
+    runs = dtype in dtypes and not under_xla() and _compiled_runs_here() and not _misses_the_gpu(name)
+    return compiled_form if runs else portable
 
 
 def _misses_the_gpu(name):

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.arguments import at_least, check_shapes
 from kdet.ops.boxes import iou_with
 
 
@@ -23,16 +24,21 @@ def fast_nms(boxes, scores, *, iou_threshold, score_threshold, top_k, max_output
     """
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
     scores = tf.stop_gradient(tf.cast(scores, tf.float32))
+    top_k, max_output = (
+        at_least("fast_nms", "top_k", top_k, 0),
+        at_least("fast_nms", "max_output", max_output, 0),
+    )
+    check_shapes("fast_nms", boxes=(boxes, "B N 4"), scores=(scores, "B N C"))
     form = dispatch.choose("fast_nms", implementation, portable=_portable, compiled_form=_compiled)
     indices, labels, kept, num = form(
         boxes,
         scores,
         iou_threshold=float(iou_threshold),
         score_threshold=float(score_threshold),
-        top_k=int(top_k),
-        max_output=int(max_output),
+        top_k=top_k,
+        max_output=max_output,
     )
-    rows = [boxes.shape[0], int(max_output)]
+    rows = [boxes.shape[0], max_output]
     indices, labels, kept = (tf.ensure_shape(value, rows) for value in (indices, labels, kept))
     return indices, labels, kept, tf.ensure_shape(num, rows[:1])
 

@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
-from kdet.ops.empty_batch import convolve_nothing, is_empty
+from kdet.ops.arguments import at_least, check_shapes, pair
+from kdet.ops.nothing import convolve_nothing, is_empty
 
 # Channels of a group below which the backward pass merges neighbouring groups into one convolution.
 _NARROW = 16
@@ -38,9 +39,16 @@ def grouped_conv2d(
     Returns:
         ``[B,H',W',out]``.
     """
-    strides, padding, dilations = (
-        (value, value) if isinstance(value, int) else tuple(value) for value in (strides, padding, dilations)
+    strides, padding = (
+        pair("grouped_conv2d", "strides", strides, 1),
+        pair("grouped_conv2d", "padding", padding, 0),
     )
+    dilations, groups = (
+        pair("grouped_conv2d", "dilations", dilations, 1),
+        at_least("grouped_conv2d", "groups", groups, 1),
+    )
+    x, kernel = tf.convert_to_tensor(x), tf.convert_to_tensor(kernel)
+    check_shapes("grouped_conv2d", x=(x, "B H W in"), kernel=(kernel, "kh kw in/groups out"))
     channels = x.shape[-1]
     if channels != kernel.shape[2] * groups or kernel.shape[3] % groups:
         raise ValueError(
@@ -66,7 +74,9 @@ def grouped_conv2d(
 
     known = kernel.shape[2] in _COMPILED_WIDTHS and kernel.shape[3] == channels
     fast = _compiled_backward if known else None
-    form = dispatch.choose("grouped_conv2d", implementation, portable=_backward, compiled_form=fast)
+    form = dispatch.choose(
+        "grouped_conv2d", implementation, portable=_backward, compiled_form=fast, dtype=x.dtype
+    )
     plain = kernel.shape[:2] == (3, 3) and max(*strides, *dilations) == 1
     quick_widths = _QUICK_FORWARD_3X3 if plain else _QUICK_FORWARD
     quick = form is _compiled_backward and kernel.shape[2] in quick_widths

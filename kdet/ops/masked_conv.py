@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
-from kdet.ops.empty_batch import convolve_nothing, is_empty
+from kdet.ops.arguments import check_shapes, convolved_sizes, pair
+from kdet.ops.nothing import convolve_nothing, is_empty
 
 
 def masked_conv2d(x, mask, kernel, bias=None, *, strides=(1, 1), padding=(0, 0), implementation=None):
@@ -20,13 +21,19 @@ def masked_conv2d(x, mask, kernel, bias=None, *, strides=(1, 1), padding=(0, 0),
         computes the marked places only.
     """
     strides, padding = (
-        (value, value) if isinstance(value, int) else tuple(value) for value in (strides, padding)
+        pair("masked_conv2d", "strides", strides, 1),
+        pair("masked_conv2d", "padding", padding, 0),
     )
-    x, mask = tf.convert_to_tensor(x), tf.convert_to_tensor(mask)
+    x, mask, kernel = tf.convert_to_tensor(x), tf.convert_to_tensor(mask), tf.convert_to_tensor(kernel)
     mask = mask if mask.dtype == tf.bool else mask > 0
     kernel = tf.cast(kernel, x.dtype)
     bias = tf.zeros([kernel.shape[3]], x.dtype) if bias is None else tf.cast(bias, x.dtype)
-    form = dispatch.choose("masked_conv2d", implementation, portable=_portable, compiled_form=_compiled)
+    check_shapes("masked_conv2d", x=(x, "B H W in"), kernel=(kernel, "kh kw in out"), bias=(bias, "out"))
+    sizes = convolved_sizes(x, kernel, strides, padding)
+    check_shapes("masked_conv2d", sizes, mask=(mask, "B H' W'"))
+    form = dispatch.choose(
+        "masked_conv2d", implementation, portable=_portable, compiled_form=_compiled, dtype=x.dtype
+    )
     out = form(x, mask, kernel, bias, strides=strides, padding=padding)
     return tf.ensure_shape(out, [*mask.shape, kernel.shape[3]])
 

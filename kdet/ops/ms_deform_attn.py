@@ -1,8 +1,11 @@
 """Multi-scale deformable attention (Deformable DETR, Zhu et al. 2021)."""
 
+import numbers
+
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.arguments import check_shapes, known_size
 from kdet.ops.bilinear import bilinear_rows
 
 
@@ -22,14 +25,28 @@ def ms_deform_attn(value, spatial_shapes, locations, weights, implementation=Non
     """
     value = tf.convert_to_tensor(value)
     locations, weights = tf.convert_to_tensor(locations), tf.convert_to_tensor(weights)
-    if locations.shape[3] != len(spatial_shapes):
-        raise ValueError(
-            f"ms_deform_attn: locations for {locations.shape[3]} levels, but {len(spatial_shapes)} "
-            "spatial shapes."
-        )
-    form = dispatch.choose("ms_deform_attn", implementation, portable=_portable, compiled_form=_compiled)
+    check_shapes(
+        "ms_deform_attn",
+        {"levels": len(spatial_shapes), "S": _pixels(spatial_shapes)},
+        value=(value, "B S heads D"),
+        locations=(locations, "B Q heads levels points 2"),
+        weights=(weights, "B Q heads levels points"),
+    )
+    form = dispatch.choose(
+        "ms_deform_attn", implementation, portable=_portable, compiled_form=_compiled, dtype=value.dtype
+    )
     attended = form(value, spatial_shapes, locations, weights)
     return tf.ensure_shape(attended, [*locations.shape[:2], value.shape[2] * value.shape[3]])
+
+
+def _pixels(spatial_shapes):
+    """Pixels of all levels together; None where sizes are tensors."""
+    sizes = [size for shape in spatial_shapes for size in shape]
+    if not all(isinstance(size, numbers.Integral) for size in sizes):
+        return None
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"ms_deform_attn: spatial_shapes are {spatial_shapes}, but must not be negative.")
+    return int(sum(height * width for height, width in spatial_shapes))
 
 
 def _compiled(value, spatial_shapes, locations, weights):
@@ -53,9 +70,9 @@ def _compiled_gradient(op, upstream):
 
 def _portable(value, spatial_shapes, locations, weights):
     locations, weights = tf.cast(locations, tf.float32), tf.cast(weights, tf.float32)
-    heads, depth = value.shape[2:]
+    heads, depth = (known_size("ms_deform_attn", "value", value, axis) for axis in (2, 3))
     batch, pixels, queries = tf.shape(value)[0], tf.shape(value)[1], tf.shape(locations)[1]
-    points = locations.shape[4]
+    points = known_size("ms_deform_attn", "locations", locations, 4)
     table = tf.reshape(value, [-1, depth])
     samples = tf.stack([batch, queries, heads, points])
     picture = tf.range(batch)[:, None, None, None] * (pixels * heads)

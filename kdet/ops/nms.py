@@ -3,8 +3,14 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.arguments import at_least, check_shapes
+from kdet.ops.boxes import iou_with
+from kdet.ops.greedy import take_best
+from kdet.ops.nothing import holds_nothing
 
 _FAR = -1e6
+# Moved coordinates below this are exact to a quarter of a pixel, less than lies between two classes.
+_EXACT = 2.0**21
 
 
 def nms(
@@ -15,53 +21,83 @@ def nms(
     iou_threshold,
     max_output,
     score_threshold=float("-inf"),
+    separate="offset",
     implementation=None,
 ):
     """Keeps the best boxes that do not overlap a better one.
 
-    A class is kept apart from the others as the reference does: its boxes are moved by
-    ``label * (m + 1)`` with ``m`` the largest coordinate of the picture's candidates, and the IoU
-    is taken of the moved boxes (in float32 this rounds differently from unmoved ones).
+    There are two ways to keep a class apart from the others. ``offset`` is the reference's: its boxes are
+    moved by ``label * (m + 1)`` with ``m`` the largest coordinate of the picture's candidates, and the IoU
+    is taken of the moved boxes. In float32 this rounds differently from unmoved ones, and boxes with
+    coordinates below -1 may meet those of another class. ``label`` is exact: only boxes of equal labels are
+    compared, where they are.
 
     Args:
-        boxes: ``[B,N,4]`` float32 xyxy; no +1.
-        scores: ``[B,N]``.
+        boxes: ``[B,N,4]`` float32 xyxy; no +1. A box with a side of 0 or less overlaps none.
+        scores: ``[B,N]``. Equal ones count by index; NaN is no candidate.
         labels: ``[B,N]`` int32, or None to let all boxes compete.
         iou_threshold: a box is dropped when its IoU with a kept one is greater than this.
         max_output: number of rows of the output.
         score_threshold: candidates have a strictly greater score.
+        separate: ``offset`` or ``label``.
 
     Returns:
         ``(indices [B,max_output] int32, num [B] int32)``: the kept boxes by falling score, and how
         many they are. Indices past ``num`` are 0. No gradient.
     """
+    if separate not in ("offset", "label"):
+        raise ValueError(f"nms: separate is {separate!r}, but must be 'offset' or 'label'.")
+    if not 0.0 <= iou_threshold <= 1.0:
+        raise ValueError(f"nms: iou_threshold is {iou_threshold}, but must be from 0 to 1.")
+    max_output = at_least("nms", "max_output", max_output, 0)
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
     scores = tf.stop_gradient(tf.cast(scores, tf.float32))
-    boxes = separate_classes(boxes, labels, scores > score_threshold)
+    labels = None if labels is None else tf.cast(labels, tf.int32)
+    same = {} if labels is None else {"labels": (labels, "B N")}
+    check_shapes("nms", boxes=(boxes, "B N 4"), scores=(scores, "B N"), **same)
     form = dispatch.choose("nms", implementation, portable=_portable, compiled_form=_compiled)
+    if holds_nothing(scores) or max_output == 0:
+        form = _nothing
     indices, num = form(
         boxes,
         scores,
         labels,
         iou_threshold=float(iou_threshold),
-        max_output=int(max_output),
+        max_output=max_output,
         score_threshold=float(score_threshold),
+        separate=separate,
     )
-    return tf.ensure_shape(indices, [boxes.shape[0], int(max_output)]), tf.ensure_shape(num, [boxes.shape[0]])
+    return tf.ensure_shape(indices, [boxes.shape[0], max_output]), tf.ensure_shape(num, [boxes.shape[0]])
 
 
 def separate_classes(boxes, labels, candidates):
     """Moves every class of boxes ``[B,N,4]`` to where it meets no other; identity without labels."""
     if labels is None:
         return boxes
+    return boxes + tf.cast(labels, boxes.dtype)[..., None] * _class_step(boxes, candidates)
+
+
+def _class_step(boxes, candidates):
+    """From a class to the next, ``[B,1,1]``: one more than the largest coordinate of the candidates."""
     reach = tf.reduce_max(tf.where(candidates[..., None], boxes, boxes.dtype.min), axis=[1, 2], keepdims=True)
-    reach = tf.where(tf.reduce_any(candidates, axis=1)[:, None, None], reach, 0.0)
-    return boxes + tf.cast(labels, boxes.dtype)[..., None] * (reach + 1.0)
+    return tf.where(tf.reduce_any(candidates, axis=1)[:, None, None], reach, 0.0) + 1.0
 
 
-def _compiled(boxes, scores, labels, iou_threshold, max_output, score_threshold):
-    # Boxes of different labels lie apart already; the labels save the comparison.
-    labels = tf.zeros(tf.shape(scores), tf.int32) if labels is None else tf.cast(labels, tf.int32)
+def _nothing(boxes, scores, labels, max_output, **_):
+    batch = tf.shape(scores)[0]
+    return tf.zeros([batch, max_output], tf.int32), tf.zeros([batch], tf.int32)
+
+
+def _compiled(boxes, scores, labels, iou_threshold, max_output, score_threshold, separate):
+    if labels is None:
+        labels = tf.zeros_like(scores, tf.int32)
+    elif separate == "offset":
+        step = _class_step(boxes, scores > score_threshold)
+        moved = boxes + tf.cast(labels, tf.float32)[..., None] * step
+        # The kernel need not compare boxes of different classes where these certainly do not meet.
+        furthest = (tf.cast(tf.reduce_max(tf.abs(labels), axis=1), tf.float32) + 1.0) * step[:, 0, 0]
+        apart = (tf.reduce_min(boxes, axis=[1, 2]) >= 0.0) & (furthest < _EXACT)
+        boxes, labels = moved, tf.where(apart[:, None], labels, 0)
     return compiled.library().kdet_nms(
         boxes=boxes,
         scores=scores,
@@ -75,23 +111,22 @@ def _compiled(boxes, scores, labels, iou_threshold, max_output, score_threshold)
 tf.no_gradient("KdetNms")
 
 
-def _with_area(boxes):
-    """Boxes ``[B,N,4]`` of which those without area, which meet no other, are squares far off.
+def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold, separate):
+    candidates = scores > score_threshold
+    if labels is not None and separate == "label":
+        return _by_label(
+            boxes, tf.where(candidates, scores, float("-inf")), labels, iou_threshold, max_output
+        )
+    boxes = separate_classes(boxes, labels, candidates)
+    order = None
+    if dispatch.under_xla():
+        boxes, scores, order = _ranked(boxes, tf.where(candidates, scores, float("-inf")), max_output)
+        score_threshold = 0.0
 
-    TensorFlow does not mind them, but TFLite's kernel chooses a box that does not overlap itself for ever.
-    """
-    column = 2.0 * tf.range(tf.shape(boxes)[1], dtype=tf.float32)
-    row = tf.fill(tf.shape(column), _FAR)
-    squares = tf.stack([column, row, column + 1.0, row + 1.0], -1)  # [N, 4]
-    sides = boxes[..., 2:] - boxes[..., :2]
-    return tf.where((sides[..., :1] * sides[..., 1:]) == 0.0, squares, boxes)
-
-
-def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold):
-    def one_picture(candidates):
+    def one_picture(arguments):
         picked = tf.raw_ops.NonMaxSuppressionV4(
-            boxes=candidates[0],
-            scores=candidates[1],
+            boxes=arguments[0],
+            scores=arguments[1],
             max_output_size=max_output,
             iou_threshold=iou_threshold,
             score_threshold=score_threshold,
@@ -101,4 +136,46 @@ def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold)
 
     spec = (tf.TensorSpec([max_output], tf.int32), tf.TensorSpec([], tf.int32))
     indices, num = tf.map_fn(one_picture, (_with_area(boxes), scores), fn_output_signature=spec)
-    return tf.where(tf.range(max_output) < num[:, None], indices, 0), num  # XLA pads with anything
+    real = tf.range(max_output) < num[:, None]  # XLA pads with anything
+    if order is not None:
+        indices = tf.gather(order, tf.where(real, indices, 0), batch_dims=1)
+    return tf.where(real, indices, 0), num
+
+
+def _ranked(boxes, scores, max_output):
+    """What XLA's kernel needs: as many boxes as outputs at least, and no scores that are equal or NaN.
+
+    Returns:
+        Boxes and ranks by falling score, the best rank the largest and 0 for no candidate; and the rows that
+        they came from.
+    """
+    count = tf.maximum(tf.shape(scores)[1], max_output)
+    missing = [0, count - tf.shape(scores)[1]]
+    scores = tf.pad(scores, [[0, 0], missing], constant_values=float("-inf"))
+    boxes = tf.pad(boxes, [[0, 0], missing, [0, 0]])
+    scores, order = tf.math.top_k(scores, count)  # equal ones by index
+    ranks = tf.where(scores > float("-inf"), tf.range(count, 0, -1), 0)
+    return tf.gather(boxes, order, batch_dims=1), tf.cast(ranks, tf.float32), order
+
+
+def _by_label(boxes, scores, labels, iou_threshold, max_output):
+    def drop_rivals(live, best):
+        overlap = iou_with(tf.gather(boxes, best, batch_dims=1)[:, None], boxes)
+        rivals = labels == tf.gather(labels, best, batch_dims=1)[:, None]
+        return tf.where(rivals & (overlap > iou_threshold), float("-inf"), live)
+
+    indices, _, num = take_best(scores, max_output, drop_rivals)
+    return indices, num
+
+
+def _with_area(boxes):
+    """Boxes ``[B,N,4]`` of which those without area, which meet no other, are squares far off.
+
+    TensorFlow's kernel turns inverted boxes round. TFLite's chooses a box that does not overlap itself for
+    ever.
+    """
+    column = 2.0 * tf.range(tf.shape(boxes)[1], dtype=tf.float32)
+    row = tf.fill(tf.shape(column), _FAR)
+    squares = tf.stack([column, row, column + 1.0, row + 1.0], -1)  # [N, 4]
+    sides = tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
+    return tf.where((sides[..., :1] * sides[..., 1:]) == 0.0, squares, boxes)

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.arguments import check_picture, check_shapes
 
 
 def paste_masks(masks, boxes, height, width, threshold=None, implementation=None):
@@ -13,7 +14,7 @@ def paste_masks(masks, boxes, height, width, threshold=None, implementation=None
     outside the mask's pixels the value is 0. Boxes of no area (padding) give an empty mask.
 
     Args:
-        masks: ``[B,N,m,m]`` float32, float16 or bfloat16 probabilities.
+        masks: ``[B,N,m,m]`` probabilities of any dtype, bool too.
         boxes: ``[B,N,4]`` float32 xyxy in the picture's pixels.
         height, width: the picture's size.
         threshold: None for probabilities, otherwise True where the probability is at least this.
@@ -23,7 +24,11 @@ def paste_masks(masks, boxes, height, width, threshold=None, implementation=None
     """
     masks = tf.stop_gradient(tf.convert_to_tensor(masks))
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
-    form = dispatch.choose("paste_masks", implementation, portable=_portable, compiled_form=_compiled)
+    check_shapes("paste_masks", masks=(masks, "B N mh mw"), boxes=(boxes, "B N 4"))
+    check_picture("paste_masks", height, width)
+    form = dispatch.choose(
+        "paste_masks", implementation, portable=_portable, compiled_form=_compiled, dtype=masks.dtype
+    )
     return form(masks, boxes, height, width, threshold)
 
 

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.arguments import check_shapes, known_size
 from kdet.ops.bilinear import bilinear_rows
 
 
@@ -19,11 +20,15 @@ def point_sample(features, points, align_corners=False, implementation=None):
     """
     features = tf.convert_to_tensor(features)
     points = tf.cast(points, tf.float32)
+    check_shapes("point_sample", features=(features, "B H W C"), points=(points, "B P 2"))
+    channels = known_size("point_sample", "features", features, -1)
     if align_corners:
         size = tf.cast(tf.shape(features)[1:3][::-1], tf.float32)
         points = (points * (size - 1.0) + 0.5) / size
-    form = dispatch.choose("point_sample", implementation, portable=_portable, compiled_form=_compiled)
-    return tf.ensure_shape(form(features, points), [*points.shape[:2], features.shape[-1]])
+    form = dispatch.choose(
+        "point_sample", implementation, portable=_portable, compiled_form=_compiled, dtype=features.dtype
+    )
+    return tf.ensure_shape(form(features, points), [*points.shape[:2], channels])
 
 
 def _compiled(features, points):

@@ -4,9 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.arguments import check_picture
 
 # Pixels lie in a grid of fifths; an edge counts where it passes the middle of a column of pixels.
 _FIFTHS = 5.0
+_FURTHEST = 1e8  # the fifths are int32
 
 
 def polygons_of(segmentations):
@@ -46,6 +48,7 @@ def rasterise_polygons(polygons, height, width, implementation=None):
             f"rasterise_polygons needs float64 of ragged rank 2, not {polygons.dtype.name} of rank "
             f"{polygons.ragged_rank}: in float32 corners round to other fifths of a pixel."
         )
+    check_picture("rasterise_polygons", height, width)
     points = tf.reshape(tf.stop_gradient(polygons.flat_values), [-1, 2])
     splits = (tf.cast(part.row_splits, tf.int32) for part in (polygons.values, polygons))
     size = tf.cast(tf.stack([height, width]), tf.int32)
@@ -64,6 +67,10 @@ tf.no_gradient("KdetRasterisePolygons")
 
 @tf.function(autograph=False, reduce_retracing=True)
 def _portable(points, polygons, objects, size):
+    legal = tf.reduce_all(tf.abs(points) <= _FURTHEST)  # not so of NaN
+    sentence = f"rasterise_polygons: coordinates must be finite, at most {_FURTHEST:g} from 0, not"
+    with tf.control_dependencies([tf.debugging.Assert(legal, [sentence, points])]):
+        points = tf.identity(points)
     height, width = size[0], size[1]
     count, polygon_count = tf.shape(points)[0], tf.shape(polygons)[0] - 1
     of_polygon = tf.searchsorted(polygons[1:], tf.range(count), side="right")  # [E]

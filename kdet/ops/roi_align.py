@@ -9,6 +9,8 @@ static size, so that the work follows the real size of the RoIs although every s
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.arguments import at_least, check_shapes, known_size, pair
+from kdet.ops.nothing import holds_nothing, nothing
 from kdet.ops.roi_groups import pool_groups, scatter_back
 from kdet.ops.roi_taps import AxisTaps
 
@@ -61,22 +63,41 @@ def multilevel_roi_align(
 
 
 def _roi_align(features, boxes, levels, output_size, scales, sampling_ratio, aligned, implementation):
-    if isinstance(output_size, int):
-        output_size = (output_size, output_size)
-    if len(features) != len(scales):
-        raise ValueError(
-            f"roi_align got {len(features)} feature maps and {len(scales)} strides; give one per level."
-        )
-    features = tuple(tf.convert_to_tensor(f) for f in features)
-    boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
     attributes = dict(
-        output_size=tuple(output_size),
+        output_size=pair("roi_align", "output_size", output_size, 1),
         scales=scales,
-        sampling_ratio=int(sampling_ratio),
+        sampling_ratio=at_least("roi_align", "sampling_ratio", sampling_ratio, 0),
         aligned=bool(aligned),
     )
-    form = dispatch.choose("roi_align", implementation, portable=_portable, compiled_form=_compiled)
-    return form(features, boxes, tf.cast(levels, tf.int32), **attributes)
+    boxes, levels = tf.stop_gradient(tf.cast(boxes, tf.float32)), tf.cast(levels, tf.int32)
+    features = check_pyramid("roi_align", features, scales, boxes, levels)
+    form = dispatch.choose(
+        "roi_align", implementation, portable=_portable, compiled_form=_compiled, dtype=features[0].dtype
+    )
+    if holds_nothing(boxes):
+        form = _nothing
+    return form(features, boxes, levels, **attributes)
+
+
+def check_pyramid(op, features, scales, boxes, levels, **others):
+    """The maps as tensors, if maps, strides, boxes, levels (and ``others``) fit together."""
+    features = tuple(tf.convert_to_tensor(f) for f in features)
+    if not features or len(features) != len(scales):
+        raise ValueError(
+            f"{op} got {len(features)} feature maps and {len(scales)} strides; give one per level."
+        )
+    if len({f.dtype for f in features}) > 1:
+        raise ValueError(
+            f"{op}: features are of {[f.dtype.name for f in features]}, but must be of one dtype."
+        )
+    maps = {f"features[{k}]": (f, f"B H{k} W{k} C") for k, f in enumerate(features)}
+    check_shapes(op, **maps, boxes=(boxes, "B N 4"), levels=(levels, "B N"), **others)
+    return features
+
+
+def _nothing(features, boxes, levels, output_size, **_):
+    shape = tf.concat([tf.shape(boxes)[:2], output_size, [features[0].shape[-1]]], 0)
+    return nothing(shape, features[0].dtype, *features)
 
 
 def _compiled(features, boxes, levels, output_size, scales, sampling_ratio, aligned):
@@ -108,7 +129,6 @@ def _compiled_gradient(op, upstream):
 # Traced once per shape: the loops inside run as a graph, also when the caller is eager.
 @tf.function(autograph=False)
 def _portable(features, boxes, levels, output_size, scales, sampling_ratio, aligned):
-    channels = features[0].shape[-1]
     count = tf.shape(boxes)[0] * tf.shape(boxes)[1]
     table, geometry = flatten_levels(features, levels, scales)
     rois = tf.reshape(boxes, [-1, 4]) * geometry["scale"][:, None]
@@ -123,6 +143,7 @@ def _portable(features, boxes, levels, output_size, scales, sampling_ratio, alig
     }
     pooled = _pool(table, roi, output_size, sampling_ratio)
     pooled = tf.where(finite[:, None, None, None], pooled, tf.constant(float("nan"), pooled.dtype))
+    channels = table.shape[-1]
     shape = tf.concat([tf.shape(boxes)[:2], [*output_size, channels]], 0)
     pooled = tf.reshape(pooled[:count], shape)
     return tf.ensure_shape(pooled, [*boxes.shape[:2], *output_size, channels])
@@ -132,7 +153,7 @@ def flatten_levels(features, levels, scales):
     """All maps as one table of pixels ``[P,C]``, and where each RoI finds its map in it."""
     heights = tf.stack([tf.shape(f)[1] for f in features])
     widths = tf.stack([tf.shape(f)[2] for f in features])
-    channels = features[0].shape[-1]
+    channels = known_size("roi_align", "features[0]", features[0], -1)
     flat = [tf.reshape(f, [-1, channels]) for f in features]
     table = flat[0] if len(flat) == 1 else tf.concat(flat, 0)
     batch = tf.shape(levels)[0]

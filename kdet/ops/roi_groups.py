@@ -125,8 +125,6 @@ def scatter_back(table, upstream, axes, first_row):
     Returns:
         The gradient of the table, ``[P,C]``.
     """
-    if table.shape[0] == 0:  # an empty batch, known when traced
-        return tf.zeros_like(table)
     bins, channels = [axis.bins for axis in axes], table.shape[-1]
     chunk = min(max(256, _SCATTER_ELEMENTS // channels), _LONGEST_CHUNK)
     upstream = tf.reshape(upstream, [-1, channels])

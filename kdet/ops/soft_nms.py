@@ -3,8 +3,11 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.arguments import at_least, check_shapes
 from kdet.ops.boxes import iou_with
+from kdet.ops.greedy import take_best
 from kdet.ops.nms import separate_classes
+from kdet.ops.nothing import holds_nothing
 
 
 def soft_nms(
@@ -35,8 +38,11 @@ def soft_nms(
     """
     if method not in ("linear", "gaussian"):
         raise ValueError(f"soft_nms knows the methods 'linear' and 'gaussian', not {method!r}.")
+    max_output = at_least("soft_nms", "max_output", max_output, 0)
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
     scores = tf.stop_gradient(tf.cast(scores, tf.float32))
+    same = {} if labels is None else {"labels": (tf.convert_to_tensor(labels), "B N")}
+    check_shapes("soft_nms", boxes=(boxes, "B N 4"), scores=(scores, "B N"), **same)
     candidates = scores > score_threshold
     boxes = separate_classes(boxes, labels, candidates)
     scores = tf.where(candidates, scores, float("-inf"))
@@ -44,15 +50,15 @@ def soft_nms(
     indices, kept, num = form(
         boxes,
         scores,
-        max_output=int(max_output),
+        max_output=max_output,
         iou_threshold=float(iou_threshold),
         sigma=float(sigma),
         min_score=float(min_score),
         method=method,
     )
     batch = boxes.shape[0]
-    indices = tf.ensure_shape(indices, [batch, int(max_output)])
-    return indices, tf.ensure_shape(kept, [batch, int(max_output)]), tf.ensure_shape(num, [batch])
+    indices = tf.ensure_shape(indices, [batch, max_output])
+    return indices, tf.ensure_shape(kept, [batch, max_output]), tf.ensure_shape(num, [batch])
 
 
 def _compiled(boxes, scores, max_output, iou_threshold, sigma, min_score, method):
@@ -71,14 +77,11 @@ tf.no_gradient("KdetSoftNms")
 
 
 def _portable(boxes, scores, max_output, iou_threshold, sigma, min_score, method):
-    if boxes.shape[1] == 0:
+    if holds_nothing(scores):
         empty = tf.zeros([tf.shape(boxes)[0], max_output])
         return tf.cast(empty, tf.int32), empty, tf.zeros([tf.shape(boxes)[0]], tf.int32)
-    slots = tf.range(tf.shape(boxes)[1])[None, :]
 
-    def take(step, live, indices, kept):
-        best = tf.argmax(live, axis=1, output_type=tf.int32)
-        score = tf.gather(live, best, batch_dims=1)
+    def lower(live, best):
         overlap = iou_with(tf.gather(boxes, best, batch_dims=1)[:, None], boxes)  # [B,N]
         if method == "linear":
             factor = tf.where(overlap >= iou_threshold, 1.0 - overlap, 1.0)
@@ -86,17 +89,6 @@ def _portable(boxes, scores, max_output, iou_threshold, sigma, min_score, method
             factor = tf.exp(-tf.square(overlap) / sigma)
         # Dropped boxes have -inf, which a factor of 0 would turn into NaN.
         live = tf.where(tf.math.is_finite(live), live * factor, live)
-        live = tf.where((live < min_score) | (slots == best[:, None]), float("-inf"), live)
-        real = score > float("-inf")
-        at = tf.one_hot(step, max_output, on_value=True, off_value=False) & real[:, None]
-        indices = tf.where(at, best[:, None], indices)
-        return step + 1, live, indices, tf.where(at, score[:, None], kept)
+        return tf.where(live < min_score, float("-inf"), live)
 
-    def unfinished(step, live, *_):
-        return (step < max_output) & tf.reduce_any(live > float("-inf"))
-
-    blank = tf.zeros([tf.shape(boxes)[0], max_output])
-    start = (0, scores, tf.cast(blank, tf.int32), tf.fill(tf.shape(blank), float("-inf")))
-    _, _, indices, kept = tf.while_loop(unfinished, take, start)
-    real = kept > float("-inf")
-    return indices, tf.where(real, kept, 0.0), tf.reduce_sum(tf.cast(real, tf.int32), axis=1)
+    return take_best(scores, max_output, lower)

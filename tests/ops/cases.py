@@ -47,7 +47,9 @@ def rand(*shape):
 
 
 def first(values, batch):
-    """As many rows of ``values`` as ``batch`` has."""
+    """As many rows of ``values`` as ``batch`` has, and columns where both have these."""
+    if np.ndim(values) == 2:
+        return tf.constant(values)[: tf.shape(batch)[0], : tf.shape(batch)[1]]
     return tf.constant(values)[: tf.shape(batch)[0]]
 
 

@@ -28,6 +28,8 @@ def test_environment(monkeypatch):
     monkeypatch.setattr(dispatch, "_wanted", None)
     monkeypatch.setenv("KDET_OPS", "portable")
     assert dispatch.wanted() == "portable"
+    monkeypatch.setenv("KDET_OPS", "")
+    assert dispatch.wanted() == "auto"
     monkeypatch.setenv("KDET_OPS", "quick")
     with pytest.raises(ValueError, match="KDET_OPS"):
         dispatch.wanted()
@@ -67,6 +69,42 @@ def test_a_library_for_something_else_is_refused(tmp_path, stamp, sentence):
     (tmp_path / build.STAMP).write_text(json.dumps(stamp))
     with pytest.raises(compiled.Unavailable, match=sentence):
         compiled._checked_load(tmp_path)
+
+
+@pytest.mark.parametrize("stamp", ["", "{", "[]", "{}", '{"tensorflow": "2.20.0"}'])
+def test_a_broken_stamp_is_no_library(tmp_path, stamp):
+    (tmp_path / build.LIBRARY).write_bytes(b"no library")
+    (tmp_path / build.STAMP).write_text(stamp)
+    with pytest.raises(compiled.Unavailable, match="does not say what the ops were built for"):
+        compiled._checked_load(tmp_path)
+
+
+def test_a_library_of_changed_sources_says_so(monkeypatch, caplog):
+    if compiled.why_not() is not None:
+        pytest.skip("the compiled ops are not built here")
+    monkeypatch.setattr(compiled, "_read_stamp", lambda folder, read=compiled._read_stamp: {
+        **read(folder), "sources": "of yesterday"
+    })  # fmt: skip
+    compiled._checked_load(compiled.FOLDER)
+    assert [r.message for r in caplog.records if "built from other sources" in r.message]
+
+
+def test_the_command_ends_in_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(SystemExit, match="kdet.ops: No C.. compiler found .looked for no-such-compiler"):
+        build.main(["build", "--output-dir", str(tmp_path)])
+    with pytest.raises(SystemExit, match="no_library.so"):
+        build.main(["install", str(tmp_path / "no_library.so"), "--output-dir", str(tmp_path)])
+
+
+def test_under_xla_auto_is_portable():
+    def run(x):
+        assert dispatch.choose("op", None, portable, fast) is portable
+        return tf.map_fn(lambda row: row if dispatch.under_xla() else 1 / 0, x)
+
+    with ops.use("auto"):
+        tf.function(run, jit_compile=True)(tf.ones([2]))
+    assert not dispatch.under_xla()
 
 
 def test_build_names_what_is_missing(monkeypatch, tmp_path):

@@ -101,12 +101,36 @@ def saved_nodes(path):
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.batched])
 def test_empty_batch(form, name):
+    check_empty_batch(name, outputs_and_gradients)
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.batched and case.xla])
+def test_empty_batch_under_xla(portable, name):
+    check_empty_batch(
+        name, lambda case, t: tf.function(lambda: outputs_and_gradients(case, t), jit_compile=True)()
+    )
+
+
+def check_empty_batch(name, run):
     case = CASES[name]
     tensors = [t[:0] if k in case.batched else t for k, t in enumerate(tensors_of(case))]
-    found = outputs_and_gradients(case, tensors)
+    found = run(case, tensors)
     assert found[0].shape[0] == 0
     for tensor, gradient in zip(tensors, found[1:] if case.differentiable else []):
         assert gradient.shape == tensor.shape and not np.any(gradient)
+
+
+BOXES_OF = {"roi_align": (2,), "roi_align_legacy": (1,), "deform_roi_pool": (1, 2), "crop_masks": (0,)}
+BOXES_OF |= {"paste_masks": (0, 1), "nms": (0, 1), "soft_nms": (0, 1), "fast_nms": (0, 1)}
+
+
+@pytest.mark.parametrize("name", BOXES_OF)
+def test_no_boxes_under_xla(portable, name):
+    case = CASES[name]
+    tensors = [t[:, :0] if k in BOXES_OF[name] else t for k, t in enumerate(tensors_of(case))]
+    found = tf.function(lambda: outputs_and_gradients(case, tensors), jit_compile=True)()
+    assert_near(found, outputs_and_gradients(case, tensors))
+    assert not any(np.any(value) for value in found)
 
 
 # without boxes, and without batch norm, which mixes the pictures
@@ -117,15 +141,29 @@ BY_PICTURE = [
 ]
 
 
+@pytest.mark.parametrize("picture", [0, 1])
 @pytest.mark.parametrize("name", BY_PICTURE)
-def test_nan_of_one_picture_stays_there(form, name):
+def test_nan_of_one_picture_stays_there(form, name, picture):
+    """Forwards, and backwards to what every picture has of its own."""
     case = CASES[name]
-    arrays = [t.copy() for t in case.tensors]
+
+    def output_and_gradients(arrays, of_picture):
+        tensors = [tf.constant(a) for a in arrays]
+        own = [tensors[k] for k in case.batched]
+        with tf.GradientTape() as tape:
+            tape.watch(own)
+            out = case.call(*tensors)
+        upstream = np.ones(out.shape, np.float32)
+        upstream[picture] = of_picture
+        return out, *tape.gradient(out, own, tf.constant(upstream))
+
+    poisoned = [t.copy() for t in case.tensors]
     for k in case.batched:
-        arrays[k][1].fill(np.nan)
-    out = np.asarray(case.call(*map(tf.constant, arrays)))
-    np.testing.assert_allclose(out[0], case.call(*tensors_of(case))[0], atol=1e-5)
-    assert np.isnan(out[1]).any()
+        poisoned[k][picture].fill(np.nan)
+    found, expected = output_and_gradients(poisoned, np.nan), output_and_gradients(case.tensors, 1.0)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a[1 - picture], b[1 - picture], atol=1e-5)
+    assert np.isnan(found[0][picture]).any()
 
 
 @pytest.mark.parametrize(

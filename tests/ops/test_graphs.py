@@ -80,6 +80,27 @@ BAD_CALLS = {
     "counted must be \\[2\\], not \\[3\\]": lambda lib: lib.kdet_batch_norm(
         zeros(2, 4, 3), zeros(3), zeros(3), zeros(3), 1e-5
     ),
+    "shapes must be vectors": lambda lib: lib.kdet_roi_align_grad(
+        zeros(1, 1, 2, 2, 3), zeros(1, 1, 4), [[0]], [[[1, 4, 4, 3]]], 2, 2, [1.0], 0, True
+    ),
+    "bins are more than": lambda lib: lib.kdet_roi_align(
+        [zeros(1, 4, 4, 2)], zeros(1, 0, 4), zeros(1, 0, dtype=tf.int32), 2**30, 2**30, [1.0], 0, True
+    ),
+    "and scale 1073741824|negative|too many elements|overflow": lambda lib: lib.kdet_carafe(
+        zeros(1, 2, 2, 3), zeros(1, 4, 4, 9), 3, 1, 2**30
+    ),
+    "must be within 1e.08": lambda lib: lib.kdet_rasterise_polygons(
+        zeros(3, 2, dtype=tf.float64), [0, 3], [0, 1], [2**31 - 1, 2**31 - 1]
+    ),
+    "too many elements|overflow|must be non-negative": lambda lib: lib.kdet_paste_masks(
+        zeros(9, 9, 4, 4), zeros(9, 9, 4), [2**31 - 1, 2**31 - 1], Out=tf.bool
+    ),
+    "offsets and mask must be .*0,0": lambda lib: lib.kdet_deform_conv(
+        zeros(1, 2, 2, 2), zeros(3, 3, 2, 2), zeros(1, 1, 1, 18), zeros(1, 1, 1, 9), strides=[2, 2]
+    ),
+    "padding needs two values .y, x. from 0 to 65536": lambda lib: lib.kdet_deform_conv(
+        zeros(1, 4, 4, 2), zeros(3, 3, 2, 2), zeros(1, 2, 2, 18), zeros(1, 2, 2, 9), padding=[2**30, 2**30]
+    ),
     "level 1 at flat index 0 is not in": lambda lib: lib.kdet_roi_align(
         [zeros(1, 4, 4, 2)], zeros(1, 1, 4), [[1]], 2, 2, [1.0], 0, True
     ),

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kdet.layers import Composite
+from kdet.layers import Composite, NoXla
 from kdet.postprocess import PostProcess, keep_above, top_candidates
 from kdet.structures import original_boxes
 
@@ -30,7 +30,7 @@ def flatten_levels(maps, channels):
     return tf.concat([flatten_map(x, channels) for x in maps], 1)
 
 
-class DenseHead(Composite):
+class DenseHead(NoXla, Composite):
     """A head that predicts scores and boxes at every cell of every level.
 
     Subclasses give ``call(features) -> tuple of outputs`` (each a tuple over levels), ``compute_losses`` and

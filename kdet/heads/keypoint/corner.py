@@ -12,7 +12,7 @@ from kdet.heads.keypoint.heatmaps import (
     top_peaks,
     values_at,
 )
-from kdet.layers import Composite, ConvModule, replica_mean
+from kdet.layers import Composite, ConvModule, NoXla, replica_mean
 from kdet.postprocess import INVALID_SCORE, PostProcess
 from kdet.registry import register
 from kdet.structures import original_boxes, size_as_box
@@ -20,7 +20,7 @@ from kdet.structures import original_boxes, size_as_box
 CORNERS = ("tl", "br")  # top-left, bottom-right
 
 
-class BiCornerPool(Composite):
+class BiCornerPool(NoXla, Composite):
     """Features of a corner: maxima along the two sides that meet in it, summed, with a shortcut.
 
     Args:

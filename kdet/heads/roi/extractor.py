@@ -5,12 +5,12 @@ import math
 import tensorflow as tf
 
 from kdet import geometry, ops
-from kdet.layers import Composite
+from kdet.layers import Composite, NoXla
 from kdet.registry import register
 
 
 @register
-class SingleRoIExtractor(Composite):
+class SingleRoIExtractor(NoXla, Composite):
     """RoIAlign from the one level that fits the size of the region (Lin et al., 2016).
 
     Args:

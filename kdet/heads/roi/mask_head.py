@@ -4,13 +4,13 @@ import keras
 import tensorflow as tf
 
 from kdet import geometry, ops
-from kdet.layers import Composite, Conv2D, ConvModule, ConvTranspose2D, replica_mean
+from kdet.layers import Composite, Conv2D, ConvModule, ConvTranspose2D, NoXla, replica_mean
 from kdet.losses import CrossEntropyLoss
 from kdet.registry import register
 
 
 @register
-class FCNMaskHead(Composite):
+class FCNMaskHead(NoXla, Composite):
     """Convolutions, a learned 2x up-sampling, one mask per class.
 
     Args:

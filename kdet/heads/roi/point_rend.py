@@ -6,7 +6,7 @@ import tensorflow as tf
 from kdet import geometry, ops
 from kdet.heads.roi.mask_head import FCNMaskHead
 from kdet.heads.roi.standard import StandardRoIHead, first_rows, merge_batch, split_batch
-from kdet.layers import Composite, ConvModule, Linear, PointConv, global_uniform, replica_mean
+from kdet.layers import Composite, ConvModule, Linear, NoXla, PointConv, global_uniform, replica_mean
 from kdet.losses import CrossEntropyLoss
 from kdet.registry import register
 from kdet.structures import network_boxes
@@ -34,7 +34,7 @@ def grid_points(size):
 
 
 @register
-class PointRoIExtractor(Composite):
+class PointRoIExtractor(NoXla, Composite):
     """One bilinear sample of the finest map per cell of the region.
 
     Args:
@@ -100,7 +100,7 @@ class PointLayer(Composite):
 
 
 @register
-class MaskPointHead(Composite):
+class MaskPointHead(NoXla, Composite):
     """Classifies points by the features there and the coarse masks' logits, which every layer sees again.
 
     Args:
@@ -165,7 +165,7 @@ class MaskPointHead(Composite):
 
 
 @register
-class PointRendRoIHead(StandardRoIHead):
+class PointRendRoIHead(NoXla, StandardRoIHead):
     """Mask branch of coarse masks that a point head refines.
 
     Args:
