@@ -50,23 +50,29 @@ def main(arguments=None):
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         run(options)
-    except (ValueError, OSError) as error:
-        sys.exit(f"export: {error}")
+    except (ValueError, OSError, RuntimeError) as error:
+        sys.exit(f"export: {spelled(str(error))}")
 
 
 def run(options):
     from kdet import zoo
     from kdet.config import Config
-    from kdet.export.saved_model import shape_of
+    from kdet.export import target
+    from kdet.export.options import batch_of, shape_of
+    from kdet.ops import compiled
 
     chosen = {key: getattr(options, key) for key in ("dtype", *SAVED_MODEL_ONLY)}
     chosen = {key: value for key, value in chosen.items() if value is not None}
     if options.format != "saved_model" and not chosen.keys().isdisjoint(SAVED_MODEL_ONLY):
         raise ValueError(f"--format {options.format} has no {' or '.join(map(flag, SAVED_MODEL_ONLY))}.")
-    if options.input:
-        chosen["input_size"] = options.input if options.input == "dynamic" else shape_of(options.input)
-    if options.batch:
-        chosen["batch"] = None if options.batch == "dynamic" else int(options.batch)
+    # what can be said before a model is built
+    if options.input is not None:
+        chosen["input_size"] = shape_of(options.input) or "dynamic"
+    if options.batch is not None:
+        chosen["batch"] = batch_of(options.batch) or "dynamic"
+    target.check(options.out, options.format)
+    if options.ops == "compiled":
+        compiled.library()
     config = Config.load(options.name, options.set)
     if options.dtype == "int8" and options.format == "tflite":
         chosen["representative"] = config
@@ -74,6 +80,11 @@ def run(options):
     zoo.fill(model, config, None if options.weights == "none" else options.weights)
     written = model.export(options.out, options.format, **chosen)
     print(f"{written}: {size_of(pathlib.Path(written)) / 1e6:.1f} MB")
+
+
+def spelled(message):
+    """A message of the library with its arguments as the options of this tool."""
+    return message.replace("weights=None", "--weights none").replace("weights=", "--weights ")
 
 
 def flag(key):

@@ -27,9 +27,14 @@ def ask_rest(url, model, pictures, timeout=60):
 
     Returns:
         Per picture a dict of lists: ``detection_boxes``, ``detection_scores`` ...
+
+    Raises:
+        ValueError: the address is none of REST. RuntimeError: what the server answers instead.
     """
     import requests
 
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"--rest takes an address as http://host:8501, not {url!r}.")
     instances = [{INPUT: {"b64": base64.b64encode(picture).decode()}} for picture in pictures]
     body = {"signature_name": SIGNATURE, "instances": instances}
     answer = requests.post(f"{url}/v1/models/{model}:predict", json=body, timeout=timeout)
@@ -49,7 +54,11 @@ def ask_grpc(address, model, pictures, timeout=60):
     request.inputs[INPUT].CopyFrom(tf.make_tensor_proto(pictures, tf.string))
     limits = [(f"grpc.max_{way}_message_length", MAX_MESSAGE) for way in ("send", "receive")]
     with grpc.insecure_channel(address, limits) as channel:
-        answer = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout)
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        try:
+            answer = stub.Predict(request, timeout)
+        except grpc.RpcError as error:
+            raise RuntimeError(f"{address}: {error.code().name} {error.details()}") from error
     found = {name: tf.make_ndarray(value) for name, value in answer.outputs.items()}
     return [{name: value[i] for name, value in found.items()} for i in range(len(pictures))]
 
@@ -80,5 +89,5 @@ def main(arguments=None):
 if __name__ == "__main__":
     try:
         main()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"serving_client: {error}")

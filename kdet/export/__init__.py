@@ -1,5 +1,9 @@
 """A detector out of Python: SavedModel for TensorFlow Serving, TFLite for small devices."""
 
+import importlib
+import inspect
+
+from kdet.export import target
 from kdet.export.program import ExportError, Program
 
 __all__ = ["FORMATS", "ExportError", "Program", "export_detector"]
@@ -24,14 +28,31 @@ def export_detector(model, path, format="saved_model", **options):
 
     Raises:
         ValueError: an unknown format or option value.
+        TypeError: an option that the format does not have.
+        OSError: ``path`` cannot be written.
         ExportError: a part of the model cannot be exported; the message says which and the way out.
     """
     if format not in FORMATS:
         raise ValueError(f"format is one of {', '.join(FORMATS)}, not {format!r}.")
-    if FORMATS[format] == "tflite":
-        from kdet.export.tflite import export_tflite
+    kind = FORMATS[format]
+    _check_options(kind, options)
+    target.check(path, kind)
+    return _exporter(kind)(model, path, **options)
 
-        return export_tflite(model, path, **options)
-    from kdet.export.saved_model import export_saved_model
 
-    return export_saved_model(model, path, **options)
+def _exporter(kind):
+    # each of the two imports what the other does not need
+    return getattr(importlib.import_module(f"kdet.export.{kind}"), f"export_{kind}")
+
+
+def _options(kind):
+    return [name for name in inspect.signature(_exporter(kind)).parameters if name not in ("model", "path")]
+
+
+def _check_options(kind, options):
+    known = _options(kind)
+    for name in options:
+        if name not in known:
+            other = next(k for k in FORMATS.values() if k != kind)
+            where = f"; format={other!r} has it" if name in _options(other) else ""
+            raise TypeError(f"format={kind!r} has no option {name!r}{where}. It has {', '.join(known)}.")

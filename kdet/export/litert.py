@@ -21,6 +21,7 @@ class Bound:
         lost: largest share of the detections without a partner. Candidates that score the same but for
             rounding change places, which decides who survives suppression.
         spare: so many more may lack one: scores near the threshold of a picture with few objects.
+        network: where nothing is found, largest difference of the network's outputs, see ``silence.check``.
     """
 
     box: float
@@ -28,6 +29,7 @@ class Bound:
     mask: float
     lost: float
     spare: int = 0
+    network: float = 0.0
 
 
 class Runner:

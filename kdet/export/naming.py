@@ -1,5 +1,7 @@
 """Detections under the names and in the forms of the TensorFlow 2 detection zoo."""
 
+import numbers
+
 import tensorflow as tf
 
 from kdet.structures import size_as_box
@@ -13,12 +15,20 @@ class Naming:
     Args:
         box_format: one of `BOX_FORMATS`: order of the coordinates (``xywh``: corner and size), in shares of
             the picture (``rel_``) or in its pixels.
-        label_offset: the number of the first class. The zoo counts from 1.
+        label_offset: the number of the first class, from 0 on. The zoo counts from 1.
+
+    Raises:
+        ValueError: naming the option and what it can be.
     """
 
     def __init__(self, box_format="rel_yxyx", label_offset=1):
         if box_format not in BOX_FORMATS:
             raise ValueError(f"box_format is one of {', '.join(BOX_FORMATS)}, not {box_format!r}.")
+        if not isinstance(label_offset, numbers.Integral) or label_offset < 0:
+            raise ValueError(
+                "label_offset, the number of the first class, is a whole number from 0 on, not "
+                f"{label_offset!r}."
+            )
         self.box_format, self.label_offset = box_format, label_offset
 
     def __call__(self, detections, original_size):

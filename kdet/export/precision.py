@@ -29,6 +29,12 @@ def in_precision(model, dtype):
     return copy
 
 
+def dtype_of(model):
+    """The key of `POLICIES` that a detector computes in; the name of its policy where it is another."""
+    name = model.dtype_policy.name
+    return next((dtype for dtype, policy in POLICIES.items() if policy == name), name)
+
+
 def _without_policies(config):
     """The config with the layers' dtype policies left out, so that new layers take the global one."""
     if isinstance(config, dict):

@@ -1,11 +1,10 @@
 """A detector as a function of tensors alone: what every exported form is made of."""
 
-import traceback
-
-import keras
 import tensorflow as tf
 
 from kdet import ops
+from kdet.export import explain
+from kdet.ops import compiled
 
 
 class ExportError(ValueError):
@@ -19,6 +18,9 @@ class Program:
         model: detector.
         form: of the ops: ``portable`` (TensorFlow's own only) or ``compiled`` (kdet's library).
 
+    Raises:
+        ValueError: another ``form``. Unavailable: ``compiled`` without the library.
+
     Attributes:
         takes_proposals: the model's second stage looks at boxes that come with the pictures (Fast R-CNN).
     """
@@ -26,6 +28,8 @@ class Program:
     def __init__(self, model, form="portable"):
         if form not in ("portable", "compiled"):
             raise ValueError(f"ops is 'portable' or 'compiled', not {form!r}.")
+        if form == "compiled":
+            compiled.library()
         self.model, self.form = model, form
         self.takes_proposals = model.takes_proposals
 
@@ -57,16 +61,22 @@ class Program:
         Raises:
             ExportError: see ``trace``.
         """
-        pictures = tf.TensorSpec([batch, height, width, 3], tf.uint8, name="images")
+        canvas, pictures = (height, width), tf.TensorSpec([batch, height, width, 3], tf.uint8, name="images")
         if not self.takes_proposals:
-            return self.trace(lambda images: self.detect(images), pictures)
+            return self.trace(lambda images: self.detect(images), pictures, canvas=canvas)
         boxes = tf.TensorSpec([batch, proposals, 4], tf.float32, name="proposals")
-        return self.trace(
-            lambda images, proposals: self.detect({"images": images, "proposals": proposals}), pictures, boxes
-        )
 
-    def trace(self, function, *specs):
+        def detect(images, proposals):
+            return self.detect({"images": images, "proposals": proposals})
+
+        return self.trace(detect, pictures, boxes, canvas=canvas)
+
+    def trace(self, function, *specs, canvas=(None, None)):
         """``ConcreteFunction`` of a function of tensors that calls ``detect``.
+
+        Args:
+            function, specs: what is traced, and for what.
+            canvas: (height, width) that the network looks at; None is open. For the way out of errors.
 
         Raises:
             ExportError: a layer cannot be traced for ``specs``, or (``portable``) the trace holds an op that
@@ -75,11 +85,13 @@ class Program:
         try:
             traced = tf.function(function, input_signature=specs).get_concrete_function()
         except (TypeError, ValueError, ArithmeticError, tf.errors.OpError) as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            message = lines[-1] if lines else type(error).__name__  # tf.function puts the code before it
+            where, way_out = "on a dynamic canvas", "a fixed one"
+            if None not in canvas:
+                where, way_out = "on a canvas of {}x{}".format(*canvas), "where it is too small, a larger one"
             raise ExportError(
-                f"{self.model.name}: {_layer_of(error)} cannot be traced ({message}). The way out, where the "
-                "canvas is dynamic: input_size=(height, width), in tools --input HEIGHTxWIDTH."
+                f"{self.model.name}: {explain.layer(error, self.model)} cannot be traced {where} "
+                f"({explain.cause(error).rstrip('.')}). The way out: {way_out}, input_size=(height, width), "
+                "in tools --input HEIGHTxWIDTH."
             ) from error
         if self.form == "portable":
             self._check_ops(traced)
@@ -96,13 +108,3 @@ class Program:
                     "The way out: ops='compiled' (in tools --ops compiled), and a program that loads kdet's "
                     "library."
                 )
-
-
-def _layer_of(error):
-    """The innermost layer on the way to an error, by class and name."""
-    layer = "the detector"
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        owner = frame.f_locals.get("self")
-        if isinstance(owner, keras.Layer):
-            layer = f"{type(owner).__name__} {owner.name!r}"
-    return layer

@@ -6,6 +6,7 @@ and its flatbuffer is rewritten: here is what counts as its network, and what be
 """
 
 import dataclasses
+import re
 
 import numpy as np
 from tensorflow.lite.python import convert
@@ -102,15 +103,37 @@ def to_int8(content, pictures):
     Args:
         content: bytes.
         pictures: iterable of input batches, uint8 ``[B,H,W,3]``; they decide the ranges of the activations.
+
+    Raises:
+        ExportError: there is no network, or TensorFlow's runtime, which measures it, cannot run an operator.
     """
     model = flatbuffer.read(content)
     network = find_network(model)
-    part = flatbuffer.write(flatbuffer.extract(model, network.members, network.outputs))
-    measured = calibrator.Calibrator(part).calibrate(lambda: ([batch] for batch in pictures))
+    part = flatbuffer.extract(model, network.members, network.outputs)
     names = [name.decode() for name in network.float_names]
-    part = flatbuffer.read(convert.mlir_quantize(measured, denylisted_nodes=names))
-    flatbuffer.replace(model, network.members, network.outputs, part)
+    try:
+        measured = calibrator.Calibrator(flatbuffer.write(part))
+        measured = measured.calibrate(lambda: ([batch] for batch in pictures))
+        quantized = convert.mlir_quantize(measured, denylisted_nodes=names)
+    except (RuntimeError, ValueError, convert.ConverterError) as error:
+        where, reason = _operator_of(error, part), str(error).strip().partition("Node number")[0]
+        raise ExportError(
+            f"int8 fails at {where}: {reason.splitlines()[0].rstrip('. ')}. The way out: dtype='dynamic', or "
+            "'fp16'."
+        ) from error
+    flatbuffer.replace(model, network.members, network.outputs, flatbuffer.read(quantized))
     return flatbuffer.write(model)
+
+
+def _operator_of(error, model):
+    """The operator that a runtime's message numbers, by kind and place in the detector."""
+    number = re.search(r"Node number (\d+)", str(error))
+    operators = model.subgraphs[0].operators
+    if number is None or int(number[1]) >= len(operators):
+        return "the network"
+    operator = operators[int(number[1])]
+    name = model.subgraphs[0].tensors[operator.outputs[0]].name.decode()
+    return f"{flatbuffer.op_name(model, operator)} ({name.partition(';')[0]})"
 
 
 def to_float16(content):

@@ -8,8 +8,9 @@ import tensorflow as tf
 from kdet.export.canvas import Canvas
 from kdet.export.decode import decode
 from kdet.export.naming import Naming
+from kdet.export.options import batch_of, shape_of
 from kdet.export.picture_masks import on_pictures
-from kdet.export.precision import in_precision
+from kdet.export.precision import dtype_of, in_precision
 from kdet.export.program import Program
 from kdet.structures import network_boxes
 
@@ -47,7 +48,7 @@ def export_saved_model(
         path: folder to write; for TensorFlow Serving it ends in a version number (``.../my_model/1``).
         input_size: "dynamic" (the canvases that ``predict`` uses, chosen by the pictures) or (height,
             width) of one canvas, see `Canvas`.
-        batch: pictures per call; None for any number.
+        batch: pictures per call; None or "dynamic" for any number.
         dtype: None as the model computes, or "fp32", "bf16", "fp16". Outputs stay float32.
         ops: "portable": TensorFlow's own ops only; "compiled": kdet's too, for programs that load its
             library.
@@ -59,11 +60,12 @@ def export_saved_model(
         ``path``.
 
     Raises:
-        ValueError: a bad option. ExportError: a part of the model that cannot be exported.
+        ValueError: a bad option. ExportError: a part of the model that cannot be exported. Unavailable:
+            compiled ops without the library.
     """
     if masks not in MASKS:
         raise ValueError(f"masks is one of {', '.join(MASKS)}, not {masks!r}.")
-    canvas = Canvas(model.preprocessor, shape_of(input_size))
+    canvas, batch = Canvas(model.preprocessor, shape_of(input_size)), batch_of(batch)
     naming = Naming(box_format, label_offset)
     program = Program(in_precision(model, dtype), ops)
     functions = _Functions(program, canvas, naming, batch, masks == "picture")
@@ -72,28 +74,9 @@ def export_saved_model(
     signatures = functions.signatures()
     servable.held = list({id(v): v for traced in signatures.values() for v in traced.variables}.values())
     tf.saved_model.save(servable, path, signatures=signatures)
-    _describe(path, model, canvas, naming, {"ops": ops, "masks": masks, "batch": batch})
+    described = {"ops": ops, "masks": masks, "batch": batch, "dtype": dtype_of(program.model)}
+    _describe(path, model, canvas, naming, described)
     return path
-
-
-def shape_of(input_size):
-    """None for "dynamic", otherwise (height, width) from a pair or "800x1344".
-
-    Raises:
-        ValueError: neither.
-    """
-    if input_size == "dynamic":
-        return None
-    try:
-        pair = input_size.split("x") if isinstance(input_size, str) else input_size
-        height, width = (int(side) for side in pair)
-    except (TypeError, ValueError):
-        height = width = 0
-    if min(height, width) < 1:
-        raise ValueError(
-            f"The input size is 'dynamic' or (height, width) as in 800x1344, not {input_size!r}."
-        )
-    return height, width
 
 
 class _Functions:
@@ -142,10 +125,14 @@ class _Functions:
         pictures = tf.TensorSpec([self.batch, None, None, 3], tf.uint8, name="images")
         encoded = tf.TensorSpec([self.batch], tf.string, name="encoded")
         examples = tf.TensorSpec([self.batch], tf.string, name="examples")
+        signatures = {
+            "serving_default": (self.on_arrays, pictures),
+            "serving_bytes": (self.on_bytes, encoded),
+            "serving_tf_example": (self.on_examples, examples),
+        }
         return {
-            "serving_default": self.program.trace(self.on_arrays, pictures, *self.proposals),
-            "serving_bytes": self.program.trace(self.on_bytes, encoded, *self.proposals),
-            "serving_tf_example": self.program.trace(self.on_examples, examples, *self.proposals),
+            name: self.program.trace(function, spec, *self.proposals, canvas=self.canvas.static_shape)
+            for name, (function, spec) in signatures.items()
         }
 
 

@@ -11,7 +11,9 @@ import tensorflow as tf
 from tensorflow.lite.python import convert as converter
 
 from kdet import data
-from kdet.export import flatbuffer, litert, quantize
+from kdet.export import flatbuffer, litert, quantize, silence
+from kdet.export.options import batch_of, shape_of
+from kdet.export.precision import in_precision
 from kdet.export.program import ExportError, Program
 
 logger = logging.getLogger("kdet")
@@ -19,10 +21,10 @@ logger = logging.getLogger("kdet")
 # How far the file may lie from the model; boxes in pixels, or per cent of their longer side.
 # Eight bits move scores across thresholds, so only a file that finds something else altogether is refused.
 BOUNDS = {
-    "fp32": litert.Bound(box=0.05, score=1e-3, mask=1e-2, lost=0.05),
-    "fp16": litert.Bound(box=2.0, score=0.05, mask=0.05, lost=0.2, spare=1),
-    "dynamic": litert.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7, spare=5),
-    "int8": litert.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7, spare=5),
+    "fp32": litert.Bound(box=1e-3, score=1e-3, mask=1e-3, lost=0.05, network=1e-3),
+    "fp16": litert.Bound(box=2.0, score=0.05, mask=0.05, lost=0.2, spare=1, network=0.02),
+    "dynamic": litert.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7, spare=5, network=0.5),
+    "int8": litert.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7, spare=5, network=0.5),
 }
 CALIBRATION_PICTURES = 100
 _CHECKED_PICTURES = 2
@@ -50,7 +52,8 @@ def export_tflite(
     Args:
         model: detector.
         path: the ``.tflite`` file.
-        input_size: (h, w); default: the size that the model was made for, the long side being the width.
+        input_size: (h, w), also as "480x640"; default: the size that the model was made for, the long side
+            being the width.
         batch: pictures per call, fixed in the file.
         dtype: ``fp32``; ``fp16``: weights in 16 bits; ``dynamic``: weights in 8 bits; ``int8``: the network
             computes in 8 bits. Decoding and suppression are always float32.
@@ -60,7 +63,8 @@ def export_tflite(
         num_proposals: per picture, fixed in the file, for a model that takes them.
         select_tf_ops: where TFLite's own ops do not suffice take TensorFlow's, which need its Flex delegate;
             False refuses.
-        check: run the file and compare it with the model before it is written. Files that need the Flex
+        check: run the file and compare it with the model before it is written, by what both find or, where
+            that is nothing, by what their networks give to the decoding. Files that need the Flex
             delegate cannot be: the packages of TensorFlow (since 2.20) and LiteRT come without it.
 
     Returns:
@@ -70,44 +74,56 @@ def export_tflite(
         ValueError: an unknown ``dtype``; a dynamic size or batch; ``int8`` without pictures.
         ExportError: the model cannot be converted, or the file would not compute what the model does.
     """
-    if dtype not in BOUNDS:
-        raise ValueError(f"TFLite: dtype is one of {', '.join(BOUNDS)}, not {dtype!r}.")
-    if input_size == "dynamic" or not isinstance(batch, int):
-        raise ValueError(
-            f"TFLite: canvas and batch are fixed in the file: give input_size=(h, w), not {input_size!r}, "
-            f"and a number as batch, not {batch!r}."
-        )
-    height, width = input_size or canvas_of(model.preprocessor)
+    height, width, batch = _fixed(model, input_size, batch, dtype)
     pictures = representative_batches(representative, height, width, batch)
     if dtype == "int8" and pictures is None:
         raise ValueError(
             "TFLite: int8 needs pictures to measure the network's values: representative=[paths or arrays], "
             "or a recipe with data.train or data.val. Without any take dtype='dynamic'."
         )
-    traced = Program(model).on_canvas(height, width, batch, num_proposals)
-    content, select = convert(traced, model.name, select_tf_ops)
+    model = in_precision(model, "fp32")
+    canvas = (height, width, batch, num_proposals)
+    traced = Program(model).on_canvas(*canvas)
+    single, select = convert(traced, model.name, select_tf_ops)
+    content = with_dtype(single, dtype, pictures)
     if select:
         logger.warning(
             "%s: TFLite has no %s. The file needs a runtime with the Flex delegate; no Python package has "
             "it, so the file was not run and compared.", path, ", ".join(select),
         )  # fmt: skip
-    content = with_dtype(content, dtype, pictures)
-    if check and not select:
-        looked_at = pictures or [litert.noise_pictures(model, height, width, batch)]
-        boxes = {"proposals": litert.some_boxes(height, width, batch, num_proposals)}
-        difference = litert.check(
-            model.name,
-            content,
-            traced,
-            looked_at[:_CHECKED_PICTURES],
-            BOUNDS[dtype],
-            **(boxes if model.takes_proposals else {}),
-        )
-        logger.info("%s: %s.", path, difference)
+    elif check:
+        looked_at = (pictures or [litert.noise_pictures(model, height, width, batch)])[:_CHECKED_PICTURES]
+        boxes = {"proposals": litert.some_boxes(*canvas)} if model.takes_proposals else {}
+        found = litert.check(model.name, content, traced, looked_at, BOUNDS[dtype], **boxes)
+        if not found.found:
+            limit = BOUNDS[dtype].network
+            apart = silence.check(model.name, single, content, traced, limit, looked_at[0], **boxes)
+            found = f"nothing found, the network's outputs differ by {apart:.2g} of their size"
+        logger.info("%s: %s.", path, found)
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
+
+
+def _fixed(model, input_size, batch, dtype):
+    """(height, width, batch) of a file.
+
+    Raises:
+        ValueError: naming the option, what was given and what it can be.
+    """
+    if dtype not in BOUNDS:
+        way_out = " Weights of 16 bits are fp16; a SavedModel computes in bf16." if dtype == "bf16" else ""
+        raise ValueError(f"TFLite: dtype is one of {', '.join(BOUNDS)}, not {dtype!r}.{way_out}")
+    shape = canvas_of(model.preprocessor) if input_size is None else shape_of(input_size)
+    count = batch_of(batch)
+    if shape is None:
+        raise ValueError(
+            f"TFLite: the canvas is fixed in the file: input_size is (height, width), not {input_size!r}."
+        )
+    if count is None:
+        raise ValueError(f"TFLite: the batch is fixed in the file: a number of pictures, not {batch!r}.")
+    return *shape, count
 
 
 def canvas_of(preprocessor):
@@ -130,7 +146,14 @@ def representative_batches(given, height, width, batch):
         split = next((name for name in ("train", "val") if (given.get("data") or {}).get(name)), "train")
         spec = {**data.section(given, split), "resize": fill, "divisor": 1, "buckets": None}
         spec["limit"] = min(spec.get("limit") or CALIBRATION_PICTURES, CALIBRATION_PICTURES)
-        pictures = (x["images"].numpy()[0] for x, _ in data.load(spec).dataset())
+        try:
+            pictures = [x["images"].numpy()[0] for x, _ in data.load(spec).dataset()]
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error} int8 measures the network on data.{split}. The way out: data that are there, in "
+                f"tools --set data.{split}.annotations=FILE data.{split}.images=FOLDER; or dtype='dynamic', "
+                "in tools --dtype dynamic, which needs none."
+            ) from error
     else:
         chosen = itertools.islice(given, CALIBRATION_PICTURES)
         pictures = (data.preprocess_pictures([one], fill)["images"].numpy()[0] for one in chosen)
@@ -192,9 +215,13 @@ def _converted(folder, ops):
 
 
 def _missing_ops(error):
-    """Names of the ops that a converter's message complains about, or its first line."""
-    ops = sorted(set(re.findall(r"\btf\.([A-Z]\w+)", str(error))))
-    return ", ".join(ops) or str(error).strip().splitlines()[0]
+    """Ops that a converter complains about, with their place in the detector, or its first line."""
+    ops = dict.fromkeys(re.findall(r"\btf\.([A-Z]\w+)", str(error)), "")
+    for one in getattr(error, "errors", ()):
+        if one.location.call:
+            ops[one.operator.name.removeprefix("tf.")] = one.location.call[0].name.partition("@")[0]
+    named = (f"{op} ({place})" if "/" in place else op for op, place in sorted(ops.items()))
+    return ", ".join(named) or str(error).strip().splitlines()[0]
 
 
 def with_dtype(content, dtype, pictures=None):

@@ -90,11 +90,12 @@ class GeneralizedAttention(Composite):
             along_x, along_y = self.positions(x, keys)
             shape = tf.concat([tf.shape(x)[:3], [self.num_heads, self.head_size]], 0)
             wanted = tf.broadcast_to(wanted, shape)
-            parts.append(tf.einsum("bhwnd,wxnd->bnhwx", wanted, along_x)[..., None, :])
+            # expanded, not sliced by None: TensorFlow's TFLite runtime has no slices of six dimensions
+            parts.append(tf.expand_dims(tf.einsum("bhwnd,wxnd->bnhwx", wanted, along_x), -2))
             if not position_only:
                 # the reference transposes the query here (GRoIE has square regions), and so must its weights
                 wanted = tf.transpose(wanted, [0, 2, 1, 3, 4])
-            parts.append(tf.einsum("bhwnd,hynd->bnhwy", wanted, along_y)[..., None])
+            parts.append(tf.expand_dims(tf.einsum("bhwnd,hynd->bnhwy", wanted, along_y), -1))
         return sum(parts[1:], parts[0])
 
     def _bias(self, bias):

@@ -113,12 +113,13 @@ def _portable(x, kernel, offsets, mask, strides, padding, dilations, groups, def
     grid = tf.stack([batch, out_height, out_width, deform_groups, cells])
     picture = tf.range(batch)[:, None, None, None, None] * (height * width * deform_groups)
     first = tf.broadcast_to(picture + tf.range(deform_groups)[:, None], grid)
-    offsets = tf.reshape(offsets, tf.concat([grid, [2]], 0))
+    # unstacked: TensorFlow's TFLite runtime has no strided slices of six dimensions
+    offset_y, offset_x = tf.unstack(tf.reshape(offsets, tf.concat([grid, [2]], 0)), num=2, axis=-1)
     cell_y, cell_x = tf.range(cells) // kw * dilations[0], tf.range(cells) % kw * dilations[1]
     rows = (tf.range(out_height) * strides[0] - padding[0])[None, :, None, None, None] + cell_y
     columns = (tf.range(out_width) * strides[1] - padding[1])[None, None, :, None, None] + cell_x
-    y = tf.cast(rows, tf.float32) + offsets[..., 0]
-    x_ = tf.cast(columns, tf.float32) + offsets[..., 1]
+    y = tf.cast(rows, tf.float32) + offset_y
+    x_ = tf.cast(columns, tf.float32) + offset_x
     table = tf.reshape(x, [-1, channels // deform_groups])
     samples = (tf.reshape(v, [-1]) for v in (y, x_, mask))
     seen = bilinear_rows(table, tf.reshape(first, [-1]), height, width, deform_groups, *samples)

@@ -77,10 +77,12 @@ def _portable(value, spatial_shapes, locations, weights):
     samples = tf.stack([batch, queries, heads, points])
     picture = tf.range(batch)[:, None, None, None] * (pixels * heads)
     of_head = tf.reshape(tf.broadcast_to(picture + tf.range(heads)[:, None], samples), [-1])
+    # unstacked: TensorFlow's TFLite runtime has no strided slices of six dimensions
+    of_width, of_height = tf.unstack(locations, num=2, axis=-1)
     level_start, total = 0, 0.0
     for level, (height, width) in enumerate(spatial_shapes):
-        x = locations[:, :, :, level, :, 0] * tf.cast(width, tf.float32) - 0.5
-        y = locations[:, :, :, level, :, 1] * tf.cast(height, tf.float32) - 0.5
+        x = of_width[:, :, :, level] * tf.cast(width, tf.float32) - 0.5
+        y = of_height[:, :, :, level] * tf.cast(height, tf.float32) - 0.5
         place = (tf.reshape(v, [-1]) for v in (y, x, weights[:, :, :, level]))
         seen = bilinear_rows(table, of_head + level_start * heads, height, width, heads, *place)
         total += tf.reduce_sum(tf.reshape(seen, [-1, points, depth]), axis=1)

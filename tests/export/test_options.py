@@ -9,8 +9,11 @@ import pytest
 import tensorflow as tf
 
 from kdet import export, zoo
+from kdet.export import explain, target
 from kdet.export.naming import Naming
-from kdet.export.saved_model import shape_of
+from kdet.export.options import batch_of, shape_of
+from kdet.layers import Conv2D
+from kdet.ops import compiled
 
 TOOL = pathlib.Path(__file__).parent.parent.parent / "tools" / "export.py"
 
@@ -30,12 +33,29 @@ def model():
         ({"masks": "whole"}, "masks is one of box, picture, not 'whole'"),
         ({"ops": "fast"}, "ops is 'portable' or 'compiled', not 'fast'"),
         ({"input_size": "wide"}, "as in 800x1344, not 'wide'"),
+        ({"batch": 0}, "'dynamic' or a number of pictures from 1 on, not 0"),
+        ({"label_offset": -1}, "label_offset, the number of the first class, .* from 0 on, not -1"),
+        ({"label_offset": "a"}, "whole number from 0 on, not 'a'"),
+        ({"label_offset": 1.5}, "whole number from 0 on, not 1.5"),
+        (
+            {"input_signature": None},
+            "'saved_model' has no option 'input_signature'. It has input_size, batch",
+        ),
+        ({"representative": []}, "no option 'representative'; format='tflite' has it. It has input_size"),
+        ({"format": "litert", "masks": "box"}, "'tflite' has no option 'masks'; format='saved_model' has it"),
     ],
 )
 def test_bad_options_are_named(model, tmp_path, options, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         model.export(tmp_path / "1", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_compiled_ops_need_the_library(model, tmp_path, monkeypatch):
+    missing = compiled.Unavailable("The ops are not compiled.")
+    monkeypatch.setattr(compiled, "_load", lambda: (None, missing))
+    with pytest.raises(compiled.Unavailable, match="not compiled"):
+        model.export(tmp_path / "1", ops="compiled")
 
 
 def test_the_layer_that_cannot_be_traced_is_named(model):
@@ -48,8 +68,55 @@ def test_the_layer_that_cannot_be_traced_is_named(model):
     layer = Stubborn(name="mule")
     program = export.Program(model)
     spec = tf.TensorSpec([1, None, None, 3], tf.uint8)
-    with pytest.raises(export.ExportError, match="Stubborn 'mule' .*a known height.*--input HEIGHTxWIDTH"):
+    message = (
+        r"Stubborn 'mule' .* a dynamic canvas .*a known height is needed.*a fixed one.*--input HEIGHTxWIDTH"
+    )
+    with pytest.raises(export.ExportError, match=message):
         program.trace(layer.call, spec)
+
+
+def test_a_canvas_that_is_too_small_is_named_with_the_layer_and_the_cause():
+    class Shrinking(keras.layers.Layer):
+        takes_proposals = False
+
+        def __init__(self):
+            super().__init__(name="thing")
+            self.extra = [Conv2D(2, 3), Conv2D(2, 3)]
+
+        def call(self, images):
+            for layer in self.extra:
+                images = layer(images)
+            return images
+
+    model = Shrinking()
+    model(tf.zeros([1, 8, 8, 3]))
+    cause = (
+        r"Negative dimension size caused by subtracting 3 from 2 with input shapes: \[1,2,3,2\], \[3,3,2,2\]"
+    )
+    message = rf"Conv2D 'extra.1' .* a canvas of 4x5 \({cause}\). The way out: where .*, a larger one"
+    with pytest.raises(export.ExportError, match=message):
+        export.Program(model).trace(model, tf.TensorSpec([1, 4, 5, 3]), canvas=(4, 5))
+
+
+def test_parts_are_found_by_their_attributes(model):
+    assert explain.path(model, model.bbox_head.retina_cls) == "bbox_head.retina_cls"
+    assert explain.path(model, keras.layers.ReLU()) is None
+
+
+def test_where_nothing_can_be_written(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for path, kind, message in (
+        (file, "saved_model", "file is a file, a SavedModel is a folder"),
+        (tmp_path, "tflite", "is a folder: name a .tflite file in it"),
+        (file / "sub" / "1", "saved_model", "file is a file, not a folder"),
+        ("/proc/none/1", "saved_model", "/proc takes no file"),
+    ):
+        with pytest.raises(OSError, match=message):
+            target.check(path, kind)
+    target.check(file, "tflite")
+    target.check(tmp_path / "a" / "1", "saved_model")
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_python_in_the_graph_is_refused(model):
@@ -63,9 +130,17 @@ def test_python_in_the_graph_is_refused(model):
 def test_sizes():
     assert shape_of("dynamic") is None
     assert shape_of("800x1344") == shape_of((800, 1344)) == shape_of([800.0, 1344]) == (800, 1344)
-    for wrong in ("800", "0x10", (1, 2, 3), None):
+    for wrong in ("800", "0x10", "", "1.5x2", (1.5, 2), (1, 2, 3), None):
         with pytest.raises(ValueError, match="input size"):
             shape_of(wrong)
+
+
+def test_batches():
+    assert batch_of("dynamic") is batch_of(None) is None
+    assert batch_of("8") == batch_of(np.int64(8)) == 8
+    for wrong in ("abc", "1.5", 1.5, "-1", 0, True, ""):
+        with pytest.raises(ValueError, match=f"from 1 on, not {wrong!r}"):
+            batch_of(wrong)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Detectors that compute in bfloat16 or float16, served in it."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kdet import ops
-from kdet.export import litert
+from kdet.export import litert, saved_model
 from kdet.export.precision import in_precision
 
 # of boxes (pixels) and scores: a few steps of the network's numbers, 8 and 11 bits long
@@ -34,6 +36,7 @@ def test_saved_models_of_less_precision_find_the_same(model, tmp_path, dtype):
     pictures = litert.noise_pictures(model, 64, 96)
     path = model.export(tmp_path / "1", dtype=dtype, box_format="xyxy", label_offset=0)
     loaded = tf.saved_model.load(path)
+    assert json.loads((tmp_path / "1" / saved_model.DESCRIPTION).read_text())["dtype"] == dtype
     kept = {variable.dtype for variable in loaded.signatures["serving_default"].variables}
     assert kept <= {tf.float32, tf.int32, tf.int64}
     served = loaded.signatures["serving_default"](images=tf.constant(pictures))
@@ -45,3 +48,12 @@ def test_saved_models_of_less_precision_find_the_same(model, tmp_path, dtype):
     found = litert.difference(wanted, got, BOUNDS[dtype])
     assert found.found > 20 and found.lost <= 0.1 * found.found, found
     assert found.box > 0.0  # it did compute in other numbers
+
+
+def test_tflite_files_of_mixed_precision_models_are_float32(model, tmp_path):
+    copy = in_precision(model, "bf16")
+    path = copy.export(tmp_path / "m.tflite", "tflite", input_size=(64, 96), select_tf_ops=False)
+    pictures = litert.noise_pictures(model, 64, 96)
+    got, wanted = litert.Runner(path.read_bytes())(pictures), model.predict_on_batch(pictures)
+    found = litert.difference(wanted, got, litert.Bound(1e-3, 1e-3, 0.0, 0.0))
+    assert found.found > 20 and not found.lost, found

@@ -4,11 +4,14 @@ import importlib
 import pathlib
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from kdet import ops
 from kdet.data import inference, resize
-from kdet.export import checks
+from kdet.export import checks, litert
+from kdet.ops import build, compiled
 
 TOOLS = pathlib.Path(__file__).parents[2] / "tools"
 R18 = {"model.backbone.depth": 18}
@@ -66,3 +69,57 @@ def test_every_shape_of_detector_equals_predict_in_a_process_without_kdet(portab
         keras.backend.clear_session()
     alone.close()
     assert not any(wrong.values()), wrong
+
+
+def test_compiled_ops_run_where_the_library_is_loaded(sweep, generated, tmp_path):
+    if compiled.why_not():
+        pytest.skip(compiled.why_not())
+    thin = {"neck.out_channels": 32, "bbox_head.filters": 32, "bbox_head.stacked_convs": 1}
+    model = generated("retinanet_r18_fpn_1x", {f"model.{key}": value for key, value in thin.items()})
+    model.export(tmp_path / "1", ops="compiled", input_size=(64, 96), box_format="xyxy", label_offset=0)
+    picture = tmp_path / "picture.png"
+    pixels = litert.noise_pictures(model, 64, 96)
+    picture.write_bytes(tf.io.encode_png(pixels[0]).numpy())
+    job = {"model": str(tmp_path / "1"), "signature": "serving_default", "pictures": [str(picture)]}
+    job["out"] = str(tmp_path / "out.npz")
+    alone = sweep.Isolated(sweep.ALONE)
+    with pytest.raises(sweep.Crash, match="Op type not registered 'Kdet"):
+        alone.ask(job)
+    assert "error" not in alone.ask({**job, "library": str(compiled.FOLDER / build.LIBRARY)})
+    alone.close()
+    with ops.use("compiled"):
+        predicted = model.predict_on_batch(pixels)
+    assert predicted["num_detections"][0] > 20
+    assert checks.disagreement(predicted, dict(np.load(job["out"]))) is None
+
+
+def test_masks_in_the_frame_of_each_box(sweep, tmp_path):
+    model = sweep.load_config("mask_rcnn_r18_fpn_1x", small=True, **PROPOSALS).build("model")
+    sweep.generate_weights(model)
+    pixels = litert.noise_pictures(model, 64, 96)
+    path = model.export(tmp_path / "1", input_size=(64, 96))
+    saved = tf.saved_model.load(path)
+    masks = saved.signatures["serving_default"](images=tf.constant(pixels))
+    with ops.use("portable"):
+        wanted = model.predict_on_batch(pixels)
+    assert wanted["num_detections"][0] > 5 and wanted["masks"].shape[2:] == (28, 28)
+    np.testing.assert_allclose(masks["detection_masks"], wanted["masks"], atol=1e-4)
+
+
+def test_trained_saved_and_loaded_models_are_exported(generated, tmp_path):
+    thin = {"neck.out_channels": 32, "bbox_head.filters": 32, "bbox_head.stacked_convs": 1, "num_classes": 3}
+    model = generated("retinanet_r18_fpn_1x", {f"model.{key}": value for key, value in thin.items()})
+    pixels = litert.noise_pictures(model, 64, 96)
+    targets = {"boxes": tf.constant([[[8.0, 8, 40, 40]]]), "labels": tf.constant([[1]])}
+    model.compile(optimizer=keras.optimizers.SGD(1e-4))
+    model.fit(tf.data.Dataset.from_tensors((pixels, targets)), verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    path = loaded.export(tmp_path / "1", input_size=(64, 96), box_format="xyxy", label_offset=0)
+    saved = tf.saved_model.load(path)
+    with ops.use("portable"):
+        predicted = model.predict_on_batch(pixels)
+    served = saved.signatures["serving_default"](images=tf.constant(pixels))
+    served = {name: value.numpy() for name, value in served.items()}
+    assert predicted["num_detections"][0] > 0
+    assert checks.disagreement(predicted, served) is None

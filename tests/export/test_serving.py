@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from kdet import ops, zoo
 from kdet.data import pictures as pictures_of_kdet
+from kdet.data import preprocess_pictures
 
 CLIENT = pathlib.Path(__file__).parent.parent.parent / "tools" / "serving_client.py"
 client = runpy.run_path(str(CLIENT))
@@ -141,6 +142,38 @@ def test_grpc(model, signatures, pictures):
         answers = client["ask_grpc"](address, "retinanet", pictures)
     for picture, found in zip(pictures, answers, strict=True):
         check(model, picture, found)
+
+
+def test_clients_say_what_is_wrong():
+    with pytest.raises(ValueError, match="http://host:8501, not 'localhost:8501'"):
+        client["ask_rest"]("localhost:8501", "retinanet", [b""])
+    with grpc_server({}) as address:
+        pass  # it has gone
+    with pytest.raises(RuntimeError, match=f"{address}: (UNAVAILABLE|DEADLINE_EXCEEDED)"):
+        client["ask_grpc"](address, "retinanet", [b""], timeout=5)
+
+
+def test_wide_and_tall_pictures_see_the_square_canvas_of_both(model, signatures, pictures):
+    random = np.random.default_rng(1)
+    tall = tf.io.encode_png(random.integers(0, 255, (72, 48, 3)).astype(np.uint8)).numpy()
+    mixed = [pictures[0], tall]
+    found = signatures["serving_bytes"](encoded=tf.constant(mixed))
+    rule = model.preprocessor
+    inputs = preprocess_pictures(mixed, list(rule.size), divisor=rule.pad_divisor)
+    assert inputs["images"].shape[1:3] == (96, 96)
+    with ops.use("portable"):
+        wanted = model(inputs, training=False)
+    height, width = tf.unstack(inputs["original_size"][:, None], axis=-1)
+    boxes = tf.gather(wanted["boxes"], [1, 0, 3, 2], axis=-1) / tf.stack([height, width] * 2, -1)
+    assert wanted["num_detections"].numpy().min() > 0
+    np.testing.assert_allclose(found["detection_boxes"], boxes, atol=2e-4)
+    np.testing.assert_allclose(found["detection_scores"], wanted["scores"], atol=2e-4)
+
+
+@pytest.mark.parametrize("broken", [b"", b"no picture", b"\xff\xd8 no JPEG"])
+def test_broken_pictures_are_errors(signatures, pictures, broken):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        signatures["serving_bytes"](encoded=tf.constant([pictures[0], broken]))
 
 
 def test_the_signatures_agree(model, signatures, pictures):

@@ -2,12 +2,14 @@
 
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kdet import ops
-from kdet.export import ExportError, Program, flatbuffer, litert, quantize, tflite
+from kdet.export import ExportError, Program, flatbuffer, litert, quantize, silence, tflite
+from kdet.layers import GeneralizedAttention
 
 SIZE = (128, 160)
 
@@ -36,6 +38,34 @@ def test_file_finds_what_the_model_finds(exported, dtype, size):
     bound = litert.Bound(1e-3, 1e-3, 1e-3, 0.0) if dtype == "fp32" else tflite.BOUNDS[dtype]
     found = litert.check(model.name, smaller, traced, pictures[:1], bound)
     assert found.found > 20
+
+
+@pytest.mark.parametrize("dtype", tflite.BOUNDS)
+def test_networks_are_compared_where_nothing_is_found(exported, dtype):
+    model, traced, pictures, content = exported
+    smaller = tflite.with_dtype(content, dtype, pictures[:1])
+    apart = silence.check(model.name, content, smaller, traced, tflite.BOUNDS[dtype].network, pictures[0])
+    assert (apart < 1e-5) == (dtype == "fp32")
+
+
+def without_kernels(content):
+    model = flatbuffer.read(content)
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        if flatbuffer.op_name(model, operator) == "CONV_2D":
+            kernel = model.buffers[graph.tensors[operator.inputs[1]].buffer]
+            kernel.data = np.zeros_like(kernel.data)
+    return flatbuffer.write(model)
+
+
+def test_a_file_that_finds_nothing_is_no_proof(exported, tmp_path, monkeypatch):
+    model = exported[0]
+    convert = tflite.convert
+    monkeypatch.setattr(model.bbox_head.postprocess, "score_threshold", 2.0)
+    monkeypatch.setattr(tflite, "convert", lambda *args: (without_kernels(convert(*args)[0]), []))
+    with pytest.raises(ExportError, match="retina_head.* differs from the model's by .*allowed: 0.10%"):
+        model.export(tmp_path / "model.tflite", "tflite", input_size="128x160")
+    assert not list(tmp_path.iterdir())
 
 
 def test_int8_ends_where_decoding_starts(exported):
@@ -106,6 +136,61 @@ def test_int8_leaves_given_boxes_and_what_they_touch_in_float():
     np.testing.assert_allclose(moved, ((first - second) @ dense[32:])[0], rtol=1e-3, atol=0.1)  # of some 1e4
 
 
+def deformable_convolution():
+    kernel = tf.random.stateless_normal([3, 3, 32, 32], [0, 0])
+    return lambda maps: ops.deform_conv2d(maps, kernel, maps[..., :18], padding=1)
+
+
+def deformable_attention():
+    def attend(maps):
+        places = tf.reshape(tf.sigmoid(maps), [1, 64, 4, 1, 4, 2])
+        weights = tf.nn.softmax(tf.reshape(maps[..., :16], [1, 64, 4, 1, 4]))
+        return ops.ms_deform_attn(tf.reshape(maps, [1, 64, 4, 8]), [(8, 8)], places, weights)
+
+    return attend
+
+
+def attention_by_position():
+    layer = GeneralizedAttention(num_heads=4, terms="1111")
+    layer(tf.zeros([1, 8, 8, 32]))
+    layer.gamma.assign([1.0])
+    return layer
+
+
+@pytest.mark.parametrize("make", [deformable_convolution, deformable_attention, attention_by_position])
+def test_int8_around_layers_of_many_dimensions(make):
+    random = np.random.default_rng(0)
+    kernel, dense = random.normal(size=(3, 3, 3, 32)) / 500, random.normal(size=(32, 16))
+    layer = make()
+
+    def network(images):
+        maps = tf.nn.conv2d(tf.cast(images, tf.float32), np.float32(kernel), 1, "SAME")
+        with ops.use("portable"):
+            return {"scores": tf.reshape(layer(maps), [64, 32]) @ np.float32(dense)}
+
+    traced = one_op(network)
+    picture = random.integers(0, 255, (1, 8, 8, 3)).astype(np.uint8)
+    content = quantize.to_int8(tflite.convert(traced, "model")[0], [picture])
+    got, wanted = litert.Runner(content)(picture)["scores"], traced(tf.constant(picture))["scores"].numpy()
+    assert 0.0 < np.abs(got - wanted).max() < 0.1 * np.abs(wanted).max()
+
+
+def test_int8_names_the_operator_that_cannot_be_measured():
+    random = np.random.default_rng(0)
+    kernel, dense = random.normal(size=(3, 3, 3, 32)), random.normal(size=(16, 32))
+
+    def network(images):
+        maps = tf.nn.conv2d(tf.cast(images, tf.float32), np.float32(kernel), 1, "SAME")
+        with tf.name_scope("neck"):
+            half = tf.reshape(maps, [1, 2, 4, 2, 4, 32])[..., ::2]
+        return {"scores": tf.reshape(half, [64, 16]) @ np.float32(dense)}
+
+    content = tflite.convert(one_op(network), "model")[0]
+    message = r"int8 fails at STRIDED_SLICE \(neck/strided_slice1?\): .*1D-5D.*dtype='dynamic', or 'fp16'"
+    with pytest.raises(ExportError, match=message):
+        quantize.to_int8(content, [np.zeros((1, 8, 8, 3), np.uint8)])
+
+
 def test_nothing_to_quantise():
     content = tflite.convert(one_op(lambda images: {"scores": tf.cast(images, tf.float32) * 2.0}), "model")[0]
     with pytest.raises(ExportError, match="no convolution"):
@@ -127,9 +212,14 @@ def test_boxes_without_area_are_chosen_once():
     assert traced(tf.constant(picture))["indices"].numpy()[0].tolist() == [0, 1, 3, 0, 0, 0, 0, 0]
 
 
-def test_ops_that_tflite_lacks_are_named():
-    traced = one_op(lambda images: {"scores": tf.math.cumprod(tf.cast(images, tf.float32), 1)})
-    with pytest.raises(ExportError, match="no Cumprod.*select_tf_ops=True"):
+def test_ops_that_tflite_lacks_are_named_with_their_layer():
+    class Product(keras.layers.Layer):
+        def call(self, x):
+            return tf.math.cumprod(tf.cast(x, tf.float32), 1)
+
+    layer = Product(name="mule")
+    traced = one_op(lambda images: {"scores": layer(images)})
+    with pytest.raises(ExportError, match=r"no Cumprod \(mule_1/Cumprod\).*select_tf_ops=True"):
         tflite.convert(traced, "model", select_tf_ops=False)
     assert tflite.convert(traced, "model")[1] == ["Cumprod"]
 
@@ -181,12 +271,18 @@ def test_difference_counts_what_has_no_partner():
 
 def test_wrong_options(exported, tmp_path):
     model = exported[0]
-    with pytest.raises(ValueError, match="fp32.*'fp8'"):
-        tflite.export_tflite(model, tmp_path / "m.tflite", dtype="fp8")
-    with pytest.raises(ValueError, match="representative=.*dynamic"):
-        tflite.export_tflite(model, tmp_path / "m.tflite", dtype="int8")
-    with pytest.raises(ValueError, match="fixed in the file.*'dynamic'"):
-        tflite.export_tflite(model, tmp_path / "m.tflite", input_size="dynamic")
+    for options, message in (
+        ({"dtype": "fp8"}, "fp32.*'fp8'"),
+        ({"dtype": "bf16"}, "not 'bf16'. Weights of 16 bits are fp16; a SavedModel computes in bf16"),
+        ({"dtype": "int8"}, "representative=.*dynamic"),
+        ({"input_size": "dynamic"}, "canvas is fixed in the file.*'dynamic'"),
+        ({"input_size": "64x"}, "as in 800x1344, not '64x'"),
+        ({"batch": None}, "batch is fixed in the file: a number of pictures, not None"),
+        ({"batch": "dynamic"}, "batch is fixed in the file.*'dynamic'"),
+        ({"batch": 0}, "from 1 on, not 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tflite.export_tflite(model, tmp_path / "m.tflite", **options)
     with pytest.raises(ValueError, match="no picture"):
         tflite.representative_batches([], 64, 64, 1)
     assert not list(tmp_path.iterdir())
@@ -205,5 +301,8 @@ def test_pictures_of_a_recipe():
     recipe = {"data": {"val": {"format": "voc", "annotations": str(split)}}}
     (first, *_) = tflite.representative_batches(recipe, 32, 48, batch=1)
     assert first.shape == (1, 32, 48, 3) and first.dtype == np.uint8 and first.std() > 0
+    recipe["data"]["val"]["annotations"] = "none.txt"
+    with pytest.raises(FileNotFoundError, match="none.txt does not.*--set data.val.annotations=.*dynamic"):
+        tflite.representative_batches(recipe, 32, 48, batch=1)
     with pytest.raises(ValueError, match="data.train"):
         tflite.representative_batches({"data": {}}, 32, 48, batch=1)

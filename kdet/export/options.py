@@ -1,0 +1,46 @@
+"""What a canvas and a number of pictures may be, for every format and for the tools."""
+
+
+def shape_of(input_size):
+    """None for "dynamic", otherwise (height, width) from a pair or "800x1344".
+
+    Raises:
+        ValueError: neither.
+    """
+    if input_size == "dynamic":
+        return None
+    try:
+        pair = input_size.split("x") if isinstance(input_size, str) else input_size
+        height, width = (_whole(side) for side in pair)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ValueError(
+            f"The input size is 'dynamic' or (height, width) as in 800x1344, not {input_size!r}."
+        )
+    return height, width
+
+
+def batch_of(batch):
+    """None for None or "dynamic", otherwise a number of pictures from 1 on, from a number or its digits.
+
+    Raises:
+        ValueError: neither.
+    """
+    if batch is None or batch == "dynamic":
+        return None
+    try:
+        number = _whole(batch)
+    except (TypeError, ValueError):
+        number = 0
+    if number < 1:
+        raise ValueError(f"The batch is 'dynamic' or a number of pictures from 1 on, not {batch!r}.")
+    return number
+
+
+def _whole(value):
+    """An int from a whole number or its digits; True and 1.5 are none."""
+    number = int(value)
+    if isinstance(value, bool) or (not isinstance(value, str) and number != value):
+        raise ValueError
+    return number

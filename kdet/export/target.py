@@ -1,0 +1,27 @@
+"""Whether an export can be written where it shall go, asked before the work is done."""
+
+import pathlib
+import tempfile
+
+
+def check(path, kind):
+    """Raises OSError where ``path`` cannot become what is exported.
+
+    Args:
+        path: of the export.
+        kind: "saved_model", a folder, or "tflite", a file.
+    """
+    path = pathlib.Path(path)
+    if kind == "saved_model" and path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file, a SavedModel is a folder: name another one.")
+    if kind == "tflite" and path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name a .tflite file in it.")
+    there = next(folder for folder in [path, *path.absolute().parents] if folder.exists())
+    if not there.is_dir() and there != path:
+        raise NotADirectoryError(f"{path} cannot be written: {there} is a file, not a folder.")
+    try:  # rights alone do not tell
+        tempfile.TemporaryFile(dir=there if there.is_dir() else there.parent).close()
+    except OSError as error:
+        raise PermissionError(
+            f"{path} cannot be written: {there} takes no file ({error.strerror})."
+        ) from error
