@@ -20,6 +20,9 @@ KEPT = (
     "kdet.data.",
 )  # fmt: skip
 TENSORFLOW = "tensorflow_in_float64"
+# Boxes on whole pixels cover cells of a mask target by exactly one half. In float32 the reference's sums
+# count them as covered, and so does kdet; in float64 they end just below one half.
+TIES = {"kdet.ops.crop_masks": ("0.5 - 1e-5", "0.5 + 1e-9")}
 
 
 def install():
@@ -46,6 +49,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def source_to_code(self, data, path, **options):
         text = data.decode("utf-8").replace("float32", "float64")
+        if self.name in TIES:
+            text = text.replace(*TIES[self.name])
         text = text.replace("import tensorflow as tf\n", f"import {TENSORFLOW} as tf\n")
         return super().source_to_code(text.encode("utf-8"), path, **options)
 

@@ -4,10 +4,8 @@
 
 Runs in the environment of PyTorch and MMDetection 2.x; DIR holds the program that made the goldens
 (``make_golden.py``). Weights, pictures and settings are those of the golden; whatever the reference computes
-is float64, but for two decisions that it makes in float32 as in the golden: the order of boxes in its NMS,
-whose kernel knows nothing else, and which cells of a mask target are covered by half and more (boxes on whole
-pixels give exact halves, which another rounding tips). ``tools/parity.py --float64`` holds kdet against the
-results.
+is float64, but for the order of boxes in its NMS, whose kernel knows float32 alone. ``tools/parity.py
+--float64`` holds kdet against the results.
 """
 
 import argparse
@@ -73,13 +71,11 @@ def compute_in_float64():
 
     import compat  # noqa: F401  patches MMDetection for current versions
     import mmcv.ops  # noqa: F401
-    from mmdet.core.mask.structures import BitmapMasks
     from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 
     kernels = sys.modules["mmcv.ops.nms"]
     for op in (kernels.NMSop, kernels.SoftNMSop):
         op.forward = staticmethod(given_as(single, op.forward))
-    BitmapMasks.crop_and_resize = with_boxes_as(single, BitmapMasks.crop_and_resize)
     BaseDenseHead.forward_train = with_stored_proposals(BaseDenseHead.forward_train)
 
 
@@ -94,18 +90,6 @@ def given_as(dtype, function):
         parts = found if isinstance(found, tuple) else (found,)
         parts = tuple(p.double() if p.is_floating_point() else p for p in parts)
         return parts if isinstance(found, tuple) else parts[0]
-
-    return call
-
-
-def with_boxes_as(dtype, crop_and_resize):
-    """Mask targets computed in ``dtype``, which is that of the boxes."""
-    import torch
-
-    @functools.wraps(crop_and_resize)
-    def call(masks, boxes, *arguments, **named):
-        boxes = boxes if torch.is_tensor(boxes) else torch.from_numpy(boxes)
-        return crop_and_resize(masks, boxes.to(dtype), *arguments, **named)
 
     return call
 
