@@ -35,7 +35,7 @@ def crop_masks(packed_masks, boxes, gt_index, output_size, implementation=None):
         gt_index=(gt_index, "B N"),
     )
     form = dispatch.choose("crop_masks", implementation, portable=_portable, compiled_form=_compiled)
-    if holds_nothing(boxes):
+    if holds_nothing(boxes) or (form is _portable and holds_nothing(packed_masks)):
         form = _nothing
     targets = form(packed_masks, boxes, gt_index, output_size=output_size)
     return tf.ensure_shape(targets, [*boxes.shape[:2], *output_size])

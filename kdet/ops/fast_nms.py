@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
-from kdet.ops.arguments import at_least, check_shapes
+from kdet.ops.arguments import at_least, check_shapes, known_size
 from kdet.ops.boxes import iou_with
 
 
@@ -51,7 +51,7 @@ tf.no_gradient("KdetFastNms")
 
 
 def _portable(boxes, scores, iou_threshold, score_threshold, top_k, max_output):
-    classes = scores.shape[-1]
+    classes = known_size("fast_nms", "scores", scores, -1)
     top_k = tf.minimum(top_k, tf.shape(scores)[1]) if scores.shape[1] is None else min(top_k, scores.shape[1])
     best, index = tf.math.top_k(tf.linalg.matrix_transpose(scores), top_k)  # [B,C,K]
     candidates = tf.gather(boxes, index, batch_dims=1)  # [B,C,K,4]

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
-from kdet.ops.arguments import at_least, check_shapes, pair
+from kdet.ops.arguments import at_least, check_shapes, known_size, pair
 from kdet.ops.nothing import convolve_nothing, is_empty
 
 # Channels of a group below which the backward pass merges neighbouring groups into one convolution.
@@ -49,7 +49,7 @@ def grouped_conv2d(
     )
     x, kernel = tf.convert_to_tensor(x), tf.convert_to_tensor(kernel)
     check_shapes("grouped_conv2d", x=(x, "B H W in"), kernel=(kernel, "kh kw in/groups out"))
-    channels = x.shape[-1]
+    channels = known_size("grouped_conv2d", "x", x, -1)
     if channels != kernel.shape[2] * groups or kernel.shape[3] % groups:
         raise ValueError(
             f"grouped_conv2d: {groups} groups do not fit an input of {channels} channels and a kernel "

@@ -32,11 +32,12 @@ def ms_deform_attn(value, spatial_shapes, locations, weights, implementation=Non
         locations=(locations, "B Q heads levels points 2"),
         weights=(weights, "B Q heads levels points"),
     )
+    heads, depth = (known_size("ms_deform_attn", "value", value, axis) for axis in (2, 3))
     form = dispatch.choose(
         "ms_deform_attn", implementation, portable=_portable, compiled_form=_compiled, dtype=value.dtype
     )
     attended = form(value, spatial_shapes, locations, weights)
-    return tf.ensure_shape(attended, [*locations.shape[:2], value.shape[2] * value.shape[3]])
+    return tf.ensure_shape(attended, [*locations.shape[:2], heads * depth])
 
 
 def _pixels(spatial_shapes):
@@ -70,7 +71,7 @@ def _compiled_gradient(op, upstream):
 
 def _portable(value, spatial_shapes, locations, weights):
     locations, weights = tf.cast(locations, tf.float32), tf.cast(weights, tf.float32)
-    heads, depth = (known_size("ms_deform_attn", "value", value, axis) for axis in (2, 3))
+    heads, depth = value.shape[2:]
     batch, pixels, queries = tf.shape(value)[0], tf.shape(value)[1], tf.shape(locations)[1]
     points = known_size("ms_deform_attn", "locations", locations, 4)
     table = tf.reshape(value, [-1, depth])

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
-from kdet.ops.arguments import check_picture, check_shapes
+from kdet.ops.arguments import check_picture, check_shapes, known_size
 
 
 def paste_masks(masks, boxes, height, width, threshold=None, implementation=None):
@@ -56,8 +56,9 @@ def _portable(masks, boxes, height, width, threshold):
         weights = tf.maximum(1.0 - tf.abs(place[..., None] - cells), 0.0)
         return tf.where((high > low)[..., None, None], weights, 0.0)  # [B,N,size,m]
 
-    rows = axis_weights(boxes[..., 1], boxes[..., 3], height, masks.shape[-2])
-    columns = axis_weights(boxes[..., 0], boxes[..., 2], width, masks.shape[-1])
+    cells = [known_size("paste_masks", "masks", masks, axis) for axis in (-2, -1)]
+    rows = axis_weights(boxes[..., 1], boxes[..., 3], height, cells[0])
+    columns = axis_weights(boxes[..., 0], boxes[..., 2], width, cells[1])
     pasted = tf.matmul(tf.matmul(rows, masks), columns, transpose_b=True)
     return pasted if threshold is None else pasted >= threshold
 

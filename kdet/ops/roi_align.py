@@ -153,7 +153,7 @@ def flatten_levels(features, levels, scales):
     """All maps as one table of pixels ``[P,C]``, and where each RoI finds its map in it."""
     heights = tf.stack([tf.shape(f)[1] for f in features])
     widths = tf.stack([tf.shape(f)[2] for f in features])
-    channels = known_size("roi_align", "features[0]", features[0], -1)
+    channels = known_size("RoI pooling", "features[0]", features[0], -1)
     flat = [tf.reshape(f, [-1, channels]) for f in features]
     table = flat[0] if len(flat) == 1 else tf.concat(flat, 0)
     batch = tf.shape(levels)[0]

@@ -130,7 +130,17 @@ def test_other_types_are_portable(name):
         OTHER_TYPES[name]()
 
 
-def test_channels_must_be_known(portable):
-    graph = tf.function(lambda x: ops.roi_align(x, BOXES, 2))
-    with pytest.raises(ValueError, match=r"axis -1 of features\[0\] must be known"):
-        graph.get_concrete_function(tf.TensorSpec([2, None, None, None]))
+@pytest.mark.parametrize(
+    "call,shape,sentence",
+    [
+        (lambda x: ops.roi_align(x, BOXES, 2), [2, None, None, None], r"axis -1 of features\[0\]"),
+        (lambda x: ops.roi_align(x, BOXES, 2), None, "unknown"),
+        (lambda x: ops.grouped_conv2d(x, KERNEL, groups=2), [1, 5, 6, None], "grouped_conv2d: axis -1 of x"),
+        (lambda x: deform(x=x)(), [1, 5, 6, None], "deform_conv2d: axis -1 of x"),
+        (lambda x: ops.paste_masks(x, BOXES, 8, 9), [2, 3, None, 4], "paste_masks: axis -2 of masks"),
+        (lambda x: ops.point_sample(x, f(2, 3, 2)), None, "point_sample: axis -1 of features"),
+    ],
+)
+def test_sizes_that_must_be_known(portable, call, shape, sentence):
+    with pytest.raises(ValueError, match=f"{sentence}.* must be known|must be known.*{sentence}"):
+        tf.function(call).get_concrete_function(tf.TensorSpec(shape))

@@ -29,3 +29,9 @@ def test_by_hand(form):
         np.testing.assert_array_equal(
             tf.reshape(ops.corner_pool(x, direction), [-1]), expected, err_msg=direction
         )
+
+
+def test_minus_infinity_stays(form):
+    x = tf.fill([1, 3, 3, 1], float("-inf"))
+    for direction in ("top", "bottom", "left", "right"):
+        np.testing.assert_array_equal(ops.corner_pool(x, direction), x, err_msg=direction)

@@ -38,6 +38,8 @@ def test_crop_by_hand(form):
 def test_crop_of_nothing(form):
     packed = np.zeros((2, 3, 8, 2), np.uint8)
     assert ops.crop_masks(packed, tf.zeros([2, 0, 4]), tf.zeros([2, 0], tf.int32), 28).shape == (2, 0, 28, 28)
+    of_none = ops.crop_masks(packed[:, :0], tf.ones([2, 3, 4]), tf.fill([2, 3], -1), 7)
+    assert of_none.shape == (2, 3, 7, 7) and not np.any(of_none)
 
 
 def test_unpack():
