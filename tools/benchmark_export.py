@@ -1,11 +1,13 @@
-"""An exported SavedModel beside ``predict``: size, cold start, latency, in processes of their own, in turn.
+"""Exported models beside ``predict``: size, cold start, latency, in processes of their own, in turn.
 
     python tools/benchmark_export.py retinanet_r50_fpn_1x --picture 800x1333 --runs 5
     python tools/benchmark_export.py mask_rcnn_r50_fpn_1x --ops portable --rounds 2
+    python tools/benchmark_export.py ssd300 --ops portable --tflite fp32 dynamic
 
-Both sides get the same PNG file and do all the work from its bytes to detections with the same form of the
-ops. Prints a Markdown table of medians; the CPU time of all threads is the steadier figure where the machine
-has other work too.
+``predict`` and the SavedModel get the same PNG file and do all the work from its bytes to detections with the
+same form of the ops. A TFLite file gets pixels that fill its canvas, and runs in a process with LiteRT alone.
+Prints a Markdown table of medians; the CPU time of all threads is the steadier figure where the machine has
+other work too.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import benchmark
 
 HERE = pathlib.Path(__file__).resolve().parent
 ALONE = HERE / "peers" / "tensorflow_alone.py"
+LITE = HERE / "peers" / "litert_alone.py"
 
 
 def parse():
@@ -30,6 +33,9 @@ def parse():
     parser.add_argument("--picture", default="800x1333", help="height x width")
     parser.add_argument(
         "--ops", nargs="+", choices=["portable", "compiled"], default=["portable", "compiled"]
+    )
+    parser.add_argument(
+        "--tflite", nargs="*", choices=["fp32", "fp16", "dynamic"], default=[], help="forms of TFLite files"
     )
     parser.add_argument("--runs", type=int, default=5, help="counted runs of a process, after the first")
     parser.add_argument("--rounds", type=int, default=1, help="processes of each side, in turn")
@@ -53,29 +59,48 @@ def main():
 
 
 def compare(options, form, folder):
+    """Prints a row for every side; the first, ``predict``, makes what the others run."""
+    ours = [sys.executable, __file__, options.name, "--picture", options.picture, "--ops", form]
+    ours += ["--runs", str(options.runs), "--threads", str(options.threads), "--worker", str(folder)]
     job = {"model": str(folder / "1"), "signature": "serving_bytes", "pictures": [str(folder / "p.png")]}
     job.update(out=str(folder / "found.npz"), runs=options.runs)
     if form == "compiled":
         from kdet.ops import build, compiled
 
         job["library"] = str(compiled.FOLDER / build.LIBRARY)
-    (folder / "job.json").write_text(json.dumps(job))
-    ours = [sys.executable, __file__, options.name, "--picture", options.picture, "--ops", form]
-    ours += ["--runs", str(options.runs), "--threads", str(options.threads), "--worker", str(folder)]
-    alone = [sys.executable, "-I", str(ALONE), str(folder / "job.json")]
-    rows = {"predict": [], "SavedModel": []}
+    sides = {"predict": ours, "SavedModel": alone(ALONE, folder / "1.json", job)}
+    # TFLite has its own kernels, so its files are the same for every form
+    types = options.tflite if form == options.ops[0] else []
+    for dtype in types:
+        lite = {"model": str(folder / f"{dtype}.tflite"), "pixels": str(folder / "pixels.npy")}
+        lite.update(runs=options.runs, threads=options.threads)
+        sides[f"TFLite {dtype}"] = alone(LITE, folder / f"{dtype}.json", lite)
+    if types:
+        ours += ["--tflite", *types]
+    rows = {side: [] for side in sides}
     for _ in range(options.rounds):
-        rows["predict"].append(benchmark.run(ours, options.threads))
-        rows["SavedModel"].append(benchmark.run(alone, options.threads))
-    size = sum(file.stat().st_size for file in (folder / "1").rglob("*") if file.is_file()) / 1e6
+        for side, command in sides.items():
+            rows[side].append(benchmark.run(command, options.threads))
     middle = {side: [median(results, key) for key in ("ms", "cpu_ms")] for side, results in rows.items()}
+    sizes = {"predict": "", "SavedModel": megabytes((folder / "1").rglob("*"))}
+    sizes.update({f"TFLite {dtype}": megabytes([folder / f"{dtype}.tflite"]) for dtype in types})
     for side, results in rows.items():
         seconds = [f"{min(r[key] for r in results):.1f}" for key in ("import_s", "load_s", "first_s")]
         times = [f"{value:.0f}" for value in middle[side]]
         ratios = [f"{ours / theirs:.2f}" for ours, theirs in zip(middle[side], middle["predict"])]
         peak = f"{max(r['peak_mb'] for r in results):.0f}"
-        cells = [form, side, f"{size:.0f}" if side == "SavedModel" else "", *seconds, *times, peak, *ratios]
-        print(f"| {' | '.join(cells)} |", flush=True)
+        kind = "LiteRT's" if side.startswith("TFLite") else form
+        print(f"| {' | '.join([kind, side, sizes[side], *seconds, *times, peak, *ratios])} |", flush=True)
+
+
+def alone(script, file, job):
+    """The command that runs a job in a process without kdet."""
+    file.write_text(json.dumps(job))
+    return [sys.executable, "-I", str(script), str(file)]
+
+
+def megabytes(files):
+    return f"{sum(file.stat().st_size for file in files if file.is_file()) / 1e6:.0f}"
 
 
 def median(results, key):
@@ -83,42 +108,42 @@ def median(results, key):
 
 
 def measure(options):
-    """The side of ``predict``; writes the picture and the SavedModel where there is none yet."""
-    import resource
+    """The side of ``predict``; writes the pictures and the exported models where there are none yet."""
     import time
 
     start = time.perf_counter()
     import numpy as np
     import tensorflow as tf
+    from peers.timing import time_calls
 
     from kdet import convert, ops, zoo
+    from kdet.export import tflite
     from kdet.parity import weights
 
     imported = time.perf_counter() - start
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     ops.use(options.ops[0])
     folder = pathlib.Path(options.worker)
-    picture = folder / "p.png"
-    if not picture.exists():
-        height, width = map(int, options.picture.split("x"))
-        pixels = np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype(np.uint8)
-        picture.write_bytes(tf.io.encode_png(pixels).numpy())
+
+    def noise(height, width):
+        return np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype(np.uint8)
+
+    picture, new = folder / "p.png", not (folder / "1").exists()
+    if new:
+        picture.write_bytes(tf.io.encode_png(noise(*map(int, options.picture.split("x")))).numpy())
     start = time.perf_counter()
     model = zoo.load(options.name, weights=None)
     load = time.perf_counter() - start
     shapes = {name: slot.shape for name, slot in convert.torch_items(model).items()}
     convert.load_state_dict(model, weights.generate_all(shapes))
-    seconds, cpu = [], []
-    for _ in range(options.runs + 1):
-        start, used = time.perf_counter(), time.process_time()
-        model.predict([str(picture)])
-        seconds.append(time.perf_counter() - start)
-        cpu.append(time.process_time() - used)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if not (folder / "1").exists():
+    _, times = time_calls(lambda: model.predict([str(picture)]), options.runs)
+    if new:
         model.export(folder / "1", ops=options.ops[0])
-    times = {"import_s": imported, "load_s": load, "first_s": seconds[0], "peak_mb": peak}
-    return {**times, "ms": [1000 * s for s in seconds[1:]], "cpu_ms": [1000 * s for s in cpu[1:]]}
+        for dtype in options.tflite:
+            canvas = tflite.canvas_of(model.preprocessor)
+            np.save(folder / "pixels.npy", noise(*canvas)[None])
+            model.export(folder / f"{dtype}.tflite", "tflite", dtype=dtype, check=False)
+    return {"import_s": imported, "load_s": load, **times}
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from kdet.export.naming import Naming
 from kdet.export.options import batch_of, shape_of
 from kdet.export.picture_masks import on_pictures
 from kdet.export.precision import dtype_of, in_precision
-from kdet.export.program import Program
+from kdet.export.program import Program, save
 from kdet.structures import network_boxes
 
 MASKS = ("box", "picture")
@@ -73,7 +73,7 @@ def export_saved_model(
     servable = tf.Module(name=model.name)
     signatures = functions.signatures()
     servable.held = list({id(v): v for traced in signatures.values() for v in traced.variables}.values())
-    tf.saved_model.save(servable, path, signatures=signatures)
+    save(servable, path, signatures)
     described = {"ops": ops, "masks": masks, "batch": batch, "dtype": dtype_of(program.model)}
     _describe(path, model, canvas, naming, described)
     return path

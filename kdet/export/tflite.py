@@ -14,7 +14,7 @@ from kdet import data
 from kdet.export import flatbuffer, litert, quantize, silence
 from kdet.export.options import batch_of, shape_of
 from kdet.export.precision import in_precision
-from kdet.export.program import ExportError, Program
+from kdet.export.program import ExportError, Program, save
 
 logger = logging.getLogger("kdet")
 
@@ -178,8 +178,7 @@ def convert(traced, name, select_tf_ops=True):
     with tempfile.TemporaryDirectory() as folder:
         # By way of a SavedModel, which holds the variables: `from_concrete_functions` leaves them out,
         # reports success, and the file computes NaN.
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        tf.saved_model.save(module, folder, traced, options)
+        save(module, folder, traced)
         for ops in [["TFLITE_BUILTINS"], ["TFLITE_BUILTINS", "SELECT_TF_OPS"]][: 1 + select_tf_ops]:
             try:
                 content = _converted(folder, [tf.lite.OpsSet[op] for op in ops])

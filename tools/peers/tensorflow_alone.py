@@ -12,7 +12,7 @@ line of JSON per job: ``import_s``, ``load_s``, ``first_s``, ``ms``, ``cpu_ms`` 
 
 import fileinput
 import json
-import resource
+import pathlib
 import sys
 import time
 
@@ -29,8 +29,10 @@ class Forbid:
 
 
 sys.meta_path.insert(0, Forbid())
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from timing import time_calls  # noqa: E402
 
 IMPORT = time.perf_counter() - START
 
@@ -54,16 +56,11 @@ def run(job):
     inputs = make_inputs(job["signature"], job["pictures"])
     if "proposals" in job:
         inputs["proposals"] = tf.constant(job["proposals"], tf.float32)
-    seconds, cpu = [], []
-    for _ in range(job.get("runs", 0) + 1):
-        start, used = time.perf_counter(), time.process_time()
-        found = {name: value.numpy() for name, value in signature(**inputs).items()}
-        seconds.append(time.perf_counter() - start)
-        cpu.append(time.process_time() - used)
+    found, times = time_calls(
+        lambda: {name: value.numpy() for name, value in signature(**inputs).items()}, job.get("runs", 0)
+    )
     np.savez(job["out"], **found)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    times = {"import_s": IMPORT, "load_s": load, "first_s": seconds[0], "peak_mb": peak}
-    return {**times, "ms": [1000 * s for s in seconds[1:]], "cpu_ms": [1000 * s for s in cpu[1:]]}
+    return {"import_s": IMPORT, "load_s": load, **times}
 
 
 def make_inputs(signature, pictures):
