@@ -20,8 +20,9 @@ struct Strided2d {
 };
 
 // out [Rows, Vectors * kLanes] = a [Rows, depth] * b [depth, Vectors * kLanes], plus out where kAdd. The steps are
-// from row to row. Always inline, so that steps that are known become part of the instructions.
-template <int Rows, int Vectors, bool kAdd>
+// from row to row. Always inline, so that steps that are known become part of the instructions. Abreast: so many
+// products at a time; every number of `a` is so many next to each other, and lane n belongs to product n % Abreast.
+template <int Rows, int Vectors, bool kAdd, int Abreast>
 inline __attribute__((always_inline)) void tile_product(const Strided2d& a, const float* b, int64_t b_step, int depth,
                                                         float* out, int64_t out_step) {
   Lanes sums[Rows][Vectors];
@@ -32,7 +33,7 @@ inline __attribute__((always_inline)) void tile_product(const Strided2d& a, cons
     Lanes right[Vectors];
     for (int v = 0; v < Vectors; ++v) right[v] = load_lanes(b + k * b_step + v * kLanes);
     for (int r = 0; r < Rows; ++r) {
-      const Lanes left = all_lanes(a.values[r * a.row_step + k * a.column_step]);
+      const Lanes left = repeat_lanes<Abreast>(a.values + r * a.row_step + k * a.column_step);
       for (int v = 0; v < Vectors; ++v) sums[r][v] += left * right[v];
     }
   }
@@ -42,16 +43,16 @@ inline __attribute__((always_inline)) void tile_product(const Strided2d& a, cons
 }
 
 // The same for any number of rows, Rows at a time, then half as many, and so on.
-template <int Rows, int Vectors, bool kAdd = false>
+template <int Rows, int Vectors, bool kAdd = false, int Abreast = 1>
 inline __attribute__((always_inline)) void tile_products(Strided2d a, const float* b, int64_t b_step, int rows,
                                                          int depth, float* out, int64_t out_step) {
   for (; rows >= Rows; rows -= Rows) {
-    tile_product<Rows, Vectors, kAdd>(a, b, b_step, depth, out, out_step);
+    tile_product<Rows, Vectors, kAdd, Abreast>(a, b, b_step, depth, out, out_step);
     a.values += Rows * a.row_step;
     out += Rows * out_step;
   }
   if constexpr (Rows > 1) {
-    if (rows > 0) tile_products<Rows / 2, Vectors, kAdd>(a, b, b_step, rows, depth, out, out_step);
+    if (rows > 0) tile_products<Rows / 2, Vectors, kAdd, Abreast>(a, b, b_step, rows, depth, out, out_step);
   }
 }
 

@@ -240,8 +240,8 @@ void with_width(const GroupedConv& p, const Run& run) {
 template <typename T>
 void forward(const GroupedConv& p, const T* x, const float* kernel, T* out, const ParallelFor& parallel) {
   with_width(p, [&](auto width) {
-    if constexpr (width >= kLanes) {
-      if (winograd::applies(p)) return winograd::forward<width>(p, x, kernel, out, parallel);
+    if constexpr (winograd::kQuick<width>) {
+      if (winograd::applies<width>(p)) return winograd::forward<width>(p, x, kernel, out, parallel);
     }
     gather<std::min<int>(width, kLanes), true>(p, kernel, x, out, parallel);
   });
@@ -252,8 +252,8 @@ template <typename T>
 void backward(const GroupedConv& p, const T* x, const float* kernel, const T* upstream, T* for_x,
               float* for_kernel, const ParallelFor& parallel) {
   with_width(p, [&](auto width) {
-    if constexpr (width >= kLanes) {
-      if (winograd::applies(p)) {
+    if constexpr (winograd::kQuick<width>) {
+      if (winograd::applies<width>(p)) {
         return winograd::backward<width>(p, x, kernel, upstream, for_x, for_kernel, parallel);
       }
     }

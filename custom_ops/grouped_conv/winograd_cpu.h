@@ -1,8 +1,9 @@
-// 3x3 convolution with stride 1 in groups of whole vectors on the CPU, by Winograd's F(2x2, 3x3) (Lavin & Gray, 2016).
+// 3x3 convolution with stride 1 in groups on the CPU, by Winograd's F(2x2, 3x3) (Lavin & Gray, 2016).
 //
-// Every 2x2 tile of the output needs 16 products per pair of channels instead of 36, and its sums are shorter: on all
-// but the smallest maps they are no less exact than the direct ones. The gradient for the input is the same convolution
-// with the kernel turned around; that for the kernel is the adjoint, transform by transform.
+// Every 2x2 tile of the output needs 16 products per pair of channels instead of 36, and its sums are shorter: in
+// groups of 8 channels and more they are, on all but the smallest maps, no less exact than the direct ones. The
+// gradient for the input is the same convolution with the kernel turned around; that for the kernel is the adjoint,
+// transform by transform.
 #ifndef KDET_GROUPED_CONV_WINOGRAD_CPU_H_
 #define KDET_GROUPED_CONV_WINOGRAD_CPU_H_
 
@@ -22,12 +23,33 @@ namespace winograd {
 constexpr int kTile = 2;           // side of an output tile
 constexpr int kPatch = kTile + 2;  // side of the input patch it sees
 constexpr int kPoints = kPatch * kPatch;
-constexpr int kTogether = 24;          // tiles of a row that are worked on together, at most
-constexpr int kChannels = 4 * kLanes;  // channels of a task, at most: their transformed kernel fits the second cache
+constexpr int kTogether = 24;  // tiles of a row that are worked on together, at most
 
-inline bool applies(const GroupedConv& p) {
+// Groups narrower than a vector share one. Their channels lie in turn, the first of each, then the second of each, so
+// that one load repeats what all of them need of the left side of a product.
+template <int Group>
+constexpr int kAbreast = std::max(kLanes / Group, 1);
+
+// Channels that are worked on together.
+template <int Group>
+constexpr int kBlock = kAbreast<Group> * Group;
+
+// Channels of a task, at most: their transformed kernel, 128 or 256 KB, fits the second cache.
+template <int Group>
+constexpr int kChannels = std::max(2048 / Group, 64);
+
+// Vectors of a block that a product takes at a time.
+template <int Group>
+constexpr int kVectors = Group > kLanes ? 2 : 1;
+
+// Whether this is quicker than the direct form.
+template <int Group>
+constexpr bool kQuick = kAbreast<Group> == 1 || kQuickTranspose;
+
+template <int Group>
+bool applies(const GroupedConv& p) {
   const bool plain = p.stride_y == 1 && p.stride_x == 1 && p.dilation_y == 1 && p.dilation_x == 1;
-  return plain && p.kernel_y == 3 && p.kernel_x == 3 && p.channels / p.groups % kLanes == 0;
+  return plain && p.kernel_y == 3 && p.kernel_x == 3 && p.channels % kBlock<Group> == 0;
 }
 
 // The transforms along one axis for the points 0, 1, -1 and infinity.
@@ -115,7 +137,7 @@ void each_tiles(const Maps<T>& maps, int64_t begin, int64_t end, const Visit& vi
   }
 }
 
-// points [kPoints, tiles, Group] of the windows of Side x Side pixels that begin at the tiles less the padding.
+// points [kPoints, tiles, block] of the windows of Side x Side pixels that begin at the tiles less the padding.
 template <int Group, int Side, Along along, typename T>
 void scatter(const Maps<const T>& maps, const Tiles& tiles, int pad_y, int pad_x, int channel, float* points) {
   constexpr int kShared = Side - kTile;  // columns that neighbouring windows share
@@ -124,13 +146,14 @@ void scatter(const Maps<const T>& maps, const Tiles& tiles, int pad_y, int pad_x
     const int y = tiles.y - pad_y + i;
     rows[i] = y >= 0 && y < maps.height ? maps.pixel(tiles.picture, y, 0) + channel : nullptr;
   }
-  for (int c = 0; c < Group; c += kLanes) {
+  for (int c = 0; c < kBlock<Group>; c += kLanes) {
     Lanes half[kPatch][Side];
     const auto take_column = [&](int x, int j) {
       Lanes column[Side], done[kPatch];
       for (int i = 0; i < Side; ++i) {
         const bool inside = rows[i] != nullptr && x >= 0 && x < maps.width;
         column[i] = inside ? load_lanes(rows[i] + int64_t{x} * maps.channels + c, kLanes) : Lanes{};
+        column[i] = transpose_lanes<kAbreast<Group>>(column[i]);
       }
       along(column, done);
       for (int i = 0; i < kPatch; ++i) half[i][j] = done[i];
@@ -145,40 +168,45 @@ void scatter(const Maps<const T>& maps, const Tiles& tiles, int pad_y, int pad_x
       for (int i = 0; i < kPatch; ++i) {
         Lanes row[kPatch];
         along(half[i], row);
-        store_row(row, i, int64_t{tiles.count} * Group, points + t * Group + c);
+        store_row(row, i, int64_t{tiles.count} * kBlock<Group>, points + t * kBlock<Group> + c);
       }
     }
   }
 }
 
-// Writes the tiles whose points [kPoints, tiles, Group] these are.
+// Writes the tiles whose points [kPoints, tiles, block] these are.
 template <int Group, typename T>
 void gather(const float* points, const Tiles& tiles, int channel, const Maps<T>& maps) {
   for (int t = 0; t < tiles.count; ++t) {
-    for (int c = 0; c < Group; c += kLanes) {
+    for (int c = 0; c < kBlock<Group>; c += kLanes) {
       Lanes tile[kTile][kTile];
-      of_points<tile_of_points>(points + t * Group + c, int64_t{tiles.count} * Group, tile);
+      of_points<tile_of_points>(points + t * kBlock<Group> + c, int64_t{tiles.count} * kBlock<Group>, tile);
       for (int k = 0; k < kTile * kTile; ++k) {
         const int y = tiles.y + k / kTile, x = tiles.x + t * kTile + k % kTile;
         if (y >= maps.height || x >= maps.width) continue;
-        store_floats(reinterpret_cast<const float*>(&tile[k / kTile][k % kTile]), kLanes,
-                     maps.pixel(tiles.picture, y, x) + channel + c);
+        const Lanes pixel = transpose_lanes<kLanes / kAbreast<Group>>(tile[k / kTile][k % kTile]);
+        store_floats(reinterpret_cast<const float*>(&pixel), kLanes, maps.pixel(tiles.picture, y, x) + channel + c);
       }
     }
   }
 }
 
-// points [kPoints, inputs, outputs] of the kernel of the group at `channel`. turned: of the one that goes the other way.
+// points [kPoints, inputs of a group, block] of the kernel of the block at `channel`. turned: of the one that goes the
+// other way.
 template <int Group>
 void scatter_kernel(const float* kernel, int channels, int channel, bool turned, float* points) {
-  alignas(64) float cells[9][Group][Group];
+  alignas(64) float cells[9][Group][kBlock<Group>];
   for (int cell = 0; cell < 9; ++cell) {
     for (int d = 0; d < Group; ++d) {
       const float* from = kernel + (int64_t{cell} * Group + d) * channels + channel;
-      for (int n = 0; n < Group; ++n) (turned ? cells[8 - cell][n][d] : cells[cell][d][n]) = from[n];
+      for (int c = 0; c < kBlock<Group>; ++c) {
+        const int n = c % Group, member = c / Group;
+        float* row = turned ? cells[8 - cell][n] : cells[cell][d];
+        row[(turned ? d : n) * kAbreast<Group> + member] = from[c];
+      }
     }
   }
-  for (int at = 0; at < Group * Group; at += kLanes) {
+  for (int at = 0; at < Group * kBlock<Group>; at += kLanes) {
     Lanes half[kPatch][3];
     for (int j = 0; j < 3; ++j) {
       Lanes column[3], done[kPatch];
@@ -189,7 +217,7 @@ void scatter_kernel(const float* kernel, int channels, int channel, bool turned,
     for (int i = 0; i < kPatch; ++i) {
       Lanes row[kPatch];
       points_of_kernel(half[i], row);
-      store_row(row, i, Group * Group, points + at);
+      store_row(row, i, Group * kBlock<Group>, points + at);
     }
   }
 }
@@ -197,11 +225,12 @@ void scatter_kernel(const float* kernel, int channels, int channel, bool turned,
 template <int Group>
 void gather_kernel(const float* points, int channels, int channel, float* kernel) {
   for (int d = 0; d < Group; ++d) {
-    for (int n = 0; n < Group; n += kLanes) {
+    for (int n = 0; n < kBlock<Group>; n += kLanes) {
       Lanes cells[3][3];
-      of_points<kernel_of_points>(points + d * Group + n, Group * Group, cells);
+      of_points<kernel_of_points>(points + d * kBlock<Group> + n, Group * kBlock<Group>, cells);
       for (int cell = 0; cell < 9; ++cell) {
-        store_lanes(cells[cell / 3][cell % 3], kernel + (int64_t{cell} * Group + d) * channels + channel + n);
+        store_lanes(transpose_lanes<kLanes / kAbreast<Group>>(cells[cell / 3][cell % 3]),
+                    kernel + (int64_t{cell} * Group + d) * channels + channel + n);
       }
     }
   }
@@ -217,34 +246,32 @@ class Points {
   std::unique_ptr<AlignedLanes[]> lanes_;
 };
 
-// Vectors of a group that a product takes at a time.
-template <int Group>
-constexpr int kVectors = Group > kLanes ? 2 : 1;
-
 // `to` = `from` convolved with the kernel, or with the turned one.
 template <int Group, typename T>
 void convolve(const Maps<const T>& from, const float* kernel, bool turned, int pad_y, int pad_x, const Maps<T>& to,
               const ParallelFor& parallel) {
-  constexpr int64_t kKernel = int64_t{kPoints} * Group * Group;
+  constexpr int kWidth = kBlock<Group>, kTake = kVectors<Group>;
   // A task owns some channels of some rows. Rows are split where there are few channels.
-  const int64_t rows = to.batch * to.tile_rows(), chunks = (to.channels + kChannels - 1) / kChannels;
+  const int64_t rows = to.batch * to.tile_rows(), chunks = (to.channels + kChannels<Group> - 1) / kChannels<Group>;
   const int64_t parts = std::min(rows, (4 * parallel.threads + chunks - 1) / chunks);
   parallel.run(chunks * parts, [&](int64_t task) {
     const int64_t part = task / chunks;
-    const int first = int(task % chunks) * kChannels, last = std::min(first + kChannels, to.channels);
-    const Points weights(Group * (last - first)), patches(kTogether * Group), products(kTogether * Group);
-    for (int channel = first; channel < last; channel += Group) {
-      scatter_kernel<Group>(kernel, to.channels, channel, turned, weights.get() + (channel - first) / Group * kKernel);
+    const int first = int(task % chunks) * kChannels<Group>, last = std::min(first + kChannels<Group>, to.channels);
+    const Points weights(Group * (last - first)), patches(kTogether * kWidth), products(kTogether * kWidth);
+    const auto weights_of = [&](int channel) { return weights.get() + (channel - first) * Group * kPoints; };
+    for (int channel = first; channel < last; channel += kWidth) {
+      scatter_kernel<Group>(kernel, to.channels, channel, turned, weights_of(channel));
     }
     each_tiles(to, part * rows / parts, (part + 1) * rows / parts, [&](const Tiles& tiles) {
-      for (int channel = first; channel < last; channel += Group) {
-        const float* own = weights.get() + (channel - first) / Group * kKernel;
+      for (int channel = first; channel < last; channel += kWidth) {
         scatter<Group, kPatch, points_of_patch>(from, tiles, pad_y, pad_x, channel, patches.get());
         for (int k = 0; k < kPoints; ++k) {
-          const int64_t at = int64_t{k} * tiles.count * Group;
-          for (int n = 0; n < Group; n += kVectors<Group> * kLanes) {
-            tile_products<kProductRows, kVectors<Group>>({patches.get() + at, Group, 1}, own + k * Group * Group + n,
-                                                         Group, tiles.count, Group, products.get() + at + n, Group);
+          const int64_t at = int64_t{k} * tiles.count * kWidth;
+          const float* own = weights_of(channel) + k * Group * kWidth;
+          for (int n = 0; n < kWidth; n += kTake * kLanes) {
+            tile_products<kProductRows, kTake, false, kAbreast<Group>>(
+                {patches.get() + at, kWidth, kAbreast<Group>}, own + n, kWidth, tiles.count, Group,
+                products.get() + at + n, kWidth);
           }
         }
         gather<Group>(products.get(), tiles, channel, to);
@@ -257,29 +284,31 @@ void convolve(const Maps<const T>& from, const float* kernel, bool turned, int p
 template <int Group, typename T>
 void kernel_gradient(const Maps<const T>& x, const Maps<const T>& upstream, int pad_y, int pad_x, float* for_kernel,
                      const ParallelFor& parallel) {
-  constexpr int64_t kKernel = int64_t{kPoints} * Group * Group;
+  constexpr int kWidth = kBlock<Group>, kTake = kVectors<Group>;
   constexpr int kRows = kProductRows / 3 * 2;  // so many divide a group
-  const int width = std::clamp(x.channels / parallel.threads / Group * Group, Group, kChannels);
+  const int width = std::clamp(x.channels / parallel.threads / kWidth * kWidth, kWidth, kChannels<Group>);
   parallel.run((x.channels + width - 1) / width, [&](int64_t task) {
     const int first = int(task) * width, last = std::min(first + width, x.channels);
-    const Points sums(Group * (last - first)), patches(kTogether * Group), sent(kTogether * Group);
+    const Points sums(Group * (last - first)), patches(kTogether * kWidth), sent(kTogether * kWidth);
+    const auto sums_of = [&](int channel) { return sums.get() + (channel - first) * Group * kPoints; };
     std::fill_n(sums.get(), kPoints * Group * (last - first), 0.0f);
     each_tiles(upstream, 0, upstream.batch * upstream.tile_rows(), [&](const Tiles& tiles) {
-      for (int channel = first; channel < last; channel += Group) {
-        float* own = sums.get() + (channel - first) / Group * kKernel;
+      for (int channel = first; channel < last; channel += kWidth) {
         scatter<Group, kPatch, points_of_patch>(x, tiles, pad_y, pad_x, channel, patches.get());
         scatter<Group, kTile, points_of_tile>(upstream, tiles, 0, 0, channel, sent.get());
         for (int k = 0; k < kPoints; ++k) {
-          const int64_t at = int64_t{k} * tiles.count * Group;
-          for (int n = 0; n < Group; n += kVectors<Group> * kLanes) {
-            tile_products<kRows, kVectors<Group>, true>({patches.get() + at, 1, Group}, sent.get() + at + n, Group,
-                                                        Group, tiles.count, own + k * Group * Group + n, Group);
+          const int64_t at = int64_t{k} * tiles.count * kWidth;
+          float* own = sums_of(channel) + k * Group * kWidth;
+          for (int n = 0; n < kWidth; n += kTake * kLanes) {
+            tile_products<kRows, kTake, true, kAbreast<Group>>({patches.get() + at, kAbreast<Group>, kWidth},
+                                                               sent.get() + at + n, kWidth, Group, tiles.count,
+                                                               own + n, kWidth);
           }
         }
       }
     });
-    for (int channel = first; channel < last; channel += Group) {
-      gather_kernel<Group>(sums.get() + (channel - first) / Group * kKernel, x.channels, channel, for_kernel);
+    for (int channel = first; channel < last; channel += kWidth) {
+      gather_kernel<Group>(sums_of(channel), x.channels, channel, for_kernel);
     }
   });
 }

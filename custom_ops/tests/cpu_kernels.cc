@@ -177,11 +177,12 @@ void check_batch_norm(const char* name, float tolerance, int64_t cells, int chan
 
 // Forwards against the sum written out, backwards by what is linear.
 template <typename T>
-void check_grouped_conv(const char* name, float tolerance, int width, int stride, int dilation, int columns = 9) {
-  const int channels = 3 * width, out_rows = 9 / stride, out_columns = columns / stride;
+void check_grouped_conv(const char* name, float tolerance, int width, int stride, int dilation, int columns = 9,
+                        int groups = 3) {
+  const int channels = groups * width, out_rows = 9 / stride, out_columns = columns / stride;
   const int64_t pixels = 2 * out_rows * out_columns;
   const kdet::GroupedConv p = {2, 9, columns, channels, out_rows, out_columns, 3, 3, stride, stride,
-                               dilation, dilation, dilation, dilation, 3};
+                               dilation, dilation, dilation, dilation, groups};
   const auto x = random_buffer<T>(18 * columns * channels, -1, 1), up = random_buffer<T>(pixels * channels, -1, 1);
   const auto kernel = random_buffer<float>(9 * width * channels, -1, 1);
   Buffer<T> gx[] = {Buffer<T>(x.n), Buffer<T>(x.n)};
@@ -283,9 +284,12 @@ void check_all(const char* type, float tolerance) {
   for (float share : {0.0f, 0.3f, 1.0f}) check_masked_conv<T>("masked_conv", tolerance, share);
   check_paste<T>(tolerance);
   check_grouped_conv<T>("grouped_conv", tolerance, 4, 1, 1);
+  check_grouped_conv<T>("grouped_conv, an odd number of groups", tolerance, 8, 1, 1);
   check_grouped_conv<T>("grouped_conv, strided", tolerance, 8, 3, 1);
   check_grouped_conv<T>("grouped_conv, dilated", tolerance, 16, 1, 2);
   check_grouped_conv<T>("grouped_conv, groups of two vectors", tolerance, 32, 3, 2);
+  check_grouped_conv<T>("grouped_conv by Winograd, four groups in a vector", tolerance, 4, 1, 1, 7, 8);
+  check_grouped_conv<T>("grouped_conv by Winograd, two groups in a vector", tolerance, 8, 1, 1, 53, 6);
   check_grouped_conv<T>("grouped_conv by Winograd", tolerance, 16, 1, 1, 51);
   check_grouped_conv<T>("grouped_conv by Winograd, groups of two vectors", tolerance, 32, 1, 1);
   check_grouped_conv<T>("grouped_conv by Winograd, groups of four vectors", tolerance, 64, 1, 1, 6);

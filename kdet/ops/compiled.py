@@ -78,6 +78,12 @@ def has_gpu_kernels():
     return why_not() is None and _read_stamp(FOLDER)["cuda"]
 
 
+@functools.cache
+def was_built_for(feature):
+    """Whether the library may use an instruction set of the processor, by its name in `build.FEATURES`."""
+    return why_not() is None and feature in _read_stamp(FOLDER)["cpu"]
+
+
 def _read_stamp(folder):
     """What the library of a folder was built for."""
     try:

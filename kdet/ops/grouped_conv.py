@@ -11,10 +11,11 @@ _NARROW = 16
 _MOST_MERGED = 4
 # Widths of a group, as many outputs as inputs, that the compiled form knows; those in which it is quicker
 # than TensorFlow on the CPU forwards too; and those in which it is for 3x3 kernels with neither stride nor
-# dilation, where it takes Winograd's form.
+# dilation, where it takes Winograd's form (in narrow groups where a vector is one register: with AVX-512).
 _COMPILED_WIDTHS = (4, 8, 16, 32, 64)
 _QUICK_FORWARD = (4, 16)
 _QUICK_FORWARD_3X3 = (4, 16, 32, 64)
+_QUICK_FORWARD_3X3_AVX512 = (4, 8, 16, 32, 64)
 
 
 def grouped_conv2d(
@@ -26,9 +27,9 @@ def grouped_conv2d(
     This one goes backwards group by group; narrow groups are merged in block-diagonal kernels,
     which does more arithmetic in less time. With dilation it goes back by one matrix product per
     kernel cell. The compiled form has kernels for groups of 4 to 64 channels, as many outputs as
-    inputs; forwards it takes them where they are the quicker ones. 3x3 kernels in groups of 16 channels
-    and more, without stride or dilation, go by Winograd's F(2x2, 3x3) (Lavin & Gray, 2016), which rounds
-    no more than the direct sum.
+    inputs; forwards it takes them where they are the quicker ones. 3x3 kernels without stride or dilation
+    go by Winograd's F(2x2, 3x3) (Lavin & Gray, 2016) there, which rounds about as the direct sum does;
+    those in groups of 4 and 8 channels only with AVX-512 and if all channels are a multiple of 16.
 
     Args:
         x: ``[B,H,W,in]``.
@@ -78,8 +79,7 @@ def grouped_conv2d(
         "grouped_conv2d", implementation, portable=_backward, compiled_form=fast, dtype=x.dtype
     )
     plain = kernel.shape[:2] == (3, 3) and max(*strides, *dilations) == 1
-    quick_widths = _QUICK_FORWARD_3X3 if plain else _QUICK_FORWARD
-    quick = form is _compiled_backward and kernel.shape[2] in quick_widths
+    quick = form is _compiled_backward and kernel.shape[2] in _quick_widths(plain)
     quick = quick and not tf.config.list_physical_devices("GPU")
 
     @tf.custom_gradient
@@ -94,6 +94,13 @@ def grouped_conv2d(
         return y, backward
 
     return convolve(x, kernel)
+
+
+def _quick_widths(plain):
+    """Widths of a group in which the compiled form is taken forwards. plain: 3x3, no stride, no dilation."""
+    if not plain:
+        return _QUICK_FORWARD
+    return _QUICK_FORWARD_3X3_AVX512 if compiled.was_built_for("avx512f") else _QUICK_FORWARD_3X3
 
 
 def _compiled_backward(x, kernel, upstream, groups, attributes):

@@ -36,21 +36,21 @@ def test_by_hand(form):
 
 
 @pytest.mark.skipif(compiled.why_not() is not None, reason="the compiled ops are not built here")
-@pytest.mark.parametrize("width", [16, 32, 64])
+@pytest.mark.parametrize("width, groups", [(4, 8), (8, 3), (8, 6), (16, 3), (32, 3), (64, 3)])
 @pytest.mark.parametrize(
     "shape, padding", [((2, 7, 9), 1), ((1, 6, 53), 1), ((1, 1, 1), 1), ((2, 5, 8), 0), ((1, 4, 3), (2, 3))]
 )
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-6), ("float16", 2e-3), ("bfloat16", 2e-2)])
-def test_winograd_is_the_direct_sum(width, shape, padding, dtype, tolerance):
+def test_winograd_is_the_direct_sum(width, groups, shape, padding, dtype, tolerance):
     """Maps that are no multiple of a tile, and wider than the tiles that are worked on together."""
     rng = np.random.default_rng(0)
-    x = tf.constant(rng.normal(size=[*shape, 3 * width]), dtype)
-    kernel = tf.constant(rng.normal(size=[3, 3, width, 3 * width]), dtype)
+    x = tf.constant(rng.normal(size=[*shape, groups * width]), dtype)
+    kernel = tf.constant(rng.normal(size=[3, 3, width, groups * width]), dtype)
 
     def results(x, kernel, form):
         with tf.GradientTape() as tape:
             tape.watch((x, kernel))
-            out = ops.grouped_conv2d(x, kernel, padding=padding, groups=3, implementation=form)
+            out = ops.grouped_conv2d(x, kernel, padding=padding, groups=groups, implementation=form)
             loss = tf.reduce_sum(tf.cast(out, tf.float64) ** 2)  # so that every pixel sends something else
         return out, *tape.gradient(loss, (x, kernel))
 
