@@ -48,8 +48,9 @@ CALM = {
     r"grid_head\.deconv2\.(weight|bias)$": (0.1, 0.0),
     # corners are found, and their pairs too, which have to lie close together or point at each other
     r"_heat\.\d+\.1\.conv\.(weight|bias)$": (0.2, 0.0),
-    r"_emb\.\d+\.1\.conv\.(weight|bias)$": (0.1, 0.0),
-    r"_centripetal_shift\.\d+\.1\.conv\.bias$": (1.0, 2.3),
+    r"_emb\.\d+\.1\.conv\.(weight|bias)$": (0.02, 0.0),
+    r"_centripetal_shift\.\d+\.1\.conv\.weight$": (0.03, 0.0),
+    r"_centripetal_shift\.\d+\.1\.conv\.bias$": (0.03, 2.0),
 }
 SATURATED = 0.9
 # predictions until the scores are neither saturated nor all too small
@@ -346,6 +347,9 @@ def generate_weights(model):
     for pattern, change in CALM.items():
         adjusted.update({key: change for key in shapes if re.search(pattern, key)})
     state = weights.generate_all(shapes, adjust=adjusted)
+    for key in state:
+        if re.search(r"_heat\.\d+\.1\.conv\.bias$", key):
+            state[key][1:] -= 4.0  # most corners are of one class: only such make pairs
     convert.load_state_dict(model, state)
     return state
 
