@@ -253,7 +253,7 @@ void check_suppression() {
   require(kdet_cuda_nms(&p, box.device, score.device, label.device, live.device, indices.device, counts.device,
                         nullptr),
           "nms");
-  kdet::nms(p, box.host.data(), score.host.data(), label.host.data(), indices.host.data(), counts.host.data(),
+  kdet::nms(p, box.host.data(), score.host.data(), label.host.data(), false, indices.host.data(), counts.host.data(),
             kdet::serial());
   compare("nms", indices, 0);
   compare("  counts", counts, 0);
