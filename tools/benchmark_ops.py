@@ -18,7 +18,7 @@ import sys
 import time
 
 import numpy as np
-from op_inputs import SIZES, inputs, resnext_convolutions
+from op_inputs import SIZES, batch_inputs, inputs, resnext_convolutions
 
 NORMS = ("norm_wide", "norm", "norm_deep")
 
@@ -46,8 +46,8 @@ def kdet_cases(tf, only):
     """Differentiable ops as (function, tensors), and the other ops as functions."""
     from kdet import ops
 
-    arrays = inputs()
-    polygons = ops.polygons_of(arrays.pop("polygons"))
+    arrays = inputs() | batch_inputs()
+    polygons, many_polygons = (ops.polygons_of(arrays.pop(k)) for k in ("polygons", "many_polygons"))
     data = {
         k: [tf.constant(a) for a in v] if isinstance(v, list) else tf.constant(v) for k, v in arrays.items()
     }
@@ -113,6 +113,20 @@ def kdet_cases(tf, only):
             data["probabilities"][None], boxes[:, :100], 800, 1333, threshold=0.5
         ),
         "rasterise_polygons": lambda: ops.rasterise_polygons(polygons, 800, 1333),
+        "nms_of_8_pictures": lambda: ops.nms(
+            data["many_candidates"],
+            data["many_scores"],
+            data["many_labels"],
+            iou_threshold=0.5,
+            max_output=5000,
+        ),
+        "soft_nms_of_8_pictures": lambda: ops.soft_nms(
+            data["many_candidates"][:, :1000], data["many_scores"][:, :1000], max_output=100, min_score=0.05
+        ),
+        "crop_masks_of_8_pictures": lambda: ops.crop_masks(
+            data["many_packed"], data["many_boxes"], data["many_index"], 28
+        ),
+        "rasterise_polygons_of_8_pictures": lambda: ops.rasterise_polygons(many_polygons, 800, 1333),
         "nothing": lambda: tf.identity(data["scores"]),  # what any call takes
     }
     return chosen(cases, only), chosen(plain, only)
@@ -206,7 +220,7 @@ def time_mmcv(threads, repeats, only):
     from pycocotools import mask as coco_mask
 
     torch.set_num_threads(threads)
-    arrays = inputs()
+    arrays = inputs() | batch_inputs()
 
     def nchw(array):
         return torch.tensor(np.ascontiguousarray(np.moveaxis(array, -1, 1)))
@@ -277,25 +291,44 @@ def time_mmcv(threads, repeats, only):
     labels = torch.tensor(arrays["labels"]).long()
     masks = torch.tensor(arrays["mask"])
     index = torch.tensor(arrays["index"]).long()
-    mask_rois = torch.cat([torch.arange(128.0)[:, None], boxes[:128]], 1)
     image, kernel = cases["deform_conv2d"][1][:2]
+    many = {k: torch.tensor(v) for k, v in arrays.items() if k.startswith("many") and k != "many_polygons"}
+    many_masks = torch.tensor(np.unpackbits(arrays["many_packed"], axis=-1))
+    pictures = range(len(many_masks))
+
+    def crop(masks, index, boxes):
+        rois = torch.cat([torch.arange(float(len(boxes)))[:, None], boxes], 1)
+        chosen = masks[index.long()][:, None].float()
+        return ops.roi_align(chosen, rois, (28, 28), 1.0, 0, "avg", True) >= 0.5
+
+    def rasterise(objects):
+        return [coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(p, 800, 1333))) for p in objects]
+
     plain = {
         "conv3x3": lambda: torch.relu_(torch.nn.functional.conv2d(image, kernel, torch.zeros(256), 1, 1)),
         "nms": lambda: ops.batched_nms(candidates, scores, labels, {"type": "nms", "iou_threshold": 0.5}),
         "soft_nms": lambda: ops.soft_nms(candidates[:1000], scores[:1000], 0.3, 0.5, 0.05, "linear"),
-        "crop_masks": lambda: (
-            ops.roi_align(masks[index][:, None].float(), mask_rois, (28, 28), 1.0, 0, "avg", True) >= 0.5
-        ),
+        "crop_masks": lambda: crop(masks, index, boxes[:128]),
         "fast_nms": lambda: fast_nms(candidates, class_scores, torch.zeros(5000, 1), 0.05, 0.5, 200, 100),
         # as the mask head does on the CPU: one mask at a time, around its box
         "paste_masks": lambda: [
             _do_paste_mask(probabilities[i : i + 1], boxes[i : i + 1], 800, 1333, True)[0] >= 0.5
             for i in range(100)
         ],
-        "rasterise_polygons": lambda: [
-            coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, 800, 1333)))
-            for polygons in arrays["polygons"]
+        "rasterise_polygons": lambda: rasterise(arrays["polygons"]),
+        # picture by picture, as they are used
+        "nms_of_8_pictures": lambda: [
+            ops.batched_nms(*of_picture, {"type": "nms", "iou_threshold": 0.5})
+            for of_picture in zip(many["many_candidates"], many["many_scores"], many["many_labels"].long())
         ],
+        "soft_nms_of_8_pictures": lambda: [
+            ops.soft_nms(boxes, scores, 0.3, 0.5, 0.05, "linear")
+            for boxes, scores in zip(many["many_candidates"][:, :1000], many["many_scores"][:, :1000])
+        ],
+        "crop_masks_of_8_pictures": lambda: [
+            crop(many_masks[k], many["many_index"][k], many["many_boxes"][k]) for k in pictures
+        ],
+        "rasterise_polygons_of_8_pictures": lambda: rasterise(arrays["many_polygons"]),
     }
     results = {}
     cases, plain = chosen(cases, only), chosen(plain, only)

@@ -55,6 +55,22 @@ def inputs():
     }
 
 
+def batch_inputs(pictures=8):
+    """What training and inference hand over for some pictures at once."""
+    rng = np.random.RandomState(1)
+    boxes, _ = boxes_of_pictures(rng, pictures * 128)
+    candidates, _ = boxes_of_pictures(rng, pictures * 5000)
+    return {
+        "many_candidates": candidates.reshape(pictures, 5000, 4),
+        "many_scores": rng.rand(pictures, 5000).astype("f"),
+        "many_labels": rng.randint(0, 80, (pictures, 5000)).astype("i4"),
+        "many_packed": rng.randint(0, 256, (pictures, 20, 800, 168)).astype("u1"),
+        "many_boxes": boxes.reshape(pictures, 128, 4),
+        "many_index": rng.randint(0, 20, (pictures, 128)).astype("i4"),
+        "many_polygons": [[outline(rng, box)] for box in boxes[: pictures * 20]],
+    }
+
+
 def outline(rng, box):
     """A polygon of 60 points around the middle of a box, ``[x, y, ...]``."""
     angle = np.sort(rng.rand(60)) * 2 * np.pi

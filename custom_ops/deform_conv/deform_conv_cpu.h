@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "common/floats.h"
-#include "common/matrix.h"
+#include "common/gathered_conv.h"
 #include "common/parallel.h"
 #include "common/parts.h"
 #include "deform_conv/deform_conv.h"
@@ -14,63 +14,46 @@
 namespace kdet {
 namespace deform_conv {
 
-// Calls visit(pixel of the tile, cell, deform group, first channel, end channel, sample, mask) for the part
-// of the channels [begin, end) that each deform group has.
+inline GatheredConv gathered(const DeformConv& p) {
+  return {p.pixels(), p.pixels(), p.cells(), p.channels, p.out_channels, p.groups};
+}
+
+// Calls visit(from, to, sample, index of the sample) for the part [from, to) of the channels [begin, end) that each
+// deform group has.
 template <typename Visit>
-void each_sample(const DeformConv& p, const float* offsets, const float* mask, int64_t first, int64_t count,
-                 int begin, int end, const Visit& visit) {
+void each_sample(const DeformConv& p, const float* offsets, int64_t pixel, int cell, int begin, int end,
+                 const Visit& visit) {
   const int width = p.channels / p.deform_groups;
-  for (int64_t t = 0; t < count; ++t) {
-    for (int part = begin / width; part <= (end - 1) / width; ++part) {
-      const int from = std::max(begin, part * width), to = std::min(end, (part + 1) * width);
-      for (int cell = 0; cell < p.cells(); ++cell) {
-        const float factor = mask[((first + t) * p.deform_groups + part) * p.cells() + cell];
-        visit(t, cell, part, from, to, p.sample(offsets, first + t, part, cell), factor);
-      }
-    }
+  for (int part = begin / width; part <= (end - 1) / width; ++part) {
+    visit(std::max(begin, part * width), std::min(end, (part + 1) * width), p.sample(offsets, pixel, part, cell),
+          (pixel * p.deform_groups + part) * p.cells() + cell);
   }
 }
 
-// What the cells see of the channels [begin, end), times the mask: seen is [count, cells, end - begin].
-template <typename T>
-void gather(const DeformConv& p, const T* x, const float* offsets, const float* mask, int64_t first,
-            int64_t count, int begin, int end, float* seen, float* scratch) {
-  const int width = end - begin;
-  each_sample(p, offsets, mask, first, count, begin, end,
-              [&](int64_t t, int cell, int, int from, int to, const Bilinear& at, float factor) {
-                float* row = seen + (t * p.cells() + cell) * width + (from - begin);
-                std::memset(row, 0, (to - from) * sizeof(float));
-                const int64_t picture = (first + t) / (p.out_height * p.out_width);
-                const T* map = x + picture * p.height * p.width * p.channels + from;
-                for (int k = 0; k < 4; ++k) {
-                  if (at.weight[k] == 0.0f) continue;
-                  const float* pixel = as_floats(map + at.pixel[k] * p.channels, to - from, scratch);
-                  add_scaled(at.weight[k] * factor, pixel, to - from, row);
-                }
-              });
+// The index of the first pixel of the picture that an output pixel belongs to.
+inline int64_t first_pixel(const DeformConv& p, int64_t pixel) {
+  return pixel / (p.out_height * p.out_width) * p.height * p.width;
 }
 
 // kernel is float32 whatever T is.
 template <typename T>
 void forward(const DeformConv& p, const T* x, const float* kernel, const float* offsets, const float* mask,
              T* out, const ParallelFor& parallel) {
-  const int inputs = p.channels / p.groups, outputs = p.out_channels / p.groups;
-  const int64_t tiles = (p.pixels() + kTileRows - 1) / kTileRows;
-  parallel.blocks(tiles, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> seen(kTileRows * p.cells() * inputs), scratch(p.channels), result(kTileRows * p.out_channels);
-    for (int64_t tile = begin; tile < end; ++tile) {
-      const int64_t first = tile * kTileRows, count = std::min(kTileRows, p.pixels() - first);
-      for (int g = 0; g < p.groups; ++g) {
-        gather(p, x, offsets, mask, first, count, g * inputs, (g + 1) * inputs, seen.data(), scratch.data());
-        const ConstStrided columns(seen.data(), count, p.cells() * inputs, Eigen::OuterStride<>(p.cells() * inputs));
-        const ConstStrided weights(kernel + g * outputs, p.cells() * inputs, outputs,
-                                   Eigen::OuterStride<>(p.out_channels));
-        Strided to(result.data() + g * outputs, count, outputs, Eigen::OuterStride<>(p.out_channels));
-        to.noalias() = columns * weights;
+  const auto gather = [&](int64_t pixel, int cell, int begin, int end, float* seen, float* scratch) {
+    const T* map = x + first_pixel(p, pixel) * p.channels;
+    std::memset(seen, 0, (end - begin) * sizeof(float));
+    each_sample(p, offsets, pixel, cell, begin, end, [&](int from, int to, const Bilinear& at, int64_t sample) {
+      for (int k = 0; k < 4; ++k) {
+        if (at.weight[k] == 0.0f) continue;
+        const float* there = as_floats(map + at.pixel[k] * p.channels + from, to - from, scratch);
+        add_scaled(at.weight[k] * mask[sample], there, to - from, seen + (from - begin));
       }
-      store_floats(result.data(), count * p.out_channels, out + first * p.out_channels);
-    }
-  });
+    });
+  };
+  const auto take = [&](int64_t first, int64_t count, const float* sums) {
+    store_floats(sums, count * p.out_channels, out + first * p.out_channels);
+  };
+  gathered_forward<T>(gathered(p), kernel, gather, take, parallel);
 }
 
 template <typename T>
@@ -83,17 +66,29 @@ struct Gradients {
 struct Shards {
   int per_group, width, count, tasks;
 
-  // per_task: shards of each task at least.
-  Shards(const DeformConv& p, int threads, int per_task) {
-    const int inputs = p.channels / p.groups;
-    // As many tasks as threads, but no more copies of offsets and mask than twice the input is large.
-    const int64_t copy = p.pixels() * p.deform_groups * p.cells() * 3;
-    const int64_t most = 1 + 2 * p.batch * p.height * p.width * p.channels / std::max<int64_t>(copy, 1);
-    tasks = int(std::min<int64_t>(threads, most));
-    per_group = std::min((tasks * per_task + p.groups - 1) / p.groups, (inputs + 15) / 16);
-    width = (inputs + per_group - 1) / per_group;
-    count = per_group * p.groups;
-    tasks = std::min(tasks, count);
+  // In half precision there are several shards per task, so that their sums are half the output at most. There are as
+  // many tasks as threads, or fewer, but two, where these would keep more memory than three quarters of the gradients'.
+  template <typename T>
+  static Shards of(const DeformConv& p, int threads) {
+    const int inputs = p.channels / p.groups, finest = (inputs + 15) / 16;
+    const int64_t samples = p.pixels() * p.deform_groups * p.cells(), in_pixels = p.batch * p.height * p.width;
+    const int64_t numbers = in_pixels * p.channels + int64_t{p.cells()} * inputs * p.out_channels;
+    const int64_t gradient_bytes = numbers * sizeof(T) + samples * 3 * sizeof(float);
+    for (int tasks = threads;; --tasks) {
+      // Narrow shards keep little, but look at every sample again.
+      for (int per_group : {std::min((tasks * kPartsPerThread<T> + p.groups - 1) / p.groups, finest), finest}) {
+        Shards shards;
+        shards.per_group = per_group;
+        shards.width = (inputs + per_group - 1) / per_group;
+        shards.count = per_group * p.groups;
+        shards.tasks = std::min(tasks, shards.count);
+        const int64_t tile = std::min(kTileRows, p.pixels()), outputs = p.out_channels / p.groups;
+        int64_t kept = tile * (2 * p.cells() * shards.width + outputs);
+        if (!std::is_same_v<T, float>) kept += (in_pixels + 2 * p.cells() * outputs) * shards.width;
+        const int64_t bytes = sizeof(float) * (shards.tasks * kept + (shards.tasks - 1) * samples * 3);
+        if (tasks <= 2 || bytes <= gradient_bytes / 4 * 3) return shards;
+      }
+    }
   }
 };
 
@@ -124,35 +119,42 @@ void backward_of_shard(const DeformConv& p, const Shards& shards, int shard, con
       const T* row = upstream + (first + t) * p.out_channels + group * outputs;
       copy_floats(row, outputs, rows.data() + t * outputs);
     }
-    gather(p, x, offsets, mask, first, count, begin, end, seen.data(), scratch.data());
     const ConstStrided up(rows.data(), count, outputs, Eigen::OuterStride<>(outputs));
     for (int cell = 0; cell < cells; ++cell) {
       const ConstStrided own(weights[cell].row(0), width, outputs, Eigen::OuterStride<>(weights[cell].step()));
       Strided columns(wanted.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
       columns.noalias() = up * own.transpose();
+    }
+    std::fill(seen.begin(), seen.end(), 0.0f);
+    for (int64_t t = 0; t < count * cells; ++t) {
+      const int64_t map = first_pixel(p, first + t / cells);
+      const float* want = wanted.data() + t * width;
+      each_sample(p, offsets, first + t / cells, int(t % cells), begin, end,
+                  [&](int from, int to, const Bilinear& at, int64_t sample) {
+                    const int64_t place = from - begin, n = to - from;
+                    const float factor = mask[sample];
+                    float dots[4] = {0, 0, 0, 0}, value = 0, by_y, by_x;
+                    for (int k = 0; k < 4; ++k) {
+                      if (!at.valid[k] && at.weight[k] == 0.0f) continue;
+                      const int64_t pixel = map + at.pixel[k];
+                      const float* there = as_floats(x + pixel * p.channels + from, n, scratch.data());
+                      add_scaled(at.weight[k] * factor, there, n, seen.data() + t * width + place);
+                      if (!at.valid[k]) continue;
+                      dots[k] = dot(want + place, there, n);
+                      value += at.weight[k] * dots[k];
+                      add_scaled(at.weight[k] * factor, want + place, n, x_sums.row(pixel) + place);
+                    }
+                    at.slopes(dots, &by_y, &by_x);
+                    for_offsets[2 * sample] += factor * by_y;
+                    for_offsets[2 * sample + 1] += factor * by_x;
+                    for_mask[sample] += value;
+                  });
+    }
+    for (int cell = 0; cell < cells; ++cell) {
       const ConstStrided had(seen.data() + cell * width, count, width, Eigen::OuterStride<>(cells * width));
       Strided sum(kernel_sums[cell].row(0), width, outputs, Eigen::OuterStride<>(kernel_sums[cell].step()));
       sum.noalias() += had.transpose() * up;
     }
-    each_sample(p, offsets, mask, first, count, begin, end,
-                [&](int64_t t, int cell, int part, int from, int to, const Bilinear& at, float factor) {
-                  const float* row = wanted.data() + (t * cells + cell) * width + (from - begin);
-                  const int64_t map = (first + t) / (p.out_height * p.out_width) * p.height * p.width;
-                  float dots[4] = {0, 0, 0, 0}, value = 0, by_y, by_x;
-                  for (int k = 0; k < 4; ++k) {
-                    if (!at.valid[k]) continue;
-                    const int64_t pixel = map + at.pixel[k];
-                    const T* seen_there = x + pixel * p.channels + from;
-                    dots[k] = dot(row, as_floats(seen_there, to - from, scratch.data()), to - from);
-                    value += at.weight[k] * dots[k];
-                    add_scaled(at.weight[k] * factor, row, to - from, x_sums.row(pixel) + (from - begin));
-                  }
-                  at.slopes(dots, &by_y, &by_x);
-                  const int64_t sample = ((first + t) * p.deform_groups + part) * cells + cell;
-                  for_offsets[2 * sample] += factor * by_y;
-                  for_offsets[2 * sample + 1] += factor * by_x;
-                  for_mask[sample] += value;
-                });
   }
   for (const SummedPart<T>& sums : kernel_sums) sums.finish();
   x_sums.finish();

@@ -156,7 +156,7 @@ class DeformConvBackward : public DeformConvKernel {
     } else {
       const ParallelFor parallel = parallel_of(context);
       using Number = typename Element<T>::type;
-      const deform_conv::Shards shards(p, parallel.threads, kPartsPerThread<Number>);
+      const auto shards = deform_conv::Shards::of<Number>(p, parallel.threads);
       CopiedOutput offset_copies, mask_copies;
       OP_REQUIRES_OK(context, offset_copies.make(context, for_offsets, shards.tasks));
       OP_REQUIRES_OK(context, mask_copies.make(context, for_mask, shards.tasks));

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/floats.h"
+#include "common/gathered_conv.h"
 #include "common/matrix.h"
 #include "common/parallel.h"
 #include "common/parts.h"
@@ -23,19 +24,19 @@ inline std::vector<int64_t> marked(const MaskedConv& p, const bool* mask) {
   return pixels;
 }
 
-// What the cells of some output pixels see of the channels [begin, end): seen [count, cells, end - begin].
+// The convolution of the marked pixels.
+inline GatheredConv gathered(const MaskedConv& p, const std::vector<int64_t>& pixels) {
+  return {p.pixels(), int64_t(pixels.size()), p.cells(), p.channels, p.out_channels, 1};
+}
+
+// What a cell of an output pixel sees of the channels [begin, end).
 template <typename T>
-void gather(const MaskedConv& p, const T* x, const int64_t* pixels, int64_t count, int begin, int end, float* seen) {
-  const int width = end - begin;
-  for (int64_t t = 0; t < count; ++t) {
-    for (int cell = 0; cell < p.cells(); ++cell, seen += width) {
-      const int64_t from = p.seen(pixels[t], cell);
-      if (from < 0) {
-        std::fill(seen, seen + width, 0.0f);
-      } else {
-        copy_floats(x + from + begin, width, seen);
-      }
-    }
+void gather(const MaskedConv& p, const T* x, int64_t pixel, int cell, int begin, int end, float* seen) {
+  const int64_t from = p.seen(pixel, cell);
+  if (from < 0) {
+    std::fill(seen, seen + (end - begin), 0.0f);
+  } else {
+    copy_floats(x + from + begin, end - begin, seen);
   }
 }
 
@@ -46,23 +47,16 @@ void forward(const MaskedConv& p, const T* x, const bool* mask, const float* ker
   parallel.blocks(p.pixels() * p.out_channels, 1 << 16,
                   [&](int64_t begin, int64_t end) { std::memset(out + begin, 0, (end - begin) * sizeof(T)); });
   const std::vector<int64_t> pixels = marked(p, mask);
-  const int64_t total = int64_t(pixels.size()), terms = int64_t{p.cells()} * p.channels;
-  parallel.blocks((total + kTileRows - 1) / kTileRows, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> seen(kTileRows * terms), result(kTileRows * p.out_channels);
-    for (int64_t first = begin * kTileRows; first < std::min(end * kTileRows, total); first += kTileRows) {
-      const int64_t count = std::min(kTileRows, total - first);
-      gather(p, x, pixels.data() + first, count, 0, p.channels, seen.data());
-      const ConstStrided columns(seen.data(), count, terms, Eigen::OuterStride<>(terms));
-      const ConstStrided weights(kernel, terms, p.out_channels, Eigen::OuterStride<>(p.out_channels));
-      Strided sums(result.data(), count, p.out_channels, Eigen::OuterStride<>(p.out_channels));
-      sums.noalias() = columns * weights;
-      for (int64_t t = 0; t < count; ++t) {
-        float* row = result.data() + t * p.out_channels;
-        add_scaled(1.0f, bias, p.out_channels, row);
-        store_floats(row, p.out_channels, out + pixels[first + t] * p.out_channels);
-      }
+  const auto see = [&](int64_t row, int cell, int begin, int end, float* seen, float*) {
+    gather(p, x, pixels[row], cell, begin, end, seen);
+  };
+  const auto take = [&](int64_t first, int64_t count, float* sums) {
+    for (int64_t t = 0; t < count; ++t, sums += p.out_channels) {
+      add_scaled(1.0f, bias, p.out_channels, sums);
+      store_floats(sums, p.out_channels, out + pixels[first + t] * p.out_channels);
     }
-  });
+  };
+  gathered_forward<T>(gathered(p, pixels), kernel, see, take, parallel);
 }
 
 // Writes all of the three gradients. Every task owns a range of input channels (of output channels for the bias), so
@@ -83,7 +77,14 @@ void backward(const MaskedConv& p, const T* x, const bool* mask, const T* kernel
     }
     sums.finish();
   });
-  parallel.channels(p.channels, 16, kPartsPerThread<T>, [&](int64_t begin, int64_t end) {
+  const int64_t range = std::max<int64_t>(parallel.range_width(p.channels, 16, kPartsPerThread<T>), 1);
+  const int64_t in_pixels = p.batch * p.height * p.width, tile = std::min(kTileRows, total);
+  const int64_t gradient_bytes = sizeof(T) * p.channels * (in_pixels + int64_t{cells} * outputs);
+  int64_t kept = tile * (2 * cells * range + outputs);  // by one task
+  if (!std::is_same_v<T, float>) kept += (in_pixels + 2 * cells * outputs) * range;
+  const ParallelFor fewer = parallel.within(gradient_bytes / 4 * 3, kept * sizeof(float));
+  fewer.run((p.channels + range - 1) / range, [&](int64_t task) {
+    const int64_t begin = task * range, end = std::min<int64_t>(begin + range, p.channels);
     const int64_t width = end - begin, cell_size = int64_t{p.channels} * outputs;
     FloatPart<T> weights;  // a row per cell
     SummedPart<T> kernel_sums, x_sums;
@@ -96,7 +97,9 @@ void backward(const MaskedConv& p, const T* x, const bool* mask, const T* kernel
       for (int64_t t = 0; t < count; ++t) {
         copy_floats(upstream + pixels[first + t] * outputs, outputs, rows.data() + t * outputs);
       }
-      gather(p, x, pixels.data() + first, count, int(begin), int(end), seen.data());
+      for (int64_t t = 0; t < count * cells; ++t) {
+        gather(p, x, pixels[first + t / cells], int(t % cells), int(begin), int(end), seen.data() + t * width);
+      }
       const ConstStrided up(rows.data(), count, outputs, Eigen::OuterStride<>(outputs));
       for (int cell = 0; cell < cells; ++cell) {
         const ConstStrided own(weights.row(cell), width, outputs, Eigen::OuterStride<>(outputs));

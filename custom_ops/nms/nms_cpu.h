@@ -3,6 +3,7 @@
 #define KDET_NMS_NMS_CPU_H_
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <unordered_map>
 #include <vector>
@@ -45,11 +46,42 @@ class Ranking {
   int64_t taken_ = 0;
 };
 
-// boxes [batch, n, 4] already moved apart by class; labels [batch, n] or null; indices [batch, max_output]
-// and counts [batch] are written in full. Pictures run in parallel; of a single picture the comparisons of the next
+// A picture's boxes, of which every class is moved to where it meets no other: by `label * (m + 1)`, with m the largest
+// coordinate of the candidates. `apart` says whether boxes of different classes certainly do not meet, so that they
+// need not be compared.
+inline std::vector<float> move_classes(const Nms& p, const float* boxes, const float* scores, const int* labels,
+                                       bool* apart) {
+  constexpr float kExact = 1 << 21;  // coordinates below are exact to a quarter of a pixel; classes are further apart
+  constexpr float kFurthest = std::numeric_limits<float>::max();
+  float lowest = kFurthest, highest = -kFurthest;
+  double most = 0;  // of the labels
+  bool any = false;
+  for (int64_t i = 0; i < p.boxes; ++i) {
+    if (!(scores[i] > p.score_threshold)) continue;
+    any = true;
+    for (int k = 0; k < 4; ++k) {
+      lowest = std::min(lowest, boxes[4 * i + k]);
+      highest = std::max(highest, boxes[4 * i + k]);
+    }
+    most = std::max(most, std::abs(double(labels[i])));
+  }
+  const float step = (any ? highest : 0.0f) + 1.0f;
+  *apart = lowest >= 0.0f && (float(most) + 1.0f) * step < kExact;
+  std::vector<float> moved(4 * p.boxes);
+  for (int64_t i = 0; i < p.boxes; ++i) {
+    // Rounded once as a product and once as a sum, as the portable form does: no fused product that adds.
+    const float shift = float(double(float(labels[i])) * step);
+    for (int k = 0; k < 4; ++k) moved[4 * i + k] = boxes[4 * i + k] + shift;
+  }
+  return moved;
+}
+
+// boxes [batch, n, 4]; labels [batch, n] or null: boxes of different labels are not compared, or with `move` where they
+// do not meet when they are moved apart. indices [batch, max_output] and counts [batch] are written in full. Pictures
+// run in parallel; of a single picture the comparisons of the next
 // candidates with the boxes kept so far do, where there are many. Those of the candidates among each other come one
 // by one.
-inline void nms(const Nms& p, const float* boxes, const float* scores, const int* labels, int* indices,
+inline void nms(const Nms& p, const float* boxes, const float* scores, const int* labels, bool move, int* indices,
                 int* counts, const ParallelFor& parallel) {
   constexpr int64_t kFewest = 128, kMost = 2048;  // candidates at a time: the first are often enough
   constexpr int64_t kWorthATask = 1 << 18;        // comparisons, which take as long as to wake up a thread
@@ -61,8 +93,16 @@ inline void nms(const Nms& p, const float* boxes, const float* scores, const int
   };
   const ParallelFor within = p.batch > 1 ? serial() : parallel;  // threads must not wait for each other twice
   parallel.run(p.batch, [&](int64_t b) {
-    const float* box = boxes + 4 * b * p.boxes;
-    Ranking ranking(scores + b * p.boxes, p.boxes, p.score_threshold);
+    const float *box = boxes + 4 * b * p.boxes, *score = scores + b * p.boxes;
+    const int* label = labels ? labels + b * p.boxes : nullptr;
+    std::vector<float> moved;
+    if (move) {
+      bool apart;
+      moved = move_classes(p, box, score, label, &apart);
+      box = moved.data();
+      if (!apart) label = nullptr;
+    }
+    Ranking ranking(score, p.boxes, p.score_threshold);
     std::unordered_map<int, KeptBoxes> kept;
     std::vector<Candidate> next;
     int* to = indices + b * p.max_output;
@@ -70,7 +110,7 @@ inline void nms(const Nms& p, const float* boxes, const float* scores, const int
     for (int64_t most = kFewest; count < p.max_output; most = std::min(2 * most, kMost)) {
       next.clear();
       for (int i : ranking.next(std::clamp(p.max_output - count, kFewest, most))) {
-        next.push_back({i, &kept[labels ? labels[b * p.boxes + i] : 0], 0, false});
+        next.push_back({i, &kept[label ? label[i] : 0], 0, false});
       }
       if (next.empty()) break;
       const int64_t least = kWorthATask * int64_t(kept.size()) / (count + 1);

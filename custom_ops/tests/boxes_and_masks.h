@@ -18,11 +18,13 @@ inline void check_suppression() {
   const auto labels = random_ints(3 * 200, 0, 4);
   Buffer<int> indices[] = {Buffer<int>(150), Buffer<int>(150)}, counts[] = {Buffer<int>(3), Buffer<int>(3)};
   Buffer<float> kept(150);
-  for (int k = 0; k < 2; ++k) {
-    nms({3, 200, 50, 0.5f, 0.1f}, boxes.get(), scores.get(), labels.get(), indices[k].get(),
-              counts[k].get(), threads(k ? 4 : 1));
+  for (bool move : {false, true}) {
+    for (int k = 0; k < 2; ++k) {
+      nms({3, 200, 50, 0.5f, 0.1f}, boxes.get(), scores.get(), labels.get(), move, indices[k].get(), counts[k].get(),
+          threads(k ? 4 : 1));
+    }
+    for (int64_t i = 0; i < 150; ++i) failures += indices[0].at[i] != indices[1].at[i];
   }
-  for (int64_t i = 0; i < 150; ++i) failures += indices[0].at[i] != indices[1].at[i];
   for (bool gaussian : {false, true}) {
     soft_nms({3, 200, 50, 0.3f, 0.5f, 0.05f, gaussian}, boxes.get(), scores.get(), indices[0].get(),
                    kept.get(), counts[0].get(), threads(4));
@@ -37,7 +39,7 @@ inline void check_suppression() {
   fast_nms({2, 0, 3, 0, 2, 0.5f, 0.5f}, nullptr, nullptr, indices[0].get(), found.get(), kept.get(), counts[0].get(),
            threads(4));
   failures += counts[0].at[0] != 0;
-  nms({2, 0, 3, 0.5f, 0.1f}, nullptr, nullptr, nullptr, indices[0].get(), counts[0].get(), threads(4));
+  nms({2, 0, 3, 0.5f, 0.1f}, nullptr, nullptr, nullptr, false, indices[0].get(), counts[0].get(), threads(4));
   failures += counts[0].at[0] != 0;
 }
 
@@ -47,7 +49,8 @@ inline void check_large_suppression() {
   const auto boxes = random_boxes(kCount, 3000);
   const auto scores = random_buffer<float>(kCount, 0, 1);
   Buffer<int> indices(kCount), count(1);
-  nms({1, kCount, kCount, 0.7f, 0.1f}, boxes.get(), scores.get(), nullptr, indices.get(), count.get(), threads(4));
+  nms({1, kCount, kCount, 0.7f, 0.1f}, boxes.get(), scores.get(), nullptr, false, indices.get(), count.get(),
+      threads(4));
   std::vector<int> order, kept;
   for (int i = 0; i < kCount; ++i) {
     if (scores.at[i] > 0.1f) order.push_back(i);

@@ -74,7 +74,7 @@ void check_deform_conv(const char* name, float tolerance, int groups, int parts,
   for (int k = 0; k < 2; ++k) {
     const ParallelFor parallel = threads(k ? 4 : 1);
     kdet::deform_conv::forward(p, x.get(), weights.get(), offsets.get(), mask.get(), out[k].get(), parallel);
-    const kdet::deform_conv::Shards shards(p, parallel.threads, kdet::kPartsPerThread<T>);
+    const auto shards = kdet::deform_conv::Shards::of<T>(p, parallel.threads);
     std::vector<Buffer<float>> copies;
     std::vector<float*> for_offsets, for_mask;
     copies.reserve(2 * shards.tasks);
@@ -274,6 +274,8 @@ void check_all(const char* type, float tolerance) {
   check_deform_conv<T>("deform_conv, groups", tolerance, 2, 4);
   check_deform_conv<T>("deform_conv, more groups than parts", tolerance, 4, 2);
   check_deform_conv<T>("deform_conv, many channels", tolerance, 1, 2, 72);
+  check_deform_conv<T>("deform_conv, more channels than are gathered", tolerance, 1, 2, 312);
+  check_deform_conv<T>("deform_conv, more channels than are gathered, groups", tolerance, 2, 3, 600);
   check_attention<T, float>("ms_deform_attn", tolerance, 3);
   check_attention<T, float>("ms_deform_attn, fewer heads than threads", tolerance, 1);
   check_attention<T, T>("ms_deform_attn, places of the value's type", tolerance, 3);

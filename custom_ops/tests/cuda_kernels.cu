@@ -177,7 +177,7 @@ void check_types(int type, float tolerance) {
             "deform_conv_grad");
     const std::vector<float> weights = floats(kernel.host);
     float *host_offsets = go.host.data(), *host_mask = gm.host.data();
-    const kdet::deform_conv::Shards shards(p, 1, kdet::kPartsPerThread<T>);
+    const auto shards = kdet::deform_conv::Shards::of<T>(p, 1);
     kdet::deform_conv::forward(p, x.host.data(), weights.data(), offsets.host.data(), mask.host.data(),
                                out.host.data(), serial);
     kdet::deform_conv::backward<T>(p, shards, x.host.data(), kernel.host.data(), offsets.host.data(),
@@ -253,7 +253,7 @@ void check_suppression() {
   require(kdet_cuda_nms(&p, box.device, score.device, label.device, live.device, indices.device, counts.device,
                         nullptr),
           "nms");
-  kdet::nms(p, box.host.data(), score.host.data(), label.host.data(), indices.host.data(), counts.host.data(),
+  kdet::nms(p, box.host.data(), score.host.data(), label.host.data(), false, indices.host.data(), counts.host.data(),
             kdet::serial());
   compare("nms", indices, 0);
   compare("  counts", counts, 0);

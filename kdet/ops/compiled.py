@@ -15,6 +15,7 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 OPS = (
     "kdet_batch_norm_grad",
     "kdet_carafe_grad",
+    "kdet_class_nms",
     "kdet_conv3x3",
     "kdet_corner_pool_grad",
     "kdet_crop_masks",

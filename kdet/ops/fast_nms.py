@@ -56,8 +56,9 @@ def _portable(boxes, scores, iou_threshold, score_threshold, top_k, max_output):
     best, index = tf.math.top_k(tf.linalg.matrix_transpose(scores), top_k)  # [B,C,K]
     candidates = tf.gather(boxes, index, batch_dims=1)  # [B,C,K,4]
     # Rows are sorted, so the better ones of column k are the rows above the diagonal.
+    above = tf.range(top_k)[:, None] < tf.range(top_k)
     overlap = iou_with(candidates[:, :, :, None], candidates[:, :, None, :], epsilon=1e-6)
-    overlap = tf.linalg.band_part(overlap, 0, -1) - tf.linalg.band_part(overlap, 0, 0)
+    overlap = tf.where(above, overlap, 0.0)
     keep = (tf.reduce_max(overlap, axis=2) <= iou_threshold) & (best > score_threshold)
 
     def flat(values, filler):

@@ -89,16 +89,14 @@ def _nothing(boxes, scores, labels, max_output, **_):
 
 
 def _compiled(boxes, scores, labels, iou_threshold, max_output, score_threshold, separate):
+    kernel = compiled.library().kdet_nms
     if labels is None:
         labels = tf.zeros_like(scores, tf.int32)
+    elif separate == "offset" and compiled.has_gpu_kernels():
+        boxes, labels = _moved(boxes, labels, scores > score_threshold)
     elif separate == "offset":
-        step = _class_step(boxes, scores > score_threshold)
-        moved = boxes + tf.cast(labels, tf.float32)[..., None] * step
-        # The kernel need not compare boxes of different classes where these certainly do not meet.
-        furthest = (tf.cast(tf.reduce_max(tf.abs(labels), axis=1), tf.float32) + 1.0) * step[:, 0, 0]
-        apart = (tf.reduce_min(boxes, axis=[1, 2]) >= 0.0) & (furthest < _EXACT)
-        boxes, labels = moved, tf.where(apart[:, None], labels, 0)
-    return compiled.library().kdet_nms(
+        kernel = compiled.library().kdet_class_nms
+    return kernel(
         boxes=boxes,
         scores=scores,
         labels=labels,
@@ -108,7 +106,17 @@ def _compiled(boxes, scores, labels, iou_threshold, max_output, score_threshold,
     )
 
 
+def _moved(boxes, labels, candidates):
+    """Boxes that are moved apart, and labels: one where boxes of different classes may meet all the same."""
+    step = _class_step(boxes, candidates)
+    moved = boxes + tf.cast(labels, tf.float32)[..., None] * step
+    furthest = (tf.cast(tf.reduce_max(tf.abs(labels), axis=1), tf.float32) + 1.0) * step[:, 0, 0]
+    apart = (tf.reduce_min(boxes, axis=[1, 2]) >= 0.0) & (furthest < _EXACT)
+    return moved, tf.where(apart[:, None], labels, 0)
+
+
 tf.no_gradient("KdetNms")
+tf.no_gradient("KdetClassNms")
 
 
 def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold, separate):

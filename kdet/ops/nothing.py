@@ -18,10 +18,10 @@ def is_empty(x):
 
 
 def nothing(shape, dtype, *sources):
-    """An empty tensor whose gradients by its sources are zeros.
+    """A tensor that is empty, or of zeros, and whose gradients by its sources are zeros.
 
     Args:
-        shape: of which a size is 0.
+        shape: of the tensor.
         sources: tensors of rank 1 or more.
     """
     return tf.zeros(shape, dtype) * tf.add_n([tf.reduce_sum(tf.cast(s[:0], dtype)) for s in sources])

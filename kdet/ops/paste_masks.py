@@ -45,8 +45,16 @@ def _compiled(masks, boxes, height, width, threshold):
 tf.no_gradient("KdetPasteMasks")
 
 
+# What stands for NaN in the products of the portable form, where NaN times a weight of 0 would be NaN too;
+# and the least value that shows it.
+_NAN, _SHOWS_NAN = 2.0**120, 2.0**60
+
+
 def _portable(masks, boxes, height, width, threshold):
+    floating = masks.dtype.is_floating
     masks = tf.cast(masks, tf.float32)
+    if floating:
+        masks = tf.where(tf.math.is_nan(masks), _NAN, masks)
 
     def axis_weights(low, high, size, pixels):
         centre = tf.range(size, dtype=tf.float32) + 0.5
@@ -60,7 +68,9 @@ def _portable(masks, boxes, height, width, threshold):
     rows = axis_weights(boxes[..., 1], boxes[..., 3], height, cells[0])
     columns = axis_weights(boxes[..., 0], boxes[..., 2], width, cells[1])
     pasted = tf.matmul(tf.matmul(rows, masks), columns, transpose_b=True)
-    return pasted if threshold is None else pasted >= threshold
+    if threshold is None:
+        return tf.where(pasted < _SHOWS_NAN, pasted, float("nan")) if floating else pasted
+    return (pasted >= threshold) & (pasted < _SHOWS_NAN) if floating else pasted >= threshold
 
 
 def paste_masks_numpy(masks, boxes, height, width, threshold=0.5):

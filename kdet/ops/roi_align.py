@@ -74,7 +74,8 @@ def _roi_align(features, boxes, levels, output_size, scales, sampling_ratio, ali
     form = dispatch.choose(
         "roi_align", implementation, portable=_portable, compiled_form=_compiled, dtype=features[0].dtype
     )
-    if holds_nothing(boxes):
+    # levels may lie without pixels, and the portable form's table of all pixels then must have some
+    if holds_nothing(boxes) or (form is _portable and all(holds_nothing(f) for f in features)):
         form = _nothing
     return form(features, boxes, levels, **attributes)
 
@@ -158,13 +159,14 @@ def flatten_levels(features, levels, scales):
     table = flat[0] if len(flat) == 1 else tf.concat(flat, 0)
     batch = tf.shape(levels)[0]
     starts = tf.cumsum(heights * widths * batch, exclusive=True)
+    last = tf.maximum(tf.shape(table)[0] - 1, 0)  # for RoIs on a level without pixels, which have no taps
     level = tf.reshape(levels, [-1])
     picture = tf.reshape(tf.broadcast_to(tf.range(batch)[:, None], tf.shape(levels)), [-1])
     height, width = tf.gather(heights, level), tf.gather(widths, level)
     geometry = {
         "height": height,
         "width": width,
-        "first_row": tf.gather(starts, level) + picture * height * width,
+        "first_row": tf.minimum(tf.gather(starts, level) + picture * height * width, last),
         "scale": tf.gather(tf.constant(scales, tf.float32), level),
     }
     return table, geometry

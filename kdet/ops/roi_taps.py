@@ -75,7 +75,8 @@ class AxisTaps:
 
     def _mean(self, shape, low, samples, pixel):
         total = tf.add_n([shape(low, index, pixel) for index in samples])
-        return tf.where(pixel <= self._end(), total / tf.maximum(self.grid, 1.0), 0.0)
+        on_map = (pixel <= self._end()) & (self.size > 0)
+        return tf.where(on_map, total / tf.maximum(self.grid, 1.0), 0.0)
 
     def _bin_start(self, bin_index):
         return self.start + tf.cast(bin_index, tf.float32) * self.step

@@ -120,8 +120,39 @@ def check_empty_batch(name, run):
         assert gradient.shape == tensor.shape and not np.any(gradient)
 
 
+def skip_where_tensorflow_convolves(form, name):
+    """TensorFlow's convolution of a batch that turns out to be empty has another shape, or no gradient."""
+    if name == "conv3x3" or (form == "portable" and name in ("grouped_conv2d", "masked_conv2d")):
+        pytest.skip("TensorFlow's convolutions need pictures")
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.batched])
+def test_batch_that_turns_out_to_be_empty(form, name):
+    skip_where_tensorflow_convolves(form, name)
+    check_empty_batch(name, lambda case, t: graph_of_unknown(case, 0, case.batched)(*t))
+
+
+def graph_of_unknown(case, axis, which):
+    """An op, its gradients too, as a graph that does not know the size of an axis of some tensors."""
+    shapes = [list(t.shape) for t in tensors_of(case)]
+    for k in which:
+        shapes[k][axis] = None
+    return tf.function(
+        lambda *t: outputs_and_gradients(case, list(t)), input_signature=[tf.TensorSpec(s) for s in shapes]
+    )
+
+
 BOXES_OF = {"roi_align": (2,), "roi_align_legacy": (1,), "deform_roi_pool": (1, 2), "crop_masks": (0,)}
 BOXES_OF |= {"paste_masks": (0, 1), "nms": (0, 1), "soft_nms": (0, 1), "fast_nms": (0, 1)}
+
+
+@pytest.mark.parametrize("name", BOXES_OF)
+def test_boxes_that_turn_out_to_be_none(form, name):
+    case = CASES[name]
+    tensors = [t[:, :0] if k in BOXES_OF[name] else t for k, t in enumerate(tensors_of(case))]
+    found = graph_of_unknown(case, 1, BOXES_OF[name])(*tensors)
+    assert_near(found, outputs_and_gradients(case, tensors))
+    assert not any(np.any(value) for value in found)
 
 
 @pytest.mark.parametrize("name", BOXES_OF)

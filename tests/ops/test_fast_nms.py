@@ -41,3 +41,11 @@ def test_ties_and_limits(form):
     _, _, _, num = ops.fast_nms(boxes[:, :0], scores[:, :0], top_k=2, max_output=3, **settings)
     assert num.numpy().tolist() == [0]
     assert ops.fast_nms(boxes, scores, top_k=9, max_output=20, **settings)[3].numpy().tolist() == [10]
+
+
+def test_areas_that_overflow(form):
+    boxes = tf.constant([[[0, 0, 1e38, 1e38], [0, 0, 1e38, 5e37], [0, 0, 1, 1]]], tf.float32)
+    found = ops.fast_nms(
+        boxes, [[[0.9], [0.8], [0.7]]], iou_threshold=0.5, score_threshold=0.1, top_k=3, max_output=3
+    )
+    assert found[0].numpy().tolist() == [[0, 2, 0]] and found[3].numpy().tolist() == [2]

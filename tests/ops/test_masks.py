@@ -87,3 +87,17 @@ def test_paste_of_nothing(form):
     assert ops.paste_masks(tf.ones([1, 1, 4, 4]), tf.ones([1, 1, 4]), 0, 0).shape == (1, 1, 0, 0)
     everywhere = ops.paste_masks(tf.zeros([1, 1, 2, 2]), tf.zeros([1, 1, 4]), 3, 3, threshold=0.0)
     assert everywhere.numpy().all()
+
+
+@pytest.mark.parametrize("threshold", [None, 0.5])
+def test_paste_of_a_cell_that_is_no_number(form, threshold):
+    """It shows where it is seen, and nowhere else."""
+    masks = np.full((1, 2, 4, 4), 0.75, np.float32)
+    boxes = np.array([[[0, 0, 8, 8], [1, 1, 9, 7]]], np.float32)
+    expected = ops.paste_masks(masks, boxes, 10, 10, threshold).numpy()
+    masks[0, 0, 0, 0] = np.nan
+    pasted = ops.paste_masks(masks, boxes, 10, 10, threshold).numpy()
+    seen = np.zeros(pasted.shape, bool)
+    seen[0, 0, :3, :3] = True  # cells are two pixels wide: from the third pixel on the next two count
+    np.testing.assert_array_equal(pasted[~seen], expected[~seen])
+    assert not pasted[seen].any() if threshold else np.isnan(pasted[seen]).all()

@@ -74,6 +74,26 @@ def test_no_boxes_and_odd_boxes(form):
     assert (out[0] == 1).all() and (out[1:3] == 0).all() and np.isfinite(out[3]).all()
 
 
+@pytest.mark.parametrize("ratio", [0, 2])
+@pytest.mark.parametrize("sizes", [[(4, 6), (0, 0)], [(0, 0), (4, 6)], [(0, 3), (4, 6)], [(0, 0), (2, 0)]])
+def test_levels_without_pixels(form, sizes, ratio):
+    maps = [tf.ones([2, *size, 3]) for size in sizes]
+    boxes = tf.tile([[[0.0, 0.0, 8.0, 8.0], [2.0, 2.0, 6.0, 6.0]]], [2, 1, 1])
+    with tf.GradientTape() as tape:
+        tape.watch(maps)
+        out = ops.multilevel_roi_align(maps, boxes, [[0, 1], [1, 0]], 2, (2, 2), ratio)
+    gradients = tape.gradient(out, maps, tf.ones_like(out))
+    for k, (height, width) in enumerate(sizes):
+        full = float(height * width > 0)
+        assert (out.numpy()[[0, 1], [k, 1 - k]] == full).all()
+        assert gradients[k].shape == maps[k].shape and tf.reduce_sum(gradients[k]) == full * 2 * 4 * 3
+
+
+def test_no_channels(form):
+    out = ops.roi_align(tf.ones([2, 4, 6, 0]), tf.zeros([2, 3, 4]), 2)
+    assert out.shape == (2, 3, 2, 2, 0)
+
+
 def test_boxes_that_are_no_numbers():
     features = tf.ones([1, 8, 8, 4])
     boxes = tf.constant([[[0, 0, 4, 4], [np.nan, 0, 1, 1], [0, 0, np.inf, 1]]], tf.float32)

@@ -41,3 +41,16 @@ def test_empty_and_bad_method(form):
     assert num.numpy().tolist() == [0, 0]
     with pytest.raises(ValueError, match="'cubic'"):
         ops.soft_nms(tf.zeros([1, 1, 4]), tf.zeros([1, 1]), max_output=3, method="cubic")
+
+
+@pytest.mark.parametrize("method", ["linear", "gaussian"])
+def test_areas_that_overflow(form, method):
+    """An overlap too large for a float counts as more than all; one within a union too large, as none."""
+    far = 1e38
+    boxes = [[0, 0, far, far], [0, 0, far, far / 2], [0, 0, far, 0], [0, 0, 1, 1], [-3 * far, 0, 3 * far, 1]]
+    boxes = tf.constant([boxes], tf.float32)
+    indices, scores, num = ops.soft_nms(
+        boxes, [[0.9, 0.8, 0.7, 0.6, 0.5]], max_output=5, min_score=0.1, method=method
+    )
+    assert indices.numpy().tolist() == [[0, 2, 3, 4, 0]] and num.numpy().tolist() == [4]
+    np.testing.assert_allclose(scores, [[0.9, 0.7, 0.6, 0.5, 0]])
