@@ -46,8 +46,8 @@ tf.no_gradient("KdetPasteMasks")
 
 
 # What stands for NaN in the products of the portable form, where NaN times a weight of 0 would be NaN too;
-# and the least value that shows it.
-_NAN, _SHOWS_NAN = 2.0**120, 2.0**60
+# and the largest value that shows it. Both are below every threshold.
+_NAN, _SHOWS_NAN = -(2.0**120), -(2.0**60)
 
 
 def _portable(masks, boxes, height, width, threshold):
@@ -68,9 +68,9 @@ def _portable(masks, boxes, height, width, threshold):
     rows = axis_weights(boxes[..., 1], boxes[..., 3], height, cells[0])
     columns = axis_weights(boxes[..., 0], boxes[..., 2], width, cells[1])
     pasted = tf.matmul(tf.matmul(rows, masks), columns, transpose_b=True)
-    if threshold is None:
-        return tf.where(pasted < _SHOWS_NAN, pasted, float("nan")) if floating else pasted
-    return (pasted >= threshold) & (pasted < _SHOWS_NAN) if floating else pasted >= threshold
+    if threshold is not None:
+        return pasted >= threshold
+    return tf.where(pasted > _SHOWS_NAN, pasted, float("nan")) if floating else pasted
 
 
 def paste_masks_numpy(masks, boxes, height, width, threshold=0.5):
