@@ -2,11 +2,13 @@
 #ifndef KDET_TESTS_CHECKS_H_
 #define KDET_TESTS_CHECKS_H_
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <random>
 #include <thread>
+#include <type_traits>
 
 #include "common/floats.h"
 #include "common/parallel.h"
@@ -79,9 +81,19 @@ void same(const char* name, const Buffer<T>& a, const Buffer<T>& b, float tolera
   }
 }
 
+// How far `inner` lies from that of numbers that were not rounded to T, with few exceptions: of so many terms the sum can
+// be small and what rounding does to it is not.
+template <typename T>
+double rounding_of_inner(const Buffer<T>& a, const Buffer<T>& b) {
+  const double unit = std::is_same<T, float>::value ? 0x1p-24 : std::is_same<T, Half>::value ? 0x1p-11 : 0x1p-8;
+  double squares = 0;
+  for (int64_t i = 0; i < a.n; ++i) squares += std::pow(double(to_float(a.at[i])) * to_float(b.at[i]), 2);
+  return 2 * unit * std::sqrt(squares);
+}
+
 // An op that is linear in x has <upstream, op(x)> = <gradient of x, x>.
-inline void adjoint(const char* name, double forward, double backward, double tolerance) {
-  if (!(std::abs(forward - backward) <= tolerance * (1 + std::abs(forward)))) {
+inline void adjoint(const char* name, double forward, double backward, double tolerance, double rounding = 0) {
+  if (!(std::abs(forward - backward) <= tolerance * (1 + std::abs(forward)) + rounding)) {
     std::printf("FAILED %s: <upstream, out> = %g, <gradient, x> = %g\n", name, forward, backward);
     ++failures;
   }

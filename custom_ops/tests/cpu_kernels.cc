@@ -209,8 +209,8 @@ void check_grouped_conv(const char* name, float tolerance, int width, int stride
   same(name, gx[0], gx[1], 0);
   same(name, gk[0], gk[1], 0);
   same(name, found[0], found[1], 0);
-  adjoint(name, forward, inner(found[0], up), tolerance);
-  adjoint(name, forward, inner(gx[0], x), tolerance);
+  adjoint(name, forward, inner(found[0], up), tolerance, rounding_of_inner(found[0], up));
+  adjoint(name, forward, inner(gx[0], x), tolerance, rounding_of_inner(gx[0], x));
   adjoint(name, forward, inner(gk[0], kernel), tolerance);
 }
 
