@@ -15,6 +15,7 @@ and taken up again. ``tools/zoo_table.py`` and ``tools/tflite_table.py`` make pa
 
 import argparse
 import collections
+import fcntl
 import fnmatch
 import functools
 import gc
@@ -107,11 +108,7 @@ def sweep(options):
             known.update({kind: verdict + mark for kind, verdict in answer["verdicts"].items()})
             taken = f"{time.perf_counter() - start:.0f} s, CPU {answer.get('cpu_s', 0):.0f} s"
             print(f"{', '.join(names)}: {known} {answer.get('notes', '')} ({taken})", flush=True)
-        report = read(options.report)  # again: others may have written meanwhile
-        for name in names:
-            row = report.setdefault(name, {})
-            row.update({k: v for k, v in known.items() if is_news(row.get(k, MARK), v)})
-        write(options.report, {name: row for name, row in report.items() if row})
+        enter(options.report, names, known)
     worker.close()
 
 
@@ -119,8 +116,23 @@ def read(report):
     return json.loads(report.read_text()) if report.exists() else {}
 
 
-def write(report, rows):
-    report.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+def enter(report, names, verdicts):
+    """Writes the verdicts of recipes into the report, which other sweeps may read and write meanwhile."""
+    folder = os.open(report.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        before = read(report)
+        rows = {name: dict(row) for name, row in before.items()}
+        for name in names:
+            row = rows.setdefault(name, {})
+            row.update({k: v for k, v in verdicts.items() if is_news(row.get(k, MARK), v)})
+        rows = {name: row for name, row in rows.items() if row}
+        if rows != before:
+            written = report.with_suffix(".new")
+            written.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+            written.replace(report)
+    finally:
+        os.close(folder)
 
 
 def is_news(before, after):

@@ -29,6 +29,18 @@ CASES = {
             "model.bbox_head.postprocess.max_per_image": 20,
         },
     ),
+    "htc": ("htc_r50_fpn_1x", {**R18, **SMALL}),
+    "ms_rcnn": ("ms_rcnn_r50_caffe_fpn_1x", {**R18, **SMALL}),
+    "point_rend": ("point_rend_r50_caffe_fpn_mstrain_1x", {**R18, **SMALL}),
+    "fcos": (
+        "fcos_r50_caffe_fpn_gn-head_1x",
+        {**R18, "model.bbox_head.postprocess.max_per_image": 20},
+    ),
+    "reppoints": (
+        "reppoints_moment_r50_fpn_1x",
+        {**R18, "model.bbox_head.postprocess.max_per_image": 20},
+    ),
+    "trident": ("tridentnet_r50_caffe_1x", SMALL),
 }
 
 

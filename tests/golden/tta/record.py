@@ -34,6 +34,7 @@ def picture(height, width):
 
 
 R18 = {"depth": 18}
+R18_CAFFE = {"depth": 18, "init_cfg": None}
 TWO_SIZES = {"scales": [[128, 80], [96, 64]], "flip": True}
 SMALL = {"rpn": {"max_per_img": 40}, "rcnn": {"max_per_img": 10}}
 CASES = {
@@ -54,6 +55,23 @@ CASES = {
             "test_cfg": {"max_per_img": 20},
         },
     ),
+    "htc": ("htc/htc_r50_fpn_1x_coco", TWO_SIZES, {"backbone": R18, "test_cfg": SMALL}),
+    "ms_rcnn": (
+        "ms_rcnn/ms_rcnn_r50_caffe_fpn_1x_coco", TWO_SIZES, {"backbone": R18_CAFFE, "test_cfg": SMALL},
+    ),
+    "point_rend": (
+        "point_rend/point_rend_r50_caffe_fpn_mstrain_1x_coco", TWO_SIZES,
+        {"backbone": R18_CAFFE, "test_cfg": SMALL},
+    ),
+    "fcos": (
+        "fcos/fcos_r50_caffe_fpn_gn-head_1x_coco", TWO_SIZES,
+        {"backbone": R18_CAFFE, "test_cfg": {"max_per_img": 20}},
+    ),
+    "reppoints": (
+        "reppoints/reppoints_moment_r50_fpn_1x_coco", TWO_SIZES,
+        {"backbone": R18, "test_cfg": {"max_per_img": 20}},
+    ),
+    "trident": ("tridentnet/tridentnet_r50_caffe_1x_coco", TWO_SIZES, {"test_cfg": SMALL}),
 }  # fmt: skip
 CLASSES = 3
 
