@@ -111,7 +111,7 @@ class _SizeRule:
 @functools.cache
 def _resizer():
     signature = [tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([2], tf.int32)]
-    return tf.function(resize.resize_bilinear, input_signature=signature)
+    return tf.function(resize.resize_bilinear, input_signature=signature, autograph=False)
 
 
 def _stack(rows, canvas):

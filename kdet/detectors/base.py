@@ -85,7 +85,9 @@ class Detector(TrainingSteps, Exporting, keras.Model):
 
     def detect_views(self, views):
         """Detections from several views ``[(images, info), ...]`` of the same pictures."""
-        raise NotImplementedError(f"{type(self).__name__} has no test-time augmentation.")
+        raise NotImplementedError(
+            f"{type(self).__name__} has no test-time augmentation: predict without `augment`."
+        )
 
     def forward_losses(self, images, info, targets, proposals=None):
         """Losses by name from normalised images; ``proposals [B,P,4]`` replace the model's own."""
@@ -147,7 +149,8 @@ class Detector(TrainingSteps, Exporting, keras.Model):
     def predict_views_on_batch(self, inputs, flip=False):
         """As ``detect_inputs`` in a graph, one trace per combination of shapes; NumPy arrays."""
         if self._inference is None:
-            self._inference = tf.function(self.detect_inputs, reduce_retracing=False)
+            # AutoGraph has nothing to rewrite here and takes seconds to read all the sources
+            self._inference = tf.function(self.detect_inputs, reduce_retracing=False, autograph=False)
         return {name: value.numpy() for name, value in self._inference(inputs, flip).items()}
 
     def picture_masks(self, detections, height, width):

@@ -1,4 +1,4 @@
-"""What stops a trace: the first cause, without what Keras and tf.function put around it, and its layer."""
+"""What stops a trace: the first cause, without what Keras puts around it, and its layer."""
 
 import re
 import traceback
@@ -10,7 +10,7 @@ def cause(error):
     """One line that says what went wrong.
 
     Keras puts ``Exception encountered when calling X.call().`` before a message and the arguments behind it,
-    tf.function the code on the way before both, TensorFlow the whole node into it.
+    TensorFlow the whole node into it.
     """
     text = re.sub(r"\x1b\[[\d;]*m", "", str(error))  # Keras' colours
     text = text.partition("Arguments received by")[0]

@@ -92,7 +92,8 @@ class Program:
                 TensorFlow alone does not have.
         """
         try:
-            traced = tf.function(function, input_signature=specs).get_concrete_function()
+            function = tf.function(function, input_signature=specs, autograph=False)
+            traced = function.get_concrete_function()
         except (TypeError, ValueError, ArithmeticError, tf.errors.OpError) as error:
             where, way_out = "on a dynamic canvas", "a fixed one"
             if None not in canvas:

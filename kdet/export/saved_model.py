@@ -92,7 +92,7 @@ class _Functions:
         if program.takes_proposals:
             boxes = tf.TensorSpec([batch, None, 4], tf.float32, name="proposals")
             self.proposals, spec["proposals"] = [boxes], boxes
-        self._detect = tf.function(self._outputs, input_signature=[spec])
+        self._detect = tf.function(self._outputs, input_signature=[spec], autograph=False)
 
     def _outputs(self, inputs):
         detections = self.program.detect(inputs)

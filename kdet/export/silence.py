@@ -85,7 +85,7 @@ def _values(function, tensors, inputs):
 
     wanted = sorted({name for some in names.values() for name in some})
 
-    @tf.function
+    @tf.function(autograph=False)
     def run(*inputs):
         return dict(
             zip(wanted, tf.graph_util.import_graph_def(definition, dict(zip(places, inputs)), wanted))
