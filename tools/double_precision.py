@@ -20,9 +20,22 @@ KEPT = (
     "kdet.data.",
 )  # fmt: skip
 TENSORFLOW = "tensorflow_in_float64"
-# Boxes on whole pixels cover cells of a mask target by exactly one half. In float32 the reference's sums
-# count them as covered, and so does kdet; in float64 they end just below one half.
-TIES = {"kdet.ops.crop_masks": ("0.5 - 1e-5", "0.5 + 1e-9")}
+TABLE = "    table = tf.reshape(x, "  # a line of kdet.ops.deform_conv, behind the positions of its samples
+# {module: (text, what stands there in float64)}
+TIES = {
+    # Boxes on whole pixels cover cells of a mask target by exactly one half. In float32 the reference's sums
+    # count them as covered, and so does kdet; in float64 they end just below one half.
+    "kdet.ops.crop_masks": ("0.5 - 1e-5", "0.5 + 1e-9"),
+    # The reference's modulated deformable convolution (not the plain one, whose factors are 1) looks for the
+    # pixel before a sample in float32 even in float64; samples just before a pixel get the slope behind it.
+    "kdet.ops.deform_conv": (
+        TABLE,
+        "    whole = [tf.cast(tf.floor(tf.cast(v, 'float32')), v.dtype) for v in (y, x_)]\n"
+        "    modulated = tf.reshape(mask, tf.shape(y)) != 1.0\n"
+        "    ahead = [tf.where(modulated, tf.maximum(w - v, 0.0), 0.0) for v, w in zip((y, x_), whole)]\n"
+        "    y, x_ = y + tf.stop_gradient(ahead[0]), x_ + tf.stop_gradient(ahead[1])\n" + TABLE,
+    ),
+}
 
 
 def install():
@@ -50,7 +63,10 @@ class _Loader(importlib.machinery.SourceFileLoader):
     def source_to_code(self, data, path, **options):
         text = data.decode("utf-8").replace("float32", "float64")
         if self.name in TIES:
-            text = text.replace(*TIES[self.name])
+            before, after = TIES[self.name]
+            if text.count(before) != 1:
+                raise ValueError(f"{self.name} does not hold {before!r} once: mend TIES.")
+            text = text.replace(before, after)
         text = text.replace("import tensorflow as tf\n", f"import {TENSORFLOW} as tf\n")
         return super().source_to_code(text.encode("utf-8"), path, **options)
 
