@@ -34,11 +34,11 @@ def picture(height, width):
 
 
 R18 = {"depth": 18}
-R18_CAFFE = {"depth": 18, "init_cfg": None}
 TWO_SIZES = {"scales": [[128, 80], [96, 64]], "flip": True}
 SMALL = {"rpn": {"max_per_img": 40}, "rcnn": {"max_per_img": 10}}
+DENSE = {"max_per_img": 20}
 CASES = {
-    "retinanet": ("retinanet/retinanet_r18_fpn_1x_coco", TWO_SIZES, {"test_cfg": {"max_per_img": 20}}),
+    "retinanet": ("retinanet/retinanet_r18_fpn_1x_coco", TWO_SIZES, {"test_cfg": DENSE}),
     "rpn": (
         "rpn/rpn_r50_fpn_1x_coco", TWO_SIZES, {"backbone": R18, "test_cfg": {"rpn": {"max_per_img": 30}}},
     ),
@@ -52,24 +52,18 @@ CASES = {
         {"flip": True},
         {
             "backbone": {"stage_channels": [32, 32, 48, 48, 48, 64], "downsample_times": 5},
-            "test_cfg": {"max_per_img": 20},
+            "test_cfg": DENSE,
         },
     ),
     "htc": ("htc/htc_r50_fpn_1x_coco", TWO_SIZES, {"backbone": R18, "test_cfg": SMALL}),
-    "ms_rcnn": (
-        "ms_rcnn/ms_rcnn_r50_caffe_fpn_1x_coco", TWO_SIZES, {"backbone": R18_CAFFE, "test_cfg": SMALL},
-    ),
+    "ms_rcnn": ("ms_rcnn/ms_rcnn_r50_caffe_fpn_1x_coco", TWO_SIZES, {"backbone": R18, "test_cfg": SMALL}),
     "point_rend": (
         "point_rend/point_rend_r50_caffe_fpn_mstrain_1x_coco", TWO_SIZES,
-        {"backbone": R18_CAFFE, "test_cfg": SMALL},
+        {"backbone": R18, "test_cfg": SMALL},
     ),
-    "fcos": (
-        "fcos/fcos_r50_caffe_fpn_gn-head_1x_coco", TWO_SIZES,
-        {"backbone": R18_CAFFE, "test_cfg": {"max_per_img": 20}},
-    ),
+    "fcos": ("fcos/fcos_r50_caffe_fpn_gn-head_1x_coco", TWO_SIZES, {"backbone": R18, "test_cfg": DENSE}),
     "reppoints": (
-        "reppoints/reppoints_moment_r50_fpn_1x_coco", TWO_SIZES,
-        {"backbone": R18, "test_cfg": {"max_per_img": 20}},
+        "reppoints/reppoints_moment_r50_fpn_1x_coco", TWO_SIZES, {"backbone": R18, "test_cfg": DENSE},
     ),
     "trident": ("tridentnet/tridentnet_r50_caffe_1x_coco", TWO_SIZES, {"test_cfg": SMALL}),
 }  # fmt: skip
