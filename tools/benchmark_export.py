@@ -22,7 +22,6 @@ import benchmark
 
 HERE = pathlib.Path(__file__).resolve().parent
 ALONE = HERE / "peers" / "tensorflow_alone.py"
-TFLITE = ("fp32", "fp16", "dynamic", "int8")
 LITE = HERE / "peers" / "litert_alone.py"
 
 
@@ -36,7 +35,11 @@ def parse():
         "--ops", nargs="+", choices=["portable", "compiled"], default=["portable", "compiled"]
     )
     parser.add_argument(
-        "--tflite", nargs="*", choices=list(TFLITE), default=[], help="data types of TFLite files"
+        "--tflite",
+        nargs="*",
+        choices=["fp32", "fp16", "dynamic", "int8"],
+        default=[],
+        help="data types of TFLite files",
     )
     parser.add_argument("--runs", type=int, default=5, help="counted runs of a process, after the first")
     parser.add_argument("--rounds", type=int, default=1, help="processes of each side, in turn")
