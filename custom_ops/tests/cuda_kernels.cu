@@ -1,6 +1,6 @@
 // Checks every CUDA kernel against its CPU twin on random inputs. Needs nvcc and a GPU, nothing else:
 //   nvcc -std=c++17 -O2 -arch=native -Xcompiler -fopenmp-simd -Icustom_ops -I<folder of Eigen> \
-//     custom_ops/tests/cuda_kernels.cu custom_ops/*/*.cu -o cuda_kernels && ./cuda_kernels
+//     custom_ops/*/*.cu -o cuda_kernels && ./cuda_kernels
 // (Eigen is needed by the CPU twins of two convolutions only.) tests/ops/test_cuda_kernels.py runs the same
 // without a GPU, on an emulation of CUDA's threads.
 #include <cuda_runtime.h>
