@@ -9,6 +9,13 @@
 
 namespace kdet {
 
+// Derivatives by y and x of a sample on the map, given the dot product of the upstream gradient with each of the four
+// pixels around it (0 for pixels off the map) and the fractions past the top left one.
+KDET_HOST_DEVICE inline void bilinear_slopes(float down, float right, const float* dots, float* by_y, float* by_x) {
+  *by_y = (dots[2] - dots[0]) * (1.0f - right) + (dots[3] - dots[1]) * right;
+  *by_x = (dots[1] - dots[0]) * (1.0f - down) + (dots[3] - dots[2]) * down;
+}
+
 // The four pixels around (y, x), in the order top left, top right, bottom left, bottom right.
 struct Bilinear {
   int64_t pixel[4];  // index row * width + column, 0 where the weight is 0
@@ -33,11 +40,10 @@ struct Bilinear {
     }
   }
 
-  // Derivatives of the sample by y and x, given the dot product of the upstream gradient with each pixel
-  // (0 for pixels off the map).
+  // See bilinear_slopes.
   KDET_HOST_DEVICE void slopes(const float* dots, float* by_y, float* by_x) const {
-    *by_y = inside ? (dots[2] - dots[0]) * (1.0f - right) + (dots[3] - dots[1]) * right : 0.0f;
-    *by_x = inside ? (dots[1] - dots[0]) * (1.0f - down) + (dots[3] - dots[2]) * down : 0.0f;
+    *by_y = *by_x = 0.0f;
+    if (inside) bilinear_slopes(down, right, dots, by_y, by_x);
   }
 };
 

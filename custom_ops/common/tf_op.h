@@ -243,4 +243,12 @@ inline tensorflow::Status check_finite(const Tensor& tensor, const char* op, con
   KDET_IF_GPU(                                                                                             \
       REGISTER_KERNEL_BUILDER(Name(op).Device(DEVICE_GPU).TypeConstraint<T>("T") __VA_ARGS__, Kernel<Gpu, T>);)
 
+// Registers Kernel<T> on the CPU alone, for every float type of the attribute T.
+#define KDET_REGISTER_CPU_FLOATS(op, Kernel)      \
+  KDET_REGISTER_CPU_TYPE(op, Kernel, float)       \
+  KDET_REGISTER_CPU_TYPE(op, Kernel, Eigen::half) \
+  KDET_REGISTER_CPU_TYPE(op, Kernel, Eigen::bfloat16)
+#define KDET_REGISTER_CPU_TYPE(op, Kernel, T) \
+  REGISTER_KERNEL_BUILDER(Name(op).Device(DEVICE_CPU).TypeConstraint<T>("T"), Kernel<T>);
+
 #endif  // KDET_COMMON_TF_OP_H_

@@ -1,132 +1,167 @@
-// Deformable convolution on CUDA: matrix products that sample the input while they read it, so that nothing is
-// gathered in memory.
-#include "common/product.h"
+// The columns of deformable convolution on CUDA: a block works out where some samples lie, then its threads take their
+// channels, neighbouring threads neighbouring ones.
+#include "common/cuda.h"
 #include "deform_conv/deform_conv_cuda.h"
 
 namespace kdet {
 namespace {
 
-// Pixels that one block of the kernel's gradient sums over.
-constexpr int64_t kChunk = 2048;
+constexpr int kMostLanes = 32;
+constexpr int kTile = 64;      // samples that a block works on at a time
+constexpr int kGradTile = 32;  // the same backwards, where each takes more of the shared memory
 
-// One of the inputs that an output pixel sees: number `term` of (cell, channel of the group).
-struct Seen {
-  int64_t first;   // offset of the picture's values of the channel
-  int64_t sample;  // place in the mask, half the place in the offsets
-  Bilinear at;
-
-  __device__ Seen(const DeformConv& p, const float* offsets, int group, int64_t pixel, int64_t term)
-      : Seen(p, offsets, pixel, int(term / inputs(p)), group * inputs(p) + int(term % inputs(p))) {}
-
-  __device__ static int inputs(const DeformConv& p) { return p.channels / p.groups; }
-
-  // The sampled value, without the mask.
-  template <typename T>
-  __device__ float value(const DeformConv& p, const T* x) const {
-    float sum = 0;
-    for (int k = 0; k < 4; ++k) {
-      if (at.weight[k] != 0.0f) sum += at.weight[k] * load(x + first + at.pixel[k] * p.channels);
-    }
-    return sum;
-  }
-
- private:
-  __device__ Seen(const DeformConv& p, const float* offsets, int64_t pixel, int cell, int channel)
-      : first(pixel / (int64_t(p.out_height) * p.out_width) * p.height * p.width * p.channels + channel),
-        sample((pixel * p.deform_groups + part(p, channel)) * p.cells() + cell),
-        at(p.sample(offsets, pixel, part(p, channel), cell)) {}
-
-  __device__ static int part(const DeformConv& p, int channel) { return channel / (p.channels / p.deform_groups); }
+// What all channels of a sample share.
+struct Sample {
+  int64_t pixel, place[4];  // of the output; of the first channel in x, -1 off the map
+  int cell, channel;        // the first channel
+  float weight[4], mask, down, right;
 };
 
-template <typename T>
-__global__ void forward_kernel(DeformConv p, const T* x, const T* kernel, const float* offsets, const float* mask,
-                               T* out) {
-  const int group = blockIdx.z, outputs = p.out_channels / p.groups, begin = group * outputs;
-  const int64_t terms = int64_t(p.cells()) * Seen::inputs(p);
-  product(
-      p.pixels(), outputs, 0, terms,
-      [&](int64_t pixel, int64_t term) {
-        const Seen seen(p, offsets, group, pixel, term);
-        return mask[seen.sample] * seen.value(p, x);
-      },
-      [&](int64_t term, int64_t n) { return load(kernel + term * p.out_channels + begin + n); },
-      [&](int64_t pixel, int64_t n, float sum) { store(sum, out + pixel * p.out_channels + begin + n); });
+// number: the sample's place in the mask.
+__device__ Sample sample_of(const DeformConv& p, const float* offsets, const float* mask, int64_t number) {
+  const int cell = int(number % p.cells()), part = int(number / p.cells() % p.deform_groups);
+  const int64_t pixel = number / p.cells() / p.deform_groups, map = p.first_pixel(pixel);
+  const Bilinear at = p.sample(offsets, pixel, part, cell);
+  Sample sample;
+  sample.pixel = pixel;
+  sample.cell = cell;
+  sample.channel = part * (p.channels / p.deform_groups);
+  for (int k = 0; k < 4; ++k) {
+    sample.place[k] = at.valid[k] ? (map + at.pixel[k]) * p.channels + sample.channel : -1;
+    sample.weight[k] = at.weight[k];
+  }
+  sample.mask = mask[number];
+  sample.down = at.down;
+  sample.right = at.right;
+  return sample;
 }
 
-// What the inputs of every output pixel should have been more of, handed on to x, offsets and mask.
-template <typename T>
-__global__ void inputs_kernel(DeformConv p, const T* x, const T* kernel, const float* offsets, const float* mask,
-                              const T* upstream, float* for_x, float* for_offsets, float* for_mask) {
-  const int group = blockIdx.z, outputs = p.out_channels / p.groups, begin = group * outputs;
-  const int64_t terms = int64_t(p.cells()) * Seen::inputs(p);
-  product(
-      p.pixels(), terms, 0, outputs,
-      [&](int64_t pixel, int64_t n) { return load(upstream + pixel * p.out_channels + begin + n); },
-      [&](int64_t n, int64_t term) { return load(kernel + term * p.out_channels + begin + n); },
-      [&](int64_t pixel, int64_t term, float wanted) {
-        const Seen seen(p, offsets, group, pixel, term);
-        const Bilinear& at = seen.at;
-        const float factor = mask[seen.sample];
-        float gains[4] = {0, 0, 0, 0}, total = 0, by_y, by_x;
+// N numbers that are read or written at once.
+template <typename T, int N>
+struct alignas(N * sizeof(T)) Vector {
+  T at[N];
+};
+
+// lanes: threads that share the channels of a sample, N at a time.
+template <typename T, int N>
+__global__ void columns_kernel(DeformConv p, int lanes, const T* __restrict__ x, const float* offsets,
+                               const float* mask, T* __restrict__ columns) {
+  __shared__ Sample samples[kTile];
+  const int width = p.channels / p.deform_groups, lane = threadIdx.x % lanes;
+  for (int64_t first = int64_t(blockIdx.x) * kTile; first < p.samples(); first += int64_t(gridDim.x) * kTile) {
+    const int count = int(min(int64_t(kTile), p.samples() - first));
+    __syncthreads();  // nobody needs the samples before any more
+    if (threadIdx.x < count) samples[threadIdx.x] = sample_of(p, offsets, mask, first + threadIdx.x);
+    __syncthreads();
+    for (int s = threadIdx.x / lanes; s < count; s += kThreads / lanes) {
+      const Sample at = samples[s];
+      for (int c = lane * N; c < width; c += lanes * N) {
+        Vector<T, N> seen[4], to;
+        float sums[N] = {};
         for (int k = 0; k < 4; ++k) {
-          if (!at.valid[k]) continue;
-          const int64_t place = seen.first + at.pixel[k] * p.channels;
-          gains[k] = wanted * load(x + place);
-          total += at.weight[k] * gains[k];
-          atomicAdd(for_x + place, at.weight[k] * factor * wanted);
+          if (at.place[k] < 0 || at.weight[k] == 0.0f) continue;
+          seen[k] = *reinterpret_cast<const Vector<T, N>*>(x + at.place[k] + c);
         }
-        at.slopes(gains, &by_y, &by_x);
-        atomicAdd(for_mask + seen.sample, total);
-        atomicAdd(for_offsets + 2 * seen.sample, factor * by_y);
-        atomicAdd(for_offsets + 2 * seen.sample + 1, factor * by_x);
-      });
+        for (int k = 0; k < 4; ++k) {
+          if (at.weight[k] == 0.0f) continue;  // NaN where the offset is no number
+          for (int n = 0; n < N; ++n) {
+            sums[n] += at.weight[k] * at.mask * (at.place[k] < 0 ? 0.0f : load(seen[k].at + n));
+          }
+        }
+        for (int n = 0; n < N; ++n) store(sums[n], to.at + n);
+        *reinterpret_cast<Vector<T, N>*>(columns + p.column(at.pixel, at.cell, at.channel + c)) = to;
+      }
+    }
+  }
 }
 
+// The gradients of offsets and mask are sums over the channels of a sample: the lanes' sums are summed up at the end.
+// One channel at a time, so that the threads of a warp add to neighbouring numbers of for_x.
 template <typename T>
-__global__ void kernel_kernel(DeformConv p, const T* x, const float* offsets, const float* mask, const T* upstream,
-                              float* for_kernel) {
-  const int group = blockIdx.z % p.groups, outputs = p.out_channels / p.groups, begin = group * outputs;
-  const int64_t terms = int64_t(p.cells()) * Seen::inputs(p), first = blockIdx.z / p.groups * kChunk;
-  product(
-      terms, outputs, first, min(first + kChunk, p.pixels()),
-      [&](int64_t term, int64_t pixel) {
-        const Seen seen(p, offsets, group, pixel, term);
-        return mask[seen.sample] * seen.value(p, x);
-      },
-      [&](int64_t pixel, int64_t n) { return load(upstream + pixel * p.out_channels + begin + n); },
-      [&](int64_t term, int64_t n, float sum) { atomicAdd(for_kernel + term * p.out_channels + begin + n, sum); });
+__global__ void gradients_kernel(DeformConv p, int lanes, const T* __restrict__ x, const float* offsets,
+                                 const float* mask, const T* __restrict__ upstream, float* for_x, float* for_offsets,
+                                 float* for_mask) {
+  __shared__ Sample samples[kGradTile];
+  __shared__ float parts[3 * kGradTile][kMostLanes + 1];  // by y, by x and by the mask, of every sample and lane
+  const int width = p.channels / p.deform_groups, lane = threadIdx.x % lanes;
+  for (int64_t first = int64_t(blockIdx.x) * kGradTile; first < p.samples();
+       first += int64_t(gridDim.x) * kGradTile) {
+    const int count = int(min(int64_t(kGradTile), p.samples() - first));
+    if (threadIdx.x < count) samples[threadIdx.x] = sample_of(p, offsets, mask, first + threadIdx.x);
+    __syncthreads();
+    for (int s = threadIdx.x / lanes; s < count; s += kThreads / lanes) {
+      const Sample at = samples[s];
+      float dots[4] = {0, 0, 0, 0}, value = 0, by_y, by_x;
+      for (int c = lane; c < width; c += lanes) {
+        const float wanted = load(upstream + p.column(at.pixel, at.cell, at.channel + c));
+        for (int k = 0; k < 4; ++k) {
+          if (at.place[k] >= 0) dots[k] += wanted * load(x + at.place[k] + c);
+        }
+        for (int k = 0; k < 4; ++k) {
+          if (at.place[k] < 0 || at.weight[k] == 0.0f) continue;
+          atomicAdd(for_x + at.place[k] + c, at.weight[k] * at.mask * wanted);
+        }
+      }
+      for (int k = 0; k < 4; ++k) {
+        if (at.place[k] >= 0) value += at.weight[k] * dots[k];
+      }
+      bilinear_slopes(at.down, at.right, dots, &by_y, &by_x);
+      parts[3 * s][lane] = at.mask * by_y;
+      parts[3 * s + 1][lane] = at.mask * by_x;
+      parts[3 * s + 2][lane] = value;
+    }
+    __syncthreads();
+    if (threadIdx.x < 3 * count) {
+      const int s = threadIdx.x / 3, which = threadIdx.x % 3;
+      float sum = 0;
+      for (int l = 0; l < lanes; ++l) sum += parts[threadIdx.x][l];
+      *(which == 2 ? for_mask + first + s : for_offsets + 2 * (first + s) + which) = sum;
+    }
+  }
 }
+
+// The smallest power of two that is enough, or a warp.
+int lanes_for(int count) {
+  int lanes = 1;
+  while (lanes < count && lanes < kMostLanes) lanes *= 2;
+  return lanes;
+}
+
+int blocks_of(const DeformConv& p, int tile) { return blocks_for((p.samples() + tile - 1) / tile * kThreads); }
 
 }  // namespace
 }  // namespace kdet
 
-extern "C" cudaError_t kdet_cuda_deform_conv(const kdet::DeformConv* p, int type, const void* x, const void* kernel,
-                                             const float* offsets, const float* mask, void* out,
-                                             cudaStream_t stream) {
-  const dim3 blocks = kdet::tiles_for(p->pixels(), p->out_channels / p->groups, p->groups);
-  if (p->pixels() == 0 || p->out_channels == 0) return cudaSuccess;
-  KDET_WITH_TYPE(type, kdet::forward_kernel<Type><<<blocks, kdet::kThreads, 0, stream>>>(
-                           *p, static_cast<const Type*>(x), static_cast<const Type*>(kernel), offsets, mask,
-                           static_cast<Type*>(out)));
+extern "C" cudaError_t kdet_cuda_deform_columns(const kdet::DeformConv* p, int type, const void* x,
+                                                const float* offsets, const float* mask, void* columns,
+                                                cudaStream_t stream) {
+  if (p->samples() == 0) return cudaSuccess;
+  const int width = p->channels / p->deform_groups, blocks = kdet::blocks_of(*p, kdet::kTile);
+  // A vector lies within a deform group and within a group.
+  const bool divides = width % 4 == 0 && p->channels / p->groups % 4 == 0;
+  const bool aligned = (reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(columns)) % 16 == 0;
+  const int lanes = kdet::lanes_for(divides && aligned ? width / 4 : width);
+  KDET_WITH_TYPE(type, {
+    const Type* from = static_cast<const Type*>(x);
+    Type* to = static_cast<Type*>(columns);
+    if (divides && aligned) {
+      kdet::columns_kernel<Type, 4><<<blocks, kdet::kThreads, 0, stream>>>(*p, lanes, from, offsets, mask, to);
+    } else {
+      kdet::columns_kernel<Type, 1><<<blocks, kdet::kThreads, 0, stream>>>(*p, lanes, from, offsets, mask, to);
+    }
+  });
   return cudaGetLastError();
 }
 
-extern "C" cudaError_t kdet_cuda_deform_conv_grad(const kdet::DeformConv* p, int type, const void* x,
-                                                  const void* kernel, const float* offsets, const float* mask,
-                                                  const void* upstream, float* for_x, float* for_kernel,
-                                                  float* for_offsets, float* for_mask, cudaStream_t stream) {
-  const int64_t terms = int64_t(p->cells()) * p->channels / p->groups;
-  const int64_t chunks = (p->pixels() + kdet::kChunk - 1) / kdet::kChunk;
-  const dim3 for_inputs = kdet::tiles_for(p->pixels(), terms, p->groups);
-  const dim3 for_weights = kdet::tiles_for(terms, p->out_channels / p->groups, p->groups * chunks);
-  if (p->pixels() == 0 || p->out_channels == 0) return cudaSuccess;
-  KDET_WITH_TYPE(type, {
-    kdet::inputs_kernel<Type><<<for_inputs, kdet::kThreads, 0, stream>>>(
-        *p, static_cast<const Type*>(x), static_cast<const Type*>(kernel), offsets, mask,
-        static_cast<const Type*>(upstream), for_x, for_offsets, for_mask);
-    kdet::kernel_kernel<Type><<<for_weights, kdet::kThreads, 0, stream>>>(
-        *p, static_cast<const Type*>(x), offsets, mask, static_cast<const Type*>(upstream), for_kernel);
-  });
+extern "C" cudaError_t kdet_cuda_deform_columns_grad(const kdet::DeformConv* p, int type, const void* x,
+                                                     const float* offsets, const float* mask, const void* upstream,
+                                                     float* for_x, float* for_offsets, float* for_mask,
+                                                     cudaStream_t stream) {
+  if (p->samples() == 0) return cudaSuccess;
+  const int lanes = kdet::lanes_for(p->channels / p->deform_groups);
+  const int blocks = kdet::blocks_of(*p, kdet::kGradTile);
+  KDET_WITH_TYPE(type, kdet::gradients_kernel<Type><<<blocks, kdet::kThreads, 0, stream>>>(
+                           *p, lanes, static_cast<const Type*>(x), offsets, mask,
+                           static_cast<const Type*>(upstream), for_x, for_offsets, for_mask));
   return cudaGetLastError();
 }

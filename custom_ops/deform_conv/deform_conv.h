@@ -18,6 +18,18 @@ struct DeformConv {
 
   KDET_HOST_DEVICE int cells() const { return kernel_y * kernel_x; }
   KDET_HOST_DEVICE int64_t pixels() const { return batch * out_height * out_width; }
+  KDET_HOST_DEVICE int64_t samples() const { return pixels() * deform_groups * cells(); }
+
+  // The index of the first pixel of the picture that an output pixel belongs to.
+  KDET_HOST_DEVICE int64_t first_pixel(int64_t pixel) const {
+    return pixel / (int64_t(out_height) * out_width) * height * width;
+  }
+
+  // Where the columns [groups, pixels, cells, channels / groups] hold a channel of what a cell of a pixel sees.
+  KDET_HOST_DEVICE int64_t column(int64_t pixel, int cell, int channel) const {
+    const int inputs = channels / groups, group = groups == 1 ? 0 : channel / inputs;
+    return (pixel * cells() + cell) * inputs + channel + group * (pixels() * cells() - 1) * inputs;
+  }
 
   // Where a kernel cell of an output pixel looks, for one deform group. Offsets are
   // [pixels, deform_groups, cells, 2] as (y, x).

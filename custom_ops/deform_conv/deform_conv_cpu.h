@@ -1,4 +1,5 @@
-// Deformable convolution on the CPU: gathers what a tile of output pixels sees, then multiplies.
+// Deformable convolution on the CPU: gathers what a tile of output pixels sees, then multiplies. And the gathering by
+// itself, of the columns that someone else multiplies.
 #ifndef KDET_DEFORM_CONV_DEFORM_CONV_CPU_H_
 #define KDET_DEFORM_CONV_DEFORM_CONV_CPU_H_
 
@@ -30,30 +31,32 @@ void each_sample(const DeformConv& p, const float* offsets, int64_t pixel, int c
   }
 }
 
-// The index of the first pixel of the picture that an output pixel belongs to.
-inline int64_t first_pixel(const DeformConv& p, int64_t pixel) {
-  return pixel / (p.out_height * p.out_width) * p.height * p.width;
+// What a cell of an output pixel sees of the channels [begin, end). scratch: as many floats.
+template <typename T>
+void gather(const DeformConv& p, const T* x, const float* offsets, const float* mask, int64_t pixel, int cell,
+            int begin, int end, float* seen, float* scratch) {
+  const T* map = x + p.first_pixel(pixel) * p.channels;
+  std::memset(seen, 0, (end - begin) * sizeof(float));
+  each_sample(p, offsets, pixel, cell, begin, end, [&](int from, int to, const Bilinear& at, int64_t sample) {
+    for (int k = 0; k < 4; ++k) {
+      if (at.weight[k] == 0.0f) continue;
+      const float* there = as_floats(map + at.pixel[k] * p.channels + from, to - from, scratch);
+      add_scaled(at.weight[k] * mask[sample], there, to - from, seen + (from - begin));
+    }
+  });
 }
 
 // kernel is float32 whatever T is.
 template <typename T>
 void forward(const DeformConv& p, const T* x, const float* kernel, const float* offsets, const float* mask,
              T* out, const ParallelFor& parallel) {
-  const auto gather = [&](int64_t pixel, int cell, int begin, int end, float* seen, float* scratch) {
-    const T* map = x + first_pixel(p, pixel) * p.channels;
-    std::memset(seen, 0, (end - begin) * sizeof(float));
-    each_sample(p, offsets, pixel, cell, begin, end, [&](int from, int to, const Bilinear& at, int64_t sample) {
-      for (int k = 0; k < 4; ++k) {
-        if (at.weight[k] == 0.0f) continue;
-        const float* there = as_floats(map + at.pixel[k] * p.channels + from, to - from, scratch);
-        add_scaled(at.weight[k] * mask[sample], there, to - from, seen + (from - begin));
-      }
-    });
+  const auto own_gather = [&](int64_t pixel, int cell, int begin, int end, float* seen, float* scratch) {
+    gather(p, x, offsets, mask, pixel, cell, begin, end, seen, scratch);
   };
   const auto take = [&](int64_t first, int64_t count, const float* sums) {
     store_floats(sums, count * p.out_channels, out + first * p.out_channels);
   };
-  gathered_forward<T>(gathered(p), kernel, gather, take, parallel);
+  gathered_forward<T>(gathered(p), kernel, own_gather, take, parallel);
 }
 
 template <typename T>
@@ -127,7 +130,7 @@ void backward_of_shard(const DeformConv& p, const Shards& shards, int shard, con
     }
     std::fill(seen.begin(), seen.end(), 0.0f);
     for (int64_t t = 0; t < count * cells; ++t) {
-      const int64_t map = first_pixel(p, first + t / cells);
+      const int64_t map = p.first_pixel(first + t / cells);
       const float* want = wanted.data() + t * width;
       each_sample(p, offsets, first + t / cells, int(t % cells), begin, end,
                   [&](int from, int to, const Bilinear& at, int64_t sample) {
@@ -168,6 +171,83 @@ void backward(const DeformConv& p, const Shards& shards, const T* x, const T* ke
       backward_of_shard(p, shards, shard, x, kernel, offsets, mask, upstream, gradients.x, gradients.kernel,
                         gradients.offsets[task], gradients.mask[task]);
     }
+  });
+}
+
+// Writes the columns, see DeformConv::column.
+template <typename T>
+void columns_forward(const DeformConv& p, const T* x, const float* offsets, const float* mask, T* columns,
+                     const ParallelFor& parallel) {
+  const int inputs = p.channels / p.groups;
+  parallel.blocks(p.pixels(), 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> sums(inputs), scratch(inputs);
+    for (int group = 0; group < p.groups; ++group) {
+      for (int64_t row = begin * p.cells(); row < end * p.cells(); ++row) {
+        const int64_t pixel = row / p.cells();
+        const int cell = int(row % p.cells()), from = group * inputs;
+        T* to = columns + p.column(pixel, cell, from);
+        float* seen = output_floats(to, sums.data());
+        gather(p, x, offsets, mask, pixel, cell, from, from + inputs, seen, scratch.data());
+        finish_floats(seen, inputs, to);
+      }
+    }
+  });
+}
+
+// What is wanted of the channels [begin, end) that a cell of an output pixel sees.
+template <typename T>
+void read_column(const DeformConv& p, const T* upstream, int64_t pixel, int cell, int begin, int end, float* to) {
+  const int inputs = p.channels / p.groups;
+  for (int from = begin, next; from < end; from = next) {
+    next = std::min(end, (from / inputs + 1) * inputs);
+    copy_floats(upstream + p.column(pixel, cell, from), next - from, to + (from - begin));
+  }
+}
+
+// Writes all of the three gradients; upstream is the columns'. Tasks own output pixels for the gradients of offsets and
+// mask, then channels for that of x.
+template <typename T>
+void columns_backward(const DeformConv& p, const T* x, const float* offsets, const float* mask, const T* upstream,
+                      T* for_x, float* for_offsets, float* for_mask, const ParallelFor& parallel) {
+  const int cells = p.cells();
+  parallel.blocks(p.pixels(), 1, [&](int64_t first, int64_t last) {
+    std::vector<float> wanted(p.channels), scratch(p.channels);
+    for (int64_t row = first * cells; row < last * cells; ++row) {
+      const int64_t pixel = row / cells, map = p.first_pixel(pixel);
+      read_column(p, upstream, pixel, int(row % cells), 0, p.channels, wanted.data());
+      each_sample(p, offsets, pixel, int(row % cells), 0, p.channels,
+                  [&](int from, int to, const Bilinear& at, int64_t sample) {
+                    float dots[4] = {0, 0, 0, 0}, value = 0, by_y, by_x;
+                    for (int k = 0; k < 4; ++k) {
+                      if (!at.valid[k]) continue;
+                      const T* there = x + (map + at.pixel[k]) * p.channels + from;
+                      dots[k] = dot(wanted.data() + from, as_floats(there, to - from, scratch.data()), to - from);
+                      value += at.weight[k] * dots[k];
+                    }
+                    at.slopes(dots, &by_y, &by_x);
+                    for_offsets[2 * sample] = mask[sample] * by_y;
+                    for_offsets[2 * sample + 1] = mask[sample] * by_x;
+                    for_mask[sample] = value;
+                  });
+    }
+  });
+  parallel.channels(p.channels, 16, kPartsPerThread<T>, [&](int64_t begin, int64_t end) {
+    std::vector<float> wanted(end - begin);
+    SummedPart<T> sums;
+    sums.start(for_x + begin, p.batch * p.height * p.width, end - begin, p.channels);
+    for (int64_t row = 0; row < p.pixels() * cells; ++row) {
+      const int64_t pixel = row / cells, map = p.first_pixel(pixel);
+      read_column(p, upstream, pixel, int(row % cells), int(begin), int(end), wanted.data());
+      each_sample(p, offsets, pixel, int(row % cells), int(begin), int(end),
+                  [&](int from, int to, const Bilinear& at, int64_t sample) {
+                    for (int k = 0; k < 4; ++k) {
+                      if (!at.valid[k] || at.weight[k] == 0.0f) continue;
+                      add_scaled(at.weight[k] * mask[sample], wanted.data() + (from - begin), to - from,
+                                 sums.row(map + at.pixel[k]) + (from - begin));
+                    }
+                  });
+    }
+    sums.finish();
   });
 }
 

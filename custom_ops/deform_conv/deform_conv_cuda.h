@@ -7,14 +7,15 @@
 
 extern "C" {
 
-// type: kdet::ElementType of x, kernel, upstream and out.
-cudaError_t kdet_cuda_deform_conv(const kdet::DeformConv* p, int type, const void* x, const void* kernel,
-                                  const float* offsets, const float* mask, void* out, cudaStream_t stream);
+// Writes the columns, see kdet::DeformConv::column. p->out_channels does not count.
+// type: kdet::ElementType of x, columns and upstream.
+cudaError_t kdet_cuda_deform_columns(const kdet::DeformConv* p, int type, const void* x, const float* offsets,
+                                     const float* mask, void* columns, cudaStream_t stream);
 
-// The four gradients are zeroed float32. Sums in no fixed order.
-cudaError_t kdet_cuda_deform_conv_grad(const kdet::DeformConv* p, int type, const void* x, const void* kernel,
-                                       const float* offsets, const float* mask, const void* upstream, float* for_x,
-                                       float* for_kernel, float* for_offsets, float* for_mask, cudaStream_t stream);
+// upstream is the columns'. for_x is zeroed float32, summed up in no fixed order; the others are written.
+cudaError_t kdet_cuda_deform_columns_grad(const kdet::DeformConv* p, int type, const void* x, const float* offsets,
+                                          const float* mask, const void* upstream, float* for_x, float* for_offsets,
+                                          float* for_mask, cudaStream_t stream);
 }
 
 #endif  // KDET_DEFORM_CONV_DEFORM_CONV_CUDA_H_

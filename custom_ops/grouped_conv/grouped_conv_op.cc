@@ -139,12 +139,7 @@ class GroupedConvBackward : public GroupedConvKernel {
 };
 
 KDET_REGISTER_FLOATS("KdetGroupedConvGrad", GroupedConvBackward)
-REGISTER_KERNEL_BUILDER(Name("KdetGroupedConv").Device(DEVICE_CPU).TypeConstraint<float>("T"),
-                        GroupedConvForward<float>);
-REGISTER_KERNEL_BUILDER(Name("KdetGroupedConv").Device(DEVICE_CPU).TypeConstraint<Eigen::half>("T"),
-                        GroupedConvForward<Eigen::half>);
-REGISTER_KERNEL_BUILDER(Name("KdetGroupedConv").Device(DEVICE_CPU).TypeConstraint<Eigen::bfloat16>("T"),
-                        GroupedConvForward<Eigen::bfloat16>);
+KDET_REGISTER_CPU_FLOATS("KdetGroupedConv", GroupedConvForward)
 
 }  // namespace
 }  // namespace kdet

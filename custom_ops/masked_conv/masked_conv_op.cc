@@ -1,8 +1,8 @@
-// TensorFlow wrapper of convolution at marked places.
+// TensorFlow wrapper of convolution at marked places. There is no GPU kernel: cuDNN's convolution, dense, times the mask
+// is quicker there.
 #include "masked_conv/masked_conv_cpu.h"
 
 #include "common/tf_op.h"
-#include "masked_conv/masked_conv_cuda.h"
 
 namespace kdet {
 namespace {
@@ -76,7 +76,7 @@ class MaskedConvKernel : public OpKernel {
   MaskedConv p_;
 };
 
-template <typename Device, typename T>
+template <typename T>
 class MaskedConvForward : public MaskedConvKernel {
  public:
   using MaskedConvKernel::MaskedConvKernel;
@@ -89,22 +89,14 @@ class MaskedConvForward : public MaskedConvKernel {
     OP_REQUIRES_OK(context, check_shape(bias, {p.out_channels}, "KdetMaskedConv", "bias"));
     Tensor *out, kernel_floats, bias_floats;
     OP_REQUIRES_OK(context, context->allocate_output(0, output_shape(p), &out));
-    const bool* marks = mask.flat<bool>().data();
-    if constexpr (Device::kGpu) {
-      OP_REQUIRES_OK(context, Device::status("KdetMaskedConv",
-                                             kdet_cuda_masked_conv(&p, element_type<T>(), data<T>(x), marks,
-                                                                   data<T>(kernel), data<T>(bias), data<T>(out),
-                                                                   Device::stream(context))));
-    } else {
-      const float *weights, *shifts;
-      OP_REQUIRES_OK(context, float_input<T>(context, kernel, &kernel_floats, &weights));
-      OP_REQUIRES_OK(context, float_input<T>(context, bias, &bias_floats, &shifts));
-      masked_conv::forward(p, data<T>(x), marks, weights, shifts, data<T>(out), parallel_of(context));
-    }
+    const float *weights, *shifts;
+    OP_REQUIRES_OK(context, float_input<T>(context, kernel, &kernel_floats, &weights));
+    OP_REQUIRES_OK(context, float_input<T>(context, bias, &bias_floats, &shifts));
+    masked_conv::forward(p, data<T>(x), mask.flat<bool>().data(), weights, shifts, data<T>(out), parallel_of(context));
   }
 };
 
-template <typename Device, typename T>
+template <typename T>
 class MaskedConvBackward : public MaskedConvKernel {
  public:
   using MaskedConvKernel::MaskedConvKernel;
@@ -115,29 +107,17 @@ class MaskedConvBackward : public MaskedConvKernel {
     MaskedConv p;
     OP_REQUIRES_OK(context, describe(x, mask, kernel, &p));
     OP_REQUIRES_OK(context, check_shape(upstream, output_shape(p), "KdetMaskedConvGrad", "upstream"));
-    Tensor* outputs[3];
-    OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &outputs[0]));
-    OP_REQUIRES_OK(context, context->allocate_output(1, kernel.shape(), &outputs[1]));
-    OP_REQUIRES_OK(context, context->allocate_output(2, {p.out_channels}, &outputs[2]));
-    SummedOutput<Device, T> sums[3];
-    for (int k = 0; k < 3; ++k) OP_REQUIRES_OK(context, sums[k].make(context, outputs[k]));
-    const bool* marks = mask.flat<bool>().data();
-    if constexpr (Device::kGpu) {
-      OP_REQUIRES_OK(context, Device::status("KdetMaskedConvGrad",
-                                             kdet_cuda_masked_conv_grad(
-                                                 &p, element_type<T>(), data<T>(x), marks, data<T>(kernel),
-                                                 data<T>(upstream), sums[0].numbers(), sums[1].numbers(),
-                                                 sums[2].numbers(), Device::stream(context))));
-    } else {
-      masked_conv::backward(p, data<T>(x), marks, data<T>(kernel), data<T>(upstream), sums[0].numbers(),
-                            sums[1].numbers(), sums[2].numbers(), parallel_of(context));
-    }
-    for (auto& output : sums) OP_REQUIRES_OK(context, output.finish(context));
+    Tensor *for_x, *for_kernel, *for_bias;
+    OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &for_x));
+    OP_REQUIRES_OK(context, context->allocate_output(1, kernel.shape(), &for_kernel));
+    OP_REQUIRES_OK(context, context->allocate_output(2, {p.out_channels}, &for_bias));
+    masked_conv::backward(p, data<T>(x), mask.flat<bool>().data(), data<T>(kernel), data<T>(upstream), data<T>(for_x),
+                          data<T>(for_kernel), data<T>(for_bias), parallel_of(context));
   }
 };
 
-KDET_REGISTER_FLOATS("KdetMaskedConv", MaskedConvForward)
-KDET_REGISTER_FLOATS("KdetMaskedConvGrad", MaskedConvBackward)
+KDET_REGISTER_CPU_FLOATS("KdetMaskedConv", MaskedConvForward)
+KDET_REGISTER_CPU_FLOATS("KdetMaskedConvGrad", MaskedConvBackward)
 
 }  // namespace
 }  // namespace kdet

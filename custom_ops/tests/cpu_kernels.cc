@@ -94,6 +94,45 @@ void check_deform_conv(const char* name, float tolerance, int groups, int parts,
   adjoint(name, inner(upstream, out[0]), inner(gk[0], kernel), tolerance);
 }
 
+template <typename T>
+void check_deform_columns(const char* name, float tolerance, int groups, int parts, int channels) {
+  const kdet::DeformConv p = {2, 9, 11, channels, 5, 6, 0, 3, 3, 2, 2, 2, 2, 2, 2, groups, parts};
+  const auto x = random_buffer<T>(2 * 9 * 11 * channels, -1, 1);
+  auto offsets = random_buffer<float>(p.samples() * 2, -3, 3);
+  offsets.get()[0] = 1e30f;
+  offsets.get()[1] = -1e30f;
+  const auto mask = random_buffer<float>(p.samples(), 0, 1);
+  const auto upstream = random_buffer<T>(p.pixels() * p.cells() * channels, -1, 1);
+  Buffer<T> out[] = {unwritten<T>(upstream.n), unwritten<T>(upstream.n)};
+  Buffer<T> gx[] = {unwritten<T>(x.n), unwritten<T>(x.n)};
+  Buffer<float> go[] = {unwritten<float>(offsets.n), unwritten<float>(offsets.n)};
+  Buffer<float> gm[] = {unwritten<float>(mask.n), unwritten<float>(mask.n)};
+  for (int k = 0; k < 2; ++k) {
+    const ParallelFor parallel = threads(k ? 4 : 1);
+    kdet::deform_conv::columns_forward(p, x.get(), offsets.get(), mask.get(), out[k].get(), parallel);
+    kdet::deform_conv::columns_backward(p, x.get(), offsets.get(), mask.get(), upstream.get(), gx[k].get(),
+                                        go[k].get(), gm[k].get(), parallel);
+  }
+  same(name, out[0], out[1], 0);
+  same(name, gx[0], gx[1], 0);
+  same(name, go[0], go[1], 0);
+  same(name, gm[0], gm[1], 0);
+  const double forward = inner(upstream, out[0]), rounding = rounding_of_inner(upstream, out[0]);
+  adjoint(name, forward, inner(gx[0], x), tolerance, rounding);
+  adjoint(name, forward, inner(gm[0], mask), tolerance, rounding);
+  // A column is linear in the offset along y too, between two rows: with the offsets' gradient against the difference.
+  Buffer<float> moved(offsets.n);
+  double expected = 0;
+  for (int64_t i = 0; i < offsets.n; ++i) {
+    const bool between = i % 2 == 0 && std::abs(offsets.at[i] - std::floor(offsets.at[i]) - 0.5f) < 0.4f;
+    moved.get()[i] = offsets.at[i] + (between ? 0.0625f : 0.0f);
+    if (between) expected += 0.0625 * go[0].at[i];
+  }
+  Buffer<T> then(out[0].n);
+  kdet::deform_conv::columns_forward(p, x.get(), moved.get(), mask.get(), then.get(), kdet::serial());
+  adjoint(name, inner(upstream, then) - forward, expected, tolerance, 2 * rounding);
+}
+
 template <typename T, typename P>
 void check_attention(const char* name, float tolerance, int heads) {
   const kdet::MsDeformAttn p = {2, 54, 9, heads, 5, 2, 4, {6, 3}, {7, 4}, {0, 42}};
@@ -276,6 +315,9 @@ void check_all(const char* type, float tolerance) {
   check_deform_conv<T>("deform_conv, many channels", tolerance, 1, 2, 72);
   check_deform_conv<T>("deform_conv, more channels than are gathered", tolerance, 1, 2, 312);
   check_deform_conv<T>("deform_conv, more channels than are gathered, groups", tolerance, 2, 3, 600);
+  check_deform_columns<T>("deform_columns", tolerance, 1, 1, 8);
+  check_deform_columns<T>("deform_columns, groups", tolerance, 2, 3, 72);
+  check_deform_columns<T>("deform_columns, more groups than parts", tolerance, 4, 2, 8);
   check_attention<T, float>("ms_deform_attn", tolerance, 3);
   check_attention<T, float>("ms_deform_attn, fewer heads than threads", tolerance, 1);
   check_attention<T, T>("ms_deform_attn, places of the value's type", tolerance, 3);

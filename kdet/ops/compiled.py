@@ -19,6 +19,7 @@ OPS = (
     "kdet_conv3x3",
     "kdet_corner_pool_grad",
     "kdet_crop_masks",
+    "kdet_deform_columns_grad",
     "kdet_deform_conv_grad",
     "kdet_deform_roi_pool_grad",
     "kdet_fast_nms",

@@ -69,7 +69,11 @@ def deform_conv2d(
         "deform_conv2d", sizes, offsets=(offsets, f"B H' W' {2 * samples}"), mask=(mask, f"B H' W' {samples}")
     )
     form = dispatch.choose(
-        "deform_conv2d", implementation, portable=_portable, compiled_form=_compiled, dtype=x.dtype
+        "deform_conv2d",
+        implementation,
+        portable=_portable,
+        compiled_form=_by_columns if dispatch.has_gpu() else _direct,
+        dtype=x.dtype,
     )
     result = form(
         x,
@@ -85,12 +89,13 @@ def deform_conv2d(
     return tf.ensure_shape(result, [*offsets.shape[:3], kernel.shape[3]])
 
 
-def _compiled(x, kernel, offsets, mask, **attributes):
+def _direct(x, kernel, offsets, mask, **attributes):
+    """One op that gathers and multiplies tile by tile, for CPUs."""
     return compiled.library().kdet_deform_conv(x=x, kernel=kernel, offsets=offsets, mask=mask, **attributes)
 
 
 @tf.RegisterGradient("KdetDeformConv")
-def _compiled_gradient(op, upstream):
+def _direct_gradient(op, upstream):
     x, kernel, offsets, mask = op.inputs
     names = ("strides", "padding", "dilations", "groups", "deform_groups")
     return compiled.library().kdet_deform_conv_grad(
@@ -101,6 +106,54 @@ def _compiled_gradient(op, upstream):
         mask=mask,
         **{name: op.get_attr(name) for name in names},
     )
+
+
+def _by_columns(x, kernel, offsets, mask, **attributes):
+    """Gathers all that every output pixel sees, for TensorFlow's matrix product: the form for GPUs.
+
+    The columns are as large as kh * kw inputs (with as many pixels as the output). They are gathered once more
+    for the backward pass rather than kept for it.
+    """
+    library, groups, shape = compiled.library(), attributes["groups"], kernel.shape
+    attributes = {**attributes, "kernel_size": shape[:2]}
+
+    @tf.custom_gradient
+    def convolve(x, kernel, offsets, mask):
+        seen = {"x": x, "offsets": offsets, "mask": mask, **attributes}
+        weights = _split(tf.reshape(kernel, [-1, shape[3]]), groups)  # [groups, cells * in/groups, out/groups]
+        total = _merge(tf.matmul(library.kdet_deform_columns(**seen), weights))
+        out_shape = tf.concat([tf.shape(offsets)[:3], shape[3:]], 0)
+
+        def backward(upstream):
+            up = _split(tf.reshape(upstream, [-1, shape[3]]), groups)
+            # In a graph neither the gathering nor the second product may be done ahead of its time: columns
+            # that are alike would be shared with the forward pass, and both products' be held at once.
+            with tf.control_dependencies([upstream]):
+                columns = library.kdet_deform_columns(**seen)
+            for_kernel = tf.reshape(_merge(tf.matmul(columns, up, transpose_a=True)), shape)
+            del columns
+            with tf.control_dependencies([for_kernel]):
+                for_columns = tf.matmul(up, weights, transpose_b=True)
+            for_x, for_offsets, for_mask = library.kdet_deform_columns_grad(upstream=for_columns, **seen)
+            return for_x, for_kernel, for_offsets, for_mask
+
+        return tf.reshape(total, out_shape), backward
+
+    return convolve(x, kernel, offsets, mask)
+
+
+def _split(rows, groups):
+    """``[N,C]`` -> ``[groups,N,C/groups]``."""
+    if groups == 1:
+        return rows[None]
+    return tf.transpose(tf.reshape(rows, [-1, groups, rows.shape[1] // groups]), [1, 0, 2])
+
+
+def _merge(parts):
+    """The inverse of `_split`."""
+    groups, _, width = parts.shape
+    rows = parts if groups == 1 else tf.transpose(parts, [1, 0, 2])
+    return tf.reshape(rows, [-1, groups * width])
 
 
 def _portable(x, kernel, offsets, mask, strides, padding, dilations, groups, deform_groups):

@@ -10,9 +10,10 @@ from tensorflow.python.ops import control_flow_util
 
 from kdet.ops import compiled
 
-# Ops whose compiled form has no GPU kernel, because cuDNN has its own: they are portable where there is a
-# GPU. All others are compiled there too when the library was built with KDET_CUDA=1.
-CPU_OPS = frozenset({"conv3x3"})
+# Ops whose compiled form has no GPU kernel, because what cuDNN has is quicker (for masked_conv2d a dense
+# convolution, times the mask): they are portable where there is a GPU. All others are compiled there too when
+# the library was built with KDET_CUDA=1.
+CPU_OPS = frozenset({"conv3x3", "masked_conv2d"})
 FORMS = ("auto", "portable", "compiled")
 # What the compiled forms take; the portable ones compute in whatever they are given.
 DTYPES = (tf.float32, tf.float16, tf.bfloat16)
@@ -91,18 +92,19 @@ def choose(name, implementation, portable, compiled_form=None, dtype=tf.float32,
 
 
 def _misses_the_gpu(name):
-    return name in CPU_OPS and _has_gpu()
+    return name in CPU_OPS and has_gpu()
 
 
 @functools.cache
-def _has_gpu():
+def has_gpu():
+    """Whether TensorFlow sees a GPU."""
     return bool(tf.config.list_physical_devices("GPU"))
 
 
 @functools.cache
 def _compiled_runs_here():
     reason = compiled.why_not()
-    if reason is None and _has_gpu() and not compiled.has_gpu_kernels():
+    if reason is None and has_gpu() and not compiled.has_gpu_kernels():
         reason = "There is a GPU, but the compiled ops were built without CUDA (KDET_CUDA=1)."
     if reason is not None:
         _log.warning("%s Using the portable ops.", reason)

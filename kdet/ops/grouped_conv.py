@@ -80,7 +80,7 @@ def grouped_conv2d(
     )
     plain = kernel.shape[:2] == (3, 3) and max(*strides, *dilations) == 1
     quick = form is _compiled_backward and kernel.shape[2] in _quick_widths(plain)
-    quick = quick and not tf.config.list_physical_devices("GPU")
+    quick = quick and not dispatch.has_gpu()
 
     @tf.custom_gradient
     def convolve(x, kernel):
