@@ -196,11 +196,24 @@ def cases(kernels, dtype):
         ),
     )
 
-    # modulated deformable convolution
+    # modulated deformable convolution: the columns, and PyTorch's matrix products where kdet takes TensorFlow's
     image, kernel, offsets, mask = data["image"], data["kernel"], full["offsets"], full["modulation"]
     q = struct("liiiiiiiiiiiiiiii", 1, 100, 168, 256, 100, 168, 256, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1)
     convolved, ones = torch.empty_like(image), torch.ones_like(image)
-    deform_sums = sums(image.shape, kernel.shape, offsets.shape, mask.shape)
+    for_offset_image, for_offsets, for_modulation = sums(image.shape, offsets.shape, mask.shape)
+    columns, for_columns, for_kernel = empty(16800, 2304), empty(16800, 2304), torch.empty_like(kernel)
+    rows, up_rows = kernel.view(2304, 256), ones.view(16800, 256)
+
+    def deform():
+        kernels.deform_columns(q, kind, image, offsets, mask, columns)
+        torch.matmul(columns, rows, out=convolved.view(16800, 256))
+
+    def deform_grad():
+        kernels.deform_columns(q, kind, image, offsets, mask, columns)
+        torch.matmul(columns.T, up_rows, out=for_kernel.view(2304, 256))
+        torch.matmul(up_rows, rows.T, out=for_columns)
+        to = [*cleared([for_offset_image]), for_offsets, for_modulation]
+        kernels.deform_columns_grad(q, kind, image, offsets, mask, for_columns, *to)
 
     def torch_deform(x, k, o, m):
         return torchvision.ops.deform_conv2d(nchw(x), nchw(o), k.permute(3, 2, 0, 1), padding=1, mask=nchw(m))
@@ -208,11 +221,11 @@ def cases(kernels, dtype):
     deform_peer = peer(torch_deform, [image, kernel, offsets.to(dtype), mask.to(dtype)])
     yield (
         "deform_conv2d",
-        lambda: kernels.deform_conv(q, kind, image, kernel, offsets, mask, convolved),
-        lambda: kernels.deform_conv_grad(q, kind, image, kernel, offsets, mask, ones, *cleared(deform_sums)),
+        deform,
+        deform_grad,
         *deform_peer[:2],
         lambda: (
-            [convolved, *deform_sums],
+            [convolved, for_offset_image, for_kernel, for_offsets, for_modulation],
             [deform_peer[2]()[0].permute(0, 2, 3, 1), *deform_peer[2]()[1:]],
         ),
     )
@@ -319,22 +332,6 @@ def cases(kernels, dtype):
         lambda: ([for_image, *for_narrow], grouped_peer[2]()[1:]),
     )
 
-    # convolution at a tenth of the places
-    marked, bias = data["marked"], torch.zeros(256, dtype=dtype, device=device)
-    m = struct("liiiiiiiiiiii", 1, 100, 168, 256, 100, 168, 256, 3, 3, 1, 1, 1, 1)
-    masked_sums = sums(image.shape, kernel.shape, bias.shape)
-    chosen = marked[..., None].to(dtype)
-    masked_peer = peer(
-        lambda x, k, b: F.conv2d(nchw(x), k.permute(3, 2, 0, 1), b, padding=1).permute(0, 2, 3, 1) * chosen,
-        [image, kernel, bias],
-    )
-    yield (
-        "masked_conv2d",
-        lambda: kernels.masked_conv(m, kind, image, marked, kernel, bias, convolved),
-        lambda: kernels.masked_conv_grad(m, kind, image, marked, kernel, ones, *cleared(masked_sums)),
-        *masked_peer[:2],
-        lambda: ([convolved, *masked_sums], masked_peer[2]()),
-    )
     if dtype != torch.float32:
         return
 

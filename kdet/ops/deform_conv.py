@@ -111,16 +111,17 @@ def _direct_gradient(op, upstream):
 def _by_columns(x, kernel, offsets, mask, **attributes):
     """Gathers all that every output pixel sees, for TensorFlow's matrix product: the form for GPUs.
 
-    The columns are as large as kh * kw inputs (with as many pixels as the output). They are gathered once more
-    for the backward pass rather than kept for it.
+    The columns are as large as kh * kw inputs (with as many pixels as the output). They are gathered once
+    more for the backward pass rather than kept for it.
     """
-    library, groups, shape = compiled.library(), attributes["groups"], kernel.shape
+    library, groups, shape = compiled.library(), attributes["groups"], kernel.shape.as_list()
     attributes = {**attributes, "kernel_size": shape[:2]}
 
     @tf.custom_gradient
     def convolve(x, kernel, offsets, mask):
         seen = {"x": x, "offsets": offsets, "mask": mask, **attributes}
-        weights = _split(tf.reshape(kernel, [-1, shape[3]]), groups)  # [groups, cells * in/groups, out/groups]
+        # [groups, cells * in/groups, out/groups]
+        weights = _split(tf.reshape(kernel, [-1, shape[3]]), groups)
         total = _merge(tf.matmul(library.kdet_deform_columns(**seen), weights))
         out_shape = tf.concat([tf.shape(offsets)[:3], shape[3:]], 0)
 
@@ -145,7 +146,7 @@ def _by_columns(x, kernel, offsets, mask, **attributes):
 def _split(rows, groups):
     """``[N,C]`` -> ``[groups,N,C/groups]``."""
     if groups == 1:
-        return rows[None]
+        return tf.expand_dims(rows, 0)
     return tf.transpose(tf.reshape(rows, [-1, groups, rows.shape[1] // groups]), [1, 0, 2])
 
 

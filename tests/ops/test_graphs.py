@@ -32,6 +32,21 @@ def test_compiled_shapes_of_pictures():
     assert [s.as_list() for s in unknown.output_shapes] == [[2, None, None], [1, 2, None, None]]
 
 
+@needs_library
+def test_compiled_shapes_of_columns():
+    def columns(x, offsets, mask, groups):
+        return compiled.library().kdet_deform_columns(x, offsets, mask, kernel_size=[3, 2], groups=groups)
+
+    graph = tf.function(columns).get_concrete_function(
+        tf.TensorSpec([None, 5, 6, 8]), tf.TensorSpec([None, 3, 5, 12]), tf.TensorSpec([None, 3, 5, 6]), 2
+    )
+    assert graph.output_shapes.as_list() == [2, None, 24]
+    graph = tf.function(columns).get_concrete_function(
+        tf.TensorSpec([2, 5, 6, None]), tf.TensorSpec([2, 3, 5, 12]), tf.TensorSpec([2, 3, 5, 6]), 1
+    )
+    assert graph.output_shapes.as_list() == [1, 30, None]
+
+
 def zeros(*shape, dtype=tf.float32):
     return tf.zeros(shape, dtype)
 
@@ -49,6 +64,23 @@ BAD_CALLS = {
     "do not fit kernel_size 3": lambda lib: lib.kdet_carafe(zeros(1, 2, 2, 3), zeros(1, 4, 4, 8), 3, 1, 2),
     "offsets and mask must be": lambda lib: lib.kdet_deform_conv(
         zeros(1, 4, 4, 2), zeros(3, 3, 2, 2), zeros(1, 4, 4, 18), zeros(1, 4, 4, 9)
+    ),
+    "KdetDeformColumns: offsets and mask must be \\[1,2,2,18\\]": lambda lib: lib.kdet_deform_columns(
+        zeros(1, 4, 4, 2), zeros(1, 4, 4, 18), zeros(1, 4, 4, 9), kernel_size=[3, 3]
+    ),
+    "KdetDeformColumns: .* deform_groups 4 do not fit": lambda lib: lib.kdet_deform_columns(
+        zeros(1, 4, 4, 2), zeros(1, 2, 2, 72), zeros(1, 2, 2, 36), kernel_size=[3, 3], deform_groups=4
+    ),
+    "KdetDeformColumns: .*65536x65536 cells": lambda lib: lib.kdet_deform_columns(
+        zeros(1, 4, 4, 2), zeros(1, 2, 2, 18), zeros(1, 2, 2, 9), kernel_size=[65536, 65536]
+    ),
+    "kernel_size needs two values": lambda lib: lib.kdet_deform_columns(
+        zeros(1, 4, 4, 2), zeros(1, 2, 2, 18), zeros(1, 2, 2, 9), kernel_size=[3]
+    ),
+    "KdetDeformColumnsGrad: upstream must be \\[1,4,18\\], not \\[4,18\\]": lambda lib: (
+        lib.kdet_deform_columns_grad(
+            zeros(4, 18), zeros(1, 4, 4, 2), zeros(1, 2, 2, 18), zeros(1, 2, 2, 9), kernel_size=[3, 3]
+        )
     ),
     "scores \\[B,N,C\\]|Shape must be rank 3": lambda lib: lib.kdet_fast_nms(
         zeros(1, 2, 4), zeros(1, 2), 5, 5, 0.5, 0.0
