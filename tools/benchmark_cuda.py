@@ -304,21 +304,6 @@ def cases(kernels, dtype):
             ),
         )
 
-    # the backward pass of grouped convolution (forwards TensorFlow's own cuDNN works)
-    narrow = data["narrow"]
-    g = struct("liiiiiiiiiiiiii", 1, 100, 168, 256, 100, 168, 3, 3, 1, 1, 1, 1, 1, 1, 64)
-    for_image, for_narrow = torch.empty_like(image), sums(narrow.shape)
-    grouped_peer = peer(
-        lambda x, k: F.conv2d(nchw(x), k.permute(3, 2, 0, 1), padding=1, groups=64), [image, narrow]
-    )
-    yield (
-        "grouped_conv2d, 64 groups of 4",
-        None,
-        lambda: kernels.grouped_conv_grad(g, kind, image, narrow, ones, for_image, *cleared(for_narrow)),
-        *grouped_peer[:2],
-        lambda: ([for_image, *for_narrow], grouped_peer[2]()[1:]),
-    )
-
     # convolution at a tenth of the places
     marked, bias = data["marked"], torch.zeros(256, dtype=dtype, device=device)
     m = struct("liiiiiiiiiiii", 1, 100, 168, 256, 100, 168, 256, 3, 3, 1, 1, 1, 1)

@@ -23,8 +23,6 @@
 #include "deform_roi_pool/deform_roi_pool_cpu.h"
 #include "fast_nms/fast_nms_cpu.h"
 #include "fast_nms/fast_nms_cuda.h"
-#include "grouped_conv/grouped_conv_cpu.h"
-#include "grouped_conv/grouped_conv_cuda.h"
 #include "masked_conv/masked_conv_cpu.h"
 #include "masked_conv/masked_conv_cuda.h"
 #include "ms_deform_attn/ms_deform_attn_cpu.h"
@@ -211,19 +209,6 @@ void check_types(int type, float tolerance) {
     compare("  gradient, x", gx, tolerance);
     compare("  gradient, kernel", gk, tolerance);
     compare("  gradient, bias", gb, tolerance);
-  }
-  for (int width : {4, 8, 16}) {
-    const kdet::GroupedConv p = {2, 9, 9, 3 * width, 5, 5, 3, 3, 2, 2, 1, 1, 1, 1, 3};
-    Both<T> x(numbers<T>(162 * 3 * width, -1, 1)), kernel(numbers<T>(27 * width * width, -1, 1));
-    Both<T> up(numbers<T>(50 * 3 * width, -1, 1)), gx(x.host.size());
-    Both<float> gk(kernel.host.size());
-    require(kdet_cuda_grouped_conv_grad(&p, type, x.device, kernel.device, up.device, gx.device, gk.device, nullptr),
-            "grouped_conv_grad");
-    const std::vector<float> weights = floats(kernel.host);
-    kdet::grouped_conv::backward(p, x.host.data(), weights.data(), up.host.data(), gx.host.data(), gk.host.data(),
-                                 serial);
-    compare("grouped_conv gradient, x", gx, tolerance);
-    compare("  gradient, kernel", gk, tolerance);
   }
   {
     const kdet::PasteMasks p = {20, 5, 7, 33, 41, 0.5f};
