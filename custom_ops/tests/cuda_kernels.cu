@@ -5,6 +5,7 @@
 // without a GPU, on an emulation of CUDA's threads.
 #include <cuda_runtime.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <random>
@@ -23,8 +24,6 @@
 #include "deform_roi_pool/deform_roi_pool_cpu.h"
 #include "fast_nms/fast_nms_cpu.h"
 #include "fast_nms/fast_nms_cuda.h"
-#include "grouped_conv/grouped_conv_cpu.h"
-#include "grouped_conv/grouped_conv_cuda.h"
 #include "masked_conv/masked_conv_cpu.h"
 #include "masked_conv/masked_conv_cuda.h"
 #include "ms_deform_attn/ms_deform_attn_cpu.h"
@@ -68,6 +67,37 @@ void check_attention(int type, int place_type, float tolerance) {
   compare("  gradient, value", gv, tolerance);
   compare("  gradient, locations", gl, tolerance);
   compare("  gradient, weights", gw, tolerance);
+}
+
+template <typename T>
+void check_batch_norm(int type, const kdet::BatchNorm& p, bool some, float tolerance) {
+  const size_t size = p.rows() * p.channels, channels = p.channels;
+  Both<T> x(numbers<T>(size, -1, 3)), up(numbers<T>(size, -1, 1)), y(size), gx(size);
+  Both<float> counted(std::vector<float>{1, 0, 1, 0, 1}), gamma(numbers<float>(channels, 1, 2));
+  Both<float> beta(numbers<float>(channels, -1, 1)), mean(channels), variance(channels), inverse(channels);
+  Both<float> gg(channels), gb(channels), lines(std::vector<float>(3 * channels, NAN));
+  Both<double> sums(std::vector<double>(kdet_cuda_batch_norm_sums(&p), NAN));
+  std::vector<double> host_sums(p.sums());
+  const float *device_rows = some ? counted.device : nullptr, *rows = some ? counted.host.data() : nullptr;
+  require(kdet_cuda_batch_norm(&p, type, x.device, device_rows, gamma.device, beta.device, sums.device,
+                               lines.device, y.device, mean.device, variance.device, inverse.device, nullptr),
+          "batch_norm");
+  require(kdet_cuda_batch_norm_grad(&p, type, x.device, up.device, device_rows, gamma.device, mean.device,
+                                    inverse.device, sums.device, lines.device, gx.device, gg.device, gb.device,
+                                    nullptr),
+          "batch_norm_grad");
+  kdet::batch_norm::forward(p, x.host.data(), rows, gamma.host.data(), beta.host.data(), host_sums.data(),
+                            y.host.data(), mean.host.data(), variance.host.data(), inverse.host.data(),
+                            kdet::serial());
+  kdet::batch_norm::backward(p, x.host.data(), up.host.data(), rows, gamma.host.data(), mean.host.data(),
+                             inverse.host.data(), host_sums.data(), gx.host.data(), gg.host.data(), gb.host.data(),
+                             kdet::serial());
+  compare("batch_norm", y, tolerance);
+  compare("  mean", mean, 1e-6f);
+  compare("  variance", variance, 1e-6f);
+  compare("  gradient, x", gx, tolerance);
+  compare("  gradient, gamma", gg, 1e-5f);
+  compare("  gradient, beta", gb, 1e-5f);
 }
 
 template <typename T>
@@ -136,31 +166,11 @@ void check_types(int type, float tolerance) {
     compare("  gradient", gx, tolerance);
   }
   for (bool some : {false, true}) {
-    const kdet::BatchNorm p = {5, 700, 19, 1e-5f};
-    const size_t size = p.rows() * p.channels;
-    Both<T> x(numbers<T>(size, -1, 3)), up(numbers<T>(size, -1, 1)), y(size), gx(size);
-    Both<float> counted(std::vector<float>{1, 0, 1, 0, 1}), gamma(numbers<float>(19, 1, 2));
-    Both<float> beta(numbers<float>(19, -1, 1)), mean(19), variance(19), inverse(19), gg(19), gb(19), lines(3 * 19);
-    Both<double> sums(p.sums());
-    const float *device_rows = some ? counted.device : nullptr, *rows = some ? counted.host.data() : nullptr;
-    require(kdet_cuda_batch_norm(&p, type, x.device, device_rows, gamma.device, beta.device, sums.device,
-                                 lines.device, y.device, mean.device, variance.device, inverse.device, nullptr),
-            "batch_norm");
-    require(kdet_cuda_batch_norm_grad(&p, type, x.device, up.device, device_rows, gamma.device, mean.device,
-                                      inverse.device, sums.device, lines.device, gx.device, gg.device, gb.device,
-                                      nullptr),
-            "batch_norm_grad");
-    kdet::batch_norm::forward(p, x.host.data(), rows, gamma.host.data(), beta.host.data(), sums.host.data(),
-                              y.host.data(), mean.host.data(), variance.host.data(), inverse.host.data(), serial);
-    kdet::batch_norm::backward(p, x.host.data(), up.host.data(), rows, gamma.host.data(), mean.host.data(),
-                               inverse.host.data(), sums.host.data(), gx.host.data(), gg.host.data(),
-                               gb.host.data(), serial);
-    compare("batch_norm", y, tolerance);
-    compare("  mean", mean, 1e-6f);
-    compare("  variance", variance, 1e-6f);
-    compare("  gradient, x", gx, tolerance);
-    compare("  gradient, gamma", gg, 1e-5f);
-    compare("  gradient, beta", gb, 1e-5f);
+    check_batch_norm<T>(type, {5, 700, 19, 1e-5f}, some, tolerance);
+    check_batch_norm<T>(type, {5, 3, 20, 1e-5f}, some, tolerance);     // fewer rows than a block takes at a time
+    check_batch_norm<T>(type, {5, 1, 70, 1e-5f}, some, tolerance);     // more channels than a block has, one by one
+    check_batch_norm<T>(type, {5, 120, 260, 1e-5f}, some, tolerance);  // by fours
+    check_batch_norm<T>(type, {5, 9000, 4, 1e-5f}, some, tolerance);   // many parts
   }
   for (int groups : {1, 2, 4}) {
     const kdet::DeformConv p = {2, 9, 11, 8, 5, 6, 12, 3, 3, 2, 2, 2, 2, 2, 2, groups, groups == 2 ? 4 : 2};
@@ -211,19 +221,6 @@ void check_types(int type, float tolerance) {
     compare("  gradient, x", gx, tolerance);
     compare("  gradient, kernel", gk, tolerance);
     compare("  gradient, bias", gb, tolerance);
-  }
-  for (int width : {4, 8, 16}) {
-    const kdet::GroupedConv p = {2, 9, 9, 3 * width, 5, 5, 3, 3, 2, 2, 1, 1, 1, 1, 3};
-    Both<T> x(numbers<T>(162 * 3 * width, -1, 1)), kernel(numbers<T>(27 * width * width, -1, 1));
-    Both<T> up(numbers<T>(50 * 3 * width, -1, 1)), gx(x.host.size());
-    Both<float> gk(kernel.host.size());
-    require(kdet_cuda_grouped_conv_grad(&p, type, x.device, kernel.device, up.device, gx.device, gk.device, nullptr),
-            "grouped_conv_grad");
-    const std::vector<float> weights = floats(kernel.host);
-    kdet::grouped_conv::backward(p, x.host.data(), weights.data(), up.host.data(), gx.host.data(), gk.host.data(),
-                                 serial);
-    compare("grouped_conv gradient, x", gx, tolerance);
-    compare("  gradient, kernel", gk, tolerance);
   }
   {
     const kdet::PasteMasks p = {20, 5, 7, 33, 41, 0.5f};

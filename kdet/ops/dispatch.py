@@ -12,7 +12,7 @@ from kdet.ops import compiled
 
 # Ops whose compiled form has no GPU kernel, because cuDNN has its own: they are portable where there is a
 # GPU. All others are compiled there too when the library was built with KDET_CUDA=1.
-CPU_OPS = frozenset({"conv3x3"})
+CPU_OPS = frozenset({"conv3x3", "grouped_conv2d"})
 FORMS = ("auto", "portable", "compiled")
 # What the compiled forms take; the portable ones compute in whatever they are given.
 DTYPES = (tf.float32, tf.float16, tf.bfloat16)
