@@ -243,17 +243,72 @@ void check_types(int type, float tolerance) {
   }
 }
 
-void check_suppression() {
-  Both<float> box(boxes(600, 100)), score(numbers<float>(600, 0, 1)), live(600), kept(150);
-  Both<int> label(whole(600, 0, 3)), indices(150), labels(150), counts(3);
-  const kdet::Nms p = {3, 200, 50, 0.5f, 0.1f};
-  require(kdet_cuda_nms(&p, box.device, score.device, label.device, live.device, indices.device, counts.device,
-                        nullptr),
+// Boxes whose IoU comes out the same whichever sums are fused: of whole numbers it is rounded once, by the division.
+std::vector<float> whole_boxes(size_t n, float size) {
+  std::vector<float> values = boxes(n, size);
+  for (float& value : values) value = std::floor(value);
+  return values;
+}
+
+// Many of them are equal, 0 among them with either sign, and some are NaN.
+std::vector<float> coarse_scores(size_t n) {
+  std::vector<float> values(n);
+  for (float& value : values) value = float(int(generator() % 400) - 200) / 200 * (generator() % 2 ? 1 : -1);
+  for (size_t i = 0; i < n; i += 7) values[i] = NAN;
+  return values;
+}
+
+void check_nms(const kdet::Nms& p, int most_label, bool coarse) {
+  const size_t size = p.batch * p.boxes;
+  Both<float> box(coarse ? whole_boxes(size, 500) : boxes(size, 100)), scratch(std::vector<float>(4 * size, NAN));
+  Both<float> score(coarse ? coarse_scores(size) : numbers<float>(size, 0, 1));
+  Both<int> label(whole(size, 0, most_label)), places(std::vector<int>(3 * size, -1));
+  Both<int> indices(std::vector<int>(p.batch * p.max_output, -1)), counts(std::vector<int>(p.batch, -1));
+  require(kdet_cuda_nms(&p, box.device, score.device, label.device, places.device, scratch.device, indices.device,
+                        counts.device, nullptr),
           "nms");
   kdet::nms(p, box.host.data(), score.host.data(), label.host.data(), false, indices.host.data(), counts.host.data(),
             kdet::serial());
   compare("nms", indices, 0);
   compare("  counts", counts, 0);
+}
+
+void check_fast_nms(const kdet::FastNms& p, bool coarse) {
+  const size_t size = p.batch * p.boxes, places = p.batch * p.classes * p.top_k, rows = p.batch * p.max_output;
+  Both<float> box(coarse ? whole_boxes(size, 500) : boxes(size, 100));
+  Both<float> score(coarse ? coarse_scores(size * p.classes) : numbers<float>(size * p.classes, 0, 1));
+  Both<float> left(std::vector<float>(places, NAN)), kept(std::vector<float>(rows, NAN));
+  Both<int> found(std::vector<int>(places, -1)), chosen(std::vector<int>(places, -1));
+  Both<int> indices(std::vector<int>(rows, -1)), labels(std::vector<int>(rows, -1));
+  Both<int> counts(std::vector<int>(p.batch, -1));
+  require(kdet_cuda_fast_nms(&p, box.device, score.device, found.device, chosen.device, left.device, indices.device,
+                             labels.device, kept.device, counts.device, nullptr),
+          "fast_nms");
+  kdet::fast_nms(p, box.host.data(), score.host.data(), indices.host.data(), labels.host.data(), kept.host.data(),
+                 counts.host.data(), kdet::serial());
+  compare("fast_nms", indices, 0);
+  compare("  labels", labels, 0);
+  compare("  scores", kept, 0);
+  compare("  counts", counts, 0);
+}
+
+void check_suppression() {
+  check_nms({3, 200, 50, 0.5f, 0.1f}, 3, false);
+  check_nms({3, 1500, 1600, 0.6f, -INFINITY}, 0, true);  // one class of many tiles
+  check_nms({3, 1500, 20, 0.6f, -0.5f}, 1, true);
+  check_nms({1, 1500, 1500, 0.6f, 0.0f}, 79, true);
+  check_nms({1, 256, 300, 0.5f, -2.0f}, 0, false);  // just a tile
+  check_nms({2, 300, 10, 0.5f, 2.0f}, 3, true);     // no candidates
+  check_nms({2, 0, 10, 0.5f, 0.0f}, 3, false);
+  check_nms({2, 10, 0, 0.5f, 0.0f}, 3, false);
+  for (float threshold : {0.2f, 0.95f, 2.0f}) check_fast_nms({3, 200, 5, 40, 50, 0.5f, threshold}, false);
+  check_fast_nms({1, 2500, 2, 1300, 1400, 0.6f, -INFINITY}, true);  // sorts more than a tile
+  check_fast_nms({2, 1500, 2, 100, 130, 0.6f, 0.0f}, true);
+  check_fast_nms({1, 1500, 2, 1500, 4000, 0.6f, 0.5f}, true);  // room for all
+  check_fast_nms({2, 0, 3, 0, 10, 0.5f, 0.0f}, false);
+  check_fast_nms({2, 10, 3, 10, 0, 0.5f, 0.0f}, false);
+  Both<float> box(boxes(600, 100)), score(numbers<float>(600, 0, 1)), live(600), kept(150);
+  Both<int> indices(150), counts(3);
   for (bool gaussian : {false, true}) {
     const kdet::SoftNms q = {3, 200, 50, 0.3f, 0.5f, 0.3f, gaussian};
     require(kdet_cuda_soft_nms(&q, box.device, score.device, live.device, indices.device, kept.device, counts.device,
@@ -263,20 +318,6 @@ void check_suppression() {
                    kdet::serial());
     compare("soft_nms", indices, 0);
     compare("  scores", kept, 1e-6f);
-    compare("  counts", counts, 0);
-  }
-  Both<float> by_class(numbers<float>(3000, 0, 1)), left(3 * 5 * 40);
-  Both<int> chosen(3 * 5 * 40);
-  for (float threshold : {0.2f, 0.95f}) {
-    const kdet::FastNms f = {3, 200, 5, 40, 50, 0.5f, threshold};
-    require(kdet_cuda_fast_nms(&f, box.device, by_class.device, chosen.device, left.device, indices.device,
-                               labels.device, kept.device, counts.device, nullptr),
-            "fast_nms");
-    kdet::fast_nms(f, box.host.data(), by_class.host.data(), indices.host.data(), labels.host.data(),
-                   kept.host.data(), counts.host.data(), kdet::serial());
-    compare("fast_nms", indices, 0);
-    compare("  labels", labels, 0);
-    compare("  scores", kept, 0);
     compare("  counts", counts, 0);
   }
 }
