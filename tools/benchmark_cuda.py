@@ -6,13 +6,17 @@
 
 The kernels know nothing of TensorFlow. Sizes are those of ``tools/benchmark_ops.py``; times are medians of
 CUDA events, milliseconds, forward and backward by itself; kdet's include clearing the gradients that are
-summed up.
+summed up. The last column is the share of numbers, results and gradients, that differ by more than 1e-4 of
+the largest (float32 only).
 """
 
 import argparse
 import ctypes
+import dataclasses
+import functools
 import json
 import statistics
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -22,13 +26,15 @@ from torch.nn import functional as F
 
 KINDS = {"l": ctypes.c_int64, "i": ctypes.c_int, "f": ctypes.c_float, "b": ctypes.c_bool}
 TYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
-MAPS, LEVELS = 16, 16  # kMostLevels, kMostAttentionLevels
+MOST_LEVELS = 16  # kMostLevels, kMostAttentionLevels
+NULL = ctypes.c_void_p()
+DEVICE = "cuda"
 
 
 def struct(kinds, *values):
-    """A C struct of the given kinds (see `KINDS`); an upper-case letter takes a list, filled up to 16."""
+    """A C struct of the given `KINDS`; an upper-case letter is an array for levels."""
     fields = [
-        (f"f{k}", KINDS[kind.lower()] * MAPS if kind.isupper() else KINDS[kind])
+        (f"field{k}", KINDS[kind.lower()] * MOST_LEVELS if kind.isupper() else KINDS[kind])
         for k, kind in enumerate(kinds)
     ]
     made = type("Struct", (ctypes.Structure,), {"_fields_": fields})()
@@ -48,8 +54,9 @@ def pointer(value):
 class Kernels:
     """``kernels.roi_align(parameters, ...)`` calls ``kdet_cuda_roi_align`` on PyTorch's stream."""
 
-    def __init__(self, path):
+    def __init__(self, path, dtype):
         self.library = ctypes.CDLL(path)
+        self.type = TYPES[dtype]
 
     def __getattr__(self, name):
         function = getattr(self.library, f"kdet_cuda_{name}")
@@ -63,24 +70,56 @@ class Kernels:
         return call
 
 
-def milliseconds(run, rounds=7, at_least=20.0):
-    """Median time of one call, from rounds of enough calls to last ``at_least`` milliseconds."""
-    for _ in range(3):
-        run()
-    calls = 1
-    while True:
-        times = []
-        for _ in range(rounds if calls > 1 else 1):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            for _ in range(calls):
-                run()
-            end.record()
-            end.synchronize()
-            times.append(start.elapsed_time(end) / calls)
-        if calls > 1 or times[0] > at_least:
-            return statistics.median(times)
-        calls = max(2, min(200, int(at_least / times[0])))
+@dataclasses.dataclass(eq=False)
+class Data:
+    """The inputs on the GPU, in the type that is timed or, where an op wants that, in float32."""
+
+    dtype: torch.dtype
+    arrays: dict = dataclasses.field(default_factory=inputs)
+
+    def __call__(self, name):
+        tensor = self.full(name)
+        return tensor.to(self.dtype) if tensor.dtype == torch.float32 else tensor
+
+    @functools.cache  # noqa: B019 one object lives as long as the process
+    def full(self, name):
+        return torch.tensor(self.arrays[name], device=DEVICE)
+
+    def maps(self):
+        return [torch.tensor(m, device=DEVICE).to(self.dtype) for m in self.arrays["maps"]]
+
+    def empty(self, *shape):
+        return torch.empty(shape, dtype=self.dtype, device=DEVICE)
+
+
+@dataclasses.dataclass
+class Case:
+    """What is timed; functions or None. results: (kdet's, the peer's) lists of tensors."""
+
+    forward: Callable = None
+    backward: Callable = None
+    peer_forward: Callable = None
+    peer_backward: Callable = None
+    results: Callable = None
+
+
+class Peer:
+    """A differentiable function of PyTorch as `Case` wants it."""
+
+    def __init__(self, function, *tensors):
+        self.function, self.tensors = function, [t.detach().requires_grad_() for t in tensors]
+        self.out = function(*self.tensors)
+        self.upstream = torch.ones_like(self.out)
+
+    def forward(self):
+        with torch.no_grad():
+            return self.function(*self.tensors)
+
+    def backward(self):
+        return torch.autograd.grad(self.out, self.tensors, self.upstream, retain_graph=True)
+
+    def results(self):
+        return [self.out.detach(), *self.backward()]
 
 
 def nchw(tensor):
@@ -88,334 +127,335 @@ def nchw(tensor):
     return tensor.permute(0, 3, 1, 2)
 
 
-def own_paste(masks, boxes, height, width):
-    """Masks in the picture as torchvision and mmdet make them, with ``grid_sample``."""
-    x0, y0, x1, y1 = (boxes[:, k, None] for k in range(4))
-    x = (torch.arange(width, device=masks.device) + 0.5 - x0) / (x1 - x0) * 2 - 1
-    y = (torch.arange(height, device=masks.device) + 0.5 - y0) / (y1 - y0) * 2 - 1
-    shape = (len(masks), height, width)
-    grid = torch.stack([x[:, None].expand(shape), y[:, :, None].expand(shape)], -1)
-    return F.grid_sample(masks[:, None], grid, align_corners=False)[:, 0] >= 0.5
+def nhwc(tensor):
+    return tensor.permute(0, 2, 3, 1)
 
 
-def sampled_attention(value, locations, weights):
-    """Multi-scale deformable attention by ``grid_sample``, level by level."""
-    batch, queries, heads, levels, points, _ = locations.shape
-    maps = value.split([h * w for h, w in SIZES[1:]], 1)
-    seen = []
-    for level, (height, width) in enumerate(SIZES[1:]):
-        grid = (2 * locations[:, :, :, level] - 1).transpose(1, 2).flatten(0, 1)
-        own = maps[level].permute(0, 2, 3, 1).reshape(batch * heads, -1, height, width)
-        seen.append(F.grid_sample(own, grid, align_corners=False))
-    weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, levels * points)
-    out = (torch.stack(seen, -2).flatten(-2) * weights).sum(-1)
-    return out.view(batch, -1, queries).transpose(1, 2)
+def float_sums(*tensors):
+    """Float32 tensors of the shapes of others, and a function that clears them and hands them over."""
+    made = [torch.empty(t.shape, dtype=torch.float32, device=DEVICE) for t in tensors]
+
+    def cleared():
+        for tensor in made:
+            tensor.zero_()
+        return made
+
+    return made, cleared
 
 
-def own_carafe(features, masks):
-    """Content-aware reassembly from unfolded features (NCHW in, masks [N, H, W, 25] of the output)."""
-    batch, channels, height, width = features.shape
-    rows = F.unfold(features, 5, padding=2).view(batch, channels, 25, height, width)
-    rows = rows.repeat_interleave(2, 3).repeat_interleave(2, 4)
-    return torch.einsum("nckhw,nhwk->nchw", rows, masks)
+def integers(*shape):
+    return torch.empty(shape, dtype=torch.int32, device=DEVICE)
 
 
-def fast_nms(boxes, scores):
-    """YOLACT's NMS over all classes at once."""
-    ranked, order = scores.T.sort(1, descending=True)
-    ranked, order = ranked[:, :200], order[:, :200]
-    own = boxes[order.reshape(-1)].view(*order.shape, 4)
-    low, high = own[:, :, None, :2].maximum(own[:, None, :, :2]), own[:, :, None, 2:].minimum(own[:, None, :, 2:])
-    area = (own[..., 2:] - own[..., :2]).prod(-1)
-    inner = (high - low).clamp(min=0).prod(-1)
-    overlap = inner / (area[:, :, None] + area[:, None] - inner)
-    keep = (overlap.triu(1).amax(1) <= 0.5) & (ranked > 0.05)
-    return torch.where(keep, ranked, 0).flatten().topk(100)
+def floats(*shape):
+    return torch.empty(shape, device=DEVICE)
 
 
-def cases(kernels, dtype):
-    """Yields (name, kdet's forward and backward, the peer's, results to compare), functions or None."""
-    device, kind = torch.device("cuda"), TYPES[dtype]
-    arrays = inputs()
-    arrays.pop("polygons")
-
-    def to_device(array):
-        tensor = torch.tensor(array, device=device)
-        return tensor.to(dtype) if tensor.dtype == torch.float32 else tensor
-
-    data = {k: [to_device(m) for m in v] if isinstance(v, list) else to_device(v) for k, v in arrays.items()}
-    full = {k: torch.tensor(arrays[k], device=device) for k in ("boxes", "candidates", "scores", "offsets", "modulation", "class_scores")}
-    empty = lambda *shape, of=dtype: torch.empty(shape, dtype=of, device=device)  # noqa: E731
-    sums = lambda *shapes: [torch.empty(s, dtype=torch.float32, device=device) for s in shapes]  # noqa: E731
-
-    def cleared(tensors):
-        for t in tensors:
-            t.zero_()
-        return tensors
-
-    def peer(op, tensors):
-        """(forward, backward, results) of a differentiable function of PyTorch."""
-        tensors = [t.detach().requires_grad_() for t in tensors]
-        out = op(*tensors)
-        up = torch.ones_like(out)
-        backward = lambda: torch.autograd.grad(out, tensors, up, retain_graph=True)  # noqa: E731
-
-        def forward():
-            with torch.no_grad():
-                return op(*tensors)
-
-        return forward, backward, lambda: [out.detach(), *backward()]
-
-    # RoIAlign
-    maps, boxes, levels = data["maps"], full["boxes"], data["levels"]
+def roi_align(kernels, data):
+    maps, boxes, levels = data.maps(), data.full("boxes"), data("levels")
     heights, widths = zip(*SIZES)
-    p = struct("iIIFlliiiib", 4, heights, widths, [1 / s for s in (4, 8, 16, 32)], 1, 1000, 256, 7, 7, 0, True)
-    out, up = empty(1000, 7, 7, 256), torch.ones(1000, 7, 7, 256, dtype=dtype, device=device)
-    gradients = sums(*[m.shape for m in maps])
-    none = ctypes.c_void_p()
-    rois = torch.cat([torch.zeros(1000, 1, device=device), boxes], 1).to(dtype)
+    scales = [1 / stride for stride in (4, 8, 16, 32)]
+    p = struct("iIIFlliiiib", 4, heights, widths, scales, 1, 1000, 256, 7, 7, 0, True)
+    out, upstream = data.empty(1000, 7, 7, 256), torch.ones_like(data.empty(1000, 7, 7, 256))
+    gradients, cleared = float_sums(*maps)
+    gamma = ctypes.c_float(0)
+    rois = torch.cat([torch.zeros(1000, 1, device=DEVICE), boxes], 1).to(data.dtype)
     places = [torch.nonzero(levels == k)[:, 0] for k in range(4)]
+    back = torch.argsort(torch.cat(places))
 
-    def torch_roi_align(*maps):
+    def by_torchvision(*maps):
         parts = [
-            torchvision.ops.roi_align(nchw(m), rois[at], 7, 1 / 2 ** (k + 2), aligned=True)
-            for k, (m, at) in enumerate(zip(maps, places))
+            torchvision.ops.roi_align(nchw(m), rois[at], 7, scale, aligned=True)
+            for m, at, scale in zip(maps, places, scales)
         ]
         return torch.cat(parts)
 
-    order = torch.argsort(torch.cat(places))
-    gamma = ctypes.c_float(0.1)
-    yield (
-        "roi_align",
-        lambda: kernels.roi_align(p, kind, maps, boxes, levels, none, gamma, out),
-        lambda: kernels.roi_align_grad(p, kind, up, maps, boxes, levels, none, gamma, cleared(gradients), none),
-        *peer(torch_roi_align, maps)[:2],
-        lambda: (
-            [out, *gradients],
-            [torch_roi_align(*maps)[order].permute(0, 2, 3, 1), *peer(torch_roi_align, maps)[2]()[1:]],
+    peer = Peer(by_torchvision, *maps)
+
+    def results():
+        pooled, *for_maps = peer.results()
+        return [out, *gradients], [nhwc(pooled[back]), *for_maps]
+
+    return Case(
+        lambda: kernels.roi_align(p, kernels.type, maps, boxes, levels, NULL, gamma, out),
+        lambda: kernels.roi_align_grad(
+            p, kernels.type, upstream, maps, boxes, levels, NULL, gamma, cleared(), NULL
         ),
+        peer.forward,
+        peer.backward,
+        results,
     )
 
-    # modulated deformable convolution: the columns, and PyTorch's matrix products where kdet takes TensorFlow's
-    image, kernel, offsets, mask = data["image"], data["kernel"], full["offsets"], full["modulation"]
-    q = struct("liiiiiiiiiiiiiiii", 1, 100, 168, 256, 100, 168, 256, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1)
-    convolved, ones = torch.empty_like(image), torch.ones_like(image)
-    for_offset_image, for_offsets, for_modulation = sums(image.shape, offsets.shape, mask.shape)
-    columns, for_columns, for_kernel = empty(16800, 2304), empty(16800, 2304), torch.empty_like(kernel)
-    rows, up_rows = kernel.view(2304, 256), ones.view(16800, 256)
 
-    def deform():
-        kernels.deform_columns(q, kind, image, offsets, mask, columns)
-        torch.matmul(columns, rows, out=convolved.view(16800, 256))
+def deform_conv2d(kernels, data):
+    """The columns are kdet's; the products are PyTorch's here, and TensorFlow's in kdet."""
+    image, kernel = data("image"), data("kernel")
+    offsets, mask = data.full("offsets"), data.full("modulation")
+    p = struct("l" + "i" * 16, 1, 100, 168, 256, 100, 168, 256, 3, 3, 1, 1, 1, 1, 1, 1, 1, 1)
+    out, upstream = torch.empty_like(image), torch.ones_like(image)
+    (for_image,), cleared = float_sums(image)
+    for_offsets, for_mask, for_kernel = map(torch.empty_like, (offsets, mask, kernel))
+    columns, for_columns = data.empty(16800, 2304), data.empty(16800, 2304)
+    weights, outputs = kernel.view(2304, 256), upstream.view(16800, 256)
 
-    def deform_grad():
-        kernels.deform_columns(q, kind, image, offsets, mask, columns)
-        torch.matmul(columns.T, up_rows, out=for_kernel.view(2304, 256))
-        torch.matmul(up_rows, rows.T, out=for_columns)
-        to = [*cleared([for_offset_image]), for_offsets, for_modulation]
-        kernels.deform_columns_grad(q, kind, image, offsets, mask, for_columns, *to)
+    def forward():
+        kernels.deform_columns(p, kernels.type, image, offsets, mask, columns)
+        torch.matmul(columns, weights, out=out.view(16800, 256))
 
-    def torch_deform(x, k, o, m):
-        return torchvision.ops.deform_conv2d(nchw(x), nchw(o), k.permute(3, 2, 0, 1), padding=1, mask=nchw(m))
+    def backward():
+        kernels.deform_columns(p, kernels.type, image, offsets, mask, columns)
+        torch.matmul(columns.T, outputs, out=for_kernel.view(2304, 256))
+        torch.matmul(outputs, weights.T, out=for_columns)
+        kernels.deform_columns_grad(
+            p, kernels.type, image, offsets, mask, for_columns, *cleared(), for_offsets, for_mask
+        )
 
-    deform_peer = peer(torch_deform, [image, kernel, offsets.to(dtype), mask.to(dtype)])
-    yield (
-        "deform_conv2d",
-        deform,
-        deform_grad,
-        *deform_peer[:2],
-        lambda: (
-            [convolved, for_offset_image, for_kernel, for_offsets, for_modulation],
-            [deform_peer[2]()[0].permute(0, 2, 3, 1), *deform_peer[2]()[1:]],
+    peer = Peer(
+        lambda x, k, o, m: torchvision.ops.deform_conv2d(
+            nchw(x), nchw(o), k.permute(3, 2, 0, 1), padding=1, mask=nchw(m)
         ),
+        *(image, kernel, data("offsets"), data("modulation")),
     )
 
-    # multi-scale deformable attention
-    value, where, attention = data["value"], data["locations"], data["attention"]
-    starts = np.cumsum([0] + [h * w for h, w in SIZES[1:]])[:3].tolist()
-    a = struct("llliiiiIIL", 1, value.shape[1], 5000, 8, 32, 3, 4, heights[1:], widths[1:], starts)
-    attended, upstream = empty(1, 5000, 256), torch.ones(1, 5000, 256, dtype=dtype, device=device)
-    attention_sums = sums(value.shape, where.shape, attention.shape)
-    attention_peer = peer(sampled_attention, [value, where, attention])
-    yield (
-        "ms_deform_attn",
-        lambda: kernels.ms_deform_attn(a, kind, value, kind, where, attention, attended),
+    def results():
+        expected, *gradients = peer.results()
+        return [out, for_image, for_kernel, for_offsets, for_mask], [nhwc(expected), *gradients]
+
+    return Case(forward, backward, peer.forward, peer.backward, results)
+
+
+def ms_deform_attn(kernels, data):
+    tensors = value, locations, weights = [data(name) for name in ("value", "locations", "attention")]
+    heights, widths = zip(*SIZES[1:])
+    starts = [0, heights[0] * widths[0], heights[0] * widths[0] + heights[1] * widths[1]]
+    p = struct("llliiiiIIL", 1, value.shape[1], 5000, 8, 32, 3, 4, heights, widths, starts)
+    out, upstream = data.empty(1, 5000, 256), torch.ones_like(data.empty(1, 5000, 256))
+    gradients, cleared = float_sums(*tensors)
+
+    def by_grid_sample(value, locations, weights):
+        batch, queries, heads, levels, points, _ = locations.shape
+        maps = value.split([h * w for h, w in SIZES[1:]], 1)
+        seen = []
+        for level, (height, width) in enumerate(SIZES[1:]):
+            grid = (2 * locations[:, :, :, level] - 1).transpose(1, 2).flatten(0, 1)
+            own = maps[level].permute(0, 2, 3, 1).reshape(batch * heads, -1, height, width)
+            seen.append(F.grid_sample(own, grid, align_corners=False))
+        weights = weights.transpose(1, 2).reshape(batch * heads, 1, queries, levels * points)
+        out = (torch.stack(seen, -2).flatten(-2) * weights).sum(-1)
+        return out.view(batch, -1, queries).transpose(1, 2)
+
+    peer = Peer(by_grid_sample, *tensors)
+    return Case(
+        lambda: kernels.ms_deform_attn(p, kernels.type, value, kernels.type, locations, weights, out),
         lambda: kernels.ms_deform_attn_grad(
-            a, kind, value, kind, where, attention, upstream, *cleared(attention_sums)
+            p, kernels.type, value, kernels.type, locations, weights, upstream, *cleared()
         ),
-        *attention_peer[:2],
-        lambda: ([attended, *attention_sums], attention_peer[2]()),
+        peer.forward,
+        peer.backward,
+        lambda: ([out, *gradients], peer.results()),
     )
 
-    # CARAFE
-    small, weights = data["small"], data["reassembly"]
-    c = struct("liiiiii", 1, 50, 84, 256, 5, 1, 2)
-    larger, for_small, for_weights = torch.empty_like(image), torch.empty_like(small), torch.empty_like(weights)
-    carafe_peer = peer(lambda x, m: own_carafe(nchw(x), m), [small, weights])
-    yield (
-        "carafe",
-        lambda: kernels.carafe(c, kind, small, weights, larger),
-        lambda: kernels.carafe_grad(c, kind, small, weights, ones, for_small, for_weights),
-        *carafe_peer[:2],
-        lambda: (
-            [larger, for_small, for_weights],
-            [carafe_peer[2]()[0].permute(0, 2, 3, 1), *carafe_peer[2]()[1:]],
+
+def carafe(kernels, data):
+    features, masks = data("small"), data("reassembly")
+    p = struct("liiiiii", 1, 50, 84, 256, 5, 1, 2)
+    out, upstream = data.empty(1, 100, 168, 256), torch.ones_like(data.empty(1, 100, 168, 256))
+    for_features, for_masks = torch.empty_like(features), torch.empty_like(masks)
+
+    def unfolded(features, masks):
+        batch, height, width, channels = features.shape
+        rows = F.unfold(nchw(features), 5, padding=2).view(batch, channels, 25, height, width)
+        rows = rows.repeat_interleave(2, 3).repeat_interleave(2, 4)
+        return torch.einsum("nckhw,nhwk->nhwc", rows, masks)
+
+    peer = Peer(unfolded, features, masks)
+    return Case(
+        lambda: kernels.carafe(p, kernels.type, features, masks, out),
+        lambda: kernels.carafe_grad(p, kernels.type, features, masks, upstream, for_features, for_masks),
+        peer.forward,
+        peer.backward,
+        lambda: ([out, for_features, for_masks], peer.results()),
+    )
+
+
+def corner_pool(kernels, data):
+    x = data("corners")
+    p = struct("liiibb", 1, 128, 128, 256, True, True)  # the largest of the pixels from here on down
+    out, upstream = torch.empty_like(x), torch.ones_like(x)
+    gradients, cleared = float_sums(x)
+    peer = Peer(lambda x: x.flip(1).cummax(1).values.flip(1), x)
+    return Case(
+        lambda: kernels.corner_pool(p, kernels.type, x, out),
+        lambda: kernels.corner_pool_grad(p, kernels.type, x, upstream, *cleared()),
+        peer.forward,
+        peer.backward,
+        lambda: ([out, *gradients], peer.results()),
+    )
+
+
+def batch_norm(name, kernels, data):
+    x = data(name)
+    batch, height, width, channels = x.shape
+    p = struct("llif", batch, height * width, channels, 1e-5)
+    kernels.library.kdet_cuda_batch_norm_sums.restype = ctypes.c_int64
+    sums = torch.empty(kernels.library.kdet_cuda_batch_norm_sums(p), dtype=torch.float64, device=DEVICE)
+    gamma, beta = torch.ones(channels, device=DEVICE), torch.zeros(channels, device=DEVICE)
+    mean, variance, inverse, for_gamma, for_beta = floats(5, channels)
+    lines, y, for_x, upstream = floats(3, channels), *map(torch.empty_like, (x, x)), torch.randn_like(x)
+    peer = Peer(lambda x, g, s: nhwc(F.batch_norm(nchw(x), None, None, g, s, training=True)), x, gamma, beta)
+    peer.upstream = upstream
+    return Case(
+        lambda: kernels.batch_norm(
+            p, kernels.type, x, NULL, gamma, beta, sums, lines, y, mean, variance, inverse
         ),
-    )
-
-    # corner pooling: a pixel is the largest of those below it
-    corners = data["corners"]
-    d = struct("liiibb", 1, 128, 128, 256, True, True)
-    pooled, corner_ones, corner_sums = torch.empty_like(corners), torch.ones_like(corners), sums(corners.shape)
-    corner_peer = peer(lambda x: x.flip(1).cummax(1).values.flip(1), [corners])
-    yield (
-        "corner_pool",
-        lambda: kernels.corner_pool(d, kind, corners, pooled),
-        lambda: kernels.corner_pool_grad(d, kind, corners, corner_ones, *cleared(corner_sums)),
-        *corner_peer[:2],
-        lambda: ([pooled, *corner_sums], corner_peer[2]()),
-    )
-
-    # batch normalisation in training
-    for name in ("norm_wide", "norm", "norm_deep"):
-        x = data[name]
-        batch, height, width, channels = x.shape
-        rows, parts = batch * height * width, None
-        b = struct("llif", batch, height * width, channels, 1e-5)
-        even, enough = -(-rows // 64), -(-(1 << 14) // channels)
-        parts = -(-rows // max(even, enough, 128))
-        gamma_, beta, mean, variance, inverse, for_gamma, for_beta = (
-            torch.ones(channels, device=device) * k for k in (1, 0, 0, 0, 0, 0, 0)
-        )
-        lines = torch.empty(3, channels, device=device)
-        totals = torch.empty(parts, 2, channels, device=device, dtype=torch.float64)
-        y, for_x, up_x = torch.empty_like(x), torch.empty_like(x), torch.randn_like(x)
-
-        def torch_norm(x, g, s):
-            return F.batch_norm(nchw(x), None, None, g, s, training=True)
-
-        norm_in = [t.detach().requires_grad_() for t in (x, gamma_, beta)]
-        norm_out = torch_norm(*norm_in)
-        norm_back = lambda o=norm_out, i=norm_in, u=up_x: torch.autograd.grad(o, i, nchw(u), retain_graph=True)  # noqa: E731
-        yield (
-            f"batch_norm, {height}x{width}x{channels}",
-            lambda b=b, x=x, y=y, t=totals, li=lines, s=(gamma_, beta, mean, variance, inverse): kernels.batch_norm(
-                b, kind, x, none, s[0], s[1], t, li, y, s[2], s[3], s[4]
-            ),
-            lambda b=b, x=x, u=up_x, t=totals, li=lines, o=for_x, s=(
-                gamma_,
-                mean,
-                inverse,
-                for_gamma,
-                for_beta,
-            ): kernels.batch_norm_grad(b, kind, x, u, none, s[0], s[1], s[2], t, li, o, s[3], s[4]),
-            lambda i=norm_in: torch_norm(*[t.detach() for t in i]),
-            norm_back,
-            lambda y=y, o=norm_out, f=for_x, back=norm_back, g=(for_gamma, for_beta): (
-                [y, f, *g],
-                [o.detach().permute(0, 2, 3, 1), *back()],
-            ),
-        )
-
-    # the backward pass of grouped convolution (forwards TensorFlow's own cuDNN works)
-    narrow = data["narrow"]
-    g = struct("liiiiiiiiiiiiii", 1, 100, 168, 256, 100, 168, 3, 3, 1, 1, 1, 1, 1, 1, 64)
-    for_image, for_narrow = torch.empty_like(image), sums(narrow.shape)
-    grouped_peer = peer(
-        lambda x, k: F.conv2d(nchw(x), k.permute(3, 2, 0, 1), padding=1, groups=64), [image, narrow]
-    )
-    yield (
-        "grouped_conv2d, 64 groups of 4",
-        None,
-        lambda: kernels.grouped_conv_grad(g, kind, image, narrow, ones, for_image, *cleared(for_narrow)),
-        *grouped_peer[:2],
-        lambda: ([for_image, *for_narrow], grouped_peer[2]()[1:]),
-    )
-
-    if dtype != torch.float32:
-        return
-
-    # suppression
-    candidates, scores, labels = full["candidates"], full["scores"], data["labels"]
-    whole = lambda n: torch.empty(n, dtype=torch.int32, device=device)  # noqa: E731
-    live, counts = torch.empty(5000, device=device), whole(1)
-    for wanted in (5000, 1000, 100):
-        n, indices = struct("lllff", 1, 5000, wanted, 0.5, -1.0), whole(wanted)
-
-        def torch_nms(wanted=wanted):
-            return torchvision.ops.batched_nms(candidates, scores, labels, 0.5)[:wanted]
-
-        yield (
-            f"nms, {wanted} of 5000 wanted",
-            lambda n=n, i=indices: kernels.nms(n, candidates, scores, labels, live, i, counts),
-            None,
-            torch_nms,
-            None,
-            lambda i=indices, peer=torch_nms: ([i[: int(counts)]], [peer()]),
-        )
-    first, kept, hundred = candidates[:1000].contiguous(), torch.empty(100, device=device), whole(100)
-    s = struct("lllfffb", 1, 1000, 100, 0.3, 0.5, 0.05, False)
-    yield (
-        "soft_nms, 100 of 1000",
-        lambda: kernels.soft_nms(s, first, scores, live, hundred, kept, counts),
-        None,
-        None,
-        None,
-        None,
-    )
-    by_class = full["class_scores"]
-    f = struct("lllllff", 1, 5000, 80, 200, 100, 0.5, 0.05)
-    ranks, left, of_class = whole(80 * 200), torch.empty(80 * 200, device=device), whole(100)
-    yield (
-        "fast_nms",
-        lambda: kernels.fast_nms(f, candidates, by_class, ranks, left, hundred, of_class, kept, counts),
-        None,
-        lambda: fast_nms(candidates, by_class),
-        None,
-        lambda: ([kept], [fast_nms(candidates, by_class).values]),
-    )
-
-    # masks
-    packed = torch.tensor(np.packbits(arrays["mask"], axis=-1), device=device)
-    plain, index = torch.tensor(arrays["mask"], device=device).float(), data["index"]
-    target_boxes = boxes[:128].contiguous()
-    k = struct("llliiii", 1, 20, 128, 800, 168, 28, 28)
-    crops = torch.empty(128, 28, 28, device=device)
-    mask_rois = torch.cat([index[:, None].float(), target_boxes], 1)
-
-    def torch_crops():
-        return (torchvision.ops.roi_align(plain[:, None], mask_rois, 28, aligned=True)[:, 0] >= 0.5).float()
-
-    yield (
-        "crop_masks",
-        lambda: kernels.crop_masks(k, packed, target_boxes, index, crops),
-        None,
-        torch_crops,
-        None,
-        lambda: ([crops], [torch_crops()]),
-    )
-    hundred_boxes, probabilities = boxes[:100].contiguous(), data["probabilities"]
-    t = struct("liiiif", 100, 28, 28, 800, 1333, 0.5)
-    pasted = torch.empty(100, 800, 1333, dtype=torch.bool, device=device)
-    yield (
-        "paste_masks",
-        lambda: kernels.paste_masks(t, 0, probabilities, hundred_boxes, True, pasted),
-        None,
-        lambda: own_paste(probabilities, hundred_boxes, 800, 1333),
-        None,
-        lambda: ([pasted], [own_paste(probabilities, hundred_boxes, 800, 1333)]),
+        lambda: kernels.batch_norm_grad(
+            p, kernels.type, x, upstream, NULL, gamma, mean, inverse, sums, lines, for_x, for_gamma, for_beta
+        ),
+        peer.forward,
+        peer.backward,
+        lambda: ([y, for_x, for_gamma, for_beta], peer.results()),
     )
 
 
-def difference(ours, theirs):
-    """The largest difference relative to the largest number, of all results."""
+def nms(wanted, kernels, data):
+    boxes, scores, labels = data.full("candidates"), data.full("scores"), data("labels")
+    p = struct("lllff", 1, 5000, wanted, 0.5, -1.0)
+    places, kept, indices, counts = integers(3, 5000), floats(5000, 4), integers(wanted), integers(1)
+
+    def by_torchvision():
+        return torchvision.ops.batched_nms(boxes, scores, labels, 0.5)[:wanted]
+
+    return Case(
+        lambda: kernels.nms(p, boxes, scores, labels, places, kept, indices, counts),
+        peer_forward=by_torchvision,
+        results=lambda: ([indices[: int(counts)]], [by_torchvision()]),
+    )
+
+
+def soft_nms(kernels, data):
+    boxes, scores = data.full("candidates")[:1000].contiguous(), data.full("scores")
+    p = struct("lllfffb", 1, 1000, 100, 0.3, 0.5, 0.05, False)
+    live, indices, kept, counts = floats(1000), integers(100), floats(100), integers(1)
+    return Case(lambda: kernels.soft_nms(p, boxes, scores, live, indices, kept, counts))
+
+
+def fast_nms(kernels, data):
+    boxes, scores = data.full("candidates"), data.full("class_scores")
+    p = struct("lllllff", 1, 5000, 80, 200, 100, 0.5, 0.05)
+    scratch = integers(80 * 200), integers(80 * 200), floats(80 * 200)
+    indices, labels, kept, counts = integers(100), integers(100), floats(100), integers(1)
+
+    def by_sorting():
+        ranked, order = (t[:, :200] for t in scores.T.sort(1, descending=True))
+        own = boxes[order.reshape(-1)].view(80, 200, 4)
+        low = own[:, :, None, :2].maximum(own[:, None, :, :2])
+        high = own[:, :, None, 2:].minimum(own[:, None, :, 2:])
+        area, inner = (own[..., 2:] - own[..., :2]).prod(-1), (high - low).clamp(min=0).prod(-1)
+        overlap = inner / (area[:, :, None] + area[:, None] - inner)
+        stays = (overlap.triu(1).amax(1) <= 0.5) & (ranked > 0.05)
+        return torch.where(stays, ranked, 0).flatten().topk(100).values
+
+    return Case(
+        lambda: kernels.fast_nms(p, boxes, scores, *scratch, indices, labels, kept, counts),
+        peer_forward=by_sorting,
+        results=lambda: ([kept], [by_sorting()]),
+    )
+
+
+def crop_masks(kernels, data):
+    """The peer is torchvision's RoIAlign of unpacked masks, as detectors make their mask targets with it."""
+    packed = torch.tensor(np.packbits(data.arrays["mask"], axis=-1), device=DEVICE)
+    masks, index = data.full("mask").float(), data("index")
+    boxes = data.full("boxes")[:128].contiguous()
+    p = struct("llliiii", 1, 20, 128, 800, 168, 28, 28)
+    out, rois = floats(128, 28, 28), torch.cat([index[:, None].float(), boxes], 1)
+
+    def by_roi_align():
+        return (torchvision.ops.roi_align(masks[:, None], rois, 28, aligned=True)[:, 0] >= 0.5).float()
+
+    return Case(
+        lambda: kernels.crop_masks(p, packed, boxes, index, out),
+        peer_forward=by_roi_align,
+        results=lambda: ([out], [by_roi_align()]),
+    )
+
+
+def paste_masks(kernels, data):
+    boxes, masks = data.full("boxes")[:100].contiguous(), data.full("probabilities")
+    height, width = 800, 1333
+    p = struct("liiiif", 100, 28, 28, height, width, 0.5)
+    out = torch.empty(100, height, width, dtype=torch.bool, device=DEVICE)
+
+    def by_grid_sample():
+        x0, y0, x1, y1 = (boxes[:, k, None] for k in range(4))
+        x = (torch.arange(width, device=DEVICE) + 0.5 - x0) / (x1 - x0) * 2 - 1
+        y = (torch.arange(height, device=DEVICE) + 0.5 - y0) / (y1 - y0) * 2 - 1
+        grid = torch.stack([x[:, None].expand(out.shape), y[:, :, None].expand(out.shape)], -1)
+        return F.grid_sample(masks[:, None], grid, align_corners=False)[:, 0] >= 0.5
+
+    return Case(
+        lambda: kernels.paste_masks(p, 0, masks, boxes, True, out),
+        peer_forward=by_grid_sample,
+        results=lambda: ([out], [by_grid_sample()]),
+    )
+
+
+DIFFERENTIABLE = {
+    "roi_align": roi_align,
+    "deform_conv2d": deform_conv2d,
+    "ms_deform_attn": ms_deform_attn,
+    "carafe": carafe,
+    "corner_pool": corner_pool,
+    "batch_norm, 200x336x64": functools.partial(batch_norm, "norm_wide"),
+    "batch_norm, 100x168x256": functools.partial(batch_norm, "norm"),
+    "batch_norm, 25x42x2048": functools.partial(batch_norm, "norm_deep"),
+}
+FLOAT32 = {
+    **{f"nms, {n} of 5000 wanted": functools.partial(nms, n) for n in (5000, 1000, 100)},
+    "soft_nms, 100 of 1000 wanted": soft_nms,
+    "fast_nms": fast_nms,
+    "crop_masks": crop_masks,
+    "paste_masks": paste_masks,
+}
+
+
+def milliseconds(run, rounds=7, at_least=20.0):
+    """Median time of one call, from rounds of enough calls to last about ``at_least`` milliseconds."""
+
+    def round_of(calls):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(calls):
+            run()
+        end.record()
+        end.synchronize()
+        return start.elapsed_time(end) / calls
+
+    round_of(3)
+    calls = max(2, min(200, int(at_least / round_of(1))))
+    return statistics.median(round_of(calls) for _ in range(rounds))
+
+
+def share_that_differs(ours, theirs):
     worst = 0.0
     for a, b in zip(ours, theirs, strict=True):
-        a, b = a.double(), b.double()
         if a.shape != b.shape:
-            raise ValueError(f"shapes {tuple(a.shape)} and {tuple(b.shape)}")
-        worst = max(worst, float((a - b).abs().max() / b.abs().max().clamp(min=1e-6)))
+            return 1.0
+        a, b = a.double(), b.double()
+        near = (a - b).abs() <= 1e-4 * b.abs().max()  # NaN is near nothing
+        worst = max(worst, float((~near).double().mean()))
     return worst
+
+
+def row(name, case, compare):
+    """Measures a case: the dict that goes into the file, and its line of the table."""
+    ours = [run and milliseconds(run) for run in (case.forward, case.backward)]
+    theirs = [run and milliseconds(run) for run in (case.peer_forward, case.peer_backward)]
+    differs = share_that_differs(*case.results()) if compare and case.results else None
+    cells = [" / ".join(f"{t:.3f}" for t in times if t) or "-" for times in (ours, theirs)]
+    cells.append(f"{sum(filter(None, theirs)) / sum(filter(None, ours)):.2f}" if any(theirs) else "-")
+    cells.append("-" if differs is None else f"{differs:.1e}")
+    return {"kdet": ours, "peer": theirs, "differs": differs}, f"| {name} | {' | '.join(cells)} |"
 
 
 def main():
@@ -426,26 +466,14 @@ def main():
     options = parser.parse_args()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
-    results = {}
-    print(f"{torch.cuda.get_device_name()}, {options.dtype}\n| op | kdet | peer | peer / kdet | difference |\n|-|-|-|-|-|")
-    for name, forward, backward, peer_forward, peer_backward, compared in cases(
-        Kernels(options.kernels), getattr(torch, options.dtype)
-    ):
-        runs = (forward, backward, peer_forward, peer_backward)
-        times = [run and milliseconds(run) for run in runs]
-        worst = None
-        if compared and options.dtype == "float32":
-            try:
-                worst = difference(*compared())
-            except (RuntimeError, ValueError) as error:
-                worst = str(error)
-        results[name] = {"times": times, "difference": worst}
-        shown = ["-" if t is None else f"{t:.3f}" for t in times]
-        own, other = times[:2], times[2:]
-        both = [sum(t for t, mine in zip(pair, own) if t and mine) for pair in (own, other)]
-        ratio = f"{both[1] / both[0]:.2f}" if both[1] else "-"
-        shape = f"{worst:.1e}" if isinstance(worst, float) else worst
-        print(f"| {name} | {shown[0]} / {shown[1]} | {shown[2]} / {shown[3]} | {ratio} | {shape} |", flush=True)
+    dtype = getattr(torch, options.dtype)
+    kernels, data, results = Kernels(options.kernels, dtype), Data(dtype), {}
+    print(f"{torch.cuda.get_device_name()}, {options.dtype}\n")
+    print(f"| op | kdet | peer | peer / kdet | differ |\n{'|-' * 5}|")
+    full = dtype == torch.float32
+    for name, make in {**DIFFERENTIABLE, **(FLOAT32 if full else {})}.items():
+        results[name], line = row(name, make(kernels, data), compare=full)
+        print(line, flush=True)
     if options.output:
         with open(options.output, "w") as file:
             json.dump(results, file, indent=1)

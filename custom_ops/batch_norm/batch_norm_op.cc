@@ -69,6 +69,14 @@ const float* numbers_or_null(const Tensor& counted) {
   return counted.NumElements() == 0 ? nullptr : floats_of(counted);
 }
 
+// What a pass sums into.
+template <typename Device>
+Status allocate_sums(OpKernelContext* context, const BatchNorm& p, Tensor* sums) {
+  int64_t count = p.sums();
+  if constexpr (Device::kGpu) count = kdet_cuda_batch_norm_sums(&p);
+  return context->allocate_temp(DT_DOUBLE, {count}, sums);
+}
+
 template <typename Device, typename T>
 class BatchNormForward : public OpKernel {
  public:
@@ -89,7 +97,7 @@ class BatchNormForward : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(1, gamma.shape(), &mean));
     OP_REQUIRES_OK(context, context->allocate_output(2, gamma.shape(), &variance));
     OP_REQUIRES_OK(context, context->allocate_output(3, gamma.shape(), &inverse));
-    OP_REQUIRES_OK(context, context->allocate_temp(DT_DOUBLE, {p.sums()}, &sums));
+    OP_REQUIRES_OK(context, allocate_sums<Device>(context, p, &sums));
     double* scratch = sums.flat<double>().data();
     if constexpr (Device::kGpu) {
       Tensor scales;
@@ -129,7 +137,7 @@ class BatchNormBackward : public OpKernel {
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &for_x));
     OP_REQUIRES_OK(context, context->allocate_output(1, gamma.shape(), &for_gamma));
     OP_REQUIRES_OK(context, context->allocate_output(2, gamma.shape(), &for_beta));
-    OP_REQUIRES_OK(context, context->allocate_temp(DT_DOUBLE, {p.sums()}, &sums));
+    OP_REQUIRES_OK(context, allocate_sums<Device>(context, p, &sums));
     double* scratch = sums.flat<double>().data();
     if constexpr (Device::kGpu) {
       Tensor lines;

@@ -20,6 +20,7 @@ __device__ inline void store(float value, __half* at) { *at = __float2half_rn(va
 __device__ inline void store(float value, __nv_bfloat16* at) { *at = __float2bfloat16_rn(value); }
 
 constexpr int kThreads = 256;
+constexpr int kWideBlock = 1024;  // threads of a block that has something to itself
 
 inline int blocks_for(int64_t count) {
   const int64_t blocks = (count + kThreads - 1) / kThreads;

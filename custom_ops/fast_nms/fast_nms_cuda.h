@@ -7,9 +7,9 @@
 
 extern "C" {
 
-// As the CPU kernel; chosen and left [batch, classes, top_k] are scratch.
-cudaError_t kdet_cuda_fast_nms(const kdet::FastNms* p, const float* boxes, const float* scores, int* chosen,
-                               float* left, int* indices, int* labels, float* kept, int* counts,
+// As the CPU kernel; found, chosen and left [batch, classes, top_k] are scratch.
+cudaError_t kdet_cuda_fast_nms(const kdet::FastNms* p, const float* boxes, const float* scores, int* found,
+                               int* chosen, float* left, int* indices, int* labels, float* kept, int* counts,
                                cudaStream_t stream);
 }
 

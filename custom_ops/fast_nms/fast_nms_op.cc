@@ -60,12 +60,14 @@ class FastNmsKernel : public OpKernel {
     int* count = num->flat<int32>().data();
     float* best = kept->flat<float>().data();
     if constexpr (Device::kGpu) {
-      Tensor chosen, left;
+      Tensor found, chosen, left;
       const TensorShape places({p.batch, p.classes, p.top_k});
+      OP_REQUIRES_OK(context, context->allocate_temp(DT_INT32, places, &found));
       OP_REQUIRES_OK(context, context->allocate_temp(DT_INT32, places, &chosen));
       OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, places, &left));
       OP_REQUIRES_OK(context,
-                     Device::status("KdetFastNms", kdet_cuda_fast_nms(&p, box, score, chosen.flat<int32>().data(),
+                     Device::status("KdetFastNms", kdet_cuda_fast_nms(&p, box, score, found.flat<int32>().data(),
+                                                                      chosen.flat<int32>().data(),
                                                                       left.flat<float>().data(), index, label, best,
                                                                       count, Device::stream(context))));
     } else {

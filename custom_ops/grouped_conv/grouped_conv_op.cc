@@ -1,9 +1,8 @@
-// TensorFlow wrapper of convolution in narrow groups. Forwards there is a CPU kernel only: cuDNN has its own.
+// TensorFlow wrapper of convolution in narrow groups. There are CPU kernels only: cuDNN has its own, both ways.
 #include "grouped_conv/grouped_conv_cpu.h"
 
 #include "common/parts.h"
 #include "common/tf_op.h"
-#include "grouped_conv/grouped_conv_cuda.h"
 
 namespace kdet {
 namespace {
@@ -103,7 +102,7 @@ class GroupedConvForward : public GroupedConvKernel {
   }
 };
 
-template <typename Device, typename T>
+template <typename T>
 class GroupedConvBackward : public GroupedConvKernel {
  public:
   using GroupedConvKernel::GroupedConvKernel;
@@ -116,30 +115,19 @@ class GroupedConvBackward : public GroupedConvKernel {
     Tensor *for_x, *for_kernel;
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &for_x));
     OP_REQUIRES_OK(context, context->allocate_output(1, kernel.shape(), &for_kernel));
-    SummedOutput<Device, T> kernel_sums;
-    OP_REQUIRES_OK(context, kernel_sums.make(context, for_kernel));
-    if constexpr (Device::kGpu) {
-      OP_REQUIRES_OK(context, Device::status("KdetGroupedConvGrad",
-                                             kdet_cuda_grouped_conv_grad(&p, element_type<T>(), data<T>(x),
-                                                                         data<T>(kernel), data<T>(upstream),
-                                                                         data<T>(for_x), kernel_sums.numbers(),
-                                                                         Device::stream(context))));
-    } else {
-      Tensor temporary;
-      const float* weights;
-      OP_REQUIRES_OK(context, float_input<T>(context, kernel, &temporary, &weights));
-      SummedPart<typename Element<T>::type> whole;
-      whole.start(kernel_sums.numbers(), 1, kernel.NumElements(), kernel.NumElements());
-      grouped_conv::backward(p, data<T>(x), weights, data<T>(upstream), data<T>(for_x), whole.row(0),
-                             parallel_of(context));
-      whole.finish();
-    }
-    OP_REQUIRES_OK(context, kernel_sums.finish(context));
+    Tensor temporary;
+    const float* weights;
+    OP_REQUIRES_OK(context, float_input<T>(context, kernel, &temporary, &weights));
+    SummedPart<typename Element<T>::type> whole;
+    whole.start(data<T>(for_kernel), 1, kernel.NumElements(), kernel.NumElements());
+    grouped_conv::backward(p, data<T>(x), weights, data<T>(upstream), data<T>(for_x), whole.row(0),
+                           parallel_of(context));
+    whole.finish();
   }
 };
 
-KDET_REGISTER_FLOATS("KdetGroupedConvGrad", GroupedConvBackward)
 KDET_REGISTER_CPU_FLOATS("KdetGroupedConv", GroupedConvForward)
+KDET_REGISTER_CPU_FLOATS("KdetGroupedConvGrad", GroupedConvBackward)
 
 }  // namespace
 }  // namespace kdet

@@ -7,10 +7,12 @@
 
 extern "C" {
 
-// As the CPU kernels; live [batch, boxes] is scratch.
-cudaError_t kdet_cuda_nms(const kdet::Nms* p, const float* boxes, const float* scores, const int* labels,
-                          float* live, int* indices, int* counts, cudaStream_t stream);
+// As the CPU kernel without `move`; labels are never null. Scratch: places [3, batch, boxes] and, at an address of
+// whole 16 bytes, kept [batch, boxes, 4].
+cudaError_t kdet_cuda_nms(const kdet::Nms* p, const float* boxes, const float* scores, const int* labels, int* places,
+                          float* kept, int* indices, int* counts, cudaStream_t stream);
 
+// As the CPU kernel; live [batch, boxes] is scratch.
 cudaError_t kdet_cuda_soft_nms(const kdet::SoftNms* p, const float* boxes, const float* scores, float* live,
                                int* indices, float* kept, int* counts, cudaStream_t stream);
 }

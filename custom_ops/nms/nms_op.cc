@@ -65,10 +65,13 @@ class NmsKernel : public OpKernel {
     const int* label = labels.flat<int32>().data();
     int *to = indices->flat<int32>().data(), *count = num->flat<int32>().data();
     if constexpr (Device::kGpu) {
-      Tensor live;
-      OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, scores.shape(), &live));
-      OP_REQUIRES_OK(context, Device::status("KdetNms", kdet_cuda_nms(&p, box, score, label, live.flat<float>().data(),
-                                                                      to, count, Device::stream(context))));
+      Tensor places, kept;
+      OP_REQUIRES_OK(context, context->allocate_temp(DT_INT32, {3, p.batch, p.boxes}, &places));
+      OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, boxes.shape(), &kept));
+      OP_REQUIRES_OK(context,
+                     Device::status("KdetNms", kdet_cuda_nms(&p, box, score, label, places.flat<int32>().data(),
+                                                             kept.flat<float>().data(), to, count,
+                                                             Device::stream(context))));
     } else {
       nms(p, box, score, label, kMove, to, count, parallel_of(context));
     }

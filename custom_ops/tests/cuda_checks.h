@@ -95,11 +95,14 @@ template <typename T>
 void compare(const char* name, const Both<T>& both, float tolerance) {
   const std::vector<T> found = both.download();
   float largest = 1e-6f, worst = 0;
+  bool good = true;  // false for NaN, which no maximum shows
   for (size_t i = 0; i < found.size(); ++i) {
+    const float difference = std::abs(as_number(found[i]) - as_number(both.host[i]));
     largest = std::max(largest, std::abs(as_number(both.host[i])));
-    worst = std::max(worst, std::abs(as_number(found[i]) - as_number(both.host[i])));
+    worst = std::max(worst, difference);
+    good = good && difference <= worst;
   }
-  const bool good = worst <= tolerance * largest;
+  good = good && worst <= tolerance * largest;
   std::printf("%-6s %-32s largest difference %g of %g\n", good ? "ok" : "FAILED", name, worst, largest);
   failures += !good;
 }

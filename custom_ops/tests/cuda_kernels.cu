@@ -5,6 +5,7 @@
 // without a GPU, on an emulation of CUDA's threads.
 #include <cuda_runtime.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <random>
@@ -23,8 +24,6 @@
 #include "deform_roi_pool/deform_roi_pool_cpu.h"
 #include "fast_nms/fast_nms_cpu.h"
 #include "fast_nms/fast_nms_cuda.h"
-#include "grouped_conv/grouped_conv_cpu.h"
-#include "grouped_conv/grouped_conv_cuda.h"
 #include "ms_deform_attn/ms_deform_attn_cpu.h"
 #include "ms_deform_attn/ms_deform_attn_cuda.h"
 #include "nms/nms_cpu.h"
@@ -96,6 +95,37 @@ void check_deform_columns(int type, float tolerance, int channels, int groups, i
 }
 
 template <typename T>
+void check_batch_norm(int type, const kdet::BatchNorm& p, bool some, float tolerance) {
+  const size_t size = p.rows() * p.channels, channels = p.channels;
+  Both<T> x(numbers<T>(size, -1, 3)), up(numbers<T>(size, -1, 1)), y(size), gx(size);
+  Both<float> counted(std::vector<float>{1, 0, 1, 0, 1}), gamma(numbers<float>(channels, 1, 2));
+  Both<float> beta(numbers<float>(channels, -1, 1)), mean(channels), variance(channels), inverse(channels);
+  Both<float> gg(channels), gb(channels), lines(std::vector<float>(3 * channels, NAN));
+  Both<double> sums(std::vector<double>(kdet_cuda_batch_norm_sums(&p), NAN));
+  std::vector<double> host_sums(p.sums());
+  const float *device_rows = some ? counted.device : nullptr, *rows = some ? counted.host.data() : nullptr;
+  require(kdet_cuda_batch_norm(&p, type, x.device, device_rows, gamma.device, beta.device, sums.device,
+                               lines.device, y.device, mean.device, variance.device, inverse.device, nullptr),
+          "batch_norm");
+  require(kdet_cuda_batch_norm_grad(&p, type, x.device, up.device, device_rows, gamma.device, mean.device,
+                                    inverse.device, sums.device, lines.device, gx.device, gg.device, gb.device,
+                                    nullptr),
+          "batch_norm_grad");
+  kdet::batch_norm::forward(p, x.host.data(), rows, gamma.host.data(), beta.host.data(), host_sums.data(),
+                            y.host.data(), mean.host.data(), variance.host.data(), inverse.host.data(),
+                            kdet::serial());
+  kdet::batch_norm::backward(p, x.host.data(), up.host.data(), rows, gamma.host.data(), mean.host.data(),
+                             inverse.host.data(), host_sums.data(), gx.host.data(), gg.host.data(), gb.host.data(),
+                             kdet::serial());
+  compare("batch_norm", y, tolerance);
+  compare("  mean", mean, 1e-6f);
+  compare("  variance", variance, 1e-6f);
+  compare("  gradient, x", gx, tolerance);
+  compare("  gradient, gamma", gg, 1e-5f);
+  compare("  gradient, beta", gb, 1e-5f);
+}
+
+template <typename T>
 void check_types(int type, float tolerance) {
   const kdet::ParallelFor serial = kdet::serial();
   for (bool aligned : {true, false}) {
@@ -161,31 +191,11 @@ void check_types(int type, float tolerance) {
     compare("  gradient", gx, tolerance);
   }
   for (bool some : {false, true}) {
-    const kdet::BatchNorm p = {5, 700, 19, 1e-5f};
-    const size_t size = p.rows() * p.channels;
-    Both<T> x(numbers<T>(size, -1, 3)), up(numbers<T>(size, -1, 1)), y(size), gx(size);
-    Both<float> counted(std::vector<float>{1, 0, 1, 0, 1}), gamma(numbers<float>(19, 1, 2));
-    Both<float> beta(numbers<float>(19, -1, 1)), mean(19), variance(19), inverse(19), gg(19), gb(19), lines(3 * 19);
-    Both<double> sums(p.sums());
-    const float *device_rows = some ? counted.device : nullptr, *rows = some ? counted.host.data() : nullptr;
-    require(kdet_cuda_batch_norm(&p, type, x.device, device_rows, gamma.device, beta.device, sums.device,
-                                 lines.device, y.device, mean.device, variance.device, inverse.device, nullptr),
-            "batch_norm");
-    require(kdet_cuda_batch_norm_grad(&p, type, x.device, up.device, device_rows, gamma.device, mean.device,
-                                      inverse.device, sums.device, lines.device, gx.device, gg.device, gb.device,
-                                      nullptr),
-            "batch_norm_grad");
-    kdet::batch_norm::forward(p, x.host.data(), rows, gamma.host.data(), beta.host.data(), sums.host.data(),
-                              y.host.data(), mean.host.data(), variance.host.data(), inverse.host.data(), serial);
-    kdet::batch_norm::backward(p, x.host.data(), up.host.data(), rows, gamma.host.data(), mean.host.data(),
-                               inverse.host.data(), sums.host.data(), gx.host.data(), gg.host.data(),
-                               gb.host.data(), serial);
-    compare("batch_norm", y, tolerance);
-    compare("  mean", mean, 1e-6f);
-    compare("  variance", variance, 1e-6f);
-    compare("  gradient, x", gx, tolerance);
-    compare("  gradient, gamma", gg, 1e-5f);
-    compare("  gradient, beta", gb, 1e-5f);
+    check_batch_norm<T>(type, {5, 700, 19, 1e-5f}, some, tolerance);
+    check_batch_norm<T>(type, {5, 3, 20, 1e-5f}, some, tolerance);     // fewer rows than a block takes at a time
+    check_batch_norm<T>(type, {5, 1, 70, 1e-5f}, some, tolerance);     // more channels than a block has, one by one
+    check_batch_norm<T>(type, {5, 120, 260, 1e-5f}, some, tolerance);  // by fours
+    check_batch_norm<T>(type, {5, 9000, 4, 1e-5f}, some, tolerance);   // many parts
   }
   // Vectors, vectors that two lots of lanes share, channels one by one in many lanes, in few, and within a group of a
   // multiple of four.
@@ -196,19 +206,6 @@ void check_types(int type, float tolerance) {
   check_deform_columns<T>(type, tolerance, 12, 3, 6);
   check_deform_columns<T>(type, tolerance, 16, 4, 2);
   check_deform_columns<T>(type, tolerance, 24, 2, 6);
-  for (int width : {4, 8, 16}) {
-    const kdet::GroupedConv p = {2, 9, 9, 3 * width, 5, 5, 3, 3, 2, 2, 1, 1, 1, 1, 3};
-    Both<T> x(numbers<T>(162 * 3 * width, -1, 1)), kernel(numbers<T>(27 * width * width, -1, 1));
-    Both<T> up(numbers<T>(50 * 3 * width, -1, 1)), gx(x.host.size());
-    Both<float> gk(kernel.host.size());
-    require(kdet_cuda_grouped_conv_grad(&p, type, x.device, kernel.device, up.device, gx.device, gk.device, nullptr),
-            "grouped_conv_grad");
-    const std::vector<float> weights = floats(kernel.host);
-    kdet::grouped_conv::backward(p, x.host.data(), weights.data(), up.host.data(), gx.host.data(), gk.host.data(),
-                                 serial);
-    compare("grouped_conv gradient, x", gx, tolerance);
-    compare("  gradient, kernel", gk, tolerance);
-  }
   {
     const kdet::PasteMasks p = {20, 5, 7, 33, 41, 0.5f};
     Both<float> box(boxes(20, 40)), out(20 * 33 * 41);
@@ -230,17 +227,72 @@ void check_types(int type, float tolerance) {
   }
 }
 
-void check_suppression() {
-  Both<float> box(boxes(600, 100)), score(numbers<float>(600, 0, 1)), live(600), kept(150);
-  Both<int> label(whole(600, 0, 3)), indices(150), labels(150), counts(3);
-  const kdet::Nms p = {3, 200, 50, 0.5f, 0.1f};
-  require(kdet_cuda_nms(&p, box.device, score.device, label.device, live.device, indices.device, counts.device,
-                        nullptr),
+// Boxes whose IoU comes out the same whichever sums are fused: of whole numbers it is rounded once, by the division.
+std::vector<float> whole_boxes(size_t n, float size) {
+  std::vector<float> values = boxes(n, size);
+  for (float& value : values) value = std::floor(value);
+  return values;
+}
+
+// Many of them are equal, 0 among them with either sign, and some are NaN.
+std::vector<float> coarse_scores(size_t n) {
+  std::vector<float> values(n);
+  for (float& value : values) value = float(int(generator() % 400) - 200) / 200 * (generator() % 2 ? 1 : -1);
+  for (size_t i = 0; i < n; i += 7) values[i] = NAN;
+  return values;
+}
+
+void check_nms(const kdet::Nms& p, int most_label, bool coarse) {
+  const size_t size = p.batch * p.boxes;
+  Both<float> box(coarse ? whole_boxes(size, 500) : boxes(size, 100)), scratch(std::vector<float>(4 * size, NAN));
+  Both<float> score(coarse ? coarse_scores(size) : numbers<float>(size, 0, 1));
+  Both<int> label(whole(size, 0, most_label)), places(std::vector<int>(3 * size, -1));
+  Both<int> indices(std::vector<int>(p.batch * p.max_output, -1)), counts(std::vector<int>(p.batch, -1));
+  require(kdet_cuda_nms(&p, box.device, score.device, label.device, places.device, scratch.device, indices.device,
+                        counts.device, nullptr),
           "nms");
   kdet::nms(p, box.host.data(), score.host.data(), label.host.data(), false, indices.host.data(), counts.host.data(),
             kdet::serial());
   compare("nms", indices, 0);
   compare("  counts", counts, 0);
+}
+
+void check_fast_nms(const kdet::FastNms& p, bool coarse) {
+  const size_t size = p.batch * p.boxes, places = p.batch * p.classes * p.top_k, rows = p.batch * p.max_output;
+  Both<float> box(coarse ? whole_boxes(size, 500) : boxes(size, 100));
+  Both<float> score(coarse ? coarse_scores(size * p.classes) : numbers<float>(size * p.classes, 0, 1));
+  Both<float> left(std::vector<float>(places, NAN)), kept(std::vector<float>(rows, NAN));
+  Both<int> found(std::vector<int>(places, -1)), chosen(std::vector<int>(places, -1));
+  Both<int> indices(std::vector<int>(rows, -1)), labels(std::vector<int>(rows, -1));
+  Both<int> counts(std::vector<int>(p.batch, -1));
+  require(kdet_cuda_fast_nms(&p, box.device, score.device, found.device, chosen.device, left.device, indices.device,
+                             labels.device, kept.device, counts.device, nullptr),
+          "fast_nms");
+  kdet::fast_nms(p, box.host.data(), score.host.data(), indices.host.data(), labels.host.data(), kept.host.data(),
+                 counts.host.data(), kdet::serial());
+  compare("fast_nms", indices, 0);
+  compare("  labels", labels, 0);
+  compare("  scores", kept, 0);
+  compare("  counts", counts, 0);
+}
+
+void check_suppression() {
+  check_nms({3, 200, 50, 0.5f, 0.1f}, 3, false);
+  check_nms({3, 1500, 1600, 0.6f, -INFINITY}, 0, true);  // one class of many tiles
+  check_nms({3, 1500, 20, 0.6f, -0.5f}, 1, true);
+  check_nms({1, 1500, 1500, 0.6f, 0.0f}, 79, true);
+  check_nms({1, 256, 300, 0.5f, -2.0f}, 0, false);  // just a tile
+  check_nms({2, 300, 10, 0.5f, 2.0f}, 3, true);     // no candidates
+  check_nms({2, 0, 10, 0.5f, 0.0f}, 3, false);
+  check_nms({2, 10, 0, 0.5f, 0.0f}, 3, false);
+  for (float threshold : {0.2f, 0.95f, 2.0f}) check_fast_nms({3, 200, 5, 40, 50, 0.5f, threshold}, false);
+  check_fast_nms({1, 2500, 2, 1300, 1400, 0.6f, -INFINITY}, true);  // sorts more than a tile
+  check_fast_nms({2, 1500, 2, 100, 130, 0.6f, 0.0f}, true);
+  check_fast_nms({1, 1500, 2, 1500, 4000, 0.6f, 0.5f}, true);  // room for all
+  check_fast_nms({2, 0, 3, 0, 10, 0.5f, 0.0f}, false);
+  check_fast_nms({2, 10, 3, 10, 0, 0.5f, 0.0f}, false);
+  Both<float> box(boxes(600, 100)), score(numbers<float>(600, 0, 1)), live(600), kept(150);
+  Both<int> indices(150), counts(3);
   for (bool gaussian : {false, true}) {
     const kdet::SoftNms q = {3, 200, 50, 0.3f, 0.5f, 0.3f, gaussian};
     require(kdet_cuda_soft_nms(&q, box.device, score.device, live.device, indices.device, kept.device, counts.device,
@@ -250,20 +302,6 @@ void check_suppression() {
                    kdet::serial());
     compare("soft_nms", indices, 0);
     compare("  scores", kept, 1e-6f);
-    compare("  counts", counts, 0);
-  }
-  Both<float> by_class(numbers<float>(3000, 0, 1)), left(3 * 5 * 40);
-  Both<int> chosen(3 * 5 * 40);
-  for (float threshold : {0.2f, 0.95f}) {
-    const kdet::FastNms f = {3, 200, 5, 40, 50, 0.5f, threshold};
-    require(kdet_cuda_fast_nms(&f, box.device, by_class.device, chosen.device, left.device, indices.device,
-                               labels.device, kept.device, counts.device, nullptr),
-            "fast_nms");
-    kdet::fast_nms(f, box.host.data(), by_class.host.data(), indices.host.data(), labels.host.data(),
-                   kept.host.data(), counts.host.data(), kdet::serial());
-    compare("fast_nms", indices, 0);
-    compare("  labels", labels, 0);
-    compare("  scores", kept, 0);
     compare("  counts", counts, 0);
   }
 }

@@ -63,10 +63,11 @@ def build(output_dir=None, jobs=None, cuda=None, verbose=False):
             ]
             list(pool.map(lambda command: run(command, verbose), commands))
         linked = scratch / LIBRARY
-        link = [compiler, "-shared", *map(str, objects), "-o", str(linked), *tensorflow["link"]]
+        link = [compiler, "-shared", *map(str, objects), "-o", str(linked)]
         if cuda:
-            link += [f"-L{cuda_home()}/lib64", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
-        run(link, verbose)
+            # Before TensorFlow, which exports the runtime of its own CUDA: nvcc's is needed.
+            link += [f"-L{cuda_home()}/lib64", "-lcudart_static", "-Wl,--exclude-libs,libcudart_static.a"]
+        run([*link, *tensorflow["link"], "-ldl", "-lrt", "-lpthread"], verbose)
         return install(linked, output_dir, machine, cuda)
 
 

@@ -13,7 +13,7 @@ from kdet.ops import compiled
 # Ops whose compiled form has no GPU kernel, because what cuDNN has is quicker (for masked_conv2d a dense
 # convolution, times the mask): they are portable where there is a GPU. All others are compiled there too when
 # the library was built with KDET_CUDA=1.
-CPU_OPS = frozenset({"conv3x3", "masked_conv2d"})
+CPU_OPS = frozenset({"conv3x3", "grouped_conv2d", "masked_conv2d"})
 FORMS = ("auto", "portable", "compiled")
 # What the compiled forms take; the portable ones compute in whatever they are given.
 DTYPES = (tf.float32, tf.float16, tf.bfloat16)

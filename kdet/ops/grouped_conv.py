@@ -23,13 +23,13 @@ def grouped_conv2d(
 ):
     """2-D convolution with explicit, symmetric padding.
 
-    TensorFlow convolves in groups and with dilation on the CPU but has no gradient of either there.
-    This one goes backwards group by group; narrow groups are merged in block-diagonal kernels,
-    which does more arithmetic in less time. With dilation it goes back by one matrix product per
-    kernel cell. The compiled form has kernels for groups of 4 to 64 channels, as many outputs as
-    inputs; forwards it takes them where they are the quicker ones. 3x3 kernels without stride or dilation
-    go by Winograd's F(2x2, 3x3) (Lavin & Gray, 2016) there, which rounds about as the direct sum does;
-    those in groups of 4 and 8 channels only with AVX-512 and if all channels are a multiple of 16.
+    TensorFlow convolves in groups and with dilation on the CPU but has no gradient of either there; where
+    there is a GPU, its own is taken. This one goes backwards group by group; narrow groups are merged in
+    block-diagonal kernels, which does more arithmetic in less time. With dilation it goes back by one
+    matrix product per kernel cell. The compiled form has kernels for groups of 4 to 64 channels, as many
+    outputs as inputs; forwards it takes them where they are the quicker ones. 3x3 kernels without stride or
+    dilation go by Winograd's F(2x2, 3x3) (Lavin & Gray, 2016) there, which rounds about as the direct sum
+    does; those in groups of 4 and 8 channels only with AVX-512 and if all channels are a multiple of 16.
 
     Args:
         x: ``[B,H,W,in]``.
@@ -78,9 +78,11 @@ def grouped_conv2d(
     form = dispatch.choose(
         "grouped_conv2d", implementation, portable=_backward, compiled_form=fast, dtype=x.dtype
     )
+    # cuDNN has gradients of groups and dilation, TensorFlow's kernels for the CPU have none.
+    if form is _backward and dispatch.has_gpu():
+        return tf.raw_ops.Conv2D(input=x, filter=kernel, **attributes)
     plain = kernel.shape[:2] == (3, 3) and max(*strides, *dilations) == 1
     quick = form is _compiled_backward and kernel.shape[2] in _quick_widths(plain)
-    quick = quick and not dispatch.has_gpu()
 
     @tf.custom_gradient
     def convolve(x, kernel):

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from kdet import ops
-from kdet.ops import compiled
+from kdet.ops import compiled, dispatch
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,55 @@ def test_winograd_is_the_direct_sum(width, groups, shape, padding, dtype, tolera
         assert found.dtype == dtype
         error = tf.cast(found, tf.float64) - right
         assert np.abs(error).max() <= tolerance * np.abs(right).max()
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU as far as the choice of a form sees, and a library with kernels for it."""
+    caches = dispatch.has_gpu, dispatch._compiled_runs_here
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+        patch.setattr(compiled, "has_gpu_kernels", lambda: True)
+        for cache in caches:
+            cache.cache_clear()
+        yield
+    for cache in caches:
+        cache.cache_clear()
+
+
+def operations(graph):
+    """Types of the operations of a graph and of the functions that it calls."""
+    definition = graph.as_graph_def()
+    nodes = [*definition.node, *(node for f in definition.library.function for node in f.node_def)]
+    return {node.op for node in nodes}
+
+
+@pytest.mark.parametrize("wanted", ["auto", "portable"])
+@pytest.mark.parametrize("groups, dilation", [(3, 1), (3, 2), (1, 2)])
+def test_a_gpu_has_tensorflow_s_own_gradient(gpu, wanted, groups, dilation):
+    """In the graph only: TensorFlow's CPU has no such gradient."""
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=[2, 7, 9, 12]), tf.float32)
+    kernel = tf.constant(rng.normal(size=[3, 3, 12 // groups, 12]), tf.float32)
+
+    def convolve(x, kernel):
+        return ops.grouped_conv2d(x, kernel, 2, 1, dilation, groups)
+
+    @tf.function
+    def gradients(x, kernel):
+        with tf.GradientTape() as tape:
+            tape.watch((x, kernel))
+            out = convolve(x, kernel)
+        return tape.gradient(out, (x, kernel))
+
+    with ops.use(wanted):
+        found = tf.function(convolve)
+        forward = operations(found.get_concrete_function(x, kernel).graph)
+        both = operations(gradients.get_concrete_function(x, kernel).graph)
+        padding = [[0, 0], [1, 1], [1, 1], [0, 0]]
+        np.testing.assert_array_equal(
+            found(x, kernel), tf.nn.conv2d(x, kernel, 2, padding, dilations=dilation)
+        )
+    assert "Conv2D" in forward and not forward & {"IdentityN", "KdetGroupedConv"}
+    assert {"Conv2DBackpropInput", "Conv2DBackpropFilter"} <= both
+    assert not both & {"IdentityN", "KdetGroupedConvGrad", "ConcatV2", "Einsum"}

@@ -21,6 +21,7 @@
 #define __device__
 #define __host__
 #define __shared__ static
+#define __launch_bounds__(threads)
 
 struct dim3 {
   unsigned x, y, z;
@@ -54,6 +55,24 @@ T atomicAdd(T* at, T value) {
   const T before = *at;
   *at += value;
   return before;
+}
+template <typename T>
+T atomicAnd(T* at, T value) {
+  const T before = *at;
+  *at &= value;
+  return before;
+}
+template <typename T>
+T atomicOr(T* at, T value) {
+  const T before = *at;
+  *at |= value;
+  return before;
+}
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+inline unsigned __float_as_uint(float value) {
+  unsigned bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
 }
 template <typename T>
 T min(T a, T b) {

@@ -1,0 +1,43 @@
+"""Where there is a GPU: every op runs on it, and gives what it gives on the CPU."""
+
+import pytest
+import tensorflow as tf
+
+from kdet.ops import compiled, dispatch
+from tests.ops.cases import CASES, outputs_and_gradients, tensors_of
+from tests.ops.test_every_op import TOLERANCE, assert_near, every_op
+
+pytestmark = pytest.mark.skipif(
+    not tf.config.list_physical_devices("GPU"), reason="there is no GPU that TensorFlow can use"
+)
+
+
+@pytest.fixture(autouse=True)
+def full_precision():
+    """cuDNN and cuBLAS must not round float32 to TensorFloat-32 where they are compared."""
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    yield
+    tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+def test_the_library_has_its_kernels():
+    assert compiled.why_not() is None
+    assert compiled.has_gpu_kernels(), "KDET_CUDA=1 python -m kdet.ops build"
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtype.name)
+@every_op
+def test_results_are_those_of_the_cpu(form, name, dtype):
+    case = CASES[name]
+    if dtype != tf.float32 and not case.half:
+        pytest.skip("takes float32 only")
+    if form == "compiled" and name in dispatch.CPU_OPS:
+        pytest.skip("is portable on a GPU")
+    tensors = tensors_of(case, dtype)
+    with tf.device("CPU"):
+        expected = outputs_and_gradients(case, tensors)
+    with tf.device("GPU"):
+        found = outputs_and_gradients(case, [tf.identity(t) for t in tensors])
+    assert all(v.device.endswith("GPU:0") for v in found)
+    assert_near(found, expected, TOLERANCE[dtype])
