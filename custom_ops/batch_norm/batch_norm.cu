@@ -15,19 +15,12 @@ constexpr int kMostLanes = 32;
 // Channels in a block that adds up the parts: doubles that are read from memory together.
 constexpr int kTotalLanes = 8;
 
-// Neighbouring channels that a thread reads at once.
 template <typename T, int N>
-struct alignas(N * sizeof(T)) Vector {
-  T values[N];
-
-  __device__ static Vector read(const T* at) { return *reinterpret_cast<const Vector*>(at); }
-  __device__ static Vector nothing() {
-    Vector vector;
-    for (int n = 0; n < N; ++n) store(0.0f, vector.values + n);
-    return vector;
-  }
-  __device__ void write(T* at) const { *reinterpret_cast<Vector*>(at) = *this; }
-};
+__device__ Vector<T, N> zeros() {
+  Vector<T, N> vector;
+  for (int n = 0; n < N; ++n) store(0.0f, vector.values + n);
+  return vector;
+}
 
 // How x is shared out: block (i, part) has the i-th `lanes` vectors of channels and a part of the rows, kThreads /
 // lanes of them at a time.
@@ -91,9 +84,9 @@ __global__ void sums_kernel(BatchNorm p, Tiles tiles, const T* a, const T* b, co
     for (int k = 0; k < kTogether; ++k) {
       const int64_t at = row + k * own.step;
       const bool taken = at < own.end && counts(p, counted, at);
-      left[k] = taken ? Vector<T, N>::read(a + at * p.channels + own.channel) : Vector<T, N>::nothing();
+      left[k] = taken ? Vector<T, N>::read(a + at * p.channels + own.channel) : zeros<T, N>();
       if (kSquares) continue;
-      right[k] = taken ? Vector<T, N>::read(b + at * p.channels + own.channel) : Vector<T, N>::nothing();
+      right[k] = taken ? Vector<T, N>::read(b + at * p.channels + own.channel) : zeros<T, N>();
     }
 #pragma unroll
     for (int k = 0; k < kTogether; ++k) {

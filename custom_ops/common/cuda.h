@@ -19,6 +19,15 @@ __device__ inline void store(float value, float* at) { *at = value; }
 __device__ inline void store(float value, __half* at) { *at = __float2half_rn(value); }
 __device__ inline void store(float value, __nv_bfloat16* at) { *at = __float2bfloat16_rn(value); }
 
+// N numbers that are read or written at once; they lie on a multiple of their size.
+template <typename T, int N>
+struct alignas(N * sizeof(T)) Vector {
+  T values[N];
+
+  __device__ static Vector read(const T* at) { return *reinterpret_cast<const Vector*>(at); }
+  __device__ void write(T* at) const { *reinterpret_cast<Vector*>(at) = *this; }
+};
+
 constexpr int kThreads = 256;
 constexpr int kWideBlock = 1024;  // threads of a block that has something to itself
 

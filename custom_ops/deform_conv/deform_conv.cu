@@ -36,12 +36,6 @@ __device__ Sample sample_of(const DeformConv& p, const float* offsets, const flo
   return sample;
 }
 
-// N numbers that are read or written at once.
-template <typename T, int N>
-struct alignas(N * sizeof(T)) Vector {
-  T at[N];
-};
-
 // lanes: threads that share the channels of a sample, N at a time.
 template <typename T, int N>
 __global__ void columns_kernel(DeformConv p, int lanes, const T* __restrict__ x, const float* offsets,
@@ -60,16 +54,16 @@ __global__ void columns_kernel(DeformConv p, int lanes, const T* __restrict__ x,
         float sums[N] = {};
         for (int k = 0; k < 4; ++k) {
           if (at.place[k] < 0 || at.weight[k] == 0.0f) continue;
-          seen[k] = *reinterpret_cast<const Vector<T, N>*>(x + at.place[k] + c);
+          seen[k] = Vector<T, N>::read(x + at.place[k] + c);
         }
         for (int k = 0; k < 4; ++k) {
           if (at.weight[k] == 0.0f) continue;  // NaN where the offset is no number
           for (int n = 0; n < N; ++n) {
-            sums[n] += at.weight[k] * at.mask * (at.place[k] < 0 ? 0.0f : load(seen[k].at + n));
+            sums[n] += at.weight[k] * at.mask * (at.place[k] < 0 ? 0.0f : load(seen[k].values + n));
           }
         }
-        for (int n = 0; n < N; ++n) store(sums[n], to.at + n);
-        *reinterpret_cast<Vector<T, N>*>(columns + p.column(at.pixel, at.cell, at.channel + c)) = to;
+        for (int n = 0; n < N; ++n) store(sums[n], to.values + n);
+        to.write(columns + p.column(at.pixel, at.cell, at.channel + c));
       }
     }
   }
