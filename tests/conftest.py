@@ -1,6 +1,10 @@
-"""Every test draws the same random numbers wherever and in whatever order it runs."""
+"""Tests compute in float32 and draw the same random numbers, in whatever order and wherever they run."""
 
 import keras
+import tensorflow as tf
+
+# GPUs round products of float32 to ten bits unless they are told not to
+tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def pytest_addoption(parser):

@@ -45,7 +45,7 @@ def _pays(x, kernel):
         pixels >= _LEAST_PIXELS
         and inputs % _LANES == 0
         and min(inputs, outputs) >= _LEAST_CHANNELS
-        and not dispatch.has_gpu()
+        and not dispatch.on_gpu()
     )
 
 

@@ -64,6 +64,8 @@ def _portable(packed_masks, boxes, gt_index, output_size):
     shape = tf.shape(packed_masks)
     instances, height, width_bytes = shape[1], shape[2], shape[3]
     data = tf.reshape(packed_masks, [-1])
+    if dispatch.on_gpu():  # where TensorFlow gathers no uint8
+        data = tf.cast(data, tf.int32)
     count = tf.shape(boxes)[0] * tf.shape(boxes)[1]
     # A box without an instance has no extent, and so no taps.
     rois = tf.reshape(tf.where(gt_index[..., None] >= 0, boxes, 0.0), [-1, 4]) - 0.5

@@ -72,7 +72,7 @@ def deform_conv2d(
         "deform_conv2d",
         implementation,
         portable=_portable,
-        compiled_form=_by_columns if dispatch.has_gpu() else _direct,
+        compiled_form=_by_columns if dispatch.on_gpu() else _direct,
         dtype=x.dtype,
     )
     result = form(

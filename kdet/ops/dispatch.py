@@ -92,13 +92,18 @@ def choose(name, implementation, portable, compiled_form=None, dtype=tf.float32,
 
 
 def _misses_the_gpu(name):
-    return name in CPU_OPS and has_gpu()
+    return name in CPU_OPS and on_gpu()
 
 
 @functools.cache
 def has_gpu():
     """Whether TensorFlow sees a GPU."""
     return bool(tf.config.list_physical_devices("GPU"))
+
+
+def on_gpu():
+    """Whether ops that are made here go to a GPU: there is one, and no `tf.device` asks for the CPU."""
+    return has_gpu() and "CPU" not in tf.zeros([]).device
 
 
 @functools.cache

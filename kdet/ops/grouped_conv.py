@@ -79,7 +79,7 @@ def grouped_conv2d(
         "grouped_conv2d", implementation, portable=_backward, compiled_form=fast, dtype=x.dtype
     )
     # cuDNN has gradients of groups and dilation, TensorFlow's kernels for the CPU have none.
-    if form is _backward and dispatch.has_gpu():
+    if form is _backward and dispatch.on_gpu():
         return tf.raw_ops.Conv2D(input=x, filter=kernel, **attributes)
     plain = kernel.shape[:2] == (3, 3) and max(*strides, *dilations) == 1
     quick = form is _compiled_backward and kernel.shape[2] in _quick_widths(plain)

@@ -127,7 +127,7 @@ def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold,
         )
     boxes = separate_classes(boxes, labels, candidates)
     order = None
-    if dispatch.under_xla():
+    if dispatch.under_xla() or dispatch.on_gpu():
         boxes, scores, order = _ranked(boxes, tf.where(candidates, scores, float("-inf")), max_output)
         score_threshold = 0.0
 
@@ -151,7 +151,7 @@ def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold,
 
 
 def _ranked(boxes, scores, max_output):
-    """What XLA's kernel needs: as many boxes as outputs at least, and no scores that are equal or NaN.
+    """What the kernels of XLA and of GPUs need: as many boxes as outputs at least, no scores equal or NaN.
 
     Returns:
         Boxes and ranks by falling score, the best rank the largest and 0 for no candidate; and the rows that

@@ -15,7 +15,7 @@ def form(request, monkeypatch):
     """Runs a test with the portable form, with the compiled one for CPUs and with that for GPUs."""
     if request.param != "portable" and compiled.why_not():
         pytest.skip(compiled.why_not())
-    monkeypatch.setattr(dispatch, "has_gpu", lambda: request.param == "columns")
+    monkeypatch.setattr(dispatch, "on_gpu", lambda: request.param == "columns")
     with ops.use("portable" if request.param == "portable" else "compiled"):
         yield request.param
 
@@ -25,7 +25,7 @@ def by_columns(monkeypatch):
     """Runs a test as on a machine with a GPU."""
     if compiled.why_not():
         pytest.skip(compiled.why_not())
-    monkeypatch.setattr(dispatch, "has_gpu", lambda: True)
+    monkeypatch.setattr(dispatch, "on_gpu", lambda: True)
     with ops.use("compiled"):
         yield
 
@@ -162,7 +162,7 @@ def test_a_gpu_takes_the_columns(monkeypatch):
             deform_conv, form, lambda *_, form=form, **__: used.append(form) or tf.zeros([1, 2, 2, 2])
         )
     for gpu in (False, True):
-        monkeypatch.setattr(dispatch, "has_gpu", lambda gpu=gpu: gpu)
+        monkeypatch.setattr(dispatch, "on_gpu", lambda gpu=gpu: gpu)
         ops.deform_conv2d(
             tf.ones([1, 4, 4, 2]), tf.ones([3, 3, 2, 2]), tf.zeros([1, 2, 2, 18]), implementation="compiled"
         )

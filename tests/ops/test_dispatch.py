@@ -47,6 +47,26 @@ def test_auto_falls_back_and_says_so_once(monkeypatch, caplog):
         dispatch._compiled_runs_here.cache_clear()
 
 
+def test_ops_go_to_the_gpu_unless_a_device_is_asked_for(monkeypatch):
+    monkeypatch.setattr(dispatch, "has_gpu", lambda: True)
+
+    def traced(device=None):
+        seen = []
+
+        @tf.function(autograph=False)
+        def step():
+            with tf.device(device):
+                seen.append(dispatch.on_gpu())
+
+        step()
+        return seen
+
+    assert traced() == [True]
+    assert traced("CPU") == [False]
+    with tf.device("CPU"):
+        assert not dispatch.on_gpu()
+
+
 def test_an_op_without_a_compiled_form():
     with ops.use("compiled"):
         assert dispatch.choose("op", None, portable) is portable

@@ -12,15 +12,6 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(autouse=True)
-def full_precision():
-    """cuDNN and cuBLAS must not round float32 to TensorFloat-32 where they are compared."""
-    before = tf.config.experimental.tensor_float_32_execution_enabled()
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    yield
-    tf.config.experimental.enable_tensor_float_32_execution(before)
-
-
 def test_the_library_has_its_kernels():
     assert compiled.why_not() is None
     assert compiled.has_gpu_kernels(), "KDET_CUDA=1 python -m kdet.ops build"

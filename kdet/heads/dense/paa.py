@@ -100,4 +100,6 @@ def vote(found, boxes, scores, labels):
     counts = (overlap > LEAST_VOTE) & (found["labels"][:, :, None] == labels[:, None]) & (scores > 0)[:, None]
     weight = tf.exp(-tf.square(1.0 - overlap) / VOTE_WIDTH) * scores[:, None]
     weight = tf.where(counts, weight, 0.0)
-    return tf.math.divide_no_nan(tf.matmul(weight, boxes), tf.reduce_sum(weight, -1, keepdims=True))
+    # no matrix product: GPUs round those to ten bits, too few for pixels
+    total = [tf.reduce_sum(weight * side[:, None], -1) for side in tf.unstack(boxes, axis=-1)]
+    return tf.math.divide_no_nan(tf.stack(total, -1), tf.reduce_sum(weight, -1, keepdims=True))
