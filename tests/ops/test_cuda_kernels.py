@@ -72,3 +72,13 @@ def test_nvcc_compiles(tmp_path, path):
     command = ["nvcc", "-std=c++17", "-arch=sm_80", "-w", f"-I{SOURCES}", include, depth, str(path)]
     build.run([*command, "-o", str(tmp_path / "kernel")], verbose=False)
     assert (tmp_path / "kernel").stat().st_size > 0
+
+
+@slow
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="there is no nvcc here")
+def test_the_library_carries_the_runtime_of_nvcc(tmp_path, monkeypatch):
+    """TensorFlow exports that of another CUDA."""
+    monkeypatch.setenv("KDET_CUDA_ARCH", "sm_80")
+    library = build.build(output_dir=tmp_path, cuda=True)
+    symbols = subprocess.run(["nm", "-D", library], capture_output=True, text=True, check=True).stdout
+    assert re.findall(r"\b_*(?:cuda|cu[A-Z])\w+", symbols) == []
