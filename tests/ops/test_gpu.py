@@ -7,9 +7,8 @@ from kdet.ops import compiled, dispatch
 from tests.ops.cases import CASES, outputs_and_gradients, tensors_of
 from tests.ops.test_every_op import TOLERANCE, assert_near, every_op
 
-pytestmark = pytest.mark.skipif(
-    not tf.config.list_physical_devices("GPU"), reason="there is no GPU that TensorFlow can use"
-)
+if not tf.config.list_physical_devices("GPU"):
+    pytest.skip("there is no GPU that TensorFlow can use", allow_module_level=True)
 
 
 def test_the_library_has_its_kernels():
