@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from kdet import ops
 
+# of results, by the type that an op computes in, relative to the largest number
+TOLERANCE = {tf.float32: 1e-4, tf.float16: 1e-2, tf.bfloat16: 8e-2}
 RNG = np.random.RandomState(0)
 # ordinary, empty, inverted, far larger than any map, off the map, below a pixel, at the border
 BOXES = np.array(

@@ -4,10 +4,8 @@ import tensorflow as tf
 
 from kdet import ops
 from kdet.ops import compiled, deform_conv, dispatch
-from tests.ops.cases import CASES, tensors_of
+from tests.ops.cases import CASES, TOLERANCE, tensors_of
 from tests.ops.cases import outputs_and_gradients as outputs_and_gradients_of
-
-TOLERANCE = {tf.float32: 1e-4, tf.float16: 1e-2, tf.bfloat16: 8e-2}
 
 
 @pytest.fixture(params=["portable", "direct", "columns"])

@@ -6,10 +6,18 @@ import tensorflow as tf
 
 from kdet import ops
 from kdet.ops import compiled, dispatch
-from tests.ops.cases import BOXES, CANDIDATES, CASES, outputs_and_gradients, tensors_of
+from tests.ops.cases import BOXES, CANDIDATES, CASES, TOLERANCE, outputs_and_gradients, tensors_of
 
-TOLERANCE = {tf.float32: 1e-4, tf.float16: 1e-2, tf.bfloat16: 8e-2}
 every_op = pytest.mark.parametrize("name", CASES)
+every_op_and_type = pytest.mark.parametrize(
+    "name,dtype",
+    [
+        pytest.param(name, dtype, id=f"{name}-{dtype.name}")
+        for name, case in CASES.items()
+        for dtype in TOLERANCE
+        if case.half or dtype == tf.float32
+    ],
+)
 
 
 def assert_near(found, expected, tolerance=1e-5):
@@ -21,12 +29,9 @@ def assert_near(found, expected, tolerance=1e-5):
         )
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtype.name)
-@every_op
+@every_op_and_type
 def test_forms_and_types_agree(form, name, dtype):
     case = CASES[name]
-    if dtype != tf.float32 and not case.half:
-        pytest.skip("takes float32 only")
     tensors = tensors_of(case, dtype)
     # The exact answer for the rounded inputs.
     with ops.use("portable"):

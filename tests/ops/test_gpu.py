@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
-from tests.ops.cases import CASES, outputs_and_gradients, tensors_of
-from tests.ops.test_every_op import TOLERANCE, assert_near, every_op
+from tests.ops.cases import CASES, TOLERANCE, outputs_and_gradients, tensors_of
+from tests.ops.test_every_op import assert_near, every_op_and_type
 
 if not tf.config.list_physical_devices("GPU"):
     pytest.skip("there is no GPU that TensorFlow can use", allow_module_level=True)
@@ -16,12 +16,9 @@ def test_the_library_has_its_kernels():
     assert compiled.has_gpu_kernels(), "KDET_CUDA=1 python -m kdet.ops build"
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtype.name)
-@every_op
+@every_op_and_type
 def test_results_are_those_of_the_cpu(form, name, dtype):
     case = CASES[name]
-    if dtype != tf.float32 and not case.half:
-        pytest.skip("takes float32 only")
     if form == "compiled" and name in dispatch.CPU_OPS:
         pytest.skip("is portable on a GPU")
     tensors = tensors_of(case, dtype)
