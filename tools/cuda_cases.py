@@ -1,4 +1,4 @@
-"""What ``tools/benchmark_cuda.py`` times: kdet's CUDA kernels and their peers in PyTorch, on one set of inputs."""
+"""What ``tools/benchmark_cuda.py`` times: CUDA kernels and their peers in PyTorch, on the same inputs."""
 
 import ctypes
 import dataclasses
