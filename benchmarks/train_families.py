@@ -84,10 +84,10 @@ FAMILIES = {
 def recipe(family):
     """The small recipe of a family."""
     from kdet.config import Config
-    from kdet.slim import slim
+    from verification.small import small_variant
 
     name, changes = FAMILIES[family]
-    config = slim(Config.load(name))
+    config = small_variant(Config.load(name))
     has_masks = "mask_head" in json.dumps(config["model"])
     config.override(changes)
     slower = SLOWER.get(family, {})

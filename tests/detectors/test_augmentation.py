@@ -10,8 +10,8 @@ import tensorflow as tf
 from kdet import convert, structures, zoo
 from kdet.detectors import Detector, Preprocessor, QueryDetector
 from kdet.detectors.predict import Augmentation
-from kdet.parity import inputs, weights
-from kdet.parity.matching import match_detections
+from verification import inputs, weights
+from verification.matching import match_detections
 
 GOLDENS = pathlib.Path(__file__).parent.parent / "golden" / "tta"
 SMALL = {"model.rpn_head.test_proposals.max_per_image": 40, "model.roi_head.postprocess.max_per_image": 10}

@@ -2,7 +2,7 @@ import pytest
 
 from kdet import convert
 from kdet.config import Config
-from kdet.parity import weights
+from verification import weights
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Exported detectors give what ``predict`` gives, with TensorFlow alone."""
 
-import importlib
 import pathlib
 
 import keras
@@ -13,8 +12,8 @@ from kdet import ops
 from kdet.data import inference, resize
 from kdet.export import checks, litert
 from kdet.ops import build, compiled
+from verification import sweep_exports as sweep
 
-TOOLS = pathlib.Path(__file__).parents[2] / "tools"
 R18 = {"model.backbone.depth": 18}
 PROPOSALS = {"model.rpn_head.test_proposals.max_per_image": 20}
 THIN = [64, 32, 16]
@@ -49,15 +48,8 @@ def portable(monkeypatch):
     inference._resizer.cache_clear()
 
 
-@pytest.fixture
-def sweep(monkeypatch):
-    """The tool that does this for the whole zoo."""
-    monkeypatch.syspath_prepend(TOOLS)
-    return importlib.import_module("sweep_exports")
-
-
 @pytest.mark.parametrize("group", DETECTORS)
-def test_every_shape_of_detector_equals_predict_in_a_process_without_kdet(portable, sweep, tmp_path, group):
+def test_every_shape_of_detector_equals_predict_in_a_process_without_kdet(portable, tmp_path, group):
     picture = sweep.write_picture(tmp_path / "picture.png")
     alone, wrong = sweep.Isolated(sweep.ALONE), {}
     for kind, (name, overrides) in DETECTORS[group].items():
@@ -72,7 +64,7 @@ def test_every_shape_of_detector_equals_predict_in_a_process_without_kdet(portab
     assert not any(wrong.values()), wrong
 
 
-def test_compiled_ops_run_where_the_library_is_loaded(sweep, generated, tmp_path):
+def test_compiled_ops_run_where_the_library_is_loaded(generated, tmp_path):
     if compiled.why_not():
         pytest.skip(compiled.why_not())
     thin = {"neck.out_channels": 32, "bbox_head.filters": 32, "bbox_head.stacked_convs": 1}
@@ -100,7 +92,7 @@ def saved_library(path):
     return saved.meta_graphs[0].graph_def.library
 
 
-def test_masks_in_the_frame_of_each_box(sweep, tmp_path):
+def test_masks_in_the_frame_of_each_box(tmp_path):
     model = sweep.load_config("mask_rcnn_r18_fpn_1x", small=True, **PROPOSALS).build("model")
     sweep.generate_weights(model)
     pixels = litert.noise_pictures(model, 64, 96)

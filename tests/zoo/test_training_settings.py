@@ -8,7 +8,7 @@ import pytest
 
 from kdet.config import Config, recipes
 
-# made by tools/peers/mmdet_training.py
+# made by verification/peers/mmdet_training.py
 RECORDED = pathlib.Path(__file__).parents[1] / "assets" / "reference_training.json.gz"
 REFERENCE = json.loads(gzip.decompress(RECORDED.read_bytes()))
 # What the record says beside what trained the published model.

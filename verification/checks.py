@@ -1,0 +1,229 @@
+"""One model against one golden at inference: stages, RoI stages, detections, masks."""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from verification import inputs as parity_inputs
+from verification.matching import match_detections
+from verification.recorder import Recorder, match_rows, to_reference_layout
+
+# DESIGN's tolerances; they are never widened
+TOLERANCE = {"stage": 1e-4, "loss": 1e-4, "gradient": 1e-3, "detections": 0.01, "masks": 0.01}
+
+
+class Row(NamedTuple):
+    """One line of the report: the worst error of a stage and whether it passes."""
+
+    stage: str
+    error: float
+    passed: bool
+    note: str = ""
+
+
+def worst_row(stage, kind, errors, notes=None):
+    """The row of a stage with many parts.
+
+    Args:
+        errors: ``{part: error}``; NaN counts as worse than anything.
+        notes: remarks ``{part: str}``, by default the part's name.
+    """
+    errors = {k: float("inf") if np.isnan(v) else float(v) for k, v in errors.items()}
+    worst = max(errors, key=errors.get, default="")
+    error = errors.get(worst, 0.0)
+    return Row(stage, error, error <= TOLERANCE[kind], (notes or {}).get(worst) or worst)
+
+
+def info_of(golden, only=None):
+    """ImageInfo of the golden's pictures, with their padded sizes."""
+    metas = golden.meta["img_metas"][:only]
+    scale = np.float32([m["scale_factor"] for m in metas])
+    info = {
+        "valid_size": np.float32([m["img_shape"][:2] for m in metas]),
+        "padded_size": np.float32([m["pad_shape"][:2] for m in metas]),
+        "original_size": np.float32([m["ori_shape"][:2] for m in metas]),
+        "scale": scale[:, [1, 0]],
+    }
+    if "border" in metas[0]:
+        info["border"] = np.float32([m["border"] for m in metas])
+    info = {k: tf.constant(v) for k, v in info.items()}
+    info["seed"] = tf.constant([0, 0])
+    return info
+
+
+def apply_test_settings(model, notes):
+    """The golden's cheaper test settings (``test_cfg.rpn.max_per_img=300`` ...)."""
+    for note in notes:
+        path, value = note.split("=")
+        if ".rpn." in path:
+            model.rpn_head.test_proposals.max_per_image = int(value)
+        elif ".rcnn." in path:
+            model.roi_head.postprocess.max_per_image = int(value)
+
+
+def pictures(golden):
+    """The golden's normalised pictures as ``[2,H,W,3]``."""
+    return tf.constant(golden.images().transpose(0, 2, 3, 1))
+
+
+# ---- forward
+
+
+def stage_rows(model, golden):
+    """Outputs of every stage, RoI stage, and the detections (eager, so nothing is traced)."""
+    names = golden.sampled_names()
+    prefixes = dict.fromkeys(re.split(r"[/#]", n)[0] for n in names)
+    roi = [p for p in prefixes if p.startswith("roi_head.")]
+    outer = [p for p in prefixes if p not in roi]
+    images, info = pictures(golden), info_of(golden)
+    if golden.meta["model_type"] == "SparseRCNN":
+        outer, roi = outer + roi, []
+    per_image = golden.meta["test_mode"] == "per_image"
+    with Recorder(model, outer) as recorder:
+        if per_image:
+            first = info_of(golden, only=1)
+            detections = [model.detect(images[:1], first)]
+        else:
+            fast = with_proposals(golden, info) if golden.meta["model_type"] == "FastRCNN" else info
+            detections = [model.detect(images, fast)]
+    rows = compare_outputs(golden, outer, recorder)
+    if per_image:
+        second = {k: v[1:] if k != "seed" else v for k, v in info.items()}
+        detections.append(model.detect(images[1:], second))
+    if roi:
+        features = model.extract_features(images)
+        given = with_proposals(golden, info)
+        with Recorder(model, roi) as recorder:
+            fixed = model.roi_head.predict(features, given["proposals"], given)
+        rows += compare_outputs(golden, roi, recorder)
+        if "f/fixed_det/0/boxes" in golden.d:
+            rows.append(detection_row(golden, "fixed_det", [fixed]))
+    rows.append(detection_row(golden, "det", detections))
+    if "f/det/0/masks_packed" in golden.d:
+        rows.append(mask_row(model, golden, detections))
+    return rows
+
+
+def with_proposals(golden, info):
+    """ImageInfo with the golden's fixed proposals."""
+    boxes = np.stack([p[:, :4] for p in golden.proposals()])
+    return {**info, "proposals": tf.constant(boxes)}
+
+
+def compare_outputs(golden, prefixes, recorder):
+    """One row per recorded layer: the worst of its outputs."""
+    rows = []
+    for prefix in prefixes:
+        if prefix in recorder.missing:
+            rows.append(Row(prefix, float("inf"), False, "the model has no such layer"))
+            continue
+        errors, remarks = {}, {}
+        for name in (n for n in golden.sampled_names() if re.split(r"[/#]", n)[0] == prefix):
+            errors[name], remarks[name] = output_error(golden, name, recorder)
+        rows.append(worst_row(prefix, "stage", errors, remarks))
+    return rows
+
+
+def output_error(golden, name, recorder):
+    """Largest difference of one output, relative to the golden's largest value; and a remark."""
+    call, _, sub = name.partition("/")
+    recorded = dict(recorder.outputs.get(call, ()))
+    path = f"/{sub}" if sub else ""
+    # heads of a single level need not return a list of one
+    array = recorded.get(path, recorded.get(path.removesuffix("/0")))
+    if array is None:
+        return float("inf"), f"{name} was not computed"
+    shape = golden.meta["arrays"][name]["shape"]
+    recorded_shape = array.shape
+    array = to_reference_layout(array, shape, roi_rows(golden, call, recorder, shape))
+    if array is None:
+        return float("inf"), f"{name}: golden {shape}, ours {recorded_shape}"
+    error, scale = golden.error(name, array)
+    if "point_head" in call:
+        error = points_error(golden, name, array)
+    return error / max(scale, 1e-12), ""
+
+
+def points_error(golden, name, array, reach=8):
+    """As ``Golden.error`` of outputs ``[R,C,P]`` at points in the order of their uncertainty.
+
+    Points that are as uncertain as each other may change places, by up to ``reach``.
+    """
+    wanted = golden.d[f"s/{name}"]
+    rows = parity_inputs.sample_indices(array.size, wanted.size)
+    shifts = (np.roll(array, shift, axis=-1).ravel()[rows] for shift in range(-reach, reach + 1))
+    return float(np.min([np.abs(x - wanted) for x in shifts], axis=0).max())
+
+
+def roi_rows(golden, call, recorder, shape):
+    """Which of our RoIs each of the golden's is, for the outputs of RoI layers."""
+    if not call.startswith("roi_head."):
+        return None
+    if call in recorder.rois and f"f/{call}/rois" in golden.d:
+        return match_rows(golden.full(f"{call}/rois"), recorder.rois[call])[0]
+    number = re.search(r"\.\d+|#\d+", call)
+    stem = re.match(r"roi_head\.([a-z]+)_", call)
+    stem = stem.group(1) if stem else "mask"
+    extractors = [e for e in recorder.rois if f"f/{e}/rois" in golden.d]
+    # the extractor of the same branch and stage first, then that of the masks
+    extractors.sort(
+        key=lambda e: (stem not in e, number is not None and number.group() not in e, "mask" not in e)
+    )
+    for extractor in extractors:
+        wanted = golden.full(f"{extractor}/rois")
+        # some heads go over the pictures one by one; their first calls are those of the first picture
+        if shape[0] in (len(wanted), int((wanted[:, 0] == 0).sum())):
+            return match_rows(wanted[: shape[0]], recorder.rois[extractor])[0]
+    return None
+
+
+def detections_of(detections, picture):
+    """Boxes, scores, labels and masks of one picture from one batch, or from batches of one."""
+    batch = detections[0] if len(detections) == 1 else detections[picture]
+    index = picture if len(detections) == 1 else 0
+    count = int(batch["num_detections"][index])
+    return {k: np.asarray(v[index])[:count] for k, v in batch.items() if k != "num_detections"}
+
+
+def detection_row(golden, key, detections):
+    """Share of the golden's detections that have no match (and of ours beyond its number)."""
+    missed = total = 0
+    for i in range(2):
+        boxes, labels = golden.full(f"{key}/{i}/boxes"), golden.full(f"{key}/{i}/labels")
+        ours = detections_of(detections, i)
+        limit = golden.d[f"f/{key}/{i}/boxes"].shape[0]
+        matches = match_detections(boxes, labels, ours)
+        missed += int((matches < 0).sum())
+        if key == "det":
+            missed += max(0, len(ours["boxes"]) - limit)
+        total += len(boxes)
+    note = f"{total - missed}/{total} matched"
+    return worst_row(key, "detections", {"unmatched": missed / max(total, 1)}, {"unmatched": note})
+
+
+def mask_row(model, golden, detections):
+    """1 - IoU of the worst stored mask."""
+    worst, count = 0.0, 0
+    for i, meta in enumerate(golden.meta["img_metas"]):
+        if f"f/det/{i}/masks_packed" not in golden.d:
+            continue
+        h, w = meta["ori_shape"][:2]
+        packed = golden.full(f"det/{i}/masks_packed")
+        wanted = np.unpackbits(packed, axis=-1)[..., :w].astype(bool)
+        ours = detections_of(detections, i)
+        matches = match_detections(golden.full(f"det/{i}/boxes"), golden.full(f"det/{i}/labels"), ours)
+        masks = model.picture_masks({**ours, "num_detections": len(ours["boxes"])}, h, w)
+        for mask, match in zip(wanted, matches):
+            if match < 0:
+                worst = 1.0
+                continue
+            mine = masks[match]
+            union = (mask | mine).sum()
+            worst = max(worst, 1.0 - (mask & mine).sum() / union if union else 0.0)
+            count += 1
+        if f"f/det/{i}/mask_scores" in golden.d:
+            scores = golden.full(f"det/{i}/mask_scores")[matches >= 0]
+            worst = max(worst, np.abs(ours["mask_scores"][matches[matches >= 0]] - scores).max(initial=0.0))
+    return worst_row("masks", "masks", {"worst": worst}, {"worst": f"{count} masks"})

@@ -1,0 +1,118 @@
+"""Small variants of recipes: the same parts with fewer channels, layers and regions.
+
+What is shown on a small variant (that a family learns, that its files load again) is shown for the code of
+the published model, at a hundredth of its cost.
+"""
+
+import inspect
+
+from kdet import registry
+from kdet.overrides import class_count
+
+# Arguments that are widths. All shrink by one factor, so that parts which must agree still do.
+WIDTHS = {
+    "aspp_filters",
+    "channels",
+    "conv_filters",
+    "fc_units",
+    "ffn_units",
+    "filters",
+    "hidden_channels",
+    "hidden_units",
+    "out_channels",
+    "units",
+}
+# Arguments that are counts, and the most that a small variant has of it.
+COUNTS = {
+    "decoder_layers": 3,
+    "encoder_layers": 2,
+    "max_per_image": 100,
+    "nms_pre": 300,
+    "num": 64,
+    "num_proposals": 50,
+    "num_queries": 50,
+    "num_stages": 3,
+    "stack_times": 3,
+    "stacks": 1,
+    "subdivision_points": 196,
+}
+# The smallest backbone of every kind; half the channels are set apart from this.
+BACKBONES = {
+    "ResNet": {"depth": 18},
+    "Res2Net": {"depth": 50},
+    "ResNeSt": {"depth": 50},
+    "RegNet": {"arch": "regnetx_800mf"},
+    "HRNet": {"width": 8},
+    "Darknet": {"blocks": [1, 1, 1, 1, 1], "channels": [16, 32, 64, 128, 256]},
+    "HourglassNet": {"channels": [64, 64, 96, 96], "blocks": [1, 1, 1, 1], "stacks": 1},
+}
+
+
+def small_variant(config, divide=4, num_classes=3):
+    """Makes the model section of a recipe small and trainable from the start, in place.
+
+    Widths (those that a class has as its default, too) are divided, the backbone becomes the smallest of
+    its kind with half the channels, nothing is frozen, batch norms learn, nothing is loaded at first.
+
+    Args:
+        config: :class:`kdet.config.Config`.
+        divide: of all widths outside the backbone.
+        num_classes: of the small model, where it has classes.
+
+    Returns:
+        ``config``.
+    """
+    model = config["model"]
+    for name, part in model.items():
+        if name != "backbone":
+            _shrink(part, divide)
+    whole_stage = "shared_head" in model.get("roi_head", {})  # the head is a stage of the real ResNet-50
+    _shrink_backbone(model["backbone"], keep_size=whole_stage)
+    if class_count(model) is not None:
+        config.override({"model.num_classes": num_classes})
+    config.get("train", {}).pop("initial", None)
+    return config
+
+
+def _shrink(spec, divide):
+    for child in spec.values() if isinstance(spec, dict) else spec if isinstance(spec, list) else ():
+        _shrink(child, divide)
+    if not isinstance(spec, dict) or "type" not in spec:
+        return
+    values = {**_defaults(spec["type"]), **spec}
+    for key in WIDTHS & values.keys():
+        widths = values[key]
+        if isinstance(widths, int):
+            spec[key] = max(widths // divide, 8)
+        elif isinstance(widths, (list, tuple)):
+            spec[key] = [max(width // divide, 8) for width in widths]
+    for key in COUNTS.keys() & values.keys():
+        if isinstance(values[key], int):
+            spec[key] = min(values[key], COUNTS[key])
+
+
+def _shrink_backbone(spec, keep_size):
+    spec.pop("pretrained", None)
+    known = _defaults(spec["type"])
+    is_resnet = issubclass(registry.get(spec["type"]), registry.get("ResNet"))
+    if is_resnet:
+        known = {**_defaults("ResNet"), **known}
+    for key, value in (("frozen_stages", -1), ("norm_eval", False)):
+        if key in known:
+            spec[key] = value
+    if isinstance(spec.get("norm"), dict):
+        spec["norm"].pop("trainable", None)
+    if keep_size:
+        return
+    spec.update(BACKBONES.get(spec["type"], {}))
+    if is_resnet and spec["type"] != "RegNet":
+        if any(spec.get(key) for key in ("dcn", "plugins", "groups")):  # only bottlenecks have them
+            spec["depth"] = 50
+        spec["base_channels"] = 32
+        if spec.get("stem_channels"):
+            spec["stem_channels"] = 32
+
+
+def _defaults(type_name):
+    parameters = inspect.signature(registry.get(type_name).__init__).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
