@@ -12,6 +12,7 @@ import struct
 import numpy as np
 
 from kdet.convert.files import atomic_path
+from kdet.convert.state_dict import refuse_unnamed
 from kdet.convert.walk import torch_items
 
 _DTYPES = {"float32": "F32", "int32": "I32", "int64": "I64", "bool": "BOOL"}
@@ -23,7 +24,11 @@ def is_exact(model):
 
 
 def save_weights(model, path):
-    """Writes all weights of a built model (``is_exact``) to ``path``, or nothing at all."""
+    """Writes all weights of a built model (``is_exact``) to ``path``, or nothing at all.
+
+    Raises:
+        ValueError: a weight of the model has no PyTorch name and would be lost.
+    """
     variables, layouts = _variables(model)
     header, offset = {"__metadata__": {"kdet_layouts": json.dumps(layouts)}}, 0
     for name, variable in variables.items():
@@ -75,7 +80,9 @@ def load_weights(model, path):
 def _variables(model):
     """``{name: variable}`` of the distinct variables, and ``{name: layout rule}``."""
     variables, layouts, seen = {}, {}, set()
-    for name, slot in torch_items(model).items():
+    slots = torch_items(model)
+    refuse_unnamed(model, slots)
+    for name, slot in slots.items():
         for index, variable in enumerate(slot.variables):
             if id(variable) not in seen:
                 seen.add(id(variable))

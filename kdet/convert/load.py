@@ -3,7 +3,7 @@
 import logging
 import pathlib
 
-from kdet.convert import cache
+from kdet.convert import cache, keras_files
 from kdet.convert.checkpoint import load_checkpoint
 from kdet.convert.fetch import FetchError, fetch, home
 from kdet.convert.pretrained import load_pretrained
@@ -60,6 +60,7 @@ def load_file(model, path, *, strict=True, allow_mismatch=False):
     Raises:
         FileNotFoundError, ValueError: no such file, or a kind that kdet does not read.
         FetchError, CheckpointError, IncompleteStateDict: as ``load_checkpoint``.
+        IncompleteWeights: a file of Keras and the model do not cover each other.
     """
     path = fetch(path) if str(path).startswith(("http://", "https://")) else pathlib.Path(path)
     if not path.is_file():
@@ -68,7 +69,15 @@ def load_file(model, path, *, strict=True, allow_mismatch=False):
         if not cache.load_weights(model, path):
             raise ValueError(f"{path} was not written by kdet for this model.")
     elif path.name.endswith((".weights.h5", ".keras")):
-        model.load_weights(path, skip_mismatch=allow_mismatch)
+        if allow_mismatch:
+            found = keras_files.fill_what_fits(model, path)
+            return LoadReport(
+                unfilled=found.missing,
+                left_over=found.surplus,
+                mismatched=dict(found.mismatched),
+                filled=len(model.weights) - len(found.missing) - len(found.mismatched),
+            )
+        model.load_weights(path)
     elif path.suffix in (".pth", ".pt", ".tar"):
         return load_checkpoint(model, path, strict=strict, allow_mismatch=allow_mismatch)
     else:

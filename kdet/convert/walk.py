@@ -22,6 +22,7 @@ import keras
 import numpy as np
 
 from kdet.convert import layouts
+from kdet.layers.nested import LayerDict, LayerList
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +122,8 @@ def _value_items(value, prefix, name):
         yield path, TensorSlot((value,))
         return
     inner = path + "." if name else prefix
+    if isinstance(value, (LayerList, LayerDict)):
+        value = value.entries
     if isinstance(value, keras.Layer):
         yield from _layer_items(value, inner)
     elif isinstance(value, dict):

@@ -6,17 +6,18 @@ import tensorflow as tf
 from kdet.detectors.exporting import Exporting
 from kdet.detectors.predict import is_pictures, paste, predict_pictures
 from kdet.detectors.preprocessor import Preprocessor
+from kdet.detectors.saving import Saving
 from kdet.detectors.training import TrainingSteps
 from kdet.layers import inference, quick_convolutions
 from kdet.structures import as_inputs
 
 
-class Detector(TrainingSteps, Exporting, keras.Model):
+class Detector(TrainingSteps, Exporting, Saving, keras.Model):
     """A detector as a ``keras.Model``: pictures in, detections in original pixels out.
 
     Subclasses call ``super().__init__``, set their parts, and end with ``self.create_variables()``.
     They define ``detect`` and ``forward_losses`` on normalised images. Training: ``TrainingSteps``;
-    export: ``Exporting``.
+    export: ``Exporting``; files: ``Saving``.
 
     Args:
         preprocessor: normalisation and resize rule.

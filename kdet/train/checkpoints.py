@@ -6,6 +6,8 @@ import re
 
 import keras
 
+from kdet.convert import keras_files
+
 PATTERN = re.compile(r"step_(\d+)\.weights\.h5$")
 
 
@@ -53,6 +55,10 @@ class Checkpoints:
 
         Returns:
             The training step it was written at, 0 when there is none.
+
+        Raises:
+            IncompleteWeights: the checkpoint does not hold all weights of the model and all slots of its
+                optimizer; the model is unchanged then.
         """
         visible = [set(c.steps()) for c in others if c.folder.is_dir()]
         steps = set(self.steps()).intersection(*visible)
@@ -60,7 +66,13 @@ class Checkpoints:
             return 0
         if not model.optimizer.built:  # its slots would be lost silently
             model.optimizer.build(model.trainable_variables)
-        model.load_weights(self.path(max(steps)))
+        path = self.path(max(steps))
+        if not keras_files.has_optimizer(path):
+            raise keras_files.IncompleteWeights(
+                f"{path} holds no optimizer, so training cannot go on from it. Use it as train.initial of "
+                "a new run."
+            )
+        model.load_weights(path)
         return max(steps)
 
 

@@ -1,0 +1,58 @@
+"""Every private name of Keras that kdet uses, in one place.
+
+``tests/test_compat.py`` has a test for each, on every allowed version; its failure says what broke.
+"""
+
+from typing import Any
+
+import h5py
+import keras
+from keras.src.saving import saving_lib
+
+KERAS = tuple(int(part) for part in keras.__version__.split(".")[:2])
+
+
+class _Entry:
+    """Takes what one object stores."""
+
+    def __init__(self, values: dict[str, Any], prefix: str):
+        self.values, self.prefix = values, prefix
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.values[self.prefix + key] = value
+
+
+class _Recorder(saving_lib.H5IOStore):
+    """Looks like a file to Keras and keeps what would be written."""
+
+    def __init__(self):
+        self.values: dict[str, Any] = {}
+
+    def __bool__(self) -> bool:
+        return True
+
+    def make(self, path: str, metadata: dict | None = None) -> _Entry:
+        return _Entry(self.values, f"{path}/vars/" if path else "vars/")
+
+
+def stored_values(model: keras.Model) -> dict[str, Any]:
+    """Return what Keras would write into a weights file of a model, by its path in the file.
+
+    Weights are the ``keras.Variable`` objects themselves; the slots of an optimizer are arrays.
+    """
+    recorder = _Recorder()
+    saving_lib._save_state(model, recorder, None, "", set())
+    return recorder.values
+
+
+def is_recording(store: Any) -> bool:
+    """Return whether the ``store`` of a ``save_own_variables`` belongs to :func:`stored_values`."""
+    return isinstance(store, _Entry)
+
+
+def open_file(store: Any) -> h5py.File | None:
+    """Return the HDF5 file behind the ``store`` of a ``load_own_variables``.
+
+    None for weights in several files and for stores that are no files.
+    """
+    return store.h5_file if type(store) is saving_lib.H5IOStore else None
