@@ -1,15 +1,23 @@
-"""Every private name of Keras that kdet uses, in one place.
+"""Every private name of Keras and TensorFlow that kdet uses, and differences between their versions.
 
 ``tests/test_compat.py`` has a test for each, on every allowed version; its failure says what broke.
 """
 
+import gc
 from typing import Any
 
 import h5py
 import keras
+import tensorflow as tf
 from keras.src.saving import saving_lib
+from tensorflow.python.data.ops.multi_device_iterator_ops import OwnedMultiDeviceIterator
 
 KERAS = tuple(int(part) for part in keras.__version__.split(".")[:2])
+# where iterators keep what TensorFlow destroys them by
+HANDLES = {
+    tf.data.Iterator: "_iterator_resource",
+    OwnedMultiDeviceIterator: "_multi_device_iterator_resource",
+}
 
 
 class _Entry:
@@ -56,3 +64,25 @@ def open_file(store: Any) -> h5py.File | None:
     None for weights in several files and for stores that are no files.
     """
     return store.h5_file if type(store) is saving_lib.H5IOStore else None
+
+
+def close_iterators() -> int:
+    """Close every iterator over a ``tf.data.Dataset`` of this process; they cannot be used afterwards.
+
+    An iterator ends when the last reference to its handle goes. Returns only when the functions that it
+    runs in the background have returned, so none of them asks for the interpreter later.
+
+    Returns:
+        how many were open.
+    """
+    known, count = {}, 0
+    gc.unfreeze()  # objects that a program froze are not listed
+    for candidate in gc.get_objects():
+        kind = type(candidate)
+        if kind not in known:  # asked once per class: there may be a million objects
+            known[kind] = next((name for base, name in HANDLES.items() if issubclass(kind, base)), None)
+        name = known[kind]
+        if name is not None and vars(candidate).get(name) is not None:
+            setattr(candidate, name, None)
+            count += 1
+    return count

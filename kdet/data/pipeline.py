@@ -1,14 +1,20 @@
 """The tf.data pipeline: records -> batches of (inputs, targets) of the data contract."""
 
+import atexit
 import logging
 
 import numpy as np
 import tensorflow as tf
 
+from kdet import compat
 from kdet.data import albu, buckets, distortions, instaboost, masks, pictures, semantic, transforms, windows
 from kdet.data.index import Skips
 
 logger = logging.getLogger("kdet.data")
+
+# A pipeline reads ahead in threads of TensorFlow that call Python for every image. An interpreter that shuts
+# down gives them no turn any more, while destroying the iterator waits for them: the process would hang.
+atexit.register(compat.close_iterators)
 
 
 class Pipeline:
