@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: env ops demo test lint format wheel clean
+.PHONY: env ops demo test matrix lint format wheel clean
 
 env: $(READY)
 
@@ -27,6 +27,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# The suite with the oldest, the newest and other allowed versions, each in an environment of its own.
+matrix: $(READY)
+	$(BIN)/python -m verification.matrix $(ENVIRONMENTS)
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .
