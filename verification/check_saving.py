@@ -5,7 +5,8 @@
 
 Weights are drawn at random; files are loaded into a second model whose weights are zeros. Results go to
 verification/results/saving.json by Keras version, after every model; what stands there is not run again
-unless it is named. Recipes with the same small model share a result. Exits with 1 when a model lost a weight.
+unless it is named. Recipes whose small models differ in losses, assigners and samplers alone share a result.
+Exits with 1 when a model lost a weight.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
+NO_WEIGHTS = ("losses", "assigners", "samplers")
 STORE = pathlib.Path(__file__).resolve().parent / "results" / "saving.json"
 
 
@@ -29,12 +31,11 @@ def main() -> None:
 
     from kdet.config import Config, recipes
     from verification.small import small_variant
-    from verification.zoo_page import model_key
 
     results, done = _read().get(keras.__version__, {}), {}
     for name in sorted(recipes()):
         config = small_variant(Config.load(name))
-        key = model_key(config)
+        key = _structure(config["model"])
         if name in results and not (options.name and fnmatch.fnmatch(name, options.name)):
             done.setdefault(key, results[name])
             continue
@@ -49,6 +50,21 @@ def main() -> None:
     lost = {name: verdict for name, verdict in results.items() if verdict != "ok"}
     print(f"Keras {keras.__version__}: {len(results) - len(lost)} of {len(results)} recipes lose nothing.")
     sys.exit(1 if lost else 0)
+
+
+def _structure(spec) -> str:
+    """What decides which weights a model has: its section without losses, assigners and samplers."""
+    from kdet import registry
+
+    def kept(value):
+        if isinstance(value, list):
+            return [kept(entry) for entry in value]
+        if not isinstance(value, dict):
+            return value
+        room = registry.get(value["type"]).__module__.split(".")[1] if "type" in value else ""
+        return None if room in NO_WEIGHTS else {key: kept(entry) for key, entry in value.items()}
+
+    return json.dumps({**kept(spec), "preprocessor": None}, sort_keys=True)
 
 
 def _read() -> dict[str, dict[str, str]]:
