@@ -4,9 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
+# of `make mutants`: another seed draws other mutants, COUNT of each group
+SEED ?= 1
+COUNT ?= 300
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: env ops demo test lint format wheel clean
+.PHONY: env ops demo test mutants lint format wheel clean
 
 env: $(READY)
 
@@ -27,6 +30,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# Do the tests notice a wrong line? Hours; a run that was ended goes on.
+mutants: $(READY)
+	$(BIN)/python -m verification.mutants --seed $(SEED) --count $(COUNT) --jobs $(JOBS)
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .
