@@ -34,6 +34,7 @@ test: $(READY)
 # Do the tests notice a wrong line? Hours; a run that was ended goes on.
 mutants: $(READY)
 	$(BIN)/python -m verification.mutants --seed $(SEED) --count $(COUNT) --jobs $(JOBS)
+	$(BIN)/python -m verification.mutants --kernels --seed $(SEED) --count 40
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .

@@ -5,8 +5,7 @@ import textwrap
 
 import pytest
 
-from verification.mutants import equivalents, report, sites
-from verification.mutants.campaign import count_by_room
+from verification.mutants import equivalents, kernel_sites, report, sites
 from verification.mutants.reach import Reach
 
 
@@ -53,6 +52,34 @@ def test_changes(source, expected):
 def test_arguments_are_left_out_with_their_comma(call, without):
     found = [mutant for mutant in sites.find(call, "a.py") if mutant.mutation.startswith("b=")]
     assert [mutant.apply(call) for mutant in found] == [without]
+
+
+KERNEL = """\
+#define SIZE 4 + 4
+constexpr int kBlock = 64;
+// a < b
+template <typename T>
+int f(const T* from, int n) {
+  OP_REQUIRES(context, n < 5, errors::InvalidArgument("n < ", 5));
+  if (n > 4) {
+    return errors::InvalidArgument("n + 1");
+  }
+  for (int i = 0; i < n; ++i) sum += std::min(from[i], 0.5f);
+}
+"""
+
+
+def test_changes_of_kernels():
+    found = [(mutant.line, mutant.kind, mutant.piece) for mutant in kernel_sites.find(KERNEL, "a.h")]
+    assert found == [
+        (10, "constant", "1"),
+        (10, "comparison", "<="),
+        (10, "operator", "-="),
+        (10, "opposite", "std::max"),
+        (10, "constant", "0.55"),
+    ]
+    changed = kernel_sites.find(KERNEL, "a.h")[1]
+    assert changed.after in changed.apply(KERNEL) and "i <= n" in changed.after
 
 
 SOURCE = textwrap.dedent(
@@ -133,13 +160,8 @@ def entry(**changes):
 def read(tmp_path, *entries):
     file = tmp_path / "equivalent.yaml"
     file.write_text(json.dumps(entries))
-
-    def find(path):
-        if path != "a.py":
-            raise FileNotFoundError(path)
-        return sites.find("a = b + c\n", path)
-
-    return equivalents.read(find, file)
+    (tmp_path / "a.py").write_text("a = b + c\n")
+    return equivalents.read(tmp_path, file)
 
 
 def test_equivalent_mutants_have_a_reason(tmp_path):
@@ -161,13 +183,13 @@ def test_entries_that_match_nothing_are_errors(tmp_path, changes, message):
 
 
 def test_the_list_of_the_project_matches_its_sources():
-    equivalents.read(lambda path: sites.find((report.ROOT / path).read_text(encoding="utf-8"), path))
+    equivalents.read(report.ROOT)
 
 
 def test_scores_leave_equivalent_mutants_out():
     mutant = sites.find("a < b", "a.py")[0]
     judged = [(mutant, {"killed": killed}) for killed in (True, True, True, False, None)]
-    rooms = count_by_room(judged, lambda path: "heads")
+    rooms = report.count_by_room(judged, {"a.py": "heads"})
     assert rooms == {"heads": {"killed": 3, "survived": 1, "equivalent": 1}}
     result = report.entry(7, 5, "abc", 95, rooms, [report.survivor(mutant, "a < b\n", "no test executes it")])
     assert result["score"] == 75.0

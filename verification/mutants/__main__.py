@@ -41,39 +41,55 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=pathlib.Path, default=ROOT / ".mutants", help="of copies and records"
     )
+    parser.add_argument("--kernels", action="store_true", help="mutants of the C++ kernels instead")
     options = parser.parse_args()
-    groups = (
-        {"rooms": (0, options.rooms)}
-        if options.rooms
-        else {name: (GROUPS[name][0], GROUPS[name][1].split()) for name in options.group}
-    )
     from verification.mutants.campaign import Campaign
 
-    campaign = Campaign(ROOT, options.folder, options.jobs, tuple(options.tests or ["tests"]))
+    # what no tests reach is killed by none, so a part of the tests can only make the score worse
+    tests = options.tests or (["tests/ops"] if options.kernels else ["tests"])
+    campaign = Campaign(ROOT, options.folder, options.jobs, tuple(tests))
     try:
         reach = campaign.record(options.record)
         if reach.broken:
             print(f"these fail without any mutant: {', '.join(reach.broken)}")
-        for group, (target, rooms) in groups.items():
-            run(campaign, reach, group, target, rooms, options)
+        if options.kernels:
+            judge_kernels(campaign, reach, options)
+        elif options.rooms:
+            judge_rooms(campaign, reach, "rooms", 0, options.rooms, options)
+        else:
+            for group in options.group:
+                target, rooms = GROUPS[group]
+                judge_rooms(campaign, reach, group, target, rooms.split(), options)
     finally:
         campaign.close()
     return 0
 
 
-def run(campaign, reach, group, target, rooms, options) -> None:
-    """Draws and judges the mutants of one group; prints and writes the result."""
-    from verification.mutants import campaign as judging
-    from verification.mutants import copies, report
+def judge_kernels(campaign, reach, options) -> None:
+    """Draws and judges mutants of the kernels."""
+    from verification.mutants import kernels
 
+    judged = kernels.judge(campaign, options.seed, options.count, reach, show, options.survivors)
+    room_of = {mutant.path: mutant.path.split("/")[1] for mutant, _ in judged}
+    conclude(judged, "kernels", 100, room_of, options)
+
+
+def judge_rooms(campaign, reach, group, target, rooms, options) -> None:
+    """Draws and judges mutants of rooms of kdet."""
     room_of = {path: room for room in rooms for path in paths(room)}
     if not room_of:
         raise SystemExit(f"kdet has no files of {', '.join(rooms)}")
     mutants = campaign.draw(sorted(room_of), options.seed, options.count)
     if options.survivors:
-        mutants = [m for m in mutants if campaign.verdicts.get(m.key, {}).get("killed") is False]
-    judged = list(campaign.judge(mutants, reach, show))
-    counts = judging.count_by_room(judged, room_of.get)
+        mutants = [mutant for mutant in mutants if campaign.survived(mutant)]
+    conclude(list(campaign.judge(mutants, reach, show)), group, target, room_of, options)
+
+
+def conclude(judged, group, target, room_of, options) -> None:
+    """Prints a result, and writes it where it is a whole one."""
+    from verification.mutants import copies, report
+
+    counts = report.count_by_room(judged, room_of)
     survivors = [
         report.survivor(mutant, (ROOT / mutant.path).read_text(encoding="utf-8"), verdict["by"])
         for mutant, verdict in sorted(judged, key=lambda pair: (pair[0].path, pair[0].line))

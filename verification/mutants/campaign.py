@@ -1,6 +1,5 @@
 """Draws mutants and finds out which of them the tests kill; what was found is kept between runs."""
 
-import collections
 import hashlib
 import json
 import pathlib
@@ -9,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from verification.mutants import copies, equivalents, sites
+from verification.mutants import copies, equivalents
 from verification.mutants.forks import Runner
 from verification.mutants.reach import Reach
 from verification.mutants.recording import digest
@@ -48,6 +47,12 @@ class Campaign:
     def close(self) -> None:
         while not self.runners.empty():
             self.runners.get().close()
+
+    def first(self) -> tuple[pathlib.Path, Runner]:
+        """A copy and its runner, for a caller who gives no work to the others meanwhile."""
+        runner = self.runners.get()
+        self.runners.put(runner)
+        return runner.copy, runner
 
     def _with_runner(self, function, *args):
         runner = self.runners.get()
@@ -96,13 +101,9 @@ class Campaign:
 
     # ---- mutants
 
-    def find(self, path: str) -> list[Mutant]:
-        """All mutants of a file."""
-        return sites.find((self.root / path).read_text(encoding="utf-8"), path)
-
     def draw(self, paths: list[str], seed: int, count: int) -> list[Mutant]:
         """``count`` mutants of some files; changed lines elsewhere, or another count, do not draw others."""
-        found = [mutant for path in paths for mutant in self.find(path)]
+        found = [mutant for path in paths for mutant in equivalents.find(self.root, path)]
         return sorted(found, key=lambda m: hashlib.sha256(f"{seed} {m.key}".encode()).digest())[:count]
 
     def judge(
@@ -116,51 +117,41 @@ class Campaign:
             show: called with every verdict as it is found.
             again: judge those too that this state of the checkout has a verdict on.
         """
-        named = equivalents.read(self.find)
+        named = equivalents.read(self.root)
 
         def verdict(mutant):
             if mutant.key in named:
                 return {"key": mutant.key, "killed": None, "by": named[mutant.key]}
-            known = self.verdicts.get(mutant.key)
-            if known and known["state"] == self.state and known["tests"] == list(self.tests) and not again:
-                return known
-            found = self._with_runner(self._judge, mutant, reach, known)
-            self._keep(found)
-            show(mutant, found)
+            found = None if again else self.known(mutant)
+            if found is None:
+                found = self._with_runner(self._judge, mutant, reach)
+                self.keep(found)
+                show(mutant, found)
             return found
 
         with ThreadPoolExecutor(self.jobs) as pool:
             yield from zip(mutants, pool.map(verdict, mutants))
 
-    def _judge(self, runner, mutant, reach, known):
+    def _judge(self, runner, mutant, reach):
         start = time.monotonic()
         source = (self.root / mutant.path).read_text(encoding="utf-8")
         changed = {mutant.path: mutant.apply(source)}
-        by = "" if reach.tests(mutant) else "no test executes it"
-        for tests in self._rounds(mutant, reach, known):
-            limit_s = 3 * sum(reach.seconds[test] for test in tests) + 60
-            outcome = runner.run(tests, limit_s, changed)
+        killed, by = False, "" if reach.tests(mutant) else "no test executes it"
+        for tests in self._rounds(mutant, reach):
+            outcome = runner.run(tests, 3 * sum(reach.seconds[test] for test in tests) + 60, changed)
             if not outcome.passed:
-                by = outcome.reason
+                killed, by = True, outcome.reason
                 break
-        else:
-            outcome = None
-        return {
-            "key": mutant.key,
-            "killed": outcome is not None,
-            "by": by,
-            "seconds": round(time.monotonic() - start, 1),
-            "state": self.state,
-            "tests": list(self.tests),
-        }
+        return self.verdict(mutant, killed, by, time.monotonic() - start)
 
-    def _rounds(self, mutant, reach, known):
+    def _rounds(self, mutant, reach):
         """Lists of tests: what killed the mutant before, the quick ones, the rest."""
         tests = reach.tests(mutant)
         if not tests:
             return
-        if known and known["by"] in reach.seconds:
-            yield [known["by"]]
+        before = self.verdicts.get(mutant.key, {}).get("by")
+        if before in reach.seconds:
+            yield [before]
         quick, spent = [], 0.0
         for test in tests:
             if spent + reach.seconds[test] <= QUICK_S:
@@ -172,18 +163,25 @@ class Campaign:
         if rest:
             yield rest
 
-    def _keep(self, verdict):
+    # ---- what was found
+
+    def verdict(self, mutant: Mutant, killed: bool, by: str, seconds: float) -> dict:
+        """What is kept of a mutant."""
+        here = {"state": self.state, "tests": list(self.tests)}
+        return {"key": mutant.key, "killed": killed, "by": by, "seconds": round(seconds, 1), **here}
+
+    def known(self, mutant: Mutant) -> dict | None:
+        """The verdict on a mutant that was found with the checkout as it is."""
+        known = self.verdicts.get(mutant.key, {})
+        is_valid = known.get("state") == self.state and known.get("tests") == list(self.tests)
+        return known if is_valid else None
+
+    def survived(self, mutant: Mutant) -> bool:
+        """Whether a mutant survived when it was last judged, with whatever tests."""
+        return self.verdicts.get(mutant.key, {}).get("killed") is False
+
+    def keep(self, verdict: dict) -> None:
+        """Writes a verdict down."""
         self.verdicts[verdict["key"]] = verdict
         with self.log.open("a", encoding="utf-8") as log:
             log.write(json.dumps(verdict) + "\n")
-
-
-def count_by_room(
-    judged: list[tuple[Mutant, dict]], room_of: Callable[[str], str]
-) -> dict[str, dict[str, int]]:
-    """``{room: {"killed", "survived", "equivalent"}}``."""
-    rooms = collections.defaultdict(lambda: {"killed": 0, "survived": 0, "equivalent": 0})
-    names = {True: "killed", False: "survived", None: "equivalent"}
-    for mutant, verdict in judged:
-        rooms[room_of(mutant.path)][names[verdict["killed"]]] += 1
-    return dict(sorted(rooms.items()))

@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import pathlib
+import resource
 import signal
 import sys
 import time
@@ -23,6 +24,9 @@ PRELOADED = """
     pycocotools.cocoeval faster_coco_eval supervision ai_edge_litert.interpreter
     tensorflow.lite.python.schema_py_generated tensorflow_serving.apis pooch requests
 """.split()
+
+# bytes; a size that a mutant blows up must not take the machine with it
+MEMORY = 10 * 2**30
 
 
 @dataclasses.dataclass
@@ -54,6 +58,7 @@ class Runner:
     def __init__(self, copy: pathlib.Path, log: pathlib.Path) -> None:
         environment = {**os.environ, "PYTHONPATH": str(copy), "TF_CPP_MIN_LOG_LEVEL": "3"}
         command = [sys.executable, "-m", "verification.mutants.forks", str(log)]
+        self.copy = copy
         # the questions bring their own limits
         self.process = Isolated(command, limit_s=24 * 3600, renew=None, cwd=copy, env=environment)
 
@@ -69,8 +74,12 @@ class Runner:
         return Outcome(**self.process.ask(question))
 
     def record(self, file: str, target: pathlib.Path) -> Outcome:
-        """Runs a test file and writes what its tests execute to ``target`` (see `reach`)."""
-        return Outcome(**self.process.ask({"record": file, "target": str(target), "limit_s": 3600}))
+        """Runs a test file and writes what its tests execute to ``target`` (see `recording`).
+
+        What it prints, warnings among it, comes into a file of text beside it.
+        """
+        question = {"record": file, "target": str(target), "log": str(target.with_suffix(".txt"))}
+        return Outcome(**self.process.ask({**question, "limit_s": 3600}))
 
     def close(self) -> None:
         self.process.close()
@@ -83,7 +92,7 @@ def main(log: pathlib.Path) -> None:
     for number, line in enumerate(sys.stdin):
         question = json.loads(line)
         with _changed(question.get("changed", {}), number):
-            answer = _forked(question, log)
+            answer = _forked(question, pathlib.Path(question.get("log", log)))
         print(json.dumps(answer), flush=True)
 
 
@@ -109,6 +118,7 @@ def _forked(question, log):
     if child == 0:
         os.close(reading)
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
         with open(log, "w") as printed, open(os.devnull) as nothing:
             os.dup2(nothing.fileno(), 0)
             os.dup2(printed.fileno(), 1)

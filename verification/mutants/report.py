@@ -1,5 +1,6 @@
 """The results of mutation testing: verification/results/mutants.json, and docs/mutants.md made of it."""
 
+import collections
 import difflib
 import json
 import pathlib
@@ -54,6 +55,20 @@ def score(counts) -> float | None:
     """Percentage of the killed ones; None where there is none to kill."""
     killed, survived = (sum(row[kind] for row in counts) for kind in ("killed", "survived"))
     return round(100 * killed / (killed + survived), 1) if killed + survived else None
+
+
+def count_by_room(judged: list[tuple[Mutant, dict]], room_of: dict[str, str]) -> dict[str, dict[str, int]]:
+    """``{room: {"killed", "survived", "equivalent"}}``.
+
+    Args:
+        judged: of `Campaign.judge`.
+        room_of: ``{path: room}``.
+    """
+    kinds = {True: "killed", False: "survived", None: "equivalent"}
+    rooms = collections.defaultdict(lambda: dict.fromkeys(kinds.values(), 0))
+    for mutant, verdict in judged:
+        rooms[room_of[mutant.path]][kinds[verdict["killed"]]] += 1
+    return dict(sorted(rooms.items()))
 
 
 def write(group: str, result: dict) -> None:
