@@ -4,14 +4,18 @@ import contextlib
 import functools
 import hashlib
 import json
+import os
 import pathlib
 import sys
+import tempfile
 import threading
 
 import coverage
 import pytest
 
 SHARED = "shared"
+# tells processes that a test starts which test it is
+CONTEXT = "KDET_MUTANTS_CONTEXT"
 
 
 def record(file: str, target: pathlib.Path) -> dict:
@@ -30,23 +34,22 @@ def record(file: str, target: pathlib.Path) -> dict:
         What `forks.Outcome` has, without the seconds.
     """
     here = pathlib.Path.cwd()
-    measuring = coverage.Coverage(
-        data_file=None, source=[str(here / "kdet")], config_file=False, messages=False
-    )
-    measuring.start()
-    _trace_inside_graphs()
-    recorder = _Recorder(measuring)
-    with contextlib.redirect_stdout(sys.stderr):
-        pytest.main(["-q", "-p", "no:cacheprovider", file], plugins=[recorder])
-    measuring.stop()
-    data = measuring.get_data()
-    masks = {}
-    for path in data.measured_files():
-        for line, contexts in data.contexts_by_lineno(path).items():
-            for context in contexts:
-                lines = masks.setdefault(context, {})
-                name = str(pathlib.Path(path).relative_to(here))
-                lines[name] = lines.get(name, 0) | 1 << line
+    source = str(here / "kdet")
+    measuring = coverage.Coverage(data_file=None, source=[source], config_file=False, messages=False)
+    with tempfile.TemporaryDirectory() as folder:
+        _measure_subprocesses(pathlib.Path(folder), here)
+        measuring.start()
+        _trace_inside_graphs()
+        recorder = _Recorder(measuring)
+        with contextlib.redirect_stdout(sys.stderr):
+            pytest.main(["-q", "-p", "no:cacheprovider", file], plugins=[recorder])
+        measuring.stop()
+        masks = {}
+        _add(measuring.get_data(), here, masks)
+        for part in pathlib.Path(folder).glob(".coverage.*"):
+            data = coverage.CoverageData(str(part))
+            data.read()
+            _add(data, here, masks)
     shown = {context: {path: f"{mask:x}" for path, mask in lines.items()} for context, lines in masks.items()}
     paths = sorted({path for lines in masks.values() for path in lines})
     tests = {test: {**rest, "lines": shown.get(test, {})} for test, rest in recorder.tests.items()}
@@ -59,6 +62,25 @@ def record(file: str, target: pathlib.Path) -> dict:
     target.write_text(json.dumps(written), encoding="utf-8")
     failed = [test for test, rest in tests.items() if rest["outcome"] == "failed"]
     return {"passed": bool(tests) and not failed, "reason": ", ".join(failed), "ran": len(tests)}
+
+
+def _add(data, here, masks):
+    """Adds measured lines to ``{context: {path: mask}}``."""
+    for path in data.measured_files():
+        name = str(pathlib.Path(path).relative_to(here))
+        for line, contexts in data.contexts_by_lineno(path).items():
+            for context in contexts:
+                lines = masks.setdefault(context, {})
+                lines[name] = lines.get(name, 0) | 1 << line
+
+
+def _measure_subprocesses(folder, here):
+    """Makes Python processes that tests start measure themselves into files of a folder."""
+    rules = ["[run]", f"source = {here / 'kdet'}", "parallel = true", f"data_file = {folder}/.coverage"]
+    (folder / "rules").write_text("\n".join([*rules, f"context = ${{{CONTEXT}}}", ""]))
+    os.environ["COVERAGE_PROCESS_START"] = str(folder / "rules")
+    # where tests let their processes look for kdet
+    (here / "sitecustomize.py").write_text("import coverage\n\ncoverage.process_startup()\n")
 
 
 def digest(raw: bytes) -> str:
@@ -100,7 +122,7 @@ class _Recorder:
         self.measuring, self.tests, self.now = measuring, {}, ""
 
     def _switch(self, context):
-        self.now = context
+        self.now = os.environ[CONTEXT] = context
         self.measuring.switch_context(context)
 
     @pytest.hookimpl(wrapper=True)
