@@ -69,15 +69,14 @@ class Campaign:
         Args:
             again: record all of them.
         """
+        for path in self.first()[0].rglob("kdet/**/*.py"):
+            raw = path.read_bytes()
+            (self.records / "sources" / digest(raw)).write_bytes(raw)
         wanted = [file for file in self._test_files() if again or not self._is_recorded(file)]
         with ThreadPoolExecutor(self.jobs) as pool:
             for file, outcome in zip(wanted, pool.map(lambda f: self._with_runner(self._record, f), wanted)):
                 failed = "" if outcome.passed or not outcome.reason else f", failed: {outcome.reason}"
                 print(f"recorded {file}: {outcome.ran} tests, {outcome.seconds:.0f} s{failed}", flush=True)
-        for path in copies.files(self.root):
-            if path.startswith("kdet/") and path.endswith(".py"):
-                raw = (self.root / path).read_bytes()
-                (self.records / "sources" / digest(raw)).write_bytes(raw)
         files = [self._target(file) for file in self._test_files()]
         return Reach(self.root, self.records, [file for file in files if file.exists()])
 
