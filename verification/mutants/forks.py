@@ -130,7 +130,7 @@ def _forked(question, log):
         finally:
             os._exit(0)
     os.close(writing)
-    late = not _ended(child, start + question["limit_s"])
+    late = not _ended(child, os.getppid(), start + question["limit_s"])
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # what the tests started and left, too
     if late:
@@ -143,8 +143,9 @@ def _forked(question, log):
     return {**answer, "seconds": round(time.monotonic() - start, 2)}
 
 
-def _ended(child, deadline):
-    while time.monotonic() < deadline:
+def _ended(child, asker, deadline):
+    """Whether a child ends before the deadline, and before the process that asks is gone."""
+    while time.monotonic() < deadline and os.getppid() == asker:
         if os.waitpid(child, os.WNOHANG)[0]:
             return True
         time.sleep(0.02)
