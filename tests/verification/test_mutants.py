@@ -6,6 +6,7 @@ import textwrap
 import pytest
 
 from verification.mutants import equivalents, kernel_sites, report, sites
+from verification.mutants.campaign import rounds
 from verification.mutants.reach import Reach
 
 
@@ -151,6 +152,16 @@ def test_reach_follows_lines_that_moved(checkout):
     assert sorted(reach.tests(mutants["3"])) == ["t.py::call", "t.py::g"]
     assert reach.companions(["t.py::call"]) == ["t.py::g"]
     assert reach.broken == ["t.py::broken"] and "t.py::broken" not in reach.seconds
+
+
+def test_quick_tests_run_first_and_what_killed_before_before_them(checkout):
+    folder = checkout / "records"
+    reach = Reach(checkout, folder, [folder / "t.json"])
+    reach.seconds["t.py::call"] = 20.0
+    parts = rounds(["t.py::call", "u.py::other"], "t.py::call", reach)
+    assert parts == [["t.py::call"], ["u.py::other"], ["t.py::call", "t.py::g"]]
+    assert rounds(["u.py::other"], "timeout", reach) == [["u.py::other"]]
+    assert rounds([], "t.py::call", reach) == []
 
 
 def entry(**changes):

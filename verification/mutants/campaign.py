@@ -136,31 +136,13 @@ class Campaign:
         source = (self.root / mutant.path).read_text(encoding="utf-8")
         changed = {mutant.path: mutant.apply(source)}
         killed, by = False, "" if reach.tests(mutant) else "no test executes it"
-        for tests in self._rounds(mutant, reach):
+        before = self.verdicts.get(mutant.key, {}).get("by")
+        for tests in rounds(reach.tests(mutant), before, reach):
             outcome = runner.run(tests, 3 * sum(reach.seconds[test] for test in tests) + 60, changed)
             if not outcome.passed:
                 killed, by = True, outcome.reason
                 break
         return self.verdict(mutant, killed, by, time.monotonic() - start)
-
-    def _rounds(self, mutant, reach):
-        """Lists of tests: what killed the mutant before, the quick ones, the rest."""
-        tests = reach.tests(mutant)
-        if not tests:
-            return
-        before = self.verdicts.get(mutant.key, {}).get("by")
-        if before in reach.seconds:
-            yield [before]
-        quick, spent = [], 0.0
-        for test in tests:
-            if spent + reach.seconds[test] <= QUICK_S:
-                quick.append(test)
-                spent += reach.seconds[test]
-        if quick:
-            yield quick
-        rest = [test for test in tests if test not in set(quick)] + reach.companions(tests)
-        if rest:
-            yield rest
 
     # ---- what was found
 
@@ -184,3 +166,22 @@ class Campaign:
         self.verdicts[verdict["key"]] = verdict
         with self.log.open("a", encoding="utf-8") as log:
             log.write(json.dumps(verdict) + "\n")
+
+
+def rounds(tests: list[str], before: str | None, reach: Reach) -> list[list[str]]:
+    """The tests that are to meet a mutant, in parts: every part is run in a process of its own.
+
+    Args:
+        tests: those that reach it, in the order of `Reach.tests`.
+        before: what killed the mutant in an earlier state of the checkout comes first.
+        reach: how long they take, and what else stands in their files, which comes last.
+    """
+    known = [before] if before in reach.seconds else []
+    quick, spent = [], 0.0
+    for test in tests:
+        if spent + reach.seconds[test] <= QUICK_S:
+            quick.append(test)
+            spent += reach.seconds[test]
+    taken = {*quick}
+    rest = [test for test in tests if test not in taken] + reach.companions(tests)
+    return [part for part in (known, quick, rest) if part] if tests else []
