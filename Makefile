@@ -4,9 +4,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
+# of `make mutants`: another seed draws other mutants, COUNT of each group
+SEED ?= 1
+COUNT ?= 300
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: env ops demo test matrix lint format wheel clean
+.PHONY: env ops demo test matrix mutants lint format wheel clean
 
 env: $(READY)
 
@@ -31,6 +34,11 @@ test: $(READY)
 # The suite with the oldest, the newest and other allowed versions, each in an environment of its own.
 matrix: $(READY)
 	$(BIN)/python -m verification.matrix $(ENVIRONMENTS)
+
+# Do the tests notice a wrong line? Hours; a run that was ended goes on.
+mutants: $(READY)
+	$(BIN)/python -m verification.mutants --seed $(SEED) --count $(COUNT) --jobs $(JOBS)
+	$(BIN)/python -m verification.mutants --kernels --seed $(SEED) --count 40
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .

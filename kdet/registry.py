@@ -45,8 +45,7 @@ def _remember_arguments(cls):
     create = cls.__new__
 
     def remembering_new(cls, *args, **kwargs):
-        takes_arguments = create is not object.__new__
-        self = create(cls, *args, **kwargs) if takes_arguments else create(cls)
+        self = create(cls, *args, **kwargs)
         try:
             object.__setattr__(self, "_init_arguments", _bound(cls, self, args, kwargs))
         except TypeError:

@@ -89,7 +89,7 @@ class OverlapCrop:
         windows, allowed = self._windows(source, tf.random.fold_in(seed, 0))  # [R, T, 4], [R, T]
         modes = tf.constant([1.0, *self.min_ious, 0.0])
         picks = tf.random.stateless_uniform(
-            [self.rounds], tf.random.fold_in(seed, 1), 0, len(modes), tf.int32
+            [self.rounds], tf.random.fold_in(seed, 1), 0, modes.shape[0], tf.int32
         )
         mode = tf.gather(modes, picks)  # [R], 1: leave the picture
         some = tf.shape(boxes)[0] > 0
