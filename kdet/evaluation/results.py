@@ -1,12 +1,16 @@
 """Detections of a model as entries of a COCO result file."""
 
 import json
+import logging
+import math
 import os
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from kdet.detectors.predict import paste
+
+logger = logging.getLogger("kdet.evaluation")
 
 
 class ResultList:
@@ -68,6 +72,21 @@ class ResultList:
         with open(temporary, "w") as file:
             json.dump(self.entries, file)
         os.replace(temporary, path)
+
+
+def finite(results: list[dict]) -> list[dict]:
+    """The results whose score and box (where they have one) are finite; a warning counts the others.
+
+    A detection that holds NaN or infinity neither finds an object nor counts as a mistake.
+    """
+    kept = [r for r in results if math.isfinite(r["score"]) and all(map(math.isfinite, r.get("bbox") or ()))]
+    if len(kept) < len(results):
+        logger.warning(
+            "%d of %d detections have a score or a box that is not finite and do not count.",
+            len(results) - len(kept),
+            len(results),
+        )
+    return kept
 
 
 def encode_masks(masks, boxes, size, picture_masks=paste):
