@@ -15,7 +15,7 @@ from kdet import registry
 NUMBER = [int, float]
 
 DATASET = {
-    "format": ("coco", "voc", "tfrecord"),
+    "format": ("coco", "voc", "tfrecord", "cityscapes"),
     "annotations": [str, list],  # file(s); for voc the image-set file(s)
     "images": [str, list],  # picture folder(s), one per annotation file or one for all
     "classes": list,  # default: data.classes

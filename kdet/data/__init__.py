@@ -2,11 +2,12 @@
 
 ``load`` takes a plain dict, the ``data.train`` or ``data.val`` section of a config:
 
-- ``format`` (coco): ``coco`` (JSON), ``voc`` (XML) or ``tfrecord`` (Model Garden's TFExample layout).
-- ``annotations`` (required): COCO: the JSON file; VOC: the split, ``.../ImageSets/Main/train.txt``; TFRecord:
-  a file pattern. A list joins several.
-- ``images``: COCO: the picture folder; VOC: the folder with ``JPEGImages/`` (default: the one around the
-  split). A list goes with a list of annotations.
+- ``format`` (coco): ``coco`` (JSON), ``voc`` (XML), ``cityscapes`` (instance maps or polygons) or
+  ``tfrecord`` (Model Garden's TFExample layout).
+- ``annotations`` (required): COCO: the JSON file; VOC: the split, ``.../ImageSets/Main/train.txt``;
+  Cityscapes: the folder ``gtFine/train``; TFRecord: a file pattern. A list joins several.
+- ``images``: COCO: the picture folder; Cityscapes: ``leftImg8bit/train``; VOC: the folder with
+  ``JPEGImages/`` (default: the one around the split). A list goes with a list of annotations.
 - ``classes`` (all): class names in label order; selects and reorders.
 - ``masks`` (false): deliver instance masks.
 - ``resize`` ([1333, 800]): ``{mode: keep_ratio | fixed | factor, sizes: [[1333, 800], ...],
@@ -54,6 +55,7 @@ from kdet.data import buckets, semantic
 from kdet.data import resize as _resize
 from kdet.data import spec as _spec
 from kdet.data.buckets import bucket_shapes, choose_bucket
+from kdet.data.cityscapes import read_cityscapes
 from kdet.data.coco import read_coco
 from kdet.data.index import DatasetIndex, Record, concatenate
 from kdet.data.inference import batches, preprocess_pictures
@@ -72,6 +74,7 @@ __all__ = [
     "choose_bucket",
     "load",
     "preprocess_pictures",
+    "read_cityscapes",
     "read_coco",
     "read_index",
     "read_tfrecord",
@@ -134,7 +137,7 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
 def read_index(spec):
     """The ``DatasetIndex`` alone: what is there, before any picture is read."""
     spec = _spec.complete(spec)
-    readers = {"coco": read_coco, "voc": read_voc, "tfrecord": read_tfrecord}
+    readers = {"coco": read_coco, "voc": read_voc, "tfrecord": read_tfrecord, "cityscapes": read_cityscapes}
     files = spec["annotations"] if isinstance(spec["annotations"], (list, tuple)) else [spec["annotations"]]
     images = spec["images"] if isinstance(spec["images"], (list, tuple)) else [spec["images"]] * len(files)
     if len(images) != len(files):

@@ -74,6 +74,8 @@ class DatasetIndex:
         skips: ``Skips``.
         has_masks: whether the objects carry segmentations.
         coco_file: the annotation file that the index is of, if it is one COCO file.
+        instance_maps: ``cityscapes.InstanceMaps`` of the images, if it is one split of Cityscapes.
+        difficulty_lists: folder of WIDER FACE's lists of easy, medium and hard faces, if there is one.
     """
 
     def __init__(
@@ -88,6 +90,8 @@ class DatasetIndex:
         read=None,
         read_masks=None,
         coco_file=None,
+        instance_maps=None,
+        difficulty_lists=None,
     ):
         self.name = name
         self.class_names = list(class_names)
@@ -98,6 +102,8 @@ class DatasetIndex:
         self.read = read or read_file
         self.read_masks = read_masks
         self.coco_file = coco_file
+        self.instance_maps = instance_maps
+        self.difficulty_lists = difficulty_lists
 
     def __len__(self):
         return len(self.records)
@@ -162,23 +168,44 @@ class DatasetIndex:
     def to_coco(self, masks=True):
         """A COCO ground-truth dict of these pictures and classes, for any evaluator that takes one.
 
-        Of a COCO file it is the file's own content, with all its annotations, areas and crowds: published
-        figures are computed on it. Else it is made of the records; ignore regions become ``iscrowd``.
+        Of a COCO file it is the file's own content, with all its annotations, areas and crowds, and with what
+        it says of images and categories beyond COCO (LVIS does): published figures are computed on it. Of
+        Cityscapes it is what the instance maps show. Else it is made of the records; ignore regions become
+        ``iscrowd``.
         """
+        file = self._coco_content()
+        own = {key: {entry["id"]: entry for entry in file.get(key, [])} for key in ("images", "categories")}
         categories = [
-            {"id": i, "name": name} for i, name in zip(self.category_ids, self.class_names, strict=True)
+            {**own["categories"].get(i, {}), "id": i, "name": name}
+            for i, name in zip(self.category_ids, self.class_names, strict=True)
         ]
         images = [
-            {"id": r.image_id, "file_name": r.name, "height": r.height, "width": r.width}
+            {
+                **own["images"].get(r.image_id, {}),
+                "id": r.image_id,
+                "file_name": r.name,
+                "height": r.height,
+                "width": r.width,
+            }
             for r in self.records
         ]
-        annotations = self._coco_annotations() if self.coco_file else self._annotations(masks)
+        if self.coco_file:
+            annotations = self._own_annotations(file.get("annotations", []))
+        elif self.instance_maps:
+            ids = [record.image_id for record in self.records]
+            annotations = self.instance_maps.annotations(ids, self.category_ids)
+        else:
+            annotations = self._annotations(masks)
         return {"images": images, "annotations": annotations, "categories": categories}
 
-    def _coco_annotations(self):
-        pictures, categories = {r.image_id for r in self.records}, set(self.category_ids)
+    def _coco_content(self):
+        if not self.coco_file:
+            return {}
         with open(self.coco_file, encoding="utf-8") as file:
-            found = json.load(file).get("annotations", [])
+            return json.load(file)
+
+    def _own_annotations(self, found):
+        pictures, categories = {r.image_id for r in self.records}, set(self.category_ids)
         return [
             a
             for a in found
@@ -226,6 +253,8 @@ class DatasetIndex:
             read=self.read,
             read_masks=self.read_masks,
             coco_file=self.coco_file,
+            instance_maps=self.instance_maps,
+            difficulty_lists=self.difficulty_lists,
         )
 
 

@@ -73,7 +73,7 @@ PROBABILITIES = (
 ACTIONS = ("normal", "horizontal", "vertical", "skip")  # of InstaBoost
 CROP_TYPES = ("absolute", "absolute_range", "relative", "relative_range")
 CHOICES = {
-    "format": ("coco", "voc", "tfrecord"),
+    "format": ("coco", "voc", "tfrecord", "cityscapes"),
     "on_missing": ("error", "skip"),
     "on_corrupt": ("error", "skip"),
     "remainder": ("fill", "drop"),
