@@ -148,13 +148,16 @@ class DatasetIndex:
         factors = np.maximum(np.sqrt(threshold / share), 1.0)
         return np.array([int(np.ceil(factors[labels].max(initial=1.0))) for labels in present])
 
-    def filtered(self, *, empty, min_size, min_box=None):
+    def filtered(self, *, empty, min_size, min_box=None, ignore_below=None):
         """Without pictures that have no object (``empty``) or a side below ``min_size``, and without objects
-        that have a side of ``min_box`` or less (pictures of such only go too): counted skips."""
+        that have a side of ``min_box`` or less (pictures of such only go too): counted skips. Objects with a
+        side below ``ignore_below`` become ignore regions, and their pictures stay."""
         kept, skips = [], self.skips
         for record in self.records:
             if min_box and len(record.labels):
                 record = _without_small(record, min_box, skips)
+            if record is not None and ignore_below:
+                record = _small_ignored(record, ignore_below, skips)
             if record is None:
                 continue
             if empty and record.empty:
@@ -267,12 +270,35 @@ def _without_small(record, min_box, skips):
     if not large.any():
         skips.add("picture of such objects only", record.name)
         return None
+    return _with_objects(record, large)
+
+
+def _small_ignored(record, limit, skips):
+    """The record with its objects that have a side below ``limit`` as ignore regions."""
+    small = np.any(record.boxes[:, 2:] - record.boxes[:, :2] < limit, axis=1)
+    if not small.any():
+        return record
+    skips.add(
+        f"object with a side below {limit} pixels, ignored (ignore_below)", record.name, int(small.sum())
+    )
+    moved = _with_objects(record, small)
+    segmentations = record.ignore_segmentations
+    return dataclasses.replace(
+        _with_objects(record, ~small),
+        ignore_boxes=np.concatenate([record.ignore_boxes, moved.boxes]),
+        ignore_labels=np.concatenate([record.ignore_labels, moved.labels]),
+        ignore_segmentations=None if segmentations is None else segmentations + moved.segmentations,
+    )
+
+
+def _with_objects(record, keep):
+    """The record with those of its objects that the bool ``[n]`` names."""
     shapes = record.segmentations
     return dataclasses.replace(
         record,
-        boxes=record.boxes[large],
-        labels=record.labels[large],
-        segmentations=shapes and [s for s, keep in zip(shapes, large, strict=True) if keep],
+        boxes=record.boxes[keep],
+        labels=record.labels[keep],
+        segmentations=shapes and [s for s, kept in zip(shapes, keep, strict=True) if kept],
     )
 
 

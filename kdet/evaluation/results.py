@@ -24,6 +24,8 @@ class ResultList:
         entries: list of COCO result dicts (``image_id``, ``category_id``, ``bbox`` xywh, ``score`` and,
             where the model has masks, ``segmentation`` as compressed RLE).
         image_ids: the pictures seen, with detections or without.
+        not_finite: number of detections left out because their box or score is NaN or infinite (JSON has
+            neither).
     """
 
     def __init__(self, category_ids, picture_masks=None):
@@ -31,6 +33,7 @@ class ResultList:
         self.picture_masks = picture_masks or paste
         self.entries = []
         self.image_ids = []
+        self.not_finite = 0
 
     def add(self, detections, image_ids, sizes):
         """Adds one batch.
@@ -46,7 +49,7 @@ class ResultList:
             if image_id < 0:
                 continue
             self.image_ids.append(image_id)
-            keep = detections["labels"][i] >= 0
+            keep = self._usable(detections, i)
             boxes = detections["boxes"][i][keep].astype(np.float64)
             scores = detections["scores"][i][keep].astype(np.float64)
             labels = detections["labels"][i][keep]
@@ -65,6 +68,13 @@ class ResultList:
                 if rle is not None:
                     entry["segmentation"] = rle
                 self.entries.append(entry)
+
+    def _usable(self, detections, i):
+        """Which rows of image ``i`` are detections; those that are not finite are counted."""
+        real = detections["labels"][i] >= 0
+        numbers = np.isfinite(detections["scores"][i]) & np.isfinite(detections["boxes"][i]).all(axis=-1)
+        self.not_finite += int((real & ~numbers).sum())
+        return real & numbers
 
     def save(self, path):
         """Writes the COCO result file, in one piece."""
