@@ -1,10 +1,13 @@
-"""Random small scenes that the packages of LVIS and Cityscapes have scored (see record.py)."""
+"""Small scenes, and files of data sets; the packages of LVIS and Cityscapes have scored some (record.py)."""
 
 import pathlib
 
 import numpy as np
+import scipy.io
 from PIL import Image
 from pycocotools import mask as coco_mask
+
+from kdet.evaluation.wider_face import SUBSETS, Faces
 
 LVIS_CASES = {"plain": 0, "equal scores": 1, "more than 300 detections": 2}
 CITY_CASES = {"plain": 1, "equal scores": 4}
@@ -112,3 +115,35 @@ def write_city(maps, root, ending="_gtFine_instanceIds.png"):
         Image.fromarray(np.zeros((*found.shape, 3), np.uint8)).save(image)
         paths.append(str(path))
     return paths
+
+
+def faces(boxes, **subsets):
+    """``Faces`` of xywh boxes; the keywords give the positions of a subset's members."""
+    boxes = np.array(boxes, float).reshape(-1, 4)
+    members = {s: np.isin(np.arange(len(boxes)), subsets.get(s, [])) for s in SUBSETS}
+    return Faces(boxes, members)
+
+
+def cells(rows):
+    column = np.empty((len(rows), 1), object)
+    column[:, 0] = rows
+    return column
+
+
+def write_lists(folder, lists):
+    """The lists as the benchmark's MATLAB files."""
+    events = sorted({name.split("/")[0] for name in lists})
+    of_event = [[name for name in lists if name.startswith(event + "/")] for event in events]
+    for subset in SUBSETS:
+        content = {
+            "event_list": cells(events),
+            "file_list": cells([cells([n.split("/")[1] for n in names]) for names in of_event]),
+            "face_bbx_list": cells([cells([lists[n].boxes for n in names]) for names in of_event]),
+            "gt_list": cells(
+                [
+                    cells([np.flatnonzero(lists[n].subsets[subset])[:, None] + 1 for n in names])
+                    for names in of_event
+                ]
+            ),
+        }
+        scipy.io.savemat(folder / f"wider_{subset}_val.mat", content)

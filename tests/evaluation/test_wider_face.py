@@ -2,16 +2,9 @@
 
 import numpy as np
 import pytest
-import scipy.io
 
-from kdet.evaluation.wider_face import SUBSETS, Faces, read_difficulty_lists, wider_face_metrics
-
-
-def faces(boxes, **subsets):
-    boxes = np.array(boxes, float).reshape(-1, 4)
-    members = {s: np.isin(np.arange(len(boxes)), subsets.get(s, [])) for s in SUBSETS}
-    return Faces(boxes, members)
-
+from kdet.evaluation.wider_face import SUBSETS, read_difficulty_lists, wider_face_metrics
+from tests.evaluation.scenes import faces, write_lists
 
 LISTS = {
     "0--Parade/one": faces([[10, 10, 40, 40], [100, 100, 8, 8]], easy=[0], medium=[0], hard=[0, 1]),
@@ -102,31 +95,6 @@ def test_random_scenes_step_by_step():
     for subset in SUBSETS:
         assert figures[subset] == pytest.approx(step_by_step(lists, results, names, subset), abs=1e-9)
         assert 0.2 < figures[subset] < 0.95
-
-
-def cells(rows):
-    column = np.empty((len(rows), 1), object)
-    column[:, 0] = rows
-    return column
-
-
-def write_lists(folder, lists):
-    """The lists as the benchmark's MATLAB files."""
-    events = sorted({name.split("/")[0] for name in lists})
-    of_event = [[name for name in lists if name.startswith(event + "/")] for event in events]
-    for subset in SUBSETS:
-        content = {
-            "event_list": cells(events),
-            "file_list": cells([cells([n.split("/")[1] for n in names]) for names in of_event]),
-            "face_bbx_list": cells([cells([lists[n].boxes for n in names]) for names in of_event]),
-            "gt_list": cells(
-                [
-                    cells([np.flatnonzero(lists[n].subsets[subset])[:, None] + 1 for n in names])
-                    for names in of_event
-                ]
-            ),
-        }
-        scipy.io.savemat(folder / f"wider_{subset}_val.mat", content)
 
 
 def test_the_lists_are_read(tmp_path):
