@@ -4,18 +4,40 @@ In ``model`` every mapping with a ``type`` is checked against the constructor of
 ``data`` and ``train`` are listed here, in one place.
 """
 
+import dataclasses
 import difflib
 import inspect
 import typing
 
 from kdet import registry
 
-# A leaf says what a key accepts: ``None`` anything, a tuple its choices, a Python type (or several in a
-# list) its kind. A mapping is a section with these keys only.
+# A leaf says what a key accepts: ``None`` anything, a tuple its choices, ``Each`` a list of choices, a Python
+# type (or several in a list) its kind. A mapping is a section with these keys only.
 NUMBER = [int, float]
 
+
+@dataclasses.dataclass(frozen=True)
+class Each:
+    """A list whose entries are all among ``choices``."""
+
+    choices: tuple
+
+
+METRICS = {
+    "bbox": "COCO's AP of boxes",
+    "segm": "COCO's AP of masks",
+    "proposal": "COCO's average recall of boxes, whatever their class",
+    "voc07": "Pascal VOC's mAP, precision at 11 recalls (2007)",
+    "voc12": "Pascal VOC's mAP, area under the curve (2010-2012)",
+    "voc12_exclusive": "the same without + 1 in the sides of boxes (WIDER FACE in MMDetection)",
+    "lvis_bbox": "LVIS' federated AP of boxes",
+    "lvis_segm": "LVIS' federated AP of masks",
+    "cityscapes": "Cityscapes' instance AP (masks)",
+    "wider_face": "WIDER FACE's AP of easy, medium and hard faces",
+}
+
 DATASET = {
-    "format": ("coco", "voc", "tfrecord"),
+    "format": ("coco", "voc", "cityscapes", "wider_face", "tfrecord"),
     "annotations": [str, list],  # file(s); for voc the image-set file(s)
     "images": [str, list],  # picture folder(s), one per annotation file or one for all
     "classes": list,  # default: data.classes
@@ -44,6 +66,7 @@ DATASET = {
     "filter_empty": bool,  # leave out pictures without objects
     "min_size": NUMBER,  # leave out pictures with a shorter side
     "min_box": NUMBER,  # leave out objects whose sides are not longer
+    "ignore_below": NUMBER,  # objects with a side below become ignore regions
     "oversample": NUMBER,  # repeat pictures with classes that are rarer than this share
     "on_missing": ("error", "skip"),
     "on_corrupt": ("error", "skip"),
@@ -54,6 +77,7 @@ DATASET = {
     "remainder": ("fill", "drop"),
     "repeat": int,  # passes over the files that count as one epoch
     "limit": int,  # only the first pictures
+    "difficulty_lists": str,  # folder of WIDER FACE's lists of easy, medium and hard faces
 }
 SECTIONS = {
     "model": dict,
@@ -62,7 +86,7 @@ SECTIONS = {
         "train": DATASET,
         "val": DATASET,
         "test": DATASET,
-        "metrics": list,  # "bbox", "segm", "proposal", "voc07", "voc12"
+        "metrics": Each(tuple(METRICS)),
     },
     "train": {
         "optimizer": {
@@ -143,7 +167,11 @@ def _section_problems(value, known, path):
 
 
 def _value_problem(value, known):
-    """Why ``value`` does not fit the leaf ``known`` (choices, type or list of types); ``None`` if it does."""
+    """Why ``value`` does not fit the leaf ``known``; ``None`` if it does."""
+    if isinstance(known, Each):
+        if not isinstance(value, list):
+            return f"expected a list, got {value!r}."
+        return next((text for text in (_value_problem(item, known.choices) for item in value) if text), None)
     if isinstance(known, tuple):
         if value in known:
             return None

@@ -14,10 +14,7 @@ def main(arguments=None):
     parser.add_argument("config", help="name of a recipe that ships with kdet, or a YAML file")
     parser.add_argument("--weights", default="published", help="file, or 'published' (default)")
     parser.add_argument(
-        "--metric",
-        nargs="+",
-        choices=["bbox", "segm", "proposal", "voc07", "voc12"],
-        help="default: data.metrics of the recipe",
+        "--metric", nargs="+", help="default: data.metrics of the recipe; kdet.schema.METRICS lists all"
     )
     parser.add_argument(
         "--split", choices=["val", "test", "train"], help="default: test if there is one, else val"

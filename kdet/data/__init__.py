@@ -2,11 +2,13 @@
 
 ``load`` takes a plain dict, the ``data.train`` or ``data.val`` section of a config:
 
-- ``format`` (coco): ``coco`` (JSON), ``voc`` (XML) or ``tfrecord`` (Model Garden's TFExample layout).
-- ``annotations`` (required): COCO: the JSON file; VOC: the split, ``.../ImageSets/Main/train.txt``; TFRecord:
-  a file pattern. A list joins several.
-- ``images``: COCO: the picture folder; VOC: the folder with ``JPEGImages/`` (default: the one around the
-  split). A list goes with a list of annotations.
+- ``format`` (coco): ``coco`` (JSON), ``voc`` (XML), ``cityscapes`` (instance maps or polygons),
+  ``wider_face`` (text) or ``tfrecord`` (Model Garden's TFExample layout).
+- ``annotations`` (required): COCO: the JSON file; VOC: the split, ``.../ImageSets/Main/train.txt``;
+  Cityscapes: the folder ``gtFine/train``; WIDER FACE: ``wider_face_train_bbx_gt.txt``; TFRecord: a file
+  pattern. A list joins several.
+- ``images``: COCO: the picture folder; Cityscapes: ``leftImg8bit/train``; VOC: the folder with
+  ``JPEGImages/`` (default: the one around the split). A list goes with a list of annotations.
 - ``classes`` (all): class names in label order; selects and reorders.
 - ``masks`` (false): deliver instance masks.
 - ``resize`` ([1333, 800]): ``{mode: keep_ratio | fixed | factor, sizes: [[1333, 800], ...],
@@ -19,6 +21,7 @@
 - ``max_boxes`` (from the data): padded number of objects G.
 - ``proposals``, ``max_proposals`` (2000): Fast R-CNN's proposal file (``.npz``, ``.json``, ``.pkl``).
 - ``limit``: only the first pictures.
+- ``difficulty_lists``: folder of WIDER FACE's lists of easy, medium and hard faces, for its metric.
 
 For training only (ignored in evaluation):
 
@@ -39,7 +42,8 @@ For training only (ignored in evaluation):
   theta: [-1, 1], colour_probability: 0.5}``: in some pictures objects move a little, before everything else;
   needs masks and OpenCV. See ``instaboost.InstaBoost``.
 - ``filter_empty`` (true), ``min_size`` (32): leave out pictures without objects, or with a shorter side.
-- ``min_box``: leave out objects with a side of so many pixels or less.
+- ``min_box``: leave out objects with a side of so many pixels or less, and pictures of such only.
+- ``ignore_below``: objects with a side below so many pixels become ignore regions; their pictures stay.
 - ``shuffle`` (true), ``repeat`` (1): random order; passes over the data per epoch.
 - ``oversample``: repeat pictures with classes that are in a smaller share of the pictures (LVIS: 0.001).
 - ``semantic``, ``semantic_stride`` (8): folder of class maps (PNG, 255 = none); deliver every 8th cell.
@@ -54,6 +58,7 @@ from kdet.data import buckets, semantic
 from kdet.data import resize as _resize
 from kdet.data import spec as _spec
 from kdet.data.buckets import bucket_shapes, choose_bucket
+from kdet.data.cityscapes import read_cityscapes
 from kdet.data.coco import read_coco
 from kdet.data.index import DatasetIndex, Record, concatenate
 from kdet.data.inference import batches, preprocess_pictures
@@ -62,6 +67,7 @@ from kdet.data.proposals import attach_proposals
 from kdet.data.tfrecord import read_tfrecord, write_tfrecords
 from kdet.data.transforms import Resize
 from kdet.data.voc import read_voc
+from kdet.data.wider_face import read_wider_face
 
 __all__ = [
     "DatasetIndex",
@@ -72,10 +78,12 @@ __all__ = [
     "choose_bucket",
     "load",
     "preprocess_pictures",
+    "read_cityscapes",
     "read_coco",
     "read_index",
     "read_tfrecord",
     "read_voc",
+    "read_wider_face",
     "section",
     "write_tfrecords",
 ]
@@ -117,8 +125,8 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
             "classes with data.classes."
         )
     if training:
-        keys = {"empty": "filter_empty", "min_size": "min_size", "min_box": "min_box"}
-        index = index.filtered(**{name: spec[key] for name, key in keys.items()})
+        keys = ("min_size", "min_box", "ignore_below")
+        index = index.filtered(empty=spec["filter_empty"], **{key: spec[key] for key in keys})
     if spec["limit"]:
         index = index.first(spec["limit"])
     if not len(index):
@@ -134,7 +142,13 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
 def read_index(spec):
     """The ``DatasetIndex`` alone: what is there, before any picture is read."""
     spec = _spec.complete(spec)
-    readers = {"coco": read_coco, "voc": read_voc, "tfrecord": read_tfrecord}
+    readers = {
+        "coco": read_coco,
+        "voc": read_voc,
+        "tfrecord": read_tfrecord,
+        "cityscapes": read_cityscapes,
+        "wider_face": read_wider_face,
+    }
     files = spec["annotations"] if isinstance(spec["annotations"], (list, tuple)) else [spec["annotations"]]
     images = spec["images"] if isinstance(spec["images"], (list, tuple)) else [spec["images"]] * len(files)
     if len(images) != len(files):
@@ -151,6 +165,7 @@ def read_index(spec):
             found = semantic.attach(part.records, folder, spec["on_missing"], part.skips, part.name)
             part.records = found
     index = concatenate(parts)
+    index.difficulty_lists = spec["difficulty_lists"]
     if isinstance(spec["proposals"], str):
         attach_proposals(index.records, spec["proposals"], spec["max_proposals"])
     return index

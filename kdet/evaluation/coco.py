@@ -5,6 +5,8 @@ import copy
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
+from kdet.evaluation.results import finite
+
 METRICS = ("bbox", "segm", "proposal")
 PROPOSAL_COUNTS = (100, 300, 1000)
 
@@ -15,7 +17,7 @@ def coco_metrics(ground_truth, results, metric="bbox", image_ids=None, category_
     Args:
         ground_truth: COCO dict (``images``, ``annotations``, ``categories``). It is not changed.
         results: list of COCO result dicts (``image_id``, ``category_id``, ``bbox`` xywh, ``score`` and for
-            masks ``segmentation``); may be empty.
+            masks ``segmentation``); may be empty. What is not finite does not count.
         metric: ``"bbox"``, ``"segm"`` or ``"proposal"`` (classes ignored, recall only).
         image_ids: evaluate these pictures only; default all of ``ground_truth``.
         category_ids: evaluate these categories only; default all of ``ground_truth``.
@@ -31,13 +33,11 @@ def coco_metrics(ground_truth, results, metric="bbox", image_ids=None, category_
     """
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}.")
-    truth = COCO(_complete(ground_truth))
-    unknown = {r["image_id"] for r in results} - set(truth.imgs)
-    if unknown:
-        raise ValueError(f"Results for pictures that the ground truth does not hold: {sorted(unknown)[:5]}.")
+    truth = COCO(complete(ground_truth))
+    refuse_unknown_images(results, truth.imgs)
     evaluator = COCOeval_faster(
         truth,
-        truth.loadRes(_prepared(results, metric)),
+        truth.loadRes(_prepared(finite(results), metric)),
         "segm" if metric == "segm" else "bbox",
         print_function=lambda *_: None,
     )
@@ -53,10 +53,21 @@ def coco_metrics(ground_truth, results, metric="bbox", image_ids=None, category_
     if metric == "proposal":
         return _recalls(evaluator)
     names = {c["id"]: c["name"] for c in ground_truth["categories"]}
-    return _precisions(evaluator, [names[i] for i in parameters.catIds])
+    return precisions(
+        np.asarray(evaluator.eval["precision"]),
+        np.asarray(evaluator.eval["recall"]),
+        [names[i] for i in parameters.catIds],
+    )
 
 
-def _complete(ground_truth):
+def refuse_unknown_images(results, known):
+    """Raise ValueError when a result is of an image that is not among the ``known`` ids."""
+    unknown = {r["image_id"] for r in results} - set(known)
+    if unknown:
+        raise ValueError(f"Results for pictures that the ground truth does not hold: {sorted(unknown)[:5]}.")
+
+
+def complete(ground_truth):
     """A copy with the fields that COCO's protocol needs and other formats lack."""
     annotations = []
     for i, annotation in enumerate(ground_truth.get("annotations", []), start=1):
@@ -73,33 +84,38 @@ def _prepared(results, metric):
     return [{k: v for k, v in r.items() if k not in dropped} for r in results]
 
 
-def _mean(values):
+def mean(values):
     """Mean over what has ground truth (the evaluator marks the rest with -1)."""
     values = values[values > -1]
     return float(values.mean()) if values.size else float("nan")
 
 
-def _precisions(evaluator, class_names):
-    precision = np.asarray(evaluator.eval["precision"])  # [iou, recall, class, area, max_detections]
-    recall = np.asarray(evaluator.eval["recall"])  # [iou, class, area, max_detections]
-    at = {round(float(t), 2): i for i, t in enumerate(evaluator.params.iouThrs)}
+def precisions(precision, recall, class_names):
+    """The figures of an evaluator's ``precision`` and ``recall``.
+
+    Args:
+        precision: ``[iou, recall, class, area, detections]``; overlaps 0.5, 0.55 ... 0.95, areas all, small,
+            medium, large; -1 where there is no ground truth.
+        recall: ``[iou, class, area, detections]``.
+        class_names: names of the classes.
+    """
     figures = {
-        "AP": _mean(precision[:, :, :, 0, -1]),
-        "AP50": _mean(precision[at[0.5], :, :, 0, -1]),
-        "AP75": _mean(precision[at[0.75], :, :, 0, -1]),
-        "APs": _mean(precision[:, :, :, 1, -1]),
-        "APm": _mean(precision[:, :, :, 2, -1]),
-        "APl": _mean(precision[:, :, :, 3, -1]),
-        "AR": _mean(recall[:, :, 0, -1]),
+        "AP": mean(precision[:, :, :, 0, -1]),
+        "AP50": mean(precision[0, :, :, 0, -1]),
+        "AP75": mean(precision[5, :, :, 0, -1]),
+        "APs": mean(precision[:, :, :, 1, -1]),
+        "APm": mean(precision[:, :, :, 2, -1]),
+        "APl": mean(precision[:, :, :, 3, -1]),
+        "AR": mean(recall[:, :, 0, -1]),
     }
     for i, name in enumerate(class_names):
-        figures[f"AP/{name}"] = _mean(precision[:, :, i, 0, -1])
+        figures[f"AP/{name}"] = mean(precision[:, :, i, 0, -1])
     return figures
 
 
 def _recalls(evaluator):
     recall = np.asarray(evaluator.eval["recall"])
-    figures = {f"AR@{n}": _mean(recall[:, :, 0, i]) for i, n in enumerate(PROPOSAL_COUNTS)}
+    figures = {f"AR@{n}": mean(recall[:, :, 0, i]) for i, n in enumerate(PROPOSAL_COUNTS)}
     for area, letter in enumerate("sml", start=1):
-        figures[f"AR{letter}@{PROPOSAL_COUNTS[-1]}"] = _mean(recall[:, :, area, -1])
+        figures[f"AR{letter}@{PROPOSAL_COUNTS[-1]}"] = mean(recall[:, :, area, -1])
     return figures

@@ -116,6 +116,9 @@ class SGD(GroupedOptimizer):
 class AdamW(GroupedOptimizer):
     """Adam with decoupled weight decay (Loshchilov & Hutter, 2019); epsilon outside the bias correction.
 
+    Steps are counted per parameter: where a parameter gets no gradient, its moments, its count and itself
+    stay as they are.
+
     Args:
         learning_rate, weight_decay, global_clipnorm, parameters: see :class:`GroupedOptimizer`.
         beta_1, beta_2, epsilon: decay rates of both moments, and the floor of the denominator.
@@ -142,6 +145,10 @@ class AdamW(GroupedOptimizer):
         self.first_moments, self.second_moments = self.add_optimizer_variables(
             variables, ["first_moment", "second_moment"]
         )
+        self.steps = [
+            self.add_variable(shape=(), initializer="zeros", dtype="float32", name=f"steps_{i}")
+            for i in range(len(variables))
+        ]
 
     def update_step(self, gradient, variable, learning_rate):
         lr_mult, decay_mult = self.multipliers(variable)
@@ -153,7 +160,9 @@ class AdamW(GroupedOptimizer):
         second = self.beta_2 * tf.convert_to_tensor(v) + (1 - self.beta_2) * tf.square(gradient)
         self.assign(m, first)
         self.assign(v, second)
-        step = tf.cast(self.iterations + 1, variable.dtype)
+        count = tf.convert_to_tensor(self.steps[index]) + 1.0
+        self.assign(self.steps[index], count)
+        step = tf.cast(count, variable.dtype)
         first /= 1 - self.beta_1**step
         denominator = tf.sqrt(second / (1 - self.beta_2**step)) + self.epsilon
         decay = lr * self.weight_decay * decay_mult * variable
