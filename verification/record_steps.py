@@ -1,8 +1,8 @@
 """Records ten steps of training of tiny models: ``python -m verification.record_steps [NAME...]``.
 
-Writes ``tests/golden/steps/NAME.npz`` of all (or the named) cases of ``verification.steps``. What it writes is
-what kdet computes: first the goldens of the same architectures must pass (``verification.check_parity``).
-A case whose resumed run differs from the straight one is not recorded.
+Writes ``tests/golden/steps/NAME.npz`` of all or the named cases of ``verification.steps``: kdet's own numbers,
+so the goldens of these models must pass before (``verification.check_parity``). A case whose resumed run
+differs from the straight one is not recorded.
 """
 
 import pathlib
@@ -13,7 +13,7 @@ import numpy as np
 from verification import steps
 
 FOLDER = pathlib.Path(__file__).parents[1] / "tests" / "golden" / "steps"
-# relative to the largest value of a run; rounding grows over ten steps (see docs of the test)
+# relative to the largest value of a run; rounding grows over ten steps
 TOLERANCE = 2e-3
 
 

@@ -63,16 +63,32 @@ class Case:
 
 NORM = ("backbone.bn1.moving_mean", "backbone.bn1.moving_variance")
 ADAM = {"type": "AdamW", "learning_rate": 1e-4, "weight_decay": 0.05}
-COSINE = {"type": "cosine", "by_epoch": False, "min_ratio": 0.1, "warmup": "constant", "warmup_steps": 2, "warmup_ratio": 0.5}
+COSINE = {
+    "type": "cosine",
+    "by_epoch": False,
+    "min_ratio": 0.1,
+    "warmup": "constant",
+    "warmup_steps": 2,
+    "warmup_ratio": 0.5,
+}
 POLYNOMIAL = {"type": "polynomial", "power": 2.0, "warmup": "exp", "warmup_steps": 4, "warmup_ratio": 0.01}
 CASES = {
-    "autoassign": Case("autoassign_r50_fpn_8x2_1x", "center priors, which learn", state=("bbox_head.center_prior.mean",)),
-    "detr": Case("detr_r50_8x2_150e", "dropout, Adam's moments", train={"optimizer": ADAM, "schedule": COSINE}),
+    "autoassign": Case(
+        "autoassign_r50_fpn_8x2_1x", "center priors, which learn", state=("bbox_head.center_prior.mean",)
+    ),
+    "detr": Case(
+        "detr_r50_8x2_150e", "dropout, Adam's moments", train={"optimizer": ADAM, "schedule": COSINE}
+    ),
     "dynamic": Case(
         "dynamic_rcnn_r50_fpn_1x",
         "a threshold and a beta that follow the proposals",
-        {"roi_head.interval": 3, "roi_head.lowest_iou": 0.2, "roi_head.iou_rank": 10, "roi_head.beta_rank": 6,
-         "roi_head.largest_beta": 2.0},
+        {
+            "roi_head.interval": 3,
+            "roi_head.lowest_iou": 0.2,
+            "roi_head.iou_rank": 10,
+            "roi_head.beta_rank": 6,
+            "roi_head.largest_beta": 2.0,
+        },
         state=tuple(f"roi_head.{name}" for name in ("_iou", "_beta", "_ious", "_betas", "_steps")),
     ),
     "faster": Case("faster_rcnn_r50_fpn_1x", "draws of the samplers, batch norm", state=NORM),
@@ -82,7 +98,9 @@ CASES = {
         "two histograms that every level moves",
         state=("bbox_head.loss_cls.acc_sum", "bbox_head.loss_bbox.acc_sum"),
     ),
-    "grid": Case("grid_rcnn_r50_fpn_gn-head_1x", "jitter of the proposals", {"roi_head.sampler.num": 12}, divide=8),
+    "grid": Case(
+        "grid_rcnn_r50_fpn_gn-head_1x", "jitter of the proposals", {"roi_head.sampler.num": 12}, divide=8
+    ),
     "half": Case(
         "retinanet_r18_fpn_1x",
         "a loss scale that overflows at first",
@@ -96,7 +114,7 @@ CASES = {
     "pisa": Case("pisa_faster_rcnn_r50_fpn_1x", "draws by score and rank"),
     "points": Case("point_rend_r50_caffe_fpn_mstrain_1x", "random points"),
     "yolact": Case("yolact_r50_1x8", "draws of masks"),
-}  # fmt: skip
+}
 
 
 def straight(case):
