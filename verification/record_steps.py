@@ -1,6 +1,6 @@
 """Records ten steps of training of tiny models: ``python -m verification.record_steps [NAME...]``.
 
-Writes ``tests/golden/steps/NAME.npz`` of all or the named cases of ``verification.steps``: kdet's own numbers,
+Writes ``tests/golden/steps/NAME.npz`` of all or the named cases of ``verification.steps``: kdet's numbers,
 so the goldens of these models must pass before (``verification.check_parity``). A case whose resumed run
 differs from the straight one is not recorded.
 """

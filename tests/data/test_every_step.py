@@ -195,7 +195,7 @@ def test_a_picture_twice_as_large(folder):
 
 
 FACTOR = {"mode": "factor", "sizes": [1.0]}
-# by name: the section, and what the first draws gave when this was recorded: height x width of the image, then
+# by name: the section, and what the first draws gave when this was recorded: height x width of the image and
 # the objects left in it. What the image shows is not recorded but checked.
 RANDOM = {
     "window": (
