@@ -186,10 +186,16 @@ def _canvas(spec, training, records):
     if crop.get("type", "").startswith("absolute"):
         largest = crop["size"] if crop["type"] == "absolute" else [max(crop["size"])] * 2
         shapes = _spec.canvas_shapes(largest, True, spec["divisor"])
-    elif training and spec["crop_first"]:
+    elif training and spec["crop_first"] and rule["mode"] != "factor":
         # a window may be upright in a wide picture: one canvas for all
         shapes = _spec.canvas_shapes([max(Resize(**rule).largest())] * 2, True, spec["divisor"] or 32)
     elif rule["mode"] == "factor":
+        resizing = [key for key in ("expand", "center_crop", "crop_first") if training and spec[key]]
+        if resizing and not spec["buckets"]:
+            raise ValueError(
+                f"data.{resizing[0]} gives images a new size, which data.resize by a factor keeps: list the "
+                "canvases that hold them in data.buckets, [[h, w], ...]."
+            )
         resized = functools.partial(_resize.scaled, factor=max(rule["sizes"]))
         own = {resized((r.height, r.width)) for r in records}
         shapes = {buckets.own_canvas(size, spec["divisor"] or 32, spec["center_pad"]) for size in own}

@@ -1,5 +1,7 @@
 """The random transforms keep pictures, boxes and masks together and do what their names say."""
 
+import colorsys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -148,3 +150,23 @@ def test_a_training_section_with_everything(coco):
         assert (boxes[real] <= [48, 40, 48, 40]).all() and not boxes[~real].any()
         drawn = masks.unpack(targets["masks"].numpy(), 48).any((2, 3))
         assert not drawn[~real].any()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_photometric_by_another_hand(seed):
+    """The same draws, through Python's own color conversion."""
+    key = tf.constant([seed, 5])
+    coins = (tf.random.stateless_uniform([6], tf.random.fold_in(key, 0)) < 0.5).numpy()
+    draws = tf.random.stateless_uniform([4], tf.random.fold_in(key, 1)).numpy().astype(float)
+    shuffled = tf.random.experimental.stateless_shuffle(tf.range(3), tf.random.fold_in(key, 2)).numpy()
+    colors = np.uint8([[200, 100, 50], [10, 250, 90], [60, 60, 61]])
+    sample = distortions.Photometric()({"image": tf.constant(colors[None])}, key)
+    brightness = 64 * draws[0] - 32 if coins[0] else 0
+    contrast, saturation = (0.5 + draws[i] if coins[c] else 1 for i, c in ((1, 1), (2, 3)))
+    turn = (36 * draws[3] - 18) / 360 if coins[4] else 0
+    for got, color in zip(sample["image"].numpy()[0], colors, strict=True):
+        first, second = (contrast, 1) if coins[2] else (1, contrast)
+        hue, share, value = colorsys.rgb_to_hsv(*((color + brightness) * first))
+        wanted = np.array(colorsys.hsv_to_rgb((hue + turn) % 1, share * saturation, value)) * second
+        order = shuffled if coins[5] else range(3)
+        np.testing.assert_allclose(got, wanted[list(order)], rtol=1e-3, atol=0.05)
