@@ -16,7 +16,7 @@ env: $(READY)
 # TensorFlow first, then kdet without build isolation, so that setup.py compiles the ops for this TensorFlow.
 $(READY): pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=70.1"
+	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77"
 	$(BIN)/python -m pip install --quiet "tensorflow>=2.20,<2.22"
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[dev]"
 	touch $(READY)

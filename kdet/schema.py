@@ -123,7 +123,7 @@ SECTIONS = {
         "save_every": int,
         "evaluate_every": int,
     },
-    "test": {"scales": list, "flip": bool},  # views of ``tools/test.py --tta``
+    "test": {"scales": list, "flip": bool},  # views of ``kdet test --tta``
     "metadata": None,
 }
 

@@ -101,7 +101,7 @@ def run(name: str, environment: Environment, tests: list[str], options: list[str
         pins = folder / "pins.txt"
         pins.write_text("\n".join(environment.pins), encoding="utf-8")
         pip = [python, "-m", "pip", "install", "--quiet", "--constraint", pins]
-        subprocess.run([*pip, "--upgrade", "pip", "setuptools>=70.1", "tensorflow>=2.20,<2.22"], check=True)
+        subprocess.run([*pip, "--upgrade", "pip", "setuptools>=77", "tensorflow>=2.20,<2.22"], check=True)
         subprocess.run([*pip, "--no-build-isolation", f"{checkout}[dev]"], check=True)
         if environment.candidates:
             subprocess.run([*pip, "--upgrade", "--pre", *SHOWN], check=True)

@@ -225,5 +225,5 @@ def named_failure(model):
             f"Training stopped after {step} optimizer steps: {name} is NaN or infinite (learning rate "
             f"{float(model.optimizer.learning_rate):g}). The weights are those of the step before. Lower "
             "train.optimizer.learning_rate, lengthen train.schedule.warmup_steps, set train.clip, or look "
-            "for broken boxes with tools/browse.py."
+            "for broken boxes with kdet browse."
         ) from error
