@@ -45,8 +45,11 @@ def score(options: argparse.Namespace) -> dict[str, float]:
     from kdet import data
     from kdet.config import Config
     from kdet.evaluation import evaluate
+    from kdet.evaluation.metrics import find
 
     config = Config.load(options.recipe, options.set)
+    for metric in options.metric or ():
+        find(metric)
     split = options.split or ("test" if config.get("data", {}).get("test") else "val")
     # One pass over the images as they are: nothing of a training split's augmentation.
     spec = {k: v for k, v in data.section(config, split).items() if k not in ("flip", "crop", "repeat")}

@@ -72,8 +72,8 @@ def complete(ground_truth):
     annotations = []
     for i, annotation in enumerate(ground_truth.get("annotations", []), start=1):
         w, h = annotation["bbox"][2:]
-        defaults = {"id": i, "iscrowd": 0, "area": w * h}
-        annotations.append({**defaults, **annotation})
+        defaults = {"iscrowd": 0, "area": w * h}
+        annotations.append({**defaults, **annotation, "id": i})  # an id of 0 stands for "no match" there
     return {**ground_truth, "annotations": annotations, "images": copy.deepcopy(ground_truth["images"])}
 
 

@@ -42,12 +42,28 @@ class Metric:
     masks: bool = False
 
 
+def _with_masks(name, score, check=lambda scene: None):
+    """A metric of masks, which every object of the ground truth must have."""
+
+    def check_masks(scene):
+        check(scene)
+        for annotation in scene.truth["annotations"]:
+            if not annotation.get("segmentation"):
+                raise ValueError(
+                    f"The metric {name!r} needs masks, but annotation {annotation.get('id')} of image "
+                    f"{annotation['image_id']} in {scene.index.name} has no 'segmentation'. Score boxes "
+                    "(bbox), or complete the annotations."
+                )
+
+    return Metric(score, check_masks, masks=True)
+
+
 def _of_coco(kind):
     def score(scene, results, image_ids):
         categories = scene.index.category_ids
         return coco_metrics(scene.truth, results, kind, image_ids=image_ids, category_ids=categories)
 
-    return Metric(score, masks=kind == "segm")
+    return _with_masks("segm", score) if kind == "segm" else Metric(score)
 
 
 def _of_voc(rule, pixel_inclusive=True):
@@ -63,7 +79,10 @@ def _of_lvis(kind):
     def score(scene, results, image_ids):
         return lvis_metrics(scene.truth, results, kind, image_ids=image_ids)
 
-    return Metric(score, lambda scene: require_lvis(scene.truth, scene.index.name), masks=kind == "segm")
+    def check(scene):
+        require_lvis(scene.truth, scene.index.name)
+
+    return _with_masks("lvis_segm", score, check) if kind == "segm" else Metric(score, check)
 
 
 def _score_cityscapes(scene, results, image_ids):

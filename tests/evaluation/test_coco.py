@@ -110,6 +110,14 @@ def test_what_is_not_finite_is_never_a_hit(metric, change, caplog):
     )
 
 
+def test_ids_of_annotations_do_not_matter():
+    truth, results = scene()
+    renumbered = {**truth, "annotations": [{**a, "id": a["id"] - 1} for a in truth["annotations"]]}
+    np.testing.assert_equal(coco_metrics(renumbered, results), coco_metrics(truth, results))
+    without = {**truth, "annotations": [{k: a[k] for k in a if k != "id"} for a in truth["annotations"]]}
+    np.testing.assert_equal(coco_metrics(without, results), coco_metrics(truth, results))
+
+
 def test_a_part_of_the_pictures():
     truth, results = scene()
     some = {1, 2, 3, 4}

@@ -118,6 +118,18 @@ def test_what_cannot_be_scored_is_refused_before_anything_is_predicted(coco):
         evaluate(None, load(coco), ["lvis_bbox"])
 
 
+def test_ground_truth_without_masks_is_named_before_anything_is_predicted(coco):
+    content = json.loads(open(coco["annotations"]).read())
+    del content["annotations"][0]["segmentation"]
+    with open(coco["annotations"], "w") as file:
+        json.dump(content, file)
+    for metric in ("segm", "lvis_segm"):
+        with pytest.raises(
+            ValueError, match=f"'{metric}' needs masks, but annotation 1 of image 4 in .*a.json"
+        ):
+            evaluate(None, load({**coco, "masks": False}), [metric])
+
+
 def test_a_model_without_masks_is_named(coco):
     pipeline = load(coco)
     with pytest.raises(ValueError, match="'segm' needs masks, and Perfect predicts none"):
