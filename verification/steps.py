@@ -118,7 +118,9 @@ CASES = {
     ),
     "htc": Case("htc_r50_fpn_1x", "draws of every stage of a cascade"),
     "ld": Case("ld_r18_gflv1_r101_fpn_coco_1x", "a teacher", divide=8),
-    "libra": Case("libra_faster_rcnn_r50_fpn_1x", "draws balanced over objects and overlaps"),
+    "libra": Case(
+        "libra_faster_rcnn_r50_fpn_1x", "draws balanced over objects and overlaps", train={"optimizer": SLOW}
+    ),
     "ohem": Case("faster_rcnn_r50_fpn_ohem_1x", "the hardest examples", train={"schedule": POLYNOMIAL}),
     "pisa": Case("pisa_faster_rcnn_r50_fpn_1x", "draws by score and rank"),
     "points": Case("point_rend_r50_caffe_fpn_mstrain_1x", "random points"),
