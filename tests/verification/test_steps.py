@@ -13,8 +13,9 @@ def recorded(name):
 
 @pytest.mark.parametrize("name", steps.CASES)
 def test_ten_steps(name):
-    error, worst = record_steps.difference(steps.resumed(steps.CASES[name]), recorded(name))
-    assert error < record_steps.TOLERANCE, worst
+    case = steps.CASES[name]
+    error, worst = record_steps.difference(steps.resumed(case), recorded(name))
+    assert error < record_steps.tolerance(case), worst
 
 
 def test_every_record_has_its_case():
