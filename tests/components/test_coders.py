@@ -32,8 +32,10 @@ def test_sides_among_buckets():
 def test_sides_are_sure_of_a_bucket_and_its_neighbor():
     beside, apart = [0.1, 0.5, 0.3, 0.05, 0.05], [0.5, 0.1, 0.3, 0.05, 0.05]
     coder = coders.BucketingCoder(num_buckets=9)  # five per side, the middle one belongs to both
-    logits = np.log([[beside, beside, apart, apart]]).reshape(1, 20)
-    np.testing.assert_allclose(coder.confidence(tf.constant(logits, tf.float32)), [0.65], rtol=1e-5)
+    logits = np.log([[beside, beside, beside, apart]]).reshape(1, 20)
+    np.testing.assert_allclose(
+        coder.confidence(tf.constant(logits, tf.float32)), [(3 * 0.8 + 0.5) / 4], rtol=1e-5
+    )
 
 
 def test_centers_and_sides_in_cells():
