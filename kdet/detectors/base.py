@@ -10,6 +10,7 @@ from kdet.detectors.saving import Saving
 from kdet.detectors.training import TrainingSteps
 from kdet.layers import inference, quick_convolutions
 from kdet.structures import as_inputs
+from kdet.targets import as_targets, check_images
 
 
 class Detector(TrainingSteps, Exporting, Saving, keras.Model):
@@ -31,6 +32,8 @@ class Detector(TrainingSteps, Exporting, Saving, keras.Model):
     build_size = 64
     # whether the inputs hold ``proposals``: a second stage alone
     takes_proposals = False
+    # how many classes the labels of its targets may have; None: labels play no part (proposal networks)
+    num_classes: int | None = None
 
     def __init__(self, preprocessor=None, class_names=None, **kwargs):
         # inputs are pixels and sizes: they must not be cast to the compute dtype
@@ -172,7 +175,15 @@ class Detector(TrainingSteps, Exporting, Saving, keras.Model):
     # ---- training
 
     def compute_losses(self, inputs, targets):
-        """Losses by name (scalars) of a batch of the data contract."""
+        """Losses by name (scalars) of a batch of the data contract.
+
+        Args:
+            inputs: as in a call of the model.
+            targets: see ``kdet.targets.as_targets``, which converts and checks them.
+        """
+        given, _ = as_inputs(inputs)
+        targets = as_targets(targets, given, self.num_classes)
+        check_images(given, self.step_seed()[1])
         images, info = self.preprocess(inputs)
         info["seed"] = self.step_seed()
         with quick_convolutions():

@@ -14,7 +14,6 @@ from kdet.overrides import class_count
 from kdet.train.callbacks import (
     EpochLog,
     EvaluateDetections,
-    MeanLosses,
     optimizer_steps,
     show_pictures,
 )
@@ -136,7 +135,6 @@ class _Run:
             parts.append((epoch + len(parts), epochs, self.steps_per_epoch))
         for first, last, steps in parts:
             own = [
-                MeanLosses(),
                 SaveCheckpoints(self.checkpoints, step, self.settings["save_every"]),
                 *evaluation,
                 TensorBoardScalars(writer, step, self.settings["log_every"]),
