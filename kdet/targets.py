@@ -17,8 +17,8 @@ FORMS = {
     "proposals": (tf.float32, 3, 0.0),
 }
 CONTRACT = (
-    "Targets are a dict of boxes [B,G,4] (x1, y1, x2, y2 in pixels of the images), labels [B,G] (from 0 on; -1 "
-    "where a row is padding) and, where they are needed, ignore_boxes [B,I,4], masks [B,G,H,ceil(W/8)] "
+    "Targets are a dict of boxes [B,G,4] (x1, y1, x2, y2 in pixels of the images), labels [B,G] (from 0 on; "
+    "-1 where a row is padding) and, where they are needed, ignore_boxes [B,I,4], masks [B,G,H,ceil(W/8)] "
     "(np.packbits along the width) and semantic [B,h,w]"
 )
 
@@ -94,8 +94,8 @@ def _tensor(key, value):
         return tf.convert_to_tensor(value)
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"The targets' {key} are no array ({str(error).splitlines()[0]}): pad the rows of every image to one "
-            f"number, or give a tf.RaggedTensor. {CONTRACT}."
+            f"The targets' {key} are no array ({str(error).splitlines()[0]}): pad the rows of every image to "
+            f"one number, or give a tf.RaggedTensor. {CONTRACT}."
         ) from error
 
 
@@ -122,8 +122,8 @@ def _check_shapes(found, images):
         width, bits = found["masks"].shape[3], images.shape[2]
         if None not in (width, bits) and width != (bits + 7) // 8:
             raise ValueError(
-                f"The targets' masks have shape {found['masks'].shape}; for images {bits} wide the last axis is "
-                f"{(bits + 7) // 8}: pack them by np.packbits(masks, axis=-1)."
+                f"The targets' masks have shape {found['masks'].shape}; for images {bits} wide the last axis "
+                f"is {(bits + 7) // 8}: pack them by np.packbits(masks, axis=-1)."
             )
 
 
@@ -149,9 +149,9 @@ def _check_labels(labels, num_classes):
     low, high = tf.reduce_min(labels), tf.reduce_max(labels)
     require(
         (low >= PADDING_LABEL) & (high < num_classes),
-        f"The targets hold labels from {{}} to {{}}, but the model has {num_classes} classes: labels count from 0 "
-        f"to {num_classes - 1}, and -1 is padding. Subtract 1 from labels that count from 1, or build the model "
-        "with num_classes= of the data.",
+        f"The targets hold labels from {{}} to {{}}, but the model has {num_classes} classes: labels count "
+        f"from 0 to {num_classes - 1}, and -1 is padding. Subtract 1 from labels that count from 1, or build "
+        "the model with num_classes= of the data.",
         low,
         high,
     )
@@ -176,7 +176,7 @@ def _check_boxes(found, images):
     size = tf.cast(tf.stack([shape[2], shape[1]]), tf.float32)
     require(
         tf.reduce_all(boxes[..., :2] < size),
-        "The targets hold a box that begins outside of the images (height and width {}): boxes are in pixels of "
-        "the images as the model gets them, after resizing.",
+        "The targets hold a box that begins outside of the images (height and width {}): boxes are in pixels "
+        "of the images as the model gets them, after resizing.",
         shape[1:3],
     )

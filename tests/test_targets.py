@@ -79,7 +79,7 @@ def test_targets_are_a_dict(given):
 
 
 BAD_VALUES = [
-    ({"labels": [[1, -1], [0, 3]]}, r"labels from -1 to 3, but the model has 3 classes: labels count from 0 to 2"),
+    ({"labels": [[1, -1], [0, 3]]}, "labels from -1 to 3, but the model has 3 classes: .* from 0 to 2"),
     ({"labels": [[1, -2], [0, 2]]}, "labels from -2 to 2"),
     ({"labels": [[0.5, -1], [0, 2]]}, "labels must be whole numbers"),
     ({"boxes": np.array(BOXES) / 40}, r"scaled to 0..1 \(the largest number is 0.77"),

@@ -4,11 +4,13 @@ import keras
 import tensorflow as tf
 
 from kdet.detectors.exporting import Exporting
-from kdet.detectors.predict import is_pictures, paste, predict_pictures
+from kdet.detectors.given import is_network_input
+from kdet.detectors.predict import paste, predict_pictures
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.detectors.saving import Saving
 from kdet.detectors.training import TrainingSteps
 from kdet.layers import inference, quick_convolutions
+from kdet.registry import Component
 from kdet.structures import as_inputs
 from kdet.targets import as_targets, check_images
 
@@ -43,14 +45,14 @@ class Detector(TrainingSteps, Exporting, Saving, keras.Model):
         self.preprocessor = preprocessor or Preprocessor()
         self.class_names = None if class_names is None else list(class_names)
         self.sampling_seed = 0
-        self._inference = None
+        self._inference, self._inference_of, self._predict_of = None, 0, 0
 
     # ---- building
 
     def create_variables(self):
         """Builds every layer by one call on an empty picture and applies freezing."""
         parts = self._flatten_layers()  # this model among them
-        size = max(getattr(part, "build_size", 0) for part in parts)
+        size = self.smallest = max(getattr(part, "build_size", 0) for part in parts)
         images, info = self.preprocess(tf.zeros([1, size, size, 3]))
         self.build_all(images, info)
         self.built = True
@@ -118,11 +120,13 @@ class Detector(TrainingSteps, Exporting, Saving, keras.Model):
     def predict(
         self, x, batch_size=None, verbose="auto", steps=None, callbacks=None, augment=None, proposals=None
     ):
-        """Detections of pictures (paths, encoded bytes, arrays of any size), in original pixels.
-
-        Datasets, tensors and dicts of network inputs go to Keras' ``predict``.
+        """Detections of pictures of any sizes, in original pixels.
 
         Args:
+            x: paths, folders, URLs, encoded bytes, PIL images, arrays or tensors ``[H,W,3]`` (RGB, 0..255)
+                or ``[H,W]``; a list, an array or a generator of these. Or network inputs, which go to Keras'
+                ``predict``: a tensor ``[B,H,W,3]``, a dict with ``images``, a ``tf.data.Dataset``. Where they
+                have an ``image_id``, the results have it too, and fillers (``image_id`` -1) are left out.
             augment: look at a picture several times and merge what was seen: True (mirrored too) or
                 ``{"scales": [...], "flip": True}``, see ``kdet.detectors.predict.Augmentation``.
             proposals: of every picture boxes ``[p,4]``, xyxy in its pixels, for a model that makes none
@@ -131,8 +135,11 @@ class Detector(TrainingSteps, Exporting, Saving, keras.Model):
 
         Returns:
             For pictures see ``kdet.detectors.predict.predict_pictures``.
+
+        Raises:
+            TypeError: ``x`` is none of these, or holds values outside of 0..255 or NaN.
         """
-        if is_pictures(x):
+        if not is_network_input(x):
             shown = verbose not in (0, "auto")
             return predict_pictures(
                 self, x, batch_size or 1, verbose=shown, augment=augment, proposals=proposals
@@ -141,7 +148,23 @@ class Detector(TrainingSteps, Exporting, Saving, keras.Model):
             raise ValueError(
                 "augment and proposals go with pictures (paths, bytes, arrays), not with network inputs."
             )
-        return super().predict(x, batch_size, verbose, steps, callbacks)
+        found = super().predict(x, batch_size, verbose, steps, callbacks)
+        if "image_id" in found:
+            real = found["image_id"] >= 0
+            found = {name: value[real] for name, value in found.items()}
+        return found
+
+    def make_predict_function(self, force=False):
+        """As in Keras; traced anew after a setting of a component was changed."""
+        stale, self._predict_of = self._predict_of != Component.changes, Component.changes
+        return super().make_predict_function(force or stale)
+
+    def predict_step(self, data):
+        inputs, *_ = keras.utils.unpack_x_y_sample_weight(data)
+        found = self(inputs)
+        if isinstance(inputs, dict) and "image_id" in inputs:
+            found = {**found, "image_id": inputs["image_id"]}
+        return found
 
     def predict_on_batch(self, x):
         """Detections of one batch of network inputs as NumPy arrays: one trace per canvas shape.
@@ -152,7 +175,8 @@ class Detector(TrainingSteps, Exporting, Saving, keras.Model):
 
     def predict_views_on_batch(self, inputs, flip=False):
         """As ``detect_inputs`` in a graph, one trace per combination of shapes; NumPy arrays."""
-        if self._inference is None:
+        if self._inference is None or self._inference_of != Component.changes:
+            self._inference_of = Component.changes
             # AutoGraph has nothing to rewrite here and takes seconds to read all the sources
             self._inference = tf.function(self.detect_inputs, reduce_retracing=False, autograph=False)
         return {name: value.numpy() for name, value in self._inference(inputs, flip).items()}

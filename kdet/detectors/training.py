@@ -40,8 +40,8 @@ class TrainingSteps:
         for name, value in own.items():
             if value is not None and value != []:
                 raise ValueError(
-                    f"compile takes no {name}: a detector brings its losses (the loss_... of its heads in the "
-                    "recipe), and AP comes from kdet.evaluation.evaluate(model, pipeline)."
+                    f"compile takes no {name}: a detector brings its losses (the loss_... of its heads in "
+                    "the recipe), and AP comes from kdet.evaluation.evaluate(model, pipeline)."
                 )
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # behind loss scaling
@@ -75,8 +75,8 @@ class TrainingSteps:
             scaled = self.optimizer.scale_loss(total / num_replicas())
         if not self.trainable_weights:
             raise ValueError(
-                "Nothing can be trained: every weight is frozen. Set trainable = True on the model or on one of its "
-                "parts (or backbone.frozen_stages lower in the recipe), and compile again."
+                "Nothing can be trained: every weight is frozen. Set trainable = True on the model or on one "
+                "of its parts (or backbone.frozen_stages lower in the recipe), and compile again."
             )
         gradients = tape.gradient(scaled, self.trainable_weights)
         with tf.control_dependencies(_finite_checks(losses)):
@@ -120,8 +120,8 @@ class TrainingSteps:
                 raise ValueError(f"fit: {name} must be at least 1; got {count}.")
         if initial_epoch >= epochs:
             raise ValueError(
-                f"fit: initial_epoch={initial_epoch} leaves nothing of epochs={epochs}, which counts all epochs "
-                "of the run, those before included."
+                f"fit: initial_epoch={initial_epoch} leaves nothing of epochs={epochs}, which counts all "
+                "epochs of the run, those before included."
             )
         return super().fit(
             x,
@@ -204,8 +204,8 @@ def _refuse_weights(**weights):
     for name, value in weights.items():
         if value is not None:
             raise ValueError(
-                f"Detectors take no {name}: weigh losses by their loss_weight in the recipe, or repeat images with "
-                "data.train.oversample."
+                f"Detectors take no {name}: weigh losses by their loss_weight in the recipe, or repeat "
+                "images with data.train.oversample."
             )
 
 
