@@ -68,6 +68,12 @@ def _remember_arguments(cls):
     cls.__new__ = remembering_new
 
 
+def remember(thing, **values):
+    """Replace arguments that a registered layer, or a component, was constructed with: files get these."""
+    if hasattr(thing, "_init_arguments"):
+        thing._init_arguments.values.update(values)
+
+
 def _argument_config(self):
     return {k: keras.saving.serialize_keras_object(v) for k, v in self._init_arguments.values.items()}
 

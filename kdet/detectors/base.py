@@ -1,5 +1,7 @@
 """The Keras face that all detectors share."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -10,7 +12,7 @@ from kdet.detectors.preprocessor import Preprocessor
 from kdet.detectors.saving import Saving
 from kdet.detectors.training import TrainingSteps
 from kdet.layers import inference, quick_convolutions
-from kdet.registry import Component
+from kdet.registry import Component, remember
 from kdet.structures import as_inputs
 from kdet.targets import as_targets, check_images
 
@@ -43,9 +45,30 @@ class Detector(TrainingSteps, Exporting, Saving, keras.Model):
         # suppression and cropping have no XLA kernels: Keras must not turn XLA on by itself
         self.supports_jit = False
         self.preprocessor = preprocessor or Preprocessor()
-        self.class_names = None if class_names is None else list(class_names)
+        self.class_names = class_names
         self.sampling_seed = 0
         self._inference, self._inference_of, self._predict_of = None, 0, 0
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the classes in label order, None where nobody gave them; saved with the model.
+
+        Raises:
+            ValueError: when other than ``num_classes`` names are set.
+        """
+        return None if self._class_names is None else list(self._class_names)
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str] | None) -> None:
+        names = None if names is None else [str(name) for name in names]
+        self._class_names = names
+        if not self.built:
+            return  # the constructor runs: the heads are not there yet
+        if names is not None and self.num_classes not in (None, len(names)):
+            raise ValueError(
+                f"{self.name} has {self.num_classes} classes but {len(names)} class_names: {names}."
+            )
+        remember(self, class_names=names)
 
     # ---- building
 
