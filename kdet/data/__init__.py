@@ -148,8 +148,8 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
     )
     if not pipeline.steps_per_epoch:
         raise ValueError(
-            f"{index.name} has {len(index)} images, which make no batch of {batch_size}: lower batch_size, or "
-            "set data.remainder: fill."
+            f"{index.name} has {len(index)} images, which make no batch of {batch_size}: lower batch_size, "
+            "or set data.remainder: fill."
         )
     return pipeline
 

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from kdet import evaluation
+from kdet import evaluation, zoo
 from kdet.config import Config
 from kdet.train import engine, facts
 from tests.train.run_engine import write_data, write_recipe
@@ -82,6 +82,13 @@ def test_names_are_stored_with_model_and_weights(run):
     with pytest.raises(ValueError, match="has 2 classes but 3 class_names"):
         model.class_names = ["a", "b", "c"]
     model.class_names = ["a", "b"]
+
+
+def test_weights_bring_their_names_along(recipe, run):
+    weights = run[0] / "final.weights.h5"
+    assert zoo.load(str(recipe), weights=weights).class_names == ["a", "b"]
+    with pytest.raises(ValueError, match="label 0 is 'a' in the weights .* but 'b' in the recipe"):
+        zoo.load(str(recipe), weights=weights, **{"data.classes": ["b", "a"]})
 
 
 def test_train_and_val_name_the_same_classes(recipe, tmp_path):
