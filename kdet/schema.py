@@ -148,6 +148,9 @@ def problems(config):
 
 
 def _section_problems(value, known, path):
+    if value is None and known is DATASET:
+        dotted = ".".join(path)
+        yield path, f"{dotted} is empty (null): describe the data, or leave the key {path[-1]!r} out."
     if value is None or known is None:
         return
     if isinstance(known, dict):

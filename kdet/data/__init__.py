@@ -53,6 +53,7 @@ Unknown keys and values fail with the nearest valid name.
 """
 
 import functools
+import logging
 
 from kdet.data import buckets, semantic
 from kdet.data import resize as _resize
@@ -68,6 +69,8 @@ from kdet.data.tfrecord import read_tfrecord, write_tfrecords
 from kdet.data.transforms import Resize
 from kdet.data.voc import read_voc
 from kdet.data.wider_face import read_wider_face
+
+logger = logging.getLogger("kdet.data")
 
 __all__ = [
     "DatasetIndex",
@@ -133,10 +136,22 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
         raise ValueError(f"No picture is left to read.\n{index.report()}")
     if not training and (len(spec["resize"]["sizes"]) > 1 or spec["resize"]["ratio_range"]):
         raise ValueError("data.resize must be one size for evaluation; several are for training.")
+    if training and not any(len(record.labels) for record in index.records):
+        logger.warning(
+            "%s has no object to learn from in any of its %d images (crowds are no objects).",
+            index.name,
+            len(index),
+        )
     shapes, resized = _canvas(spec, training, index.records)
-    return Pipeline(
+    pipeline = Pipeline(
         index, shapes=shapes, resized=resized, batch_size=batch_size, training=training, seed=seed, spec=spec
     )
+    if not pipeline.steps_per_epoch:
+        raise ValueError(
+            f"{index.name} has {len(index)} images, which make no batch of {batch_size}: lower batch_size, "
+            "or set data.remainder: fill."
+        )
+    return pipeline
 
 
 def read_index(spec):

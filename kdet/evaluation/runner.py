@@ -4,6 +4,7 @@ import logging
 
 import tensorflow as tf
 
+from kdet.class_names import require_same
 from kdet.detectors.predict import Augmentation, view_batches
 from kdet.evaluation import metrics as metric_table
 from kdet.evaluation.results import ResultList
@@ -34,6 +35,14 @@ def evaluate(model, pipeline, metrics=("bbox",), out=None, on_first_batch=None, 
     scene = metric_table.Scene(pipeline.index, pipeline.index.to_coco())
     for metric in chosen.values():
         metric.check(scene)
+    if model.num_classes is not None:
+        require_same(
+            model.class_names,
+            pipeline.class_names,
+            "the model",
+            f"the data set {pipeline.index.name}",
+            "Choose the classes by name in data.classes, or set model.class_names where both mean the same.",
+        )
     results = collect(model, pipeline, on_first_batch, progress, augment)
     for name, metric in chosen.items():
         if metric.masks and results.entries and "segmentation" not in results.entries[0]:

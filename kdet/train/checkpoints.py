@@ -7,6 +7,7 @@ import re
 import keras
 
 from kdet.convert import keras_files
+from kdet.train import facts
 
 PATTERN = re.compile(r"step_(\d+)\.weights\.h5$")
 
@@ -17,11 +18,12 @@ class Checkpoints:
     Args:
         folder: where they lie; created when the first is written.
         keep: how many of the newest stay.
+        run: what the run is, see ``kdet.train.facts``; written into every checkpoint and compared with it.
     """
 
-    def __init__(self, folder, keep=2):
+    def __init__(self, folder, keep=2, run=None):
         self.folder = pathlib.Path(folder)
-        self.keep = keep
+        self.keep, self.run = keep, run
 
     def steps(self):
         """Training steps of the checkpoints there are, oldest first."""
@@ -36,6 +38,8 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f"part_{os.getpid()}.weights.h5"
         model.save_weights(temporary, overwrite=True)
+        if self.run is not None:
+            facts.write(temporary, self.run)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, self.path(step))
@@ -59,6 +63,7 @@ class Checkpoints:
         Raises:
             IncompleteWeights: the checkpoint does not hold all weights of the model and all slots of its
                 optimizer; the model is unchanged then.
+            ValueError: another run wrote it: other data, classes, batch size or seed.
         """
         visible = [set(c.steps()) for c in others if c.folder.is_dir()]
         steps = set(self.steps()).intersection(*visible)
@@ -72,6 +77,8 @@ class Checkpoints:
                 f"{path} holds no optimizer, so training cannot go on from it. Use it as train.initial of "
                 "a new run."
             )
+        if self.run is not None:
+            facts.require_same_run(facts.read(path), self.run, path)
         model.load_weights(path)
         return max(steps)
 
