@@ -71,31 +71,31 @@ def judge_kernels(campaign, reach, options) -> None:
 
     judged = kernels.judge(campaign, options.seed, options.count, reach, show, options.survivors)
     room_of = {mutant.path: mutant.path.split("/")[1] for mutant, _ in judged}
-    conclude(judged, "kernels", 100, room_of, options)
+    conclude(campaign, judged, "kernels", 100, room_of, options)
 
 
 def judge_rooms(campaign, reach, group, target, rooms, options) -> None:
     """Draws and judges mutants of rooms of kdet."""
-    room_of = {path: room for room in rooms for path in paths(room)}
+    room_of = {path: room for room in rooms for path in paths(campaign, room)}
     if not room_of:
         raise SystemExit(f"kdet has no files of {', '.join(rooms)}")
     mutants = campaign.draw(sorted(room_of), options.seed, options.count)
     if options.survivors:
         mutants = [mutant for mutant in mutants if campaign.survived(mutant)]
-    conclude(list(campaign.judge(mutants, reach, show)), group, target, room_of, options)
+    conclude(campaign, list(campaign.judge(mutants, reach, show)), group, target, room_of, options)
 
 
-def conclude(judged, group, target, room_of, options) -> None:
+def conclude(campaign, judged, group, target, room_of, options) -> None:
     """Prints a result, and writes it where it is a whole one."""
-    from verification.mutants import copies, report
+    from verification.mutants import report
 
     counts = report.count_by_room(judged, room_of)
     survivors = [
-        report.survivor(mutant, (ROOT / mutant.path).read_text(encoding="utf-8"), verdict["by"])
+        report.survivor(mutant, (campaign.tree / mutant.path).read_text(encoding="utf-8"), verdict["by"])
         for mutant, verdict in sorted(judged, key=lambda pair: (pair[0].path, pair[0].line))
         if verdict["killed"] is False
     ]
-    result = report.entry(options.seed, options.count, copies.commit(ROOT), target, counts, survivors)
+    result = report.entry(options.seed, options.count, campaign.commit, target, counts, survivors)
     print("\n".join(report.section(group, result)))
     if not (options.rooms or options.tests or options.survivors):
         report.write(group, result)
@@ -107,11 +107,13 @@ def show(mutant, verdict) -> None:
     print(f"{word} {verdict['seconds']:.0f} s {mutant.path}:{mutant.line} {mutant.mutation}{by}", flush=True)
 
 
-def paths(room: str) -> list[str]:
-    """Files of a room, relative to the checkout."""
-    names = FILES.get(room, [room])
-    found = [p for name in names for p in [ROOT / f"kdet/{name}.py", *(ROOT / "kdet" / name).rglob("*.py")]]
-    return [str(path.relative_to(ROOT)) for path in found if path.is_file()]
+def paths(campaign, room) -> list[str]:
+    """Files of a room."""
+    names = [f"kdet/{name}" for name in FILES.get(room, [room])]
+    places = {*(f"{name}.py" for name in names)}
+    folders = tuple(f"{name}/" for name in names)
+    python = [path for path in campaign.paths if path.endswith(".py")]
+    return [path for path in python if path in places or path.startswith(folders)]
 
 
 if __name__ == "__main__":

@@ -29,15 +29,18 @@ class Campaign:
     """
 
     def __init__(self, root: pathlib.Path, folder: pathlib.Path, jobs: int, tests: tuple[str, ...]) -> None:
-        self.root, self.folder, self.tests, self.jobs = root, folder, tests, jobs
+        self.folder, self.tests, self.jobs = folder, tests, jobs
         self.records, self.log = folder / "reach", folder / "verdicts.jsonl"
         (self.records / "sources").mkdir(parents=True, exist_ok=True)
-        self.state = copies.state(root)
+        self.state, self.commit = copies.state(root), copies.commit(root)
         self.verdicts = {}
         if self.log.exists():
             for line in self.log.read_text(encoding="utf-8").splitlines():
                 verdict = json.loads(line)
                 self.verdicts[verdict["key"]] = verdict
+        # the checkout may change while tests run
+        self.tree, self.paths = folder / "tree", copies.files(root)
+        copies.renew(root, self.tree)
         self.runners = queue.SimpleQueue()
         for number in range(jobs):
             copy = folder / f"copy{number}"
@@ -69,7 +72,7 @@ class Campaign:
         Args:
             again: record all of them.
         """
-        for path in self.first()[0].rglob("kdet/**/*.py"):
+        for path in self.tree.rglob("kdet/**/*.py"):
             raw = path.read_bytes()
             (self.records / "sources" / digest(raw)).write_bytes(raw)
         wanted = [file for file in self._test_files() if again or not self._is_recorded(file)]
@@ -78,7 +81,7 @@ class Campaign:
                 failed = "" if outcome.passed or not outcome.reason else f", failed: {outcome.reason}"
                 print(f"recorded {file}: {outcome.ran} tests, {outcome.seconds:.0f} s{failed}", flush=True)
         files = [self._target(file) for file in self._test_files()]
-        return Reach(self.root, self.records, [file for file in files if file.exists()])
+        return Reach(self.tree, self.records, [file for file in files if file.exists()])
 
     def _record(self, runner, file):
         return runner.record(file, self._target(file))
@@ -91,18 +94,18 @@ class Campaign:
         if not target.exists():
             return False
         return json.loads(target.read_text(encoding="utf-8"))["digest"] == digest(
-            (self.root / file).read_bytes()
+            (self.tree / file).read_bytes()
         )
 
     def _test_files(self):
-        found = [path for path in copies.files(self.root) if pathlib.PurePath(path).match("test_*.py")]
+        found = [path for path in self.paths if pathlib.PurePath(path).match("test_*.py")]
         return [path for path in found if any(path == t or path.startswith(f"{t}/") for t in self.tests)]
 
     # ---- mutants
 
     def draw(self, paths: list[str], seed: int, count: int) -> list[Mutant]:
         """``count`` mutants of some files; changed lines elsewhere, or another count, do not draw others."""
-        found = [mutant for path in paths for mutant in equivalents.find(self.root, path)]
+        found = [mutant for path in paths for mutant in equivalents.find(self.tree, path)]
         return sorted(found, key=lambda m: hashlib.sha256(f"{seed} {m.key}".encode()).digest())[:count]
 
     def judge(
@@ -116,7 +119,7 @@ class Campaign:
             show: called with every verdict as it is found.
             again: judge those too that this state of the checkout has a verdict on.
         """
-        named = equivalents.read(self.root)
+        named = equivalents.read(self.tree)
 
         def verdict(mutant):
             if mutant.key in named:
@@ -133,7 +136,7 @@ class Campaign:
 
     def _judge(self, runner, mutant, reach):
         start = time.monotonic()
-        source = (self.root / mutant.path).read_text(encoding="utf-8")
+        source = (self.tree / mutant.path).read_text(encoding="utf-8")
         changed = {mutant.path: mutant.apply(source)}
         killed, by = False, "" if reach.tests(mutant) else "no test executes it"
         before = self.verdicts.get(mutant.key, {}).get("by")

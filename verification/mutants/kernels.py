@@ -140,12 +140,12 @@ def judge(
     Args:
         survivors: of these only the ones that survived last time.
     """
-    named = equivalents.read(campaign.root)
+    named = equivalents.read(campaign.tree)
     copy, runner = campaign.first()
     builder = Builder(copy, campaign.folder / "kernels")
     builder.prepare()
     judged = []
-    for mutant in draw(campaign.root, seed):
+    for mutant in draw(campaign.tree, seed):
         if len(judged) == count:
             break
         if mutant.key in named:
@@ -165,7 +165,7 @@ def judge(
 
 def _judge(campaign, builder, runner, copy, mutant, reach):
     start = time.monotonic()
-    source = (campaign.root / mutant.path).read_text(encoding="utf-8")
+    source = (campaign.tree / mutant.path).read_text(encoding="utf-8")
     library = builder.folder / "libkdet_ops.so"
     different = builder.library(mutant.path, mutant.apply(source), library)
     killed, by = False, "" if different else "does not compile, or to the same code"

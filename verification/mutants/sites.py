@@ -33,8 +33,8 @@ OPPOSITES = {
     "floor": "ceil",
 }
 OPPOSITES |= {there: here for here, there in OPPOSITES.items()}
-# messages, and names that only people read
-MESSAGES = re.compile(r"^(_?log(ger)?\.\w+|warnings\.warn|print|\w+\.add_argument|.*\.error)$")
+# messages and names that only people read; what a dataclass forbids, nobody does
+SILENT = re.compile(r"^(_?log(ger)?\.\w+|warnings\.warn|print|\w+\.add_argument|.*\.error|.*\bdataclass)$")
 NAMES = frozenset({"name", "help", "description", "stacklevel"})
 # a tenth more of a number this small is what no test can see
 TINY = 1e-3
@@ -138,7 +138,7 @@ class _Finder:
 
     def walk(self, node: ast.AST, place: _Place) -> None:
         """Notes what can be changed in a node and all below it."""
-        if isinstance(node, (ast.Raise, ast.JoinedStr, ast.Assert)) or self._is_message(node):
+        if isinstance(node, (ast.Raise, ast.JoinedStr, ast.Assert)) or self._is_silent(node):
             return
         if isinstance(node, ast.stmt):
             place = self._of_statement(node, place)
@@ -151,8 +151,8 @@ class _Finder:
                 if isinstance(child, ast.AST) and id(child) not in skipped:
                     self.walk(child, self._below(node, field, place))
 
-    def _is_message(self, node: ast.AST) -> bool:
-        return isinstance(node, ast.Call) and bool(MESSAGES.match(self.text(node.func)))
+    def _is_silent(self, node: ast.AST) -> bool:
+        return isinstance(node, ast.Call) and bool(SILENT.match(self.text(node.func)))
 
     def _skipped(self, node: ast.AST) -> Iterator[ast.AST]:
         """Children that are left alone."""
