@@ -3,7 +3,10 @@
 ``tests/test_compat.py`` has a test for each, on every allowed version; its failure says what broke.
 """
 
+import functools
 import gc
+import importlib
+import types
 from typing import Any
 
 import h5py
@@ -11,6 +14,7 @@ import keras
 import tensorflow as tf
 from keras.src.saving import saving_lib
 from tensorflow.python.data.ops.multi_device_iterator_ops import OwnedMultiDeviceIterator
+from tensorflow.python.ops import control_flow_util
 
 KERAS = tuple(int(part) for part in keras.__version__.split(".")[:2])
 # where iterators keep what TensorFlow destroys them by
@@ -86,3 +90,60 @@ def close_iterators() -> int:
             setattr(candidate, name, None)
             count += 1
     return count
+
+
+def layers_of(model: keras.Layer) -> list[keras.Layer]:
+    """Return a layer or model and all layers inside it, at any depth."""
+    return list(model._flatten_layers())
+
+
+class BuiltModel(keras.Model):
+    """A model that has all its variables: ``fit`` does not call it symbolically on its first batch."""
+
+    def _maybe_symbolic_build(self, *args, **kwargs):
+        pass
+
+
+class ReplicaOptimizer(keras.optimizers.Optimizer):
+    """An optimizer that sums gradients over the replicas before anything else is done with them.
+
+    Keras would clip and decay on each replica by itself.
+    """
+
+    def merged(self, pairs: list[tuple]) -> list[tuple]:
+        """Return what to apply for ``[(gradient, variable), ...]`` that are summed over the replicas."""
+        return pairs
+
+    def _clip_gradients(self, grads):
+        return grads
+
+    def _apply_weight_decay(self, variables):
+        pass
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        variables = [v.value if isinstance(v, keras.Variable) else v for v in trainable_variables]
+        pairs = self.merged(self._all_reduce_sum_gradients(list(zip(grads, variables))))
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            self._distributed_tf_update_step, self._distribution_strategy, pairs, learning_rate
+        )
+
+
+def under_xla() -> bool:
+    """Return whether what is traced now is for XLA (``jit_compile=True``)."""
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+@functools.cache
+def tflite() -> types.SimpleNamespace:
+    """Return TensorFlow Lite's private modules, imported when they are first asked for.
+
+    ``convert``, ``calibrator``, ``schema`` (of the flatbuffer), ``flatbuffer_utils``, ``interpreter``.
+    """
+    names = {
+        "convert": "tensorflow.lite.python.convert",
+        "calibrator": "tensorflow.lite.python.optimize.calibrator",
+        "schema": "tensorflow.lite.python.schema_py_generated",
+        "flatbuffer_utils": "tensorflow.lite.tools.flatbuffer_utils",
+        "interpreter": "tensorflow.lite.python.interpreter",
+    }
+    return types.SimpleNamespace(**{key: importlib.import_module(name) for key, name in names.items()})

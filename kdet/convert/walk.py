@@ -21,6 +21,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from kdet.compat import layers_of
 from kdet.convert import layouts
 from kdet.layers.nested import LayerDict, LayerList
 
@@ -90,7 +91,7 @@ def torch_items(model):
 
 def training_state(model):
     """The variables that layers declare as state of the training alone."""
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         yield from (getattr(layer, name) for name in getattr(layer, "training_state", ()))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
+from kdet.compat import BuiltModel, layers_of
 from kdet.detectors.exporting import Exporting
 from kdet.detectors.given import is_network_input
 from kdet.detectors.predict import paste, predict_pictures
@@ -17,7 +18,7 @@ from kdet.structures import as_inputs
 from kdet.targets import as_targets, check_images
 
 
-class Detector(TrainingSteps, Exporting, Saving, keras.Model):
+class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
     """A detector as a ``keras.Model``: pictures in, detections in original pixels out.
 
     Subclasses call ``super().__init__``, set their parts, and end with ``self.create_variables()``.
@@ -74,12 +75,12 @@ class Detector(TrainingSteps, Exporting, Saving, keras.Model):
 
     def create_variables(self):
         """Builds every layer by one call on an empty picture and applies freezing."""
-        parts = self._flatten_layers()  # this model among them
+        parts = layers_of(self)  # this model among them
         size = self.smallest = max(getattr(part, "build_size", 0) for part in parts)
         images, info = self.preprocess(tf.zeros([1, size, size, 3]))
         self.build_all(images, info)
         self.built = True
-        for layer in self._flatten_layers():
+        for layer in layers_of(self):
             if not layer.trainable:
                 layer.trainable = False  # again, now that the variables exist
 
@@ -89,9 +90,6 @@ class Detector(TrainingSteps, Exporting, Saving, keras.Model):
 
     def build(self, input_shape=None):
         """Nothing left to do: the constructor has built all variables."""
-
-    def _maybe_symbolic_build(self, *args, **kwargs):
-        """Keras would call the model symbolically on the first batch of ``fit``."""
 
     # ---- the flow
 

@@ -9,10 +9,11 @@ after the sum over replicas; and every parameter may have its own learning-rate 
 import keras
 import tensorflow as tf
 
+from kdet.compat import ReplicaOptimizer
 from kdet.train.param_groups import ParamGroups
 
 
-class GroupedOptimizer(keras.optimizers.Optimizer):
+class GroupedOptimizer(ReplicaOptimizer):
     """What both optimizers share: factors per parameter, and clipping after the all-reduce.
 
     Args:
@@ -45,20 +46,8 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
         """``(lr_mult, decay_mult)`` of a variable."""
         return self._multipliers.get(self._var_key(variable), (1.0, 1.0))
 
-    def _clip_gradients(self, grads):
-        return grads  # Keras would clip per replica; see _backend_update_step
-
-    def _apply_weight_decay(self, variables):
-        pass  # part of update_step
-
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        variables = [getattr(v, "value", v) for v in trainable_variables]
-        pairs = self._all_reduce_sum_gradients(list(zip(grads, variables)))
-        if self.global_clipnorm:
-            pairs = clip_by_global_norm(pairs, self.global_clipnorm)
-        tf.__internal__.distribute.interim.maybe_merge_call(
-            self._distributed_tf_update_step, self._distribution_strategy, pairs, learning_rate
-        )
+    def merged(self, pairs):
+        return clip_by_global_norm(pairs, self.global_clipnorm) if self.global_clipnorm else pairs
 
     def get_config(self):
         base = super().get_config()
