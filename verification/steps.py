@@ -123,8 +123,8 @@ CASES = {
     ),
     "ohem": Case("faster_rcnn_r50_fpn_ohem_1x", "the hardest examples", train={"schedule": POLYNOMIAL}),
     "pisa": Case("pisa_faster_rcnn_r50_fpn_1x", "draws by score and rank"),
-    "points": Case("point_rend_r50_caffe_fpn_mstrain_1x", "random points"),
-    "yolact": Case("yolact_r50_1x8", "draws of masks"),
+    "points": Case("point_rend_r50_caffe_fpn_mstrain_1x", "random points", train={"optimizer": SLOW}),
+    "yolact": Case("yolact_r50_1x8", "draws of masks", train={"optimizer": SLOW}),
 }
 
 
