@@ -17,6 +17,9 @@ from verification.mutants.sites import Mutant
 # of the tests that reach a mutant, so many seconds' worth run first, in a process that imports only these
 QUICK_S = 15.0
 
+# it holds the list of equivalent mutants against the lines: any mutant of such a line would be killed
+BLIND = "tests/verification/test_mutants.py"
+
 
 class Campaign:
     """One checkout, its copies and what is known of its mutants.
@@ -102,7 +105,8 @@ class Campaign:
 
     def _test_files(self):
         found = [path for path in self.paths if pathlib.PurePath(path).match("test_*.py")]
-        return [path for path in found if any(path == t or path.startswith(f"{t}/") for t in self.tests)]
+        wanted = [path for path in found if any(path == t or path.startswith(f"{t}/") for t in self.tests)]
+        return [path for path in wanted if path != BLIND]
 
     # ---- mutants
 
