@@ -32,7 +32,7 @@ COUNTS = {
     "num_proposals": 50,
     "num_queries": 50,
     "num_stages": 3,
-    "stack_times": 3,
+    "stack_times": 4,
     "stacks": 1,
     "subdivision_points": 196,
 }
@@ -43,7 +43,7 @@ BACKBONES = {
     "ResNeSt": {"depth": 50},
     "RegNet": {"arch": "regnetx_800mf"},
     "HRNet": {"width": 8},
-    "Darknet": {"blocks": [1, 1, 1, 1, 1], "channels": [16, 32, 64, 128, 256]},
+    "Darknet": {"blocks": [1, 1, 1, 1, 1], "channels": [64, 32, 64, 128, 256]},
     "HourglassNet": {"channels": [64, 64, 96, 96], "blocks": [1, 1, 1, 1], "stacks": 1},
 }
 

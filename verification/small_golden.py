@@ -8,6 +8,8 @@ import csv
 import fnmatch
 import pathlib
 
+import numpy as np
+
 from kdet import convert, ops
 from kdet.backbones import resnet
 from kdet.config import Config
@@ -29,13 +31,19 @@ SIZES = {
 }
 # Share of the gradients that may be zero in a golden worth keeping.
 MAX_ZERO_GRADIENTS = 0.1
+# Part of the tolerance of a gradient that noise on the images may change it by.
+STEADY = 0.1
+
+
+def table():
+    """Rows of ``small_goldens.csv``: the recorded architectures, and which small goldens hold their parts."""
+    with open(TABLE, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def recorded():
     """``{recipe: config of the reference}`` of the small goldens that there are to be."""
-    with open(TABLE, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {row["recipe"]: row["mmdet_config"] for row in rows if row["rest_in"] == row["recipe"]}
+    return {row["recipe"]: row["mmdet_config"] for row in table() if row["rest_in"] == row["recipe"]}
 
 
 def size(recipe):
@@ -87,22 +95,25 @@ def _same(value, default):
     return type(value) is type(default) and value == default
 
 
-def check(path, forms=("portable", "auto"), to_defaults=None):
+def check(path):
+    """All rows of a small golden, whose path this is: ``[Row]``."""
+    golden = Golden(str(path))
+    return compare(golden, golden.meta["to_defaults"])
+
+
+def compare(golden, to_defaults=(), forms=("portable", "auto")):
     """All rows of a small golden.
 
     Args:
-        path: of the ``.npz``.
+        golden: :class:`verification.golden.Golden`.
+        to_defaults: as for `variant`. Arguments that a recipe repeats from their defaults are left out, so
+            that the defaults are tested, too.
         forms: of the ops. All that the golden holds is compared under the first, detections and losses
             under the others.
-        to_defaults: as for `variant`, by default as the golden says. Arguments that a recipe repeats from
-            their defaults are left out, so that the defaults are tested, too.
 
     Returns:
         ``[Row]``; stages of the second form have its name in front.
     """
-    golden = Golden(str(path))
-    if to_defaults is None:
-        to_defaults = golden.meta["to_defaults"]
     recipe = run.recipe_of(golden.meta["config"])
     model = run.build(golden, recipe, lambda name: variant(name, to_defaults if name == recipe else ()))
     state = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
@@ -149,3 +160,30 @@ def emptiness(golden):
     if len(zeros) > MAX_ZERO_GRADIENTS * len(norms):
         missing.append(f"{len(zeros)} of {len(norms)} gradients are 0: {zeros[0]} ...")
     return missing
+
+
+def leave_out_unsteady(golden, noisy):
+    """Drops gradients that the reference itself does not keep under noise of the size of rounding.
+
+    Their norms become NaN, which ``verification.training`` passes over.
+
+    Args:
+        golden: is changed.
+        noisy: the same, computed with noise on the images.
+
+    Returns:
+        The share of the gradients that was dropped.
+    """
+    norms = golden.full("train/grad_norms")
+    names, floor = golden.meta["train"]["grad_names"], 1e-5 * norms.max()
+    change = np.abs(noisy.full("train/grad_norms") - norms) / np.maximum(norms, floor)
+    for i, name in enumerate(names):
+        key = f"f/train/grad/{name}"
+        if key in golden.d:
+            scale = max(np.abs(golden.d[key]).max(), floor)
+            change[i] = max(change[i], np.abs(noisy.d[key] - golden.d[key]).max() / scale)
+    unsteady = change > STEADY * checks.TOLERANCE["gradient"]
+    golden.d["f/train/grad_norms"] = np.where(unsteady, np.nan, norms)
+    for name in np.asarray(names)[unsteady]:
+        golden.d.pop(f"f/train/grad/{name}", None)
+    return unsteady.mean()

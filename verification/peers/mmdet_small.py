@@ -14,10 +14,12 @@ import pathlib
 import sys
 import time
 
+NOISE = 1e-6  # relative, on the images
 DIVIDE, LEAST, NUM_CLASSES = 4, 8, 3
 # Arguments that are widths, of the configs or the defaults of their classes.
 WIDTHS = {
     "aspp_out_channels",
+    "block_mid_channels",
     "cls_in_channels",
     "cls_out_channels",
     "conv_out_channels",
@@ -46,7 +48,7 @@ COUNTS = {
     "num_proposals": 50,
     "num_query": 50,
     "num_stages": 3,
-    "stack_times": 3,
+    "stack_times": 4,
     "subdivision_num_points": 196,
 }
 LAYERS = {"encoder": 2, "decoder": 3}
@@ -60,7 +62,7 @@ BACKBONES = {
     "RegNet": {"arch": "regnetx_800mf"},
     "ResNet": {"depth": 18},
 }
-DARKNET = {53: ((1, 1, 1, 1, 1), ((16, 16), (16, 32), (32, 64), (64, 128), (128, 256)))}
+DARKNET = {53: ((1, 1, 1, 1, 1), ((32, 64), (64, 32), (32, 64), (64, 128), (128, 256)))}
 HRNET_WIDTH = 8
 BOTTLENECKS, BLOCKS = 26, (2, 2, 2, 2)  # ResNet-26, the smallest in use that has them
 
@@ -98,7 +100,7 @@ def shrink(model):
 def replace(spec, old, new):
     """Channels that the parts of a model without a neck get from the backbone."""
     for key, value in spec.items() if isinstance(spec, dict) else ():
-        if key in WIDTHS and value == old:
+        if key in ("in_channels", "out_channels") and value == old:
             spec[key] = new
         replace(value, old, new)
 
@@ -121,6 +123,8 @@ def shrink_part(spec):
     for key in COUNTS.keys() & values.keys():
         if isinstance(values[key], int):
             spec[key] = min(values[key], COUNTS[key])
+    if spec.get("type") == "DynamicConv":
+        spec["feat_channels"] = values["feat_channels"]  # which no recipe of kdet sets
     if "paths" in spec:
         spec["paths"] = spec["paths"][: spec["stack_times"]]
     if "DeformRoIPoolPack" in str(spec.get("type")):
@@ -150,6 +154,8 @@ def feed(neck, channels):
         neck = neck[0]
     if not neck or "in_channels" not in neck:
         return
+    if neck["type"] == "YOLOV3Neck":  # begins with the coarsest map
+        channels = channels[::-1]
     wide = isinstance(neck["in_channels"], (list, tuple))
     neck["in_channels"] = list(channels) if wide else channels[-1]
 
@@ -168,6 +174,13 @@ def shrink_backbone(spec):
         spec["base_channels"] = 32
         if spec.get("stem_channels"):
             spec["stem_channels"] = 32
+
+
+def adjustments(path):
+    """What a golden changed in its generated weights."""
+    from golden import Golden
+
+    return Golden(str(path)).meta["adjust"]
 
 
 def add_architectures():
@@ -245,6 +258,9 @@ def main():
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the new goldens")
     parser.add_argument("--size", type=int, nargs=2, default=(96, 128), metavar=("H", "W"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--noise", type=pathlib.Path, metavar="FOLDER", help="of the goldens to compute again with noise"
+    )
     options = parser.parse_args()
     sys.path.insert(0, options.generator)
     import common
@@ -266,15 +282,17 @@ def main():
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.configs:
         start = time.time()
+        path = common.find_config(name)
+        file = make_golden.golden_name(common.config_id(path))
+        again = {"noise": NOISE, "adjust": adjustments(options.noise / file)} if options.noise else {}
         try:
             meta, arrays, full, _ = make_golden.compute(
-                common.find_config(name), options.seed, tuple(options.size), log=lambda *x: None
+                path, options.seed, tuple(options.size), log=lambda *x: None, **again
             )
         except Exception as error:
             print(f"{name}: {error!r}", flush=True)
             continue
-        out = options.out / make_golden.golden_name(meta["config"])
-        size = make_golden.save(str(out), meta, arrays, full)
+        size = make_golden.save(str(options.out / file), meta, arrays, full)
         train = meta["train"]
         print(f"{name}: {size} B, det {meta['ndet']}, training {train['status']} {train.get('error', '')}, "
               f"{time.time() - start:.1f} s", flush=True)  # fmt: skip
