@@ -20,6 +20,7 @@ WIDTHS = {
     "hidden_channels",
     "hidden_units",
     "out_channels",
+    "point_filters",
     "units",
 }
 # Arguments that are counts, and the most that a small variant has of it.

@@ -24,6 +24,7 @@ WIDTHS = {
     "cls_out_channels",
     "conv_out_channels",
     "embed_dims",
+    "fc_channels",
     "fc_out_channels",
     "feat_channels",
     "feedforward_channels",
@@ -51,6 +52,8 @@ COUNTS = {
     "stack_times": 4,
     "subdivision_num_points": 196,
 }
+# Widths that are no arguments in kdet.
+KEPT = {"DIIHead": "feedforward_channels", "DynamicConv": "feat_channels"}
 LAYERS = {"encoder": 2, "decoder": 3}
 BACKBONES = {
     "HourglassNet": {
@@ -123,8 +126,11 @@ def shrink_part(spec):
     for key in COUNTS.keys() & values.keys():
         if isinstance(values[key], int):
             spec[key] = min(values[key], COUNTS[key])
-    if spec.get("type") == "DynamicConv":
-        spec["feat_channels"] = values["feat_channels"]  # which no recipe of kdet sets
+    if "proto_channels" in values:  # None is enlarging; the last is the number of prototypes
+        *widths, protos = values["proto_channels"]
+        spec["proto_channels"] = [*(width and width // DIVIDE for width in widths), protos]
+    if spec.get("type") in KEPT:
+        spec[KEPT[spec["type"]]] = values[KEPT[spec["type"]]]
     if "paths" in spec:
         spec["paths"] = spec["paths"][: spec["stack_times"]]
     if "DeformRoIPoolPack" in str(spec.get("type")):
