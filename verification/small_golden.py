@@ -30,7 +30,7 @@ SIZES = {
     "*_nasfpn*": (128, 256),
 }
 # Share of the gradients that may be zero in a golden worth keeping.
-MAX_ZERO_GRADIENTS = 0.1
+MAX_ZERO_GRADIENTS = 0.2
 # Part of the tolerance of a gradient that noise on the images may change it by.
 STEADY = 0.1
 
