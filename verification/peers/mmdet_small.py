@@ -39,17 +39,18 @@ WIDTHS = {
     "reg_cls_out_channels",
     "reg_in_channels",
     "reg_offset_out_channels",
-    "rfp_inplanes",
 }
 # The most that a small variant has of a count.
 COUNTS = {
     "max_per_img": 100,
+    "nms_post": 100,
     "nms_pre": 300,
     "num_feat_levels": 1,
     "num_proposals": 50,
     "num_query": 50,
     "num_stages": 3,
     "stack_times": 4,
+    "two_stage_num_proposals": 50,
     "subdivision_num_points": 196,
 }
 # Widths that are no arguments in kdet.
@@ -178,6 +179,8 @@ def shrink_backbone(spec):
         bottlenecks = kind != "ResNet" or any(spec.get(key) for key in ("dcn", "plugins", "groups"))
         spec["depth"] = BOTTLENECKS if bottlenecks else 18
         spec["base_channels"] = 32
+        if spec.get("rfp_inplanes"):  # the feedback of DetectoRS
+            spec["rfp_inplanes"] //= DIVIDE
         if spec.get("stem_channels"):
             spec["stem_channels"] = 32
 
@@ -226,7 +229,8 @@ def channels_of(spec):
     net = build_backbone(ConfigDict(spec))
     net.eval()
     with torch.no_grad():
-        return [x.shape[1] for x in net(torch.zeros(1, 3, 128, 128))]
+        outputs = net(torch.zeros(1, 3, 128, 128))
+    return [x.shape[1] for x in outputs if x.shape[1] != 3]  # DetectoRS hands the image on, too
 
 
 def defaults(kind):
