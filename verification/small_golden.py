@@ -32,7 +32,7 @@ SIZES = {
 # Share of the gradients that may be zero in a golden worth keeping.
 MAX_ZERO_GRADIENTS = 0.2
 # Part of the tolerance of a gradient that noise on the images may change it by.
-STEADY = 0.1
+STEADY = 0.03
 
 
 def table():
