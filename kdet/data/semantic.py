@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from kdet.data.index import PictureFolder
+from kdet.data.folders import PictureFolder
 
 IGNORED = 255
 
@@ -22,7 +22,7 @@ def attach(records, folder, on_missing, skips, where):
     Raises:
         FileNotFoundError: naming the map.
     """
-    maps, kept = PictureFolder(folder), []
+    maps, kept = PictureFolder(folder, "data.semantic"), []
     for record in records:
         name = os.path.splitext(record.name)[0] + ".png"
         record.semantic = maps.find(name)

@@ -6,14 +6,13 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 
 from kdet.data import pictures
+from kdet.data.folders import PictureFolder, missing_picture
 from kdet.data.index import (
     DatasetIndex,
-    PictureFolder,
     Record,
     Skips,
     as_boxes,
     as_labels,
-    missing_picture,
     select_classes,
 )
 
@@ -48,7 +47,7 @@ def read_voc(annotations, images=None, *, classes=None, masks=False, on_missing=
     for name in _names(annotations):
         path = next((p for p in (folder.find(name + e) for e in EXTENSIONS) if p), None)
         if path is None:
-            missing_picture(os.path.join(folder.root, name + ".jpg"), annotations, on_missing, skips)
+            missing_picture(folder, name + ".jpg", annotations, on_missing, skips)
             continue
         trees.append((name, path, _parse(os.path.join(root, "Annotations", name + ".xml"))))
     found = sorted({_text(o, "name", p) for _, p, tree in trees for o in tree.findall("object")})
