@@ -47,6 +47,8 @@ DATASET = {
     "oversample": NUMBER,  # repeat pictures with classes that are rarer than this share
     "on_missing": ("error", "skip"),
     "on_corrupt": ("error", "skip"),
+    "allow_outside": bool,  # image names may lead out of the folder
+    "crowds": ("ignore", "objects"),  # what objects marked iscrowd are
     "max_boxes": int,  # padded number of objects
     "proposals": [str, list],  # file(s) of pre-computed proposals (Fast R-CNN)
     "max_proposals": int,

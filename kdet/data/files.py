@@ -42,7 +42,7 @@ def open_regular(path, what="file", error=DataError):
         # a pipe without a writer would block here, a terminal could become the controlling one
         handle = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError as fault:
-        raise MissingFile(f"There is no {what} {path}.") from fault
+        raise MissingFile(f"The {what} {path} does not exist.") from fault
     except (OSError, ValueError, TypeError) as fault:  # NUL in a name is a ValueError
         reason = getattr(fault, "strerror", None) or fault
         raise error(f"The {what} {path!r} cannot be opened: {reason}.") from fault
