@@ -170,7 +170,9 @@ class _Machine:
 
     def _target(self, kind):
         if not isinstance(self.stack[-1], kind):
-            raise PickleError(f"it is damaged: it fills a {type(self.stack[-1]).__name__} like a {kind.__name__}")
+            raise PickleError(
+                f"it is damaged: it fills a {type(self.stack[-1]).__name__} like a {kind.__name__}"
+            )
         return self.stack[-1]
 
     def _keys(self, values):
@@ -192,7 +194,9 @@ class _Machine:
     def _look_up(self, module, name):
         full = f"{'builtins' if module == '__builtin__' else module}.{name}"
         if full not in self.names:
-            raise PickleError(f"the pickle asks for {short(full)[1:-1]}, which is refused{self.advice.format(short(full)[1:-1])}")
+            raise PickleError(
+                f"the pickle asks for {short(full)[1:-1]}, which is refused{self.advice.format(short(full)[1:-1])}"
+            )
         self.stack.append(self.names[full])
 
     def _reduce(self, _):
@@ -255,7 +259,12 @@ def array_of(data, dtype, shape, order="C"):
     """The array of ``data``, whose length must be that of ``shape``."""
     data = data.encode("latin1") if isinstance(data, str) else data  # written by Python 2
     plain = isinstance(shape, tuple) and all(type(n) is int and 0 <= n < 2**40 for n in shape)
-    if not isinstance(dtype, Dtype) or not isinstance(data, (bytes, bytearray)) or not plain or len(shape) > 8:
+    if (
+        not isinstance(dtype, Dtype)
+        or not isinstance(data, (bytes, bytearray))
+        or not plain
+        or len(shape) > 8
+    ):
         raise PickleError(f"an array of shape {short(shape)} is not as NumPy writes it")
     size = dtype.dtype.itemsize
     for side in shape:

@@ -5,12 +5,12 @@ python tools/browse.py --annotations a.json --images pictures/ --masks --out she
 """
 
 import argparse
-import sys
 
 import tensorflow as tf
 
 import kdet.data
 from kdet import visualize
+from kdet.cli import add_debug, guard
 from kdet.config import Config
 
 
@@ -31,13 +31,12 @@ def main(arguments=None):
     parser.add_argument("--columns", type=int, help="pictures per row")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="browse.png", help="PNG to write")
+    add_debug(parser)
     options = parser.parse_args(arguments)
     if bool(options.config) == bool(options.annotations):
         parser.error("give either a recipe or --annotations")
-    try:
+    with guard("browse", options.debug):
         write_sheet(spec_of(options), options)
-    except (ValueError, OSError) as error:
-        sys.exit(f"browse: {error}")
 
 
 def spec_of(options):

@@ -8,11 +8,12 @@ The number of classes is taken from the checkpoint unless --num-classes says oth
 
 import argparse
 import pathlib
-import sys
 
 from kdet import convert, zoo
-from kdet.config import Config, ConfigError
+from kdet.cli import add_debug, guard
+from kdet.config import Config
 from kdet.convert.cache import save_weights
+from kdet.errors import KdetError
 
 KINDS = (".weights.h5", ".keras", ".safetensors")
 
@@ -37,6 +38,7 @@ def parse(argv=None):
     parser.add_argument(
         "--lenient", action="store_true", help="convert what fits and list the rest instead of failing"
     )
+    add_debug(parser)
     return parser.parse_args(argv)
 
 
@@ -54,22 +56,25 @@ def build(config, num_classes, checkpoint):
 
 def main(argv=None):
     arguments = parse(argv)
+    with guard("convert_checkpoint", arguments.debug):
+        run(arguments)
+
+
+def run(arguments):
+    """Converts as the arguments say."""
     out = arguments.out or arguments.checkpoint.with_suffix(".weights.h5")
     if not out.name.endswith(KINDS):
-        sys.exit(f"--out {out}: the name has to end in one of {', '.join(KINDS)}.")
-    try:
-        checkpoint = convert.read_checkpoint(arguments.checkpoint)
-        config = Config.load(arguments.config, arguments.set)
-        model = build(config, arguments.num_classes, checkpoint)
-        report = convert.load_checkpoint(
-            model,
-            arguments.checkpoint,
-            strict=not arguments.lenient,
-            allow_mismatch=arguments.lenient,
-            legacy=arguments.legacy,
-        )
-    except (OSError, ConfigError, convert.CheckpointError, convert.IncompleteStateDict) as error:
-        sys.exit(str(error))
+        raise KdetError(f"--out {out}: the name has to end in one of {', '.join(KINDS)}.")
+    checkpoint = convert.read_checkpoint(arguments.checkpoint)
+    config = Config.load(arguments.config, arguments.set)
+    model = build(config, arguments.num_classes, checkpoint)
+    report = convert.load_checkpoint(
+        model,
+        arguments.checkpoint,
+        strict=not arguments.lenient,
+        allow_mismatch=arguments.lenient,
+        legacy=arguments.legacy,
+    )
     if out.suffix == ".safetensors":
         save_weights(model, out)
     elif out.suffix == ".keras":

@@ -10,6 +10,7 @@ import argparse
 import sys
 
 import kdet.data
+from kdet.cli import add_debug, guard
 
 
 def main(arguments=None):
@@ -23,14 +24,13 @@ def main(arguments=None):
     parser.add_argument("--on-missing", default="error", choices=["error", "skip"], help="lost pictures")
     parser.add_argument("--shards", type=int, default=1, help="number of files")
     parser.add_argument("--out", required=True, metavar="PREFIX", help="path and beginning of the file names")
+    add_debug(parser)
     options = parser.parse_args(arguments)
     keys = ("format", "annotations", "images", "classes", "masks", "on_missing")
-    try:
+    with guard("convert_dataset", options.debug):
         index = kdet.data.read_index({key: getattr(options, key) for key in keys})
         print(index.report())
         paths, found = kdet.data.write_tfrecords(index, options.out, options.shards, sys.stderr.isatty())
-    except (ValueError, OSError) as error:
-        sys.exit(f"convert_dataset: {error}")
     print(f"Wrote {len(paths) - found} files, {found} were complete: {options.out}-*.tfrecord")
 
 

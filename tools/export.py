@@ -11,7 +11,6 @@ import argparse
 import logging
 import os
 import pathlib
-import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -42,16 +41,17 @@ def parse(arguments=None):
     served.add_argument("--box-format", help="rel_yxyx (default), rel_xyxy, yxyx, xyxy or xywh")
     served.add_argument("--label-offset", type=int, help="number of the first class (default 1)")
     served.add_argument("--masks", choices=["box", "picture"], help="frame of the masks (default box)")
+    parser.add_argument("--debug", action="store_true", help="show the whole stack of an error")
     return parser.parse_args(arguments)
 
 
 def main(arguments=None):
     options = parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+    from kdet.cli import guard
+
+    with guard("export", options.debug, spelled):
         run(options)
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"export: {spelled(str(error))}")
 
 
 def run(options):

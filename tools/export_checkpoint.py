@@ -4,10 +4,10 @@ python tools/export_checkpoint.py my_model.weights.h5 --config mask_rcnn_r50_fpn
 """
 
 import argparse
-import sys
 
 from kdet import convert, zoo
-from kdet.config import ConfigError
+from kdet.cli import add_debug, guard
+from kdet.errors import KdetError
 
 
 def parse(argv=None):
@@ -19,18 +19,17 @@ def parse(argv=None):
     parser.add_argument("--out", required=True, help="the .pth file to write")
     parser.add_argument("--num-classes", type=int, help="classes of the weights, where not the recipe's")
     parser.add_argument("--classes", nargs="*", help="class names to write into the checkpoint")
+    add_debug(parser)
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     arguments = parse(argv)
-    if not arguments.out.endswith(".pth"):
-        sys.exit(f"--out {arguments.out}: the name has to end in .pth.")
-    try:
+    with guard("export_checkpoint", arguments.debug):
+        if not arguments.out.endswith(".pth"):
+            raise KdetError(f"--out {arguments.out}: the name has to end in .pth.")
         model = zoo.load(arguments.config, weights=arguments.weights, num_classes=arguments.num_classes)
         count = convert.save_checkpoint(model, arguments.out, classes=arguments.classes)
-    except (OSError, ConfigError, convert.CheckpointError, convert.IncompleteStateDict) as error:
-        sys.exit(str(error))
     print(f"{arguments.out}: {count} tensors")
 
 

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import pathlib
-import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -25,12 +24,13 @@ def main(arguments=None):
     parser.add_argument("--out", required=True, help="folder for the results")
     parser.add_argument("--min-score", type=float, default=0.3, help="leave out detections below it")
     parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--debug", action="store_true", help="show the whole stack of an error")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+    from kdet.cli import guard
+
+    with guard("predict", options.debug):
         run(options)
-    except (ValueError, OSError) as error:
-        sys.exit(f"predict: {error}")
 
 
 def run(options):

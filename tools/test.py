@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 
@@ -32,17 +33,18 @@ def main(arguments=None):
     parser.add_argument("--out", help="write the detections as a COCO result file")
     parser.add_argument("--figures", help="write the figures as JSON")
     parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--debug", action="store_true", help="show the whole stack of an error")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+    from kdet.cli import guard
+
+    with guard("test", options.debug):
         figures = score(options)
-    except (ValueError, OSError) as error:
-        sys.exit(f"test: {error}")
-    for name, value in figures.items():
-        print(f"{name:24} {value:.4f}")
-    if options.figures:
-        with open(options.figures, "w") as file:
-            json.dump(figures, file, indent=1)
+        for name, value in figures.items():
+            print(f"{name:24} {value:.4f}")
+        if options.figures:
+            with open(options.figures, "w") as file:
+                json.dump({k: v if math.isfinite(v) else None for k, v in figures.items()}, file, indent=1)
 
 
 def score(options):

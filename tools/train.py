@@ -22,6 +22,7 @@ def main(arguments=None):
         metavar="KEY=VALUE",
         help="change the recipe, for example --set train.epochs=24 model.num_classes=3",
     )
+    parser.add_argument("--debug", action="store_true", help="show the whole stack of an error")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
 
@@ -29,15 +30,14 @@ def main(arguments=None):
     from kdet.train.strategy import make_strategy
 
     strategy = make_strategy(options.strategy)
-    from kdet.config import Config, ConfigError
+    from kdet.cli import guard
+    from kdet.config import Config
     from kdet.train.engine import train
 
     verbose = 1 if sys.stdout.isatty() else 2
-    try:
+    with guard("train", options.debug):
         config = Config.load(options.config, options.set)
         train(config, options.work_dir, strategy=strategy, resume=options.resume, verbose=verbose)
-    except (ConfigError, FileNotFoundError, FloatingPointError) as error:
-        sys.exit(f"train: {error}")
 
 
 if __name__ == "__main__":

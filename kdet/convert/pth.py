@@ -50,7 +50,9 @@ class StoredTensor:
     def __init__(self, storage, offset, shape, strides):
         if not isinstance(storage, (_Storage, _View)):
             raise CheckpointError(f"a tensor has no storage but {short(storage)}")
-        numbers = (offset, *shape, *strides) if isinstance(shape, tuple) and isinstance(strides, tuple) else [-1]
+        numbers = (
+            (offset, *shape, *strides) if isinstance(shape, tuple) and isinstance(strides, tuple) else [-1]
+        )
         if any(type(n) is not int or not 0 <= n < 2**48 for n in numbers) or len(shape) != len(strides):
             raise CheckpointError(
                 f"a tensor has shape {short(shape)}, strides {short(strides)} and offset {short(offset)}"

@@ -36,7 +36,9 @@ class Albumentations:
         draw = tf.random.stateless_uniform([], seed, 0, 2**31 - 1, tf.int32)
         given = [sample["image"], sample["boxes"], sample["rows"], sample["columns"], draw]
         kinds = [sample["image"].dtype, tf.float32, tf.int32, tf.int32, tf.int32]
-        image, boxes, kept, rows, columns = tf.numpy_function(faults.remembered(self._run), given, kinds, stateful=False)
+        image, boxes, kept, rows, columns = tf.numpy_function(
+            faults.remembered(self._run), given, kinds, stateful=False
+        )
         kept = tf.ensure_shape(kept, [None])
         return dict(
             sample,
@@ -100,9 +102,7 @@ def _build(library, spec):
     kind = getattr(library, spec["type"], None)
     base = getattr(library, "BasicTransform", object), getattr(library, "BaseCompose", object)
     if not isinstance(kind, type) or not issubclass(kind, base):
-        raise DataError(
-            f"data.albumentations: albumentations {library.__version__} has no {spec['type']!r}."
-        )
+        raise DataError(f"data.albumentations: albumentations {library.__version__} has no {spec['type']!r}.")
     if not all(isinstance(key, str) for key in spec):
         raise DataError(f"data.albumentations: {spec['type']} has a keyword that is no text: {short(spec)}.")
     arguments = {k: v for k, v in spec.items() if k != "type"}

@@ -77,8 +77,7 @@ class CocoFile:
                 )
             if not isinstance(name, str) or not name.strip():
                 raise DataError(
-                    f"{self.path}: the category with id {number} has the name {short(name)}; "
-                    "give it a text."
+                    f"{self.path}: the category with id {number} has the name {short(name)}; give it a text."
                 )
             if number in names:
                 raise DataError(f"{self.path}: two categories have the id {number}; number them anew.")

@@ -68,9 +68,7 @@ def as_text(encoded, path, what="file", error=DataError):
     try:
         return encoded.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as fault:
-        raise error(
-            f"The {what} {path} is not UTF-8 text (byte {fault.start}); save it as UTF-8."
-        ) from fault
+        raise error(f"The {what} {path} is not UTF-8 text (byte {fault.start}); save it as UTF-8.") from fault
 
 
 def read_json(path, what="JSON file", once=()):

@@ -13,7 +13,13 @@ MAX_PIXELS = int(os.environ.get("KDET_MAX_PIXELS") or 2**27)
 """Larger images are refused before they are decoded (400 MB of memory); KDET_MAX_PIXELS sets another limit."""
 
 _STARTS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"BM": "bmp", b"GIF8": "gif"}
-_FOREIGN = {b"RIFF": "WebP", b"II*\0": "TIFF", b"MM\0*": "TIFF", b"\0\0\0": "AVIF or HEIC", b"<": "HTML or SVG"}
+_FOREIGN = {
+    b"RIFF": "WebP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"\0\0\0": "AVIF or HEIC",
+    b"<": "HTML or SVG",
+}
 
 
 class CorruptPicture(DataError):

@@ -131,7 +131,9 @@ class Pipeline:
 
     def _element(self, i, position, shapes):
         """Picture ``i`` as (inputs, targets) without the batch axis; a negative position: only a filler."""
-        image, i = tf.numpy_function(faults.remembered(self._picture), [i], [tf.uint8, tf.int64], stateful=False)
+        image, i = tf.numpy_function(
+            faults.remembered(self._picture), [i], [tf.uint8, tf.int64], stateful=False
+        )
         image, i = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(i, [])
         original_size = tf.shape(image)[:2]
         sample = self._tables.sample(i)

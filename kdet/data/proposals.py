@@ -13,6 +13,7 @@ from kdet.errors import DataError, short
 MAX_BYTES = 2**34
 FAR = 1e7  # no coordinate lies beyond it
 
+
 def attach_proposals(records, path, limit):
     """Gives every ``Record`` its boxes out of the file; see ``read_proposals``."""
     found = read_proposals(path, [record.image_id for record in records], limit)
@@ -81,9 +82,7 @@ def _read_pickle(path):
         encoded = files.read_bytes(path, "proposal file", MAX_BYTES)
         content = pickles.load(encoded, pickles.ARRAY_NAMES, advice=": it must hold arrays only, not {}")
     except pickles.PickleError as error:
-        raise DataError(
-            f"The proposal file {path} cannot be read: {error}."
-        ) from error
+        raise DataError(f"The proposal file {path} cannot be read: {error}.") from error
     if not isinstance(content, list):
         raise DataError(f"{path} must hold a list with one array per picture; got {short(content)}.")
     return [_plain_rows(item, path) for item in content]
@@ -109,7 +108,9 @@ def _read_npz(path):
             for entry in archive.infolist():
                 name = entry.filename.removesuffix(".npy")
                 if not name.isdecimal() or len(name) > 18:
-                    raise DataError(f"{path}: the array {short(name)} must have the id of an image as its name.")
+                    raise DataError(
+                        f"{path}: the array {short(name)} must have the id of an image as its name."
+                    )
                 if int(name) in found:
                     raise DataError(f"{path} has two arrays for the image {int(name)}.")
                 with archive.open(entry) as file:

@@ -194,7 +194,9 @@ def _records(path):
             "anew."
         ) from error
     if offset != size:
-        raise DataError(f"{path} is truncated or no TFRecord file (at byte {offset} of {size}); write it anew.")
+        raise DataError(
+            f"{path} is truncated or no TFRecord file (at byte {offset} of {size}); write it anew."
+        )
 
 
 def _parsed(record):
@@ -310,7 +312,9 @@ def _check_names(names, objects):
     for found in objects:
         before = names.get(found["category_id"], found["name"])
         if before != found["name"]:
-            raise DataError(f"class/label {found['category_id']} is called {found['name']!r}, elsewhere {before!r}")
+            raise DataError(
+                f"class/label {found['category_id']} is called {found['name']!r}, elsewhere {before!r}"
+            )
 
 
 def _masks_of(record, positions):
@@ -329,9 +333,7 @@ def _write_manifest(index, prefix, shards):
     }
     path = f"{prefix}.json"
     if os.path.exists(path) and files.read_json(path, "manifest") != json.loads(json.dumps(manifest)):
-        raise DataError(
-            f"{path} belongs to files with other settings: choose another prefix or remove them."
-        )
+        raise DataError(f"{path} belongs to files with other settings: choose another prefix or remove them.")
     with open(path, "w", encoding="utf-8") as file:
         json.dump(manifest, file, indent=1)
 
@@ -344,7 +346,8 @@ def _manifest_names(path):
     content = files.read_json(manifest, "manifest")
     categories = content.get("categories") if isinstance(content, dict) else None
     good = isinstance(categories, list) and all(
-        isinstance(c, dict) and type(c.get("id")) is int and isinstance(c.get("name"), str) for c in categories
+        isinstance(c, dict) and type(c.get("id")) is int and isinstance(c.get("name"), str)
+        for c in categories
     )
     if not good or len({c["name"] for c in categories}) < len(categories):
         raise DataError(f"The manifest {manifest} has no list of categories with id and name; write it anew.")
