@@ -5,6 +5,7 @@ message is one sentence (or one per fault) that names the thing, its value, wher
 What is missing on disk is :class:`MissingFile`, which is a ``FileNotFoundError`` too.
 """
 
+import difflib
 import reprlib
 
 _SHORT = reprlib.Repr()
@@ -44,3 +45,12 @@ def first_line(error):
     """The first line of an error's text, or its class where it has none."""
     lines = str(getattr(error, "message", error)).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__
+
+
+def suggest(wanted, known):
+    """A sentence with the nearest of the ``known`` names, or with all of them when none is near."""
+    known = [str(k) for k in known]
+    near = difflib.get_close_matches(str(wanted), known, n=3)
+    if near:
+        return f"Did you mean {' or '.join(map(repr, near))}?"
+    return f"Known: {', '.join(known[:20])}{' ...' if len(known) > 20 else ''}." if known else ""
