@@ -66,6 +66,8 @@ def bounds(segmentation):
 
 def _all_plain(polygon_lists, sizes):
     """Whether these (none empty) are certainly valid polygons; if not, each has to be looked at alone."""
+    if not polygon_lists:
+        return True
     chain = itertools.chain.from_iterable
     try:
         lengths = np.array(list(map(len, chain(polygon_lists))))

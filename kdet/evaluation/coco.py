@@ -1,9 +1,13 @@
 """COCO metrics: AP of boxes and masks, and average recall of proposals, by faster-coco-eval."""
 
 import copy
+import math
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
+
+from kdet.data import segmentations
+from kdet.errors import DataError, short
 
 METRICS = ("bbox", "segm", "proposal")
 PROPOSAL_COUNTS = (100, 300, 1000)
@@ -30,11 +34,15 @@ def coco_metrics(ground_truth, results, metric="bbox", image_ids=None, category_
         ValueError: unknown metric, or a result for a picture that is not in ``ground_truth``.
     """
     if metric not in METRICS:
-        raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}.")
+        raise DataError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}.")
+    ground_truth = {**ground_truth, "annotations": ground_truth.get("annotations", [])}
+    results = check_results(results)
+    if metric == "segm":
+        ground_truth["annotations"] = _with_masks(ground_truth, results)
     truth = COCO(_complete(ground_truth))
     unknown = {r["image_id"] for r in results} - set(truth.imgs)
     if unknown:
-        raise ValueError(f"Results for pictures that the ground truth does not hold: {sorted(unknown)[:5]}.")
+        raise DataError(f"Results for pictures that the ground truth does not hold: {sorted(unknown)[:5]}.")
     evaluator = COCOeval_faster(
         truth,
         truth.loadRes(_prepared(results, metric)),
@@ -56,13 +64,50 @@ def coco_metrics(ground_truth, results, metric="bbox", image_ids=None, category_
     return _precisions(evaluator, [names[i] for i in parameters.catIds])
 
 
+def check_results(results):
+    """The results that can match anything: those with a NaN or infinite box or score never do.
+
+    Raises:
+        DataError: a result without the numbers that it must have.
+    """
+    kept = []
+    for number, result in enumerate(results):
+        try:
+            numbers = [float(result["score"]), *map(float, result.get("bbox", ()))]
+            int(result["image_id"]), int(result["category_id"])
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise DataError(
+                f"Result {number} must have image_id, category_id, score and bbox as numbers; got "
+                f"{short(result)}."
+            ) from error
+        if all(map(math.isfinite, numbers)):
+            kept.append(result)
+    return kept
+
+
+def _with_masks(ground_truth, results):
+    """The annotations that have a mask; all masks, of results too, are checked for their image's size."""
+    sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
+    masked = [a for a in ground_truth["annotations"] if not segmentations.is_empty(a.get("segmentation"))]
+    for what, entries in (("annotation", masked), ("result", [r for r in results if r["image_id"] in sizes])):
+        if what == "result" and any("segmentation" not in entry for entry in entries):
+            raise DataError("The metric 'segm' needs results with a segmentation; some have none.")
+        places = [sizes[entry["image_id"]] for entry in entries]
+        found = segmentations.faults([entry["segmentation"] for entry in entries], places)
+        for position, reason in found.items():
+            image = entries[position]["image_id"]
+            raise DataError(f"The segmentation of {what} {position} of image id {image}: {reason}.")
+    return masked
+
+
 def _complete(ground_truth):
     """A copy with the fields that COCO's protocol needs and other formats lack."""
     annotations = []
     for i, annotation in enumerate(ground_truth.get("annotations", []), start=1):
         w, h = annotation["bbox"][2:]
-        defaults = {"id": i, "iscrowd": 0, "area": w * h}
-        annotations.append({**defaults, **annotation})
+        own = {key: value for key, value in annotation.items() if value is not None}
+        # the evaluator takes the id 0 for "no match", so all are numbered anew
+        annotations.append({"iscrowd": 0, "area": w * h, **own, "id": i})
     return {**ground_truth, "annotations": annotations, "images": copy.deepcopy(ground_truth["images"])}
 
 

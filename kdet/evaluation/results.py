@@ -43,6 +43,8 @@ class ResultList:
                 continue
             self.image_ids.append(image_id)
             keep = detections["labels"][i] >= 0
+            # NaN and infinity match nothing and have no place in JSON
+            keep &= np.isfinite(detections["scores"][i]) & np.isfinite(detections["boxes"][i]).all(-1)
             boxes = detections["boxes"][i][keep].astype(np.float64)
             scores = detections["scores"][i][keep].astype(np.float64)
             labels = detections["labels"][i][keep]

@@ -4,6 +4,8 @@ import collections
 
 import numpy as np
 
+from kdet.evaluation.coco import check_results
+
 RULES = ("07", "12")
 
 
@@ -37,7 +39,7 @@ def voc_metrics(ground_truth, results, rule="12", iou_threshold=0.5, image_ids=N
         boxes.append(annotation["bbox"])
         difficult.append(any(annotation.get(k) for k in ("difficult", "ignore", "iscrowd")))
     detections = collections.defaultdict(list)
-    for result in results:
+    for result in check_results(results):  # NaN matches nothing
         if result["image_id"] in wanted:
             detections[result["category_id"]].append(result)
 
@@ -68,7 +70,7 @@ def _matches(objects, detections, iou_threshold, extra):
         boxes, difficult = objects[detection["image_id"]]
         overlaps = _iou(np.asarray(detection["bbox"], float), np.asarray(boxes, float), extra)
         best = int(overlaps.argmax())
-        if overlaps[best] < iou_threshold:
+        if not overlaps[best] >= iou_threshold:  # NaN is no overlap
             continue
         if difficult[best]:
             counted[rank] = False

@@ -1,10 +1,17 @@
 """Checkpoints that survive a kill: weights, optimizer slots and the step, replaced in one piece."""
 
+import logging
+import math
 import os
 import pathlib
 import re
 
 import keras
+
+from kdet.convert import keras_files
+from kdet.errors import CheckpointError
+
+logger = logging.getLogger("kdet")
 
 PATTERN = re.compile(r"step_(\d+)\.weights\.h5$")
 
@@ -33,6 +40,9 @@ class Checkpoints:
         """Writes a checkpoint; a kill at any moment leaves the older ones whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f"part_{os.getpid()}.weights.h5"
+        variables = [*model.weights, *model.optimizer.variables] if model.optimizer else model.weights
+        size = sum(math.prod(v.shape) * 4 + 4096 for v in variables)
+        keras_files.reserve(temporary, size)
         model.save_weights(temporary, overwrite=True)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -53,6 +63,9 @@ class Checkpoints:
 
         Returns:
             The training step it was written at, 0 when there is none.
+
+        Raises:
+            CheckpointError: there are checkpoints, but none can be read.
         """
         visible = [set(c.steps()) for c in others if c.folder.is_dir()]
         steps = set(self.steps()).intersection(*visible)
@@ -60,8 +73,16 @@ class Checkpoints:
             return 0
         if not model.optimizer.built:  # its slots would be lost silently
             model.optimizer.build(model.trainable_variables)
-        model.load_weights(self.path(max(steps)))
-        return max(steps)
+        for step in sorted(steps, reverse=True):
+            try:
+                keras_files.load(model, self.path(step))
+                return step
+            except CheckpointError as error:
+                logger.warning("A checkpoint is of no use: %s Taking the one before.", error)
+        raise CheckpointError(
+            f"None of the checkpoints in {self.folder} can be used (steps {sorted(steps)}): remove them to "
+            "start anew, or see the log for what is wrong with each."
+        )
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
