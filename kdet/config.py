@@ -64,7 +64,7 @@ class Config(dict):
         values, origins = _read(path)
         config = cls(_without_marks(values), path=path, origins=origins)
         figures = published.metadata(config.name)
-        if figures:
+        if figures and isinstance(config.get("metadata", {}), dict):
             config["metadata"] = {**figures, **config.get("metadata", {})}
         config.override(overrides)
         if check:

@@ -194,9 +194,8 @@ class _Machine:
     def _look_up(self, module, name):
         full = f"{'builtins' if module == '__builtin__' else module}.{name}"
         if full not in self.names:
-            raise PickleError(
-                f"the pickle asks for {short(full)[1:-1]}, which is refused{self.advice.format(short(full)[1:-1])}"
-            )
+            shown = short(full)[1:-1]
+            raise PickleError(f"the pickle asks for {shown}, which is refused{self.advice.format(shown)}")
         self.stack.append(self.names[full])
 
     def _reduce(self, _):

@@ -14,16 +14,20 @@ class Number:
         low, high: the range, both ends included.
         above: the number must be larger than ``low``.
         whole: a whole number (``2.0`` is one).
+        exact: a whole number written without a point.
     """
 
     low: float = -1e12
     high: float = 1e12
     above: bool = False
     whole: bool = False
+    exact: bool = False
 
     def problem(self, value):
         """Why ``value`` does not fit, None where it does."""
         kind = "a whole number" if self.whole else "a number"
+        if self.exact and isinstance(value, float):
+            return f"expected int, got {short(value)}."
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             hint = ""
             if isinstance(value, str) and _is_number(value):

@@ -4,8 +4,8 @@ from kdet.ranges import Either, List, Number, Text
 
 # A leaf says what a key accepts: a tuple its choices, a form of `kdet.ranges` or a type its kind. A mapping
 # is a section with these keys only. null leaves a key at its default.
-COUNT = Number(1, 2**31 - 1, whole=True)
-COUNT_OR_0 = Number(0, 2**31 - 1, whole=True)
+COUNT = Number(1, 2**31 - 1, whole=True, exact=True)
+COUNT_OR_0 = Number(0, 2**31 - 1, whole=True, exact=True)
 SHARE = Number(0, 1)
 POSITIVE = Number(0, above=True)
 NOT_NEGATIVE = Number(0)
@@ -52,9 +52,9 @@ DATASET = {
     "on_corrupt": ("error", "skip"),
     "allow_outside": bool,  # image names may lead out of the folder
     "crowds": ("ignore", "objects"),  # what objects marked iscrowd are
-    "max_boxes": COUNT,  # padded number of objects
+    "max_boxes": Number(1, 100_000, whole=True, exact=True),  # padded number of objects
     "proposals": FILES,  # file(s) of pre-computed proposals (Fast R-CNN)
-    "max_proposals": COUNT,
+    "max_proposals": Number(1, 100_000, whole=True, exact=True),
     "shuffle": bool,
     "remainder": ("fill", "drop"),
     "repeat": COUNT,  # passes over the files that count as one epoch
@@ -129,7 +129,7 @@ SECTIONS = {
         "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
         "loss_scale": Either((POSITIVE, ("dynamic",))),
         "initial": Text("'imagenet', a recipe, a file or an address"),
-        "seed": Number(0, 2**32 - 1, whole=True),
+        "seed": Number(0, 2**32 - 1, whole=True, exact=True),
         "log_every": COUNT,
         "save_every": COUNT_OR_0,
         "evaluate_every": COUNT_OR_0,
@@ -138,7 +138,7 @@ SECTIONS = {
         "scales": List(Either((PAIR, Number(0, 100, above=True))), least=1),
         "flip": bool,
     },  # views of ``tools/test.py --tta``
-    "metadata": None,
+    "metadata": dict,
 }
 
 # Arguments of the classes in `model` by name, whatever class has them.
@@ -150,7 +150,7 @@ ARGUMENTS = {
         "num_points".split(),
         COUNT,
     ),
-    "depth": Number(1, 10_000, whole=True),
+    "depth": Number(1, 10_000, whole=True, exact=True),
     "std": List(Number(0, above=True), length=3),
     "mean": List(Number(), length=3),
     "score_threshold": SHARE,
@@ -158,5 +158,5 @@ ARGUMENTS = {
     "pos_iou": SHARE,
     "min_pos_iou": SHARE,
     "pos_fraction": SHARE,
-    "frozen_stages": Number(-1, 100, whole=True),
+    "frozen_stages": Number(-1, 100, whole=True, exact=True),
 }

@@ -68,6 +68,8 @@ class CocoFile:
 
     def _categories(self, content):
         names = {}
+        if not content["categories"]:
+            raise DataError(f"{self.path} lists no category; name at least one under 'categories'.")
         for entry in content["categories"]:
             number, name = entry["id"], entry["name"]
             if not _is_id(number):
@@ -148,6 +150,14 @@ class CocoFile:
             self.annotations[image["id"]] = [a for a in self.annotations[image["id"]] if a is not annotation]
 
 
+def drop_damaged_masks(annotations, sizes):
+    """Sets a segmentation that cannot be used to None; ``sizes`` holds the (h, w) of every image id."""
+    there = [a for a in annotations if not segmentations.is_empty(a.get("segmentation"))]
+    shapes = [a["segmentation"] for a in there]
+    for position in segmentations.faults(shapes, [sizes[a["image_id"]] for a in there]):
+        there[position]["segmentation"] = None
+
+
 def _roots(categories):
     above = {c.get("supercategory") for c in categories if isinstance(c.get("supercategory"), str)}
     return {c["id"] for c in categories if c.get("supercategory") == "none" and c["name"] in above}
@@ -193,7 +203,7 @@ def _annotation_fault(annotation):
         return f"its image_id is {short(image)}, not a whole number"
     if type(category) is not int and not _is_id(category):
         return f"its category_id is {short(category)}, not a whole number"
-    if type(number) is not int and number is not None and type(number) not in (str, float):
+    if type(number) is not int and number is not None and not isinstance(number, str) and not _is_id(number):
         return f"its id is {short(number)}, neither a number nor a text"
     for key in ("iscrowd", "ignore"):
         flag = get(key)

@@ -80,7 +80,7 @@ def read_json(path, what="JSON file", once=()):
         once: keys that may stand in the whole file once only (of two, JSON would silently take the last).
 
     Raises:
-        DataError: as :func:`read_bytes`; no JSON, nested too deeply, or one of ``once`` twice in the top level.
+        DataError: as :func:`read_bytes`; no JSON, nested too deeply, or one of ``once`` twice at the top.
     """
     text = as_text(read_bytes(path, what, limit=2**40), path, what)
     try:

@@ -66,7 +66,7 @@ class Skips:
 
 
 class Faults:
-    """What becomes of an entry that cannot be used: an error, or with ``on_corrupt="skip"`` a counted skip."""
+    """What becomes of an unusable entry: an error, or with ``on_corrupt="skip"`` a counted skip."""
 
     def __init__(self, skips, on_corrupt="error"):
         self.skips, self._raises = skips, on_corrupt != "skip"
@@ -199,6 +199,8 @@ class DatasetIndex:
             for annotation in annotations if image in numbers else ():
                 if annotation["category_id"] in categories and coco_file.is_box(annotation.get("bbox")):
                     found.append({**annotation, "image_id": image})
+        if not self.has_masks:
+            coco_file.drop_damaged_masks(found, {r.image_id: (r.height, r.width) for r in self.records})
         return found
 
     def _annotations(self, masks):

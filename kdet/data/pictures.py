@@ -10,7 +10,7 @@ from kdet.data import files
 from kdet.errors import DataError, first_line, short
 
 MAX_PIXELS = int(os.environ.get("KDET_MAX_PIXELS") or 2**27)
-"""Larger images are refused before they are decoded (400 MB of memory); KDET_MAX_PIXELS sets another limit."""
+"""Larger images are refused before they are decoded (400 MB); KDET_MAX_PIXELS sets another limit."""
 
 _STARTS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"BM": "bmp", b"GIF8": "gif"}
 _FOREIGN = {

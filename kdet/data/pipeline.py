@@ -248,8 +248,8 @@ class Pipeline:
             if not self._skip_corrupt:
                 kind = MissingFile if isinstance(error, FileNotFoundError) else DataError
                 raise kind(
-                    f"Picture {record.name} of {self.index.name} {str(error).rstrip('.')}. Repair or remove it, or set "
-                    "data.on_corrupt: skip."
+                    f"Picture {record.name} of {self.index.name} {str(error).rstrip('.')}. Repair or remove "
+                    "it, or set data.on_corrupt: skip."
                 ) from error
             self._note(record, error)
         return None

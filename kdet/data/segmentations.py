@@ -134,8 +134,8 @@ def _rle_fault(rle, height, width):
 def _coded_total(counts, most):
     """``(sum of the run lengths, None)`` of COCO's compressed string, or ``(0, what is wrong)``.
 
-    A number is written as digits of five bits, lowest first, with 32 added to all but its last and the sign in
-    the last; from the fourth on, numbers are differences to the one two places before.
+    A number is written as digits of five bits, lowest first, with 32 added to all but its last and the sign
+    in the last; from the fourth on, numbers are differences to the one two places before.
     """
     try:
         digits = np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else counts, np.uint8)

@@ -240,7 +240,7 @@ def _fill(given, keys, where):
 
 
 def _factor(value, where):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+    if type(value) not in (int, float) or not 0 < value <= 100:
         raise DataError(f"{where} must hold positive factors in mode factor; got {value!r}.")
     return float(value)
 

@@ -114,8 +114,8 @@ def read_tfrecord(
             info.setdefault("id", len(entries))
             if info["id"] in seen:
                 raise DataError(
-                    f"{where} has the image/source_id {info['id']}, which the one at {seen[info['id']]} has too; "
-                    "number them anew."
+                    f"{where} has the image/source_id {info['id']}, which the one at {seen[info['id']]} has "
+                    "too; number them anew."
                 )
             seen[info["id"]] = f"byte {offset} of {path}"
             names.update({o["category_id"]: o["name"] for o in objects})
@@ -190,8 +190,8 @@ def _records(path):
             offset += 16 + len(record)
     except tf.errors.OpError as error:
         raise DataError(
-            f"{path} is truncated, damaged or no TFRecord file (at byte {offset}: {first_line(error)}); write it "
-            "anew."
+            f"{path} is truncated, damaged or no TFRecord file (at byte {offset}: {first_line(error)}); write "
+            "it anew."
         ) from error
     if offset != size:
         raise DataError(
@@ -260,8 +260,8 @@ def _info(features):
     size = list(stored) if None in size else size
     if min(size) <= 0 or sorted(size) != sorted(stored):
         raise DataError(
-            f"the image {short(name)} is {stored[0]}x{stored[1]} (h x w), its image/height and image/width say "
-            f"{size[0]}x{size[1]}"
+            f"the image {short(name)} is {stored[0]}x{stored[1]} (h x w), its image/height and image/width "
+            f"say {size[0]}x{size[1]}"
         )
     info["height"], info["width"] = size
     return info

@@ -108,7 +108,7 @@ class _Reader:
         annotation = os.path.join(self.xml.root, name + ".xml")
         if self.xml.find(name + ".xml") is None:
             raise MissingFile(
-                f"Annotation {annotation} does not exist or is no file, though its split {self.split} lists it."
+                f"Annotation {annotation} does not exist or is no file, though {self.split} lists it."
             )
         try:
             tree = _parse(annotation)

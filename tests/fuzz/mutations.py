@@ -5,7 +5,9 @@ import copy
 HOSTILE = (
     None, True, False, 0, 1, -1, 2**31, 2**63, -(2**63), 10**400, 0.0, -0.0, 0.5, 1e9, -1e9, 1e308, 5e-324,
     float("nan"), float("inf"), float("-inf"), "", " ", "0", "1", "yes", "nan", "x" * 5000, "\0",
-    "../../etc/hostname", "/dev/zero", "caf\u00e9", "e\u0301", "\ud800", "~~~~~~~~~~", [], [[]], [None], [[1, 2]], [1, 2, 3, 4],
+    "../../etc/hostname", "/dev/zero", "caf\u00e9", "e\u0301", "\ud800", "~~~~~~~~~~",
+    [], [[]], [None], [[1, 2]],
+    [1, 2, 3, 4],
     [float("nan")] * 6, [1e9] * 6, {}, {"": None}, {"size": [5, 5], "counts": [25]},
     {"size": [60, 83], "counts": "~~~~~~~~~~"}, {"size": [60, 83], "counts": [0, -5]},
     {"size": [60, 83], "counts": [1.5, 2]},
