@@ -7,7 +7,6 @@ import contextlib
 import gc
 
 from kdet.data import files, segmentations
-from kdet.data.index import Faults
 from kdet.errors import DataError, short
 
 MAX_SIDE = 2**20

@@ -190,8 +190,8 @@ def _records(path):
             offset += 16 + len(record)
     except tf.errors.OpError as error:
         raise DataError(
-            f"{path} is truncated, damaged or no TFRecord file (at byte {offset}: {first_line(error)}); write "
-            "it anew."
+            f"{path} is truncated, damaged or no TFRecord file (at byte {offset}: {first_line(error)}); "
+            "write it anew."
         ) from error
     if offset != size:
         raise DataError(

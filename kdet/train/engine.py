@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kdet import data as data_room
 from kdet import zoo
+from kdet.data import faults
 from kdet.overrides import class_count
 from kdet.train.callbacks import (
     EpochLog,
@@ -78,6 +79,8 @@ def train(config, work_dir, strategy="auto", resume=False, callbacks=(), verbose
         model.sampling_seed = settings["seed"]
         model.compile(optimizer=run.optimizer())
     step = run.checkpoints.restore(model, run.others) if resume else 0
+    if resume and not step:
+        logger.warning("There is no checkpoint to resume in %s: training starts anew.", run.folder)
     if step:
         logger.info("Resuming at step %d (epoch %d).", step, step // run.steps_per_epoch + 1)
     history = run.fit(model, step, list(callbacks), verbose)
@@ -212,9 +215,11 @@ def make_optimizer(settings, steps_per_epoch):
 
 @contextlib.contextmanager
 def named_failure(model):
-    """Turns TensorFlow's report of a non-finite loss into a FloatingPointError that a person can use."""
+    """Turns TensorFlow's reports into errors for people: a FloatingPointError that names the loss that is
+    not finite, a reader's error as it was raised."""
     try:
-        yield
+        with faults.raised():
+            yield
     except tf.errors.InvalidArgumentError as error:
         found = re.search(r"(\w+) is NaN or infinite", str(error))
         if not found:
