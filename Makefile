@@ -4,16 +4,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
+# of `make mutants`: another seed draws other mutants, COUNT of each group
+SEED ?= 1
+COUNT ?= 300
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: env ops demo test lint format wheel clean
+.PHONY: env ops demo test matrix mutants lint format wheel clean
 
 env: $(READY)
 
 # TensorFlow first, then kdet without build isolation, so that setup.py compiles the ops for this TensorFlow.
 $(READY): pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=70.1"
+	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77"
 	$(BIN)/python -m pip install --quiet "tensorflow>=2.20,<2.22"
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[dev]"
 	touch $(READY)
@@ -27,6 +30,15 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS)
+
+# The suite with the oldest, the newest and other allowed versions, each in an environment of its own.
+matrix: $(READY)
+	$(BIN)/python -m verification.matrix $(ENVIRONMENTS)
+
+# Do the tests notice a wrong line? Hours; a run that was ended goes on.
+mutants: $(READY)
+	$(BIN)/python -m verification.mutants --seed $(SEED) --count $(COUNT) --jobs $(JOBS)
+	$(BIN)/python -m verification.mutants --kernels --seed $(SEED) --count 40
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .

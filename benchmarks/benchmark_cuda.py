@@ -4,7 +4,7 @@
     nvcc -shared -std=c++17 -O3 -arch=native -Xcompiler -fPIC -Icustom_ops $kernels -o kernels.so
     python-with-torch benchmarks/benchmark_cuda.py --kernels kernels.so --output cuda.json
 
-The kernels know nothing of TensorFlow. Sizes are those of ``benchmarks/benchmark_ops.py``; times are medians of
+The kernels know nothing of TensorFlow. Sizes are those of ``benchmark_ops.py``; times are medians of
 CUDA events, milliseconds, forward and backward by itself; kdet's include clearing the gradients that are
 summed up. The last column is the share of numbers, results and gradients, that differ by more than 1e-4 of
 the largest (float32 only).

@@ -2,7 +2,7 @@
 
     python benchmarks/benchmark_data.py                 kdet's pipeline
     python benchmarks/benchmark_data.py --peer cv2      OpenCV in Python threads, uint8
-    python benchmarks/benchmark_data.py --peer mmdet    MMDetection's training pipeline (where it is installed)
+    python benchmarks/benchmark_data.py --peer mmdet    MMDetection's training pipeline (if installed)
 
 Every call makes the same pictures, so the figures of several calls compare. On a busy machine compare the
 CPU time; for mmdet it is known with ``--workers 0``.

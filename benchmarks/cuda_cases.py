@@ -1,4 +1,4 @@
-"""What ``benchmarks/benchmark_cuda.py`` times: CUDA kernels and their peers in PyTorch, on the same inputs."""
+"""What ``benchmark_cuda.py`` times: CUDA kernels and their peers in PyTorch, on the same inputs."""
 
 import ctypes
 import dataclasses

@@ -5,31 +5,39 @@
 >>> detector.predict(["street.jpg"])
 """
 
+import os
+
 __version__ = "0.1.0"
 
+# TensorFlow's greetings tell a user nothing; a program that wants them sets the variable itself.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from kdet.quiet import startup  # noqa: E402
+
 # Importing a room registers its classes, so that recipes and `.keras` files find them.
-from kdet import (
-    assigners,
-    backbones,
-    coders,
-    config,
-    convert,
-    data,
-    detectors,
-    evaluation,
-    heads,
-    layers,
-    losses,
-    necks,
-    ops,
-    postprocess,
-    priors,
-    samplers,
-    structures,
-    train,
-    visualize,
-    zoo,
-)
+with startup():
+    from kdet import (
+        assigners,
+        backbones,
+        coders,
+        config,
+        convert,
+        data,
+        detectors,
+        evaluation,
+        heads,
+        layers,
+        losses,
+        necks,
+        ops,
+        postprocess,
+        priors,
+        samplers,
+        structures,
+        train,
+        visualize,
+        zoo,
+    )
 
 __all__ = [
     "assigners",

@@ -1,8 +1,153 @@
-"""What kdet needs of Keras and TensorFlow beyond their public names, each with a test."""
+"""Every private name of Keras and TensorFlow that kdet uses, and differences between their versions.
+
+``tests/test_compat.py`` has a test for each, on every allowed version; its failure says what broke.
+"""
 
 import functools
+import gc
+import importlib
+import types
+from typing import Any
 
+import h5py
+import keras
 import tensorflow as tf
+from keras.src.saving import saving_lib
+from tensorflow.python.data.ops.multi_device_iterator_ops import OwnedMultiDeviceIterator
+from tensorflow.python.ops import control_flow_util
+
+KERAS = tuple(int(part) for part in keras.__version__.split(".")[:2])
+# where iterators keep what TensorFlow destroys them by
+HANDLES = {
+    tf.data.Iterator: "_iterator_resource",
+    OwnedMultiDeviceIterator: "_multi_device_iterator_resource",
+}
+
+
+class _Entry:
+    """Takes what one object stores."""
+
+    def __init__(self, values: dict[str, Any], prefix: str):
+        self.values, self.prefix = values, prefix
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.values[self.prefix + key] = value
+
+
+class _Recorder(saving_lib.H5IOStore):
+    """Looks like a file to Keras and keeps what would be written."""
+
+    def __init__(self):
+        self.values: dict[str, Any] = {}
+
+    def __bool__(self) -> bool:
+        return True
+
+    def make(self, path: str, metadata: dict | None = None) -> _Entry:
+        return _Entry(self.values, f"{path}/vars/" if path else "vars/")
+
+
+def stored_values(model: keras.Model) -> dict[str, Any]:
+    """Return what Keras would write into a weights file of a model, by its path in the file.
+
+    Weights are the ``keras.Variable`` objects themselves; the slots of an optimizer are arrays.
+    """
+    recorder = _Recorder()
+    saving_lib._save_state(model, recorder, None, "", set())
+    return recorder.values
+
+
+def is_recording(store: Any) -> bool:
+    """Return whether the ``store`` of a ``save_own_variables`` belongs to :func:`stored_values`."""
+    return isinstance(store, _Entry)
+
+
+def open_file(store: Any) -> h5py.File | None:
+    """Return the HDF5 file behind the ``store`` of a ``load_own_variables``.
+
+    None for weights in several files and for stores that are no files.
+    """
+    return store.h5_file if type(store) is saving_lib.H5IOStore else None
+
+
+def close_iterators() -> int:
+    """Close every iterator over a ``tf.data.Dataset`` of this process; they cannot be used afterwards.
+
+    An iterator ends when the last reference to its handle goes. Returns only when the functions that it
+    runs in the background have returned, so none of them asks for the interpreter later.
+
+    Returns:
+        how many were open.
+    """
+    known, count = {}, 0
+    gc.unfreeze()  # objects that a program froze are not listed
+    for candidate in gc.get_objects():
+        kind = type(candidate)
+        if kind not in known:  # asked once per class: there may be a million objects
+            known[kind] = next((name for base, name in HANDLES.items() if issubclass(kind, base)), None)
+        name = known[kind]
+        if name is not None and vars(candidate).get(name) is not None:
+            setattr(candidate, name, None)
+            count += 1
+    return count
+
+
+def layers_of(model: keras.Layer) -> list[keras.Layer]:
+    """Return a layer or model and all layers inside it, at any depth."""
+    return list(model._flatten_layers())
+
+
+class BuiltModel(keras.Model):
+    """A model that has all its variables: ``fit`` does not call it symbolically on its first batch."""
+
+    def _maybe_symbolic_build(self, *args, **kwargs):
+        pass
+
+
+class ReplicaOptimizer(keras.optimizers.Optimizer):
+    """An optimizer that sums gradients over the replicas before anything else is done with them.
+
+    Keras would clip and decay on each replica by itself.
+    """
+
+    def merged(self, pairs: list[tuple]) -> list[tuple]:
+        """Return what to apply for ``[(gradient, variable), ...]`` that are summed over the replicas."""
+        return pairs
+
+    def _clip_gradients(self, grads):
+        return grads
+
+    def _apply_weight_decay(self, variables):
+        pass
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        variables = [v.value if isinstance(v, keras.Variable) else v for v in trainable_variables]
+        pairs = self.merged(self._all_reduce_sum_gradients(list(zip(grads, variables))))
+        tf.__internal__.distribute.interim.maybe_merge_call(
+            self._distributed_tf_update_step, self._distribution_strategy, pairs, learning_rate
+        )
+
+
+def under_xla() -> bool:
+    """Return whether what is traced now is for XLA (``jit_compile=True``)."""
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+@functools.cache
+def tflite() -> types.SimpleNamespace:
+    """Return TensorFlow Lite's private modules, imported when they are first asked for.
+
+    ``convert``, ``calibrator``, ``schema`` (of the flatbuffer), ``flatbuffer_utils``, ``interpreter``.
+    """
+    names = {
+        "convert": "tensorflow.lite.python.convert",
+        "calibrator": "tensorflow.lite.python.optimize.calibrator",
+        "schema": "tensorflow.lite.python.schema_py_generated",
+        "flatbuffer_utils": "tensorflow.lite.tools.flatbuffer_utils",
+        "interpreter": "tensorflow.lite.python.interpreter",
+    }
+    return types.SimpleNamespace(**{key: importlib.import_module(name) for key, name in names.items()})
+
 
 # what makes a dataset out of a dataset
 _DERIVING = (

@@ -15,10 +15,21 @@ COLOR = List(Number(0, 255), length=3)
 FLAG_OR_SECTION = Either((bool, dict))
 FILES = Either((Text("a path"), List(Text("a path"), least=1)))
 SIZES = Either((PAIR, List(Either((PAIR, Number(0, 100, above=True))), least=1)))
-METRICS = ("bbox", "segm", "proposal", "voc07", "voc12")
+METRICS = {
+    "bbox": "COCO's AP of boxes",
+    "segm": "COCO's AP of masks",
+    "proposal": "COCO's average recall of boxes, whatever their class",
+    "voc07": "Pascal VOC's mAP, precision at 11 recalls (2007)",
+    "voc12": "Pascal VOC's mAP, area under the curve (2010-2012)",
+    "voc12_exclusive": "the same without + 1 in the sides of boxes (WIDER FACE in MMDetection)",
+    "lvis_bbox": "LVIS' federated AP of boxes",
+    "lvis_segm": "LVIS' federated AP of masks",
+    "cityscapes": "Cityscapes' instance AP (masks)",
+    "wider_face": "WIDER FACE's AP of easy, medium and hard faces",
+}
 
 DATASET = {
-    "format": ("coco", "voc", "tfrecord"),
+    "format": ("coco", "voc", "cityscapes", "wider_face", "tfrecord"),
     "annotations": FILES,  # file(s); for voc the image-set file(s)
     "images": FILES,  # picture folder(s), one per annotation file or one for all
     "classes": List(Text("the name of a class"), least=1),  # default: data.classes
@@ -47,6 +58,7 @@ DATASET = {
     "filter_empty": bool,  # leave out pictures without objects
     "min_size": NOT_NEGATIVE,  # leave out pictures with a shorter side
     "min_box": POSITIVE,  # leave out objects whose sides are not longer
+    "ignore_below": POSITIVE,  # objects with a side below become ignore regions
     "oversample": Number(0, 1, above=True),  # repeat pictures with classes that are rarer than this share
     "on_missing": ("error", "skip"),
     "on_corrupt": ("error", "skip"),
@@ -59,6 +71,7 @@ DATASET = {
     "remainder": ("fill", "drop"),
     "repeat": COUNT,  # passes over the files that count as one epoch
     "limit": COUNT,  # only the first pictures
+    "difficulty_lists": Text("a folder"),  # of WIDER FACE's lists of easy, medium and hard faces
 }
 # Where a value of DATASET is a mapping, its keys.
 SUBSECTIONS = {
@@ -97,7 +110,7 @@ SECTIONS = {
         "train": DATASET,
         "val": DATASET,
         "test": DATASET,
-        "metrics": List(METRICS, least=1),
+        "metrics": List(tuple(METRICS), least=1),
     },
     "train": {
         "optimizer": {
@@ -137,7 +150,7 @@ SECTIONS = {
     "test": {
         "scales": List(Either((PAIR, Number(0, 100, above=True))), least=1),
         "flip": bool,
-    },  # views of ``tools/test.py --tta``
+    },  # views of ``kdet test --tta``
     "metadata": dict,
 }
 

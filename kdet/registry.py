@@ -1,6 +1,7 @@
 """The registry: a YAML ``type`` maps to a class, and nothing else happens here."""
 
 import difflib
+import functools
 import inspect
 
 import keras
@@ -33,6 +34,18 @@ class _Arguments:
         self.values = values
 
 
+@functools.cache
+def _parameters(cls):
+    return frozenset(inspect.signature(cls.__init__).parameters)
+
+
+@functools.cache
+def _keywords(cls):
+    """The keywords of all constructors of a layer's class, which hand on what they do not know."""
+    own = [base for base in cls.__mro__ if "__init__" in base.__dict__]
+    return frozenset().union(*(_parameters(base) for base in own))
+
+
 def _bound(cls, self, args, kwargs):
     values = dict(inspect.signature(cls.__init__).bind(self, *args, **kwargs).arguments)
     values.pop("self")
@@ -45,8 +58,7 @@ def _remember_arguments(cls):
     create = cls.__new__
 
     def remembering_new(cls, *args, **kwargs):
-        takes_arguments = create is not object.__new__
-        self = create(cls, *args, **kwargs) if takes_arguments else create(cls)
+        self = create(cls, *args, **kwargs)
         try:
             object.__setattr__(self, "_init_arguments", _bound(cls, self, args, kwargs))
         except TypeError:
@@ -54,6 +66,12 @@ def _remember_arguments(cls):
         return self
 
     cls.__new__ = remembering_new
+
+
+def remember(thing, **values):
+    """Replace arguments that a registered layer, or a component, was constructed with: files get these."""
+    if hasattr(thing, "_init_arguments"):
+        thing._init_arguments.values.update(values)
 
 
 def _argument_config(self):
@@ -67,7 +85,16 @@ def _layer_config(self):
         "trainable": self.trainable,
         "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
     }
-    return {**base, **_argument_config(self)}
+    # components that the constructor made by itself, and that were changed since
+    changed = {k: v for k, v in vars(self).items() if isinstance(v, Component) and v.changed}
+    own = {
+        k: keras.saving.serialize_keras_object(v) for k, v in changed.items() if k in _keywords(type(self))
+    }
+    return {
+        **base,
+        **own,
+        **{k: v for k, v in _argument_config(self).items() if v is not None or k not in own},
+    }
 
 
 def _build_from_config(cls, config):
@@ -93,15 +120,41 @@ def names():
     return sorted(_CLASSES)
 
 
-class Component:
+class _Recorded(type):
+    """Marks a component when its constructor is through: what is set from then on is a change of settings."""
+
+    def __call__(cls, *args, **kwargs):
+        self = super().__call__(*args, **kwargs)
+        object.__setattr__(self, "_complete", True)
+        return self
+
+
+class Component(metaclass=_Recorded):
     """Base of the parts that are no Keras layers (priors, coders, assigners, samplers, losses).
 
     Remembers the arguments that its constructor was called with, so that every component can be
-    written into a config or a ``.keras`` file and built again.
+    written into a config or a ``.keras`` file and built again. An attribute of an argument's name that is
+    set later (``postprocess.score_threshold = 0.5``) replaces that argument.
+
+    Attributes:
+        changes: how often a setting of any component was replaced in this process; a graph that was traced
+            before the last time may be out of date.
+        changed: whether a setting of this one was.
     """
+
+    changes = 0
+    changed = False
+    _complete = False
 
     def __init__(self):
         pass
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        if self._complete and name in _parameters(type(self)):
+            self._init_arguments.values[name] = value
+            object.__setattr__(self, "changed", True)
+            Component.changes += 1
 
     def __new__(cls, *args, **kwargs):
         return super().__new__(cls)

@@ -11,7 +11,9 @@ import typing
 
 from kdet import ranges, registry
 from kdet.errors import ConfigError, short, suggest
-from kdet.recipe_keys import ARGUMENTS, DATASET, SECTIONS, SUBSECTIONS
+from kdet.recipe_keys import ARGUMENTS, DATASET, METRICS, SECTIONS, SUBSECTIONS
+
+__all__ = ["DATASET", "METRICS", "SECTIONS", "dataset_problems", "problems", "spec_problems", "suggest"]
 
 _LAYER_KEYWORDS = ("name", "dtype", "trainable")
 
@@ -32,6 +34,9 @@ def problems(config):
 
 
 def _section_problems(value, known, path):
+    if value is None and known is DATASET:
+        dotted = ".".join(path)
+        yield path, f"{dotted} is empty (null): describe the data, or leave the key {path[-1]!r} out."
     if value is None or known is None:
         return
     if isinstance(known, dict):

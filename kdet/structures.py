@@ -18,13 +18,25 @@ def as_inputs(inputs):
     Returns:
         ``(images, info)`` where ``info`` always holds ``valid_size``, ``original_size`` and
         ``scale`` (float32 ``[B,2]``, y before x).
+
+    Raises:
+        ValueError: the inputs hold no images of this shape.
     """
     if isinstance(inputs, dict):
         info = {k: inputs[k] for k in INFO_KEYS if inputs.get(k) is not None}
+        if "images" not in inputs:
+            raise ValueError(
+                f"The inputs lack 'images' [B,H,W,3]; they have {', '.join(inputs) or 'no key'}."
+            )
         images = inputs["images"]
     else:
         info, images = {}, inputs
     images = tf.convert_to_tensor(images)
+    if images.shape.rank != 4 or images.shape[3] not in (3, None):
+        hint = (
+            "a single image needs a batch axis too, images[None]" if images.shape.rank == 3 else "wrong shape"
+        )
+        raise ValueError(f"The inputs' images must be [B,H,W,3] RGB; got {images.shape} ({hint}).")
     shape = tf.shape(images)
     canvas = tf.cast(tf.broadcast_to(shape[1:3], [shape[0], 2]), tf.float32)
     info.setdefault("valid_size", canvas)

@@ -20,6 +20,8 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ConfigError(f"line {line}: a key must be a plain word, not a list or a mapping.")
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise ConfigError(f"line {line}: the key {short(key)} stands twice in one mapping.")

@@ -14,8 +14,10 @@ import pathlib
 import keras
 
 from kdet import convert, published
+from kdet.class_names import require_same
 from kdet.config import Config, recipes
 from kdet.overrides import class_count
+from kdet.train import facts
 
 __all__ = ["ModelInfo", "info", "list", "load"]
 
@@ -145,7 +147,19 @@ def _fill(model, config, weights, partial):
     name = published.canonical_name(str(weights))
     if name in recipes():
         return convert.load_published(model, Config.load(name, check=False), allow_mismatch=partial)
-    return convert.load_file(model, weights, allow_mismatch=partial)
+    report = convert.load_file(model, weights, allow_mismatch=partial)
+    if not partial and str(weights).endswith(".weights.h5"):
+        _take_class_names(model, weights)
+    return report
+
+
+def _take_class_names(model, weights):
+    """The names that a training run left in its weights, which those of the model must equal."""
+    written = facts.read(weights).get("class_names")
+    if written is None or model.num_classes is None:
+        return
+    require_same(written, model.class_names, f"the weights {weights}", "the recipe")
+    model.class_names = written
 
 
 def set_num_classes(config, num_classes):

@@ -1,6 +1,9 @@
 """Tests compute in float32 and draw the same random numbers, in whatever order and wherever they run."""
 
+import re
+
 import keras
+import pytest
 import tensorflow as tf
 
 # GPUs round products of float32 to ten bits unless they are told not to
@@ -16,3 +19,17 @@ def pytest_addoption(parser):
 def pytest_runtest_setup(item):
     # a hook, for it comes before the fixtures of modules and sessions too
     keras.utils.set_random_seed(item.config.getoption("seed"))
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs a command that has to end with exit code 2, one line on the standard error, and no stack."""
+
+    def check(main, arguments, message):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert stopped.value.code == 2
+        error = capsys.readouterr().err
+        assert re.search(message, error) and "Traceback" not in error, error
+
+    return check

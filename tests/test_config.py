@@ -123,6 +123,11 @@ def test_scientific_numbers_are_numbers(tmp_path):
     assert config["metadata"] == {"a": 1e-4, "b": 500.0, "c": 0.02, "d": "e4"}
 
 
+def test_yaml_merges_the_mapping_of_an_alias(tmp_path):
+    config = load(tmp_path, "metadata: {a: &a {b: 1, c: 2}, d: {<<: *a, c: 3}}")
+    assert config["metadata"]["d"] == {"b": 1, "c": 3}
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -130,7 +135,8 @@ def test_scientific_numbers_are_numbers(tmp_path):
         ("_base_: recipe.yaml", "circle"),
         ("a: [", "recipe.yaml: not valid YAML"),
         ("- 1", "a config is a mapping"),
-        ("train: {epochs: 1, epochs: 2}", "'epochs' stands twice"),
+        ("train: {epochs: 1, epochs: 2}", "recipe.yaml: not valid YAML: the key 'epochs' stands twice"),
+        ("train: {{epochs}: 1}", "recipe.yaml: not valid YAML: a key is one word or number"),
         ("trian: {epochs: 1}", "recipe.yaml: trian: unknown section. Did you mean 'train'?"),
         ("train: {epoch: 1}", "recipe.yaml: train.epoch: unknown key. Did you mean 'epochs'?"),
         ("train: {epochs: many}", "train.epochs: expected int, got 'many'"),
@@ -231,6 +237,8 @@ def test_a_saved_recipe_reads_back_equal(tmp_path):
     config = load(tmp_path, MODEL, ["train.optimizer.learning_rate=1e-4", "data.classes=['a', 'b']"])
     config.save(tmp_path / "copy.yaml")
     assert Config.load(tmp_path / "copy.yaml") == config
+    # in the order of the recipe
+    assert (tmp_path / "copy.yaml").read_text().startswith("model:\n  type: ExampleDetector\n  neck:\n")
 
 
 def test_unknown_names_and_files_suggest():

@@ -5,8 +5,8 @@
     python -m verification.check_models htc dcn     # these families, again
 
 Recipes that give the same model are checked once, each family in a process of its own. Results go to
-verification/results/contract.json and docs/contract.md after every model; what stands there is not run again unless its
-family is named. Exits with 1 when a model breaks the contract.
+verification/results/contract.json and docs/contract.md after every model; what stands there is not run again
+unless its family is named. Exits with 1 when a model breaks the contract.
 """
 
 import argparse
@@ -29,8 +29,8 @@ Made by `verification/check_models.py`; do not edit. With generated weights, on 
 - a batch without an object has finite losses and gradients;
 - a batch of two pictures gives the detections that two batches of one give.
 
-*small* models are the recipe's small variant (`verification.small`): the same parts with fewer channels. Recipes that
-give the same model stand here once.
+*small* models are the recipe's small variant (`verification.small`): the same parts with fewer channels.
+Recipes that give the same model stand here once.
 """
 
 

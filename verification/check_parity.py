@@ -5,9 +5,9 @@
     python -m verification.check_parity --golden-dir DIR --float64 DIR64 --name 'resnest*' --write
 
 Exits with 1 when a stage misses its tolerance; "known" ones, in which kdet and the reference agree in float64
-(verification/results/float64.json), do not count. ``--write`` merges the results into verification/results/parity.json and makes
+(results/float64.json), do not count. ``--write`` merges the results into results/parity.json and makes
 docs/parity.md anew. With ``--float64`` kdet runs in float64 against the goldens in DIR64, which
-``verification/peers/mmdet_float64.py`` made, and the results go to verification/results/float64.json.
+``peers/mmdet_float64.py`` made, and the results go to results/float64.json. Paths are of verification/.
 """
 
 import argparse

@@ -16,8 +16,8 @@ import tensorflow
 
 # what makes the goldens' float32 weights and pictures, and what says so
 KEPT = (
-    "verification.weights", "verification.inputs", "verification.golden", "verification.report", "kdet.convert.",
-    "kdet.data.",
+    "verification.weights", "verification.inputs", "verification.golden", "verification.report",
+    "kdet.convert.", "kdet.data.",
 )  # fmt: skip
 TENSORFLOW = "tensorflow_in_float64"
 TABLE = "    table = tf.reshape(x, "  # a line of kdet.ops.deform_conv, behind the positions of its samples

@@ -2,7 +2,7 @@
 
 Goldens are float32, and some architectures amplify the rounding of a pass beyond the tolerances
 (``docs/conditioning.md``). In float64 rounding is far below them: where kdet and the reference agree there,
-they compute the same thing. ``verification/results/float64.json`` holds the comparisons (``verification/check_parity.py --float64``).
+they compute the same thing. ``results/float64.json`` holds the comparisons (``check_parity.py --float64``).
 """
 
 import json

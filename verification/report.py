@@ -7,12 +7,12 @@ from verification import exact
 
 HEADER = """# Parity with the reference
 
-Made by `verification/check_parity.py`; do not edit. Each model is built from its recipe, filled with generated weights and
-compared with MMDetection 2.28.2 on the same input. A cell is the worst error of that stage: relative to the
-largest value for stage outputs, relative for losses and gradients, share without a match for detections,
-1 - IoU for masks. **Bold** cells miss the tolerance (stages and losses 1e-4, gradients 1e-3, detections and
-masks 1 %). Those in _italics_ miss it in float32 alone: in float64 kdet and the reference agree there to a
-hundredth of the tolerance (see [conditioning.md](conditioning.md)).
+Made by `verification/check_parity.py`; do not edit. Each model is built from its recipe, filled with
+generated weights and compared with MMDetection 2.28.2 on the same input. A cell is the worst error of that
+stage: relative to the largest value for stage outputs, relative for losses and gradients, share without a
+match for detections, 1 - IoU for masks. **Bold** cells miss the tolerance (stages and losses 1e-4,
+gradients 1e-3, detections and masks 1 %). Those in _italics_ miss it in float32 alone: in float64 kdet and
+the reference agree there to a hundredth of the tolerance (see [conditioning.md](conditioning.md)).
 """
 
 COLUMNS = ("backbone", "neck", "head", "RoI stages", "detections", "masks", "losses", "gradients")

@@ -9,8 +9,8 @@ time. SavedModels run in a process with TensorFlow alone. Recipes whose models d
 exported once; first comes one of each family, then one of each of its backbones. The report,
 ``verification/results/exports.json``, holds per recipe ``"saved_model": "ok" | "fails: why"`` and
 ``"tflite": "builtin" | "select: Op, Op" | "fails: why"``, with ``" (small)"`` behind it where only the small
-variant of the recipe (``verification.small``) was run. It is written after every model, so that a sweep can be stopped
-and taken up again. ``verification/zoo_table.py`` and ``verification/tflite_table.py`` make pages of it.
+variant of the recipe (``verification.small``) was run. It is written after every model, so that a sweep can
+be stopped and taken up again. ``zoo_table`` and ``tflite_table`` make pages of it.
 """
 
 import argparse

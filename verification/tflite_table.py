@@ -1,4 +1,4 @@
-"""Writes the table of docs/tflite.md from verification/results/exports.json: ``python -m verification.tflite_table``."""
+"""Writes the table of docs/tflite.md from results/exports.json: ``python -m verification.tflite_table``."""
 
 import json
 import os
@@ -33,13 +33,13 @@ def section(rows, families):
     lines = [
         HEADING,
         "",
-        f"Made by `verification/sweep_exports.py` in float32: {len(rows)} of {len(families)} recipes (those whose "
-        f"models differ in training only are tried once). {counts['builtin']} are built-in: TFLite's own ops "
-        "suffice, and every detection of the model has a partner within 1e-3 pixels (or 1e-3 per cent of the "
-        "box's longer side) and 1e-3 in score. "
+        f"Made by `verification/sweep_exports.py` in float32: {len(rows)} of {len(families)} recipes "
+        "(those whose models differ in training only are tried once). "
+        f"{counts['builtin']} are built-in: TFLite's own ops suffice, and every detection of the model has a "
+        "partner within 1e-3 pixels (or 1e-3 per cent of the box's longer side) and 1e-3 in score. "
         f"{counts['select']} convert with the TensorFlow ops named and could not be run; {counts['fails']} "
-        "fail. `(small)`: the small variant of the recipe was run (`verification.small`: the same parts, fewer "
-        "channels and layers), not the model itself. The others were not tried.",
+        "fail. `(small)`: the small variant of the recipe was run (`verification.small`: the same parts, "
+        "fewer channels and layers), not the model itself. The others were not tried.",
         "",
         "| family | models | TFLite |",
         "|-|-|-|",

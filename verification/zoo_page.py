@@ -21,8 +21,8 @@ Made by `verification/zoo_table.py`; do not edit. `kdet.zoo.info(name)` says mor
   generated weights within the tolerances of [parity.md](parity.md), `rounding` when what misses them agrees
   in float64; otherwise the stages that miss them; empty when not compared.
 - **Exports**: those that were made and gave the model's own detections again; crossed out what failed
-  (reasons at the end); empty when not tried. [exports.json](exports.json) says which were made of the small
-  variant of a recipe only.
+  (reasons at the end); empty when not tried. [exports.json](../verification/results/exports.json) says which
+  were made of the small variant of a recipe only.
 
 Parity and exports hold for all recipes with the same model section: a longer schedule, or other weights to
 start from, change nothing about them.

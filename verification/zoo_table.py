@@ -1,4 +1,4 @@
-"""Writes docs/zoo.md from the recipes and verification/results/*.json: ``python -m verification.zoo_table``."""
+"""Writes docs/zoo.md from the recipes and results/*.json: ``python -m verification.zoo_table``."""
 
 import json
 import os

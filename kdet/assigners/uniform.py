@@ -19,7 +19,7 @@ class UniformAssigner(Component):
     """
 
     # Distances on a square grid tie all the time: a step to the left costs what a step up costs. The
-    # reference matches on CPU, where torch.topk goes through long rows nearly this way.
+    # reference matches on CPU, where torch.topk chooses among equal values so.
     select_smallest = staticmethod(smallest_in_passing)
 
     def __init__(self, match_times=4, pos_ignore_iou=0.15, neg_ignore_iou=0.7):

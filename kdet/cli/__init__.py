@@ -1,5 +1,81 @@
-"""What the command-line tools share."""
+"""The command ``kdet``: everything that a user does from a shell.
 
-from kdet.cli.guard import add_debug, guard
+Each module here is one command: ``HELP`` (a line), ``add_arguments(parser)`` and ``run(options)``.
+``tools/*.py`` call the same commands.
+"""
 
-__all__ = ["add_debug", "guard"]
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+import shtab
+
+from kdet.cli.explain import explain
+from kdet.quiet import startup
+
+COMMANDS = ("train", "test", "predict", "export", "convert", "dataset", "browse", "zoo", "doctor")
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: what stands behind ``kdet`` on the command line; default that of this process.
+
+    Returns:
+        The exit code: 0, 2 for input that cannot be used (one line on the standard error says what and why),
+        1 for a fault of kdet,
+        130 after Ctrl-C.
+    """
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    if not options.verbose:
+        quiet()
+    try:
+        options.run(options)
+    except KeyboardInterrupt:
+        print(f"kdet {options.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if options.debug:
+            raise
+        text, code = explain(error)
+        print(f"kdet {options.command}: {text}", file=sys.stderr)
+        return code
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    from kdet import __version__
+
+    top = argparse.ArgumentParser(prog="kdet", description="Object detection with Keras 3 and TensorFlow.")
+    top.add_argument("--version", action="version", version=f"kdet {__version__}")
+    shtab.add_argument_to(top, "--print-completion", help="print the tab completion for a shell and exit")
+    commands = top.add_subparsers(dest="command", required=True, metavar="command")
+    for name in COMMANDS:
+        module = importlib.import_module(f"kdet.cli.{name}")
+        one = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.add_arguments(one)
+        one.add_argument("--verbose", action="store_true", help="show what TensorFlow and others say too")
+        one.add_argument("--debug", action="store_true", help="show the whole stack of an error")
+        one.set_defaults(run=module.run)
+    return top
+
+
+def quiet() -> None:
+    """Keep TensorFlow, absl and the converters from talking."""
+    import tensorflow as tf
+
+    with startup():
+        tf.config.list_physical_devices()  # says here, once, that there is no GPU
+    tf.get_logger().setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)

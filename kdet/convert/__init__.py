@@ -3,6 +3,7 @@
 from kdet.convert.checkpoint import Checkpoint, load_checkpoint, read_checkpoint
 from kdet.convert.export import save_checkpoint
 from kdet.convert.fetch import FetchError, fetch
+from kdet.convert.keras_files import IncompleteWeights
 from kdet.convert.load import load_file, load_imagenet, load_published
 from kdet.convert.pretrained import load_pretrained
 from kdet.convert.pth import CheckpointError, read_pth
@@ -14,6 +15,7 @@ __all__ = [
     "CheckpointError",
     "FetchError",
     "IncompleteStateDict",
+    "IncompleteWeights",
     "LoadReport",
     "TensorSlot",
     "fetch",

@@ -15,7 +15,7 @@ import struct
 import numpy as np
 
 from kdet.convert.files import atomic_path
-from kdet.convert.state_dict import check_finite
+from kdet.convert.state_dict import check_finite, refuse_unnamed
 from kdet.convert.walk import torch_items
 from kdet.data.files import open_regular
 from kdet.errors import CheckpointError, short
@@ -33,7 +33,11 @@ def is_exact(model):
 
 
 def save_weights(model, path):
-    """Writes all weights of a built model (``is_exact``) to ``path``, or nothing at all."""
+    """Writes all weights of a built model (``is_exact``) to ``path``, or nothing at all.
+
+    Raises:
+        ValueError: a weight of the model has no PyTorch name and would be lost.
+    """
     variables, layouts = _variables(model)
     header, offset, digest = {}, 0, hashlib.sha256()
     arrays = [np.ascontiguousarray(variable.numpy()) for variable in variables.values()]
@@ -131,7 +135,9 @@ def _header(data, path):
 def _variables(model):
     """``{name: variable}`` of the distinct variables, and ``{name: layout rule}``."""
     variables, layouts, seen = {}, {}, set()
-    for name, slot in torch_items(model).items():
+    slots = torch_items(model)
+    refuse_unnamed(model, slots)
+    for name, slot in slots.items():
         for index, variable in enumerate(slot.variables):
             if id(variable) not in seen:
                 seen.add(id(variable))

@@ -3,7 +3,7 @@
 import logging
 import pathlib
 
-from kdet.convert import cache, keras_files
+from kdet.convert import cache, safe_load
 from kdet.convert.checkpoint import load_checkpoint
 from kdet.convert.fetch import FetchError, fetch, home
 from kdet.convert.pretrained import load_pretrained
@@ -61,6 +61,7 @@ def load_file(model, path, *, strict=True, allow_mismatch=False):
     Raises:
         MissingFile: no such file.
         FetchError, CheckpointError, IncompleteStateDict: as ``load_checkpoint``.
+        IncompleteWeights: a file of Keras and the model do not cover each other.
     """
     path = fetch(path) if str(path).startswith(("http://", "https://")) else pathlib.Path(path)
     try:
@@ -72,7 +73,14 @@ def load_file(model, path, *, strict=True, allow_mismatch=False):
     if path.suffix == ".safetensors":
         cache.fill(model, path)
     elif path.name.endswith((".weights.h5", ".keras")):
-        keras_files.load(model, path, allow_mismatch)
+        found = safe_load.load(model, path, allow_mismatch)
+        if found is not None:
+            return LoadReport(
+                unfilled=found.missing,
+                left_over=found.surplus,
+                mismatched=dict(found.mismatched),
+                filled=len(model.weights) - len(found.missing) - len(found.mismatched),
+            )
     elif path.suffix in (".pth", ".pt", ".tar"):
         return load_checkpoint(model, path, strict=strict, allow_mismatch=allow_mismatch)
     else:

@@ -119,8 +119,29 @@ def check_finite(arrays, where):
 
 
 def state_dict(model):
-    """The inverse of ``load_state_dict``: ``{torch name: NumPy array}`` in PyTorch's layouts."""
-    return {name: slot.numpy() for name, slot in torch_items(model).items()}
+    """The inverse of ``load_state_dict``: ``{torch name: NumPy array}`` in PyTorch's layouts.
+
+    Raises:
+        ValueError: a weight of the model has no PyTorch name and would be lost.
+    """
+    slots = torch_items(model)
+    refuse_unnamed(model, slots)
+    return {name: slot.numpy() for name, slot in slots.items()}
+
+
+def refuse_unnamed(model, slots):
+    """Raises ``ValueError`` for weights that none of ``slots`` (of ``torch_items``) holds.
+
+    State of the training alone is no part of a checkpoint and may be missing.
+    """
+    named = {id(variable) for variable in training_state(model)}
+    named.update(id(variable) for slot in slots.values() for variable in slot.variables)
+    lost = [variable.path for variable in model.weights if id(variable) not in named]
+    if lost:
+        raise ValueError(
+            f"{len(lost)} weights of {model.name!r} have no PyTorch name and would be lost: "
+            f"{', '.join(lost[:8])}. Are their attributes private?"
+        )
 
 
 def _match(state_dict, slots):

@@ -21,7 +21,9 @@ import dataclasses
 import keras
 import numpy as np
 
+from kdet.compat import layers_of
 from kdet.convert import layouts
+from kdet.layers.nested import LayerDict, LayerList
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +91,7 @@ def torch_items(model):
 
 def training_state(model):
     """The variables that layers declare as state of the training alone."""
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         yield from (getattr(layer, name) for name in getattr(layer, "training_state", ()))
 
 
@@ -121,6 +123,8 @@ def _value_items(value, prefix, name):
         yield path, TensorSlot((value,))
         return
     inner = path + "." if name else prefix
+    if isinstance(value, (LayerList, LayerDict)):
+        value = value.entries
     if isinstance(value, keras.Layer):
         yield from _layer_items(value, inner)
     elif isinstance(value, dict):

@@ -2,11 +2,13 @@
 
 ``load`` takes a plain dict, the ``data.train`` or ``data.val`` section of a config:
 
-- ``format`` (coco): ``coco`` (JSON), ``voc`` (XML) or ``tfrecord`` (Model Garden's TFExample layout).
-- ``annotations`` (required): COCO: the JSON file; VOC: the split, ``.../ImageSets/Main/train.txt``; TFRecord:
-  a file pattern. A list joins several.
-- ``images``: COCO: the picture folder; VOC: the folder with ``JPEGImages/`` (default: the one around the
-  split). A list goes with a list of annotations.
+- ``format`` (coco): ``coco`` (JSON), ``voc`` (XML), ``cityscapes`` (instance maps or polygons),
+  ``wider_face`` (text) or ``tfrecord`` (Model Garden's TFExample layout).
+- ``annotations`` (required): COCO: the JSON file; VOC: the split, ``.../ImageSets/Main/train.txt``;
+  Cityscapes: the folder ``gtFine/train``; WIDER FACE: ``wider_face_train_bbx_gt.txt``; TFRecord: a file
+  pattern. A list joins several.
+- ``images``: COCO: the picture folder; Cityscapes: ``leftImg8bit/train``; VOC: the folder with
+  ``JPEGImages/`` (default: the one around the split). A list goes with a list of annotations.
 - ``classes`` (all): class names in label order; selects and reorders.
 - ``masks`` (false): deliver instance masks.
 - ``resize`` ([1333, 800]): ``{mode: keep_ratio | fixed | factor, sizes: [[1333, 800], ...],
@@ -22,6 +24,7 @@
 - ``max_boxes`` (from the data): padded number of objects G.
 - ``proposals``, ``max_proposals`` (2000): Fast R-CNN's proposal file (``.npz``, ``.json``, ``.pkl``).
 - ``limit``: only the first pictures.
+- ``difficulty_lists``: folder of WIDER FACE's lists of easy, medium and hard faces, for its metric.
 
 For training only (ignored in evaluation):
 
@@ -42,7 +45,8 @@ For training only (ignored in evaluation):
   theta: [-1, 1], colour_probability: 0.5}``: in some pictures objects move a little, before everything else;
   needs masks and OpenCV. See ``instaboost.InstaBoost``.
 - ``filter_empty`` (true), ``min_size`` (32): leave out pictures without objects, or with a shorter side.
-- ``min_box``: leave out objects with a side of so many pixels or less.
+- ``min_box``: leave out objects with a side of so many pixels or less, and pictures of such only.
+- ``ignore_below``: objects with a side below so many pixels become ignore regions; their pictures stay.
 - ``shuffle`` (true), ``repeat`` (1): random order; passes over the data per epoch.
 - ``oversample``: repeat pictures with classes that are in a smaller share of the pictures (LVIS: 0.001).
 - ``semantic``, ``semantic_stride`` (8): folder of class maps (PNG, 255 = none); deliver every 8th cell.
@@ -52,11 +56,13 @@ Unknown keys and values fail with the nearest valid name.
 """
 
 import functools
+import logging
 
 from kdet.data import buckets, semantic
 from kdet.data import resize as _resize
 from kdet.data import spec as _spec
 from kdet.data.buckets import bucket_shapes, choose_bucket
+from kdet.data.cityscapes import read_cityscapes
 from kdet.data.coco import read_coco
 from kdet.data.index import DatasetIndex, Record, concatenate
 from kdet.data.inference import batches, preprocess_pictures
@@ -65,7 +71,10 @@ from kdet.data.proposals import attach_proposals
 from kdet.data.tfrecord import read_tfrecord, write_tfrecords
 from kdet.data.transforms import Resize
 from kdet.data.voc import read_voc
+from kdet.data.wider_face import read_wider_face
 from kdet.errors import DataError
+
+logger = logging.getLogger("kdet.data")
 
 __all__ = [
     "DatasetIndex",
@@ -76,10 +85,12 @@ __all__ = [
     "choose_bucket",
     "load",
     "preprocess_pictures",
+    "read_cityscapes",
     "read_coco",
     "read_index",
     "read_tfrecord",
     "read_voc",
+    "read_wider_face",
     "section",
     "write_tfrecords",
 ]
@@ -121,31 +132,51 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
             "classes with data.classes."
         )
     if training:
-        keys = {"empty": "filter_empty", "min_size": "min_size", "min_box": "min_box"}
-        index = index.filtered(**{name: spec[key] for name, key in keys.items()})
+        keys = ("min_size", "min_box", "ignore_below")
+        index = index.filtered(empty=spec["filter_empty"], **{key: spec[key] for key in keys})
     if spec["limit"]:
         index = index.first(spec["limit"])
     if not len(index):
         raise DataError(f"No picture is left to read.\n{index.report()}")
     if not training and (len(spec["resize"]["sizes"]) > 1 or spec["resize"]["ratio_range"]):
         raise DataError("data.resize must be one size for evaluation; several are for training.")
+    if training and not any(len(record.labels) for record in index.records):
+        logger.warning(
+            "%s has no object to learn from in any of its %d images (crowds are no objects).",
+            index.name,
+            len(index),
+        )
     shapes, resized = _canvas(spec, training, index.records)
-    return Pipeline(
+    pipeline = Pipeline(
         index, shapes=shapes, resized=resized, batch_size=batch_size, training=training, seed=seed, spec=spec
     )
+    if not pipeline.steps_per_epoch:
+        raise ValueError(
+            f"{index.name} has {len(index)} images, which make no batch of {batch_size}: lower batch_size, "
+            "or set data.remainder: fill."
+        )
+    return pipeline
 
 
 _READER_KEYS = {
     "coco": ("classes", "masks", "on_missing", "on_corrupt", "allow_outside", "crowds"),
     "voc": ("classes", "masks", "on_missing", "on_corrupt", "allow_outside"),
     "tfrecord": ("classes", "masks", "on_missing", "on_corrupt", "crowds"),
+    "cityscapes": ("classes", "masks", "on_missing"),
+    "wider_face": ("classes", "masks", "on_missing"),
 }
 
 
 def read_index(spec):
     """The ``DatasetIndex`` alone: what is there, before any picture is read."""
     spec = _spec.complete(spec)
-    readers = {"coco": read_coco, "voc": read_voc, "tfrecord": read_tfrecord}
+    readers = {
+        "coco": read_coco,
+        "voc": read_voc,
+        "tfrecord": read_tfrecord,
+        "cityscapes": read_cityscapes,
+        "wider_face": read_wider_face,
+    }
     files = spec["annotations"] if isinstance(spec["annotations"], (list, tuple)) else [spec["annotations"]]
     images = spec["images"] if isinstance(spec["images"], (list, tuple)) else [spec["images"]] * len(files)
     if len(images) != len(files):
@@ -162,6 +193,7 @@ def read_index(spec):
             found = semantic.attach(part.records, folder, spec["on_missing"], part.skips, part.name)
             part.records = found
     index = concatenate(parts)
+    index.difficulty_lists = spec["difficulty_lists"]
     if isinstance(spec["proposals"], str):
         attach_proposals(index.records, spec["proposals"], spec["max_proposals"])
     return index
@@ -182,10 +214,16 @@ def _canvas(spec, training, records):
     if crop.get("type", "").startswith("absolute"):
         largest = crop["size"] if crop["type"] == "absolute" else [max(crop["size"])] * 2
         shapes = _spec.canvas_shapes(largest, True, spec["divisor"])
-    elif training and spec["crop_first"]:
+    elif training and spec["crop_first"] and rule["mode"] != "factor":
         # a window may be upright in a wide picture: one canvas for all
         shapes = _spec.canvas_shapes([max(Resize(**rule).largest())] * 2, True, spec["divisor"] or 32)
     elif rule["mode"] == "factor":
+        resizing = [key for key in ("expand", "center_crop", "crop_first") if training and spec[key]]
+        if resizing and not spec["buckets"]:
+            raise ValueError(
+                f"data.{resizing[0]} gives images a new size, which data.resize by a factor keeps: list the "
+                "canvases that hold them in data.buckets, [[h, w], ...]."
+            )
         resized = functools.partial(_resize.scaled, factor=max(rule["sizes"]))
         own = {resized((r.height, r.width)) for r in records}
         shapes = {buckets.own_canvas(size, spec["divisor"] or 32, spec["center_pad"]) for size in own}

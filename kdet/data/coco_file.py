@@ -20,6 +20,7 @@ class CocoFile:
     Attributes:
         images: list of its usable ``images``; ``id``, ``height`` and ``width`` are whole numbers.
         names: ``{category id: name}`` in the file's order.
+        categories: its list of ``categories``.
         roots: ids of categories that only head others (Roboflow writes one): the ``supercategory`` of others,
             themselves below "none".
         annotations: ``{image id: list}`` of its usable annotations, in the file's order. Their ids and flags
@@ -39,6 +40,7 @@ class CocoFile:
         with without_collection():
             content = files.read_json(path, "annotation file", once=("images", "annotations", "categories"))
             self._check_form(content)
+            self.categories = content["categories"]
             self.names = self._categories(content)
             self.roots = _roots(content["categories"])
             self.images = self._images(content["images"])

@@ -88,6 +88,8 @@ class DatasetIndex:
         skips: ``Skips``.
         has_masks: whether the objects carry segmentations.
         coco_file: the annotation file that the index is of, if it is one COCO file.
+        instance_maps: ``cityscapes.InstanceMaps`` of the images, if it is one split of Cityscapes.
+        difficulty_lists: folder of WIDER FACE's lists of easy, medium and hard faces, if there is one.
     """
 
     def __init__(
@@ -102,6 +104,8 @@ class DatasetIndex:
         read=None,
         read_masks=None,
         coco_file=None,
+        instance_maps=None,
+        difficulty_lists=None,
     ):
         self.name = name
         self.class_names = list(class_names)
@@ -112,6 +116,8 @@ class DatasetIndex:
         self.read = read or read_file
         self.read_masks = read_masks
         self.coco_file = coco_file
+        self.instance_maps = instance_maps
+        self.difficulty_lists = difficulty_lists
 
     def __len__(self):
         return len(self.records)
@@ -156,13 +162,16 @@ class DatasetIndex:
         factors = np.maximum(np.sqrt(threshold / share), 1.0)
         return np.array([int(np.ceil(factors[labels].max(initial=1.0))) for labels in present])
 
-    def filtered(self, *, empty, min_size, min_box=None):
+    def filtered(self, *, empty, min_size, min_box=None, ignore_below=None):
         """Without pictures that have no object (``empty``) or a side below ``min_size``, and without objects
-        that have a side of ``min_box`` or less (pictures of such only go too): counted skips."""
+        that have a side of ``min_box`` or less (pictures of such only go too): counted skips. Objects with a
+        side below ``ignore_below`` become ignore regions, and their pictures stay."""
         kept, skips = [], self.skips
         for record in self.records:
             if min_box and len(record.labels):
                 record = _without_small(record, min_box, skips)
+            if record is not None and ignore_below:
+                record = _small_ignored(record, ignore_below, skips)
             if record is None:
                 continue
             if empty and record.empty:
@@ -176,31 +185,57 @@ class DatasetIndex:
     def to_coco(self, masks=True):
         """A COCO ground-truth dict of these pictures and classes, for any evaluator that takes one.
 
-        Of a COCO file it is the file's own content, with all its annotations, areas and crowds: published
-        figures are computed on it. Else it is made of the records; ignore regions become ``iscrowd``.
+        Of a COCO file it is the file's own content, with all its annotations, areas and crowds, and with what
+        it says of images and categories beyond COCO (LVIS does): published figures are computed on it. Of
+        Cityscapes it is what the instance maps show. Else it is made of the records; ignore regions become
+        ``iscrowd``.
         """
+        file = self._coco_content()
+        own = {key: {entry["id"]: entry for entry in file.get(key, [])} for key in ("images", "categories")}
         categories = [
-            {"id": i, "name": name} for i, name in zip(self.category_ids, self.class_names, strict=True)
+            {**own["categories"].get(i, {}), "id": i, "name": name}
+            for i, name in zip(self.category_ids, self.class_names, strict=True)
         ]
         images = [
-            {"id": r.image_id, "file_name": r.name, "height": r.height, "width": r.width}
+            {
+                **own["images"].get(r.image_id, {}),
+                "id": r.image_id,
+                "file_name": r.name,
+                "height": r.height,
+                "width": r.width,
+            }
             for r in self.records
         ]
-        annotations = self._coco_annotations() if self.coco_file else self._annotations(masks)
+        if self.coco_file:
+            annotations = self._own_annotations(file.get("annotations", []))
+        elif self.instance_maps:
+            ids = [record.image_id for record in self.records]
+            annotations = self.instance_maps.annotations(ids, self.category_ids)
+        else:
+            annotations = self._annotations(masks)
         return {"images": images, "annotations": annotations, "categories": categories}
 
-    def _coco_annotations(self):
+    def _coco_content(self):
+        if not self.coco_file:
+            return {}
         from kdet.data import coco_file
 
-        numbers, categories = {r.image_id for r in self.records}, set(self.category_ids)
         content = coco_file.CocoFile(self.coco_file, Faults(Skips(), "skip"), masks=self.has_masks)
-        found = []
-        for image, annotations in content.annotations.items():
-            for annotation in annotations if image in numbers else ():
-                if annotation["category_id"] in categories and coco_file.is_box(annotation.get("bbox")):
-                    found.append({**annotation, "image_id": image})
+        annotations = [a for found in content.annotations.values() for a in found]
+        return {"images": content.images, "categories": content.categories, "annotations": annotations}
+
+    def _own_annotations(self, given):
+        from kdet.data import coco_file
+
+        sizes = {r.image_id: (r.height, r.width) for r in self.records}
+        categories = set(self.category_ids)
+        found = [
+            a
+            for a in given
+            if a["image_id"] in sizes and a["category_id"] in categories and coco_file.is_box(a.get("bbox"))
+        ]
         if not self.has_masks:
-            coco_file.drop_damaged_masks(found, {r.image_id: (r.height, r.width) for r in self.records})
+            coco_file.drop_damaged_masks(found, sizes)
         return found
 
     def _annotations(self, masks):
@@ -244,6 +279,8 @@ class DatasetIndex:
             read=self.read,
             read_masks=self.read_masks,
             coco_file=self.coco_file,
+            instance_maps=self.instance_maps,
+            difficulty_lists=self.difficulty_lists,
         )
 
 
@@ -256,12 +293,35 @@ def _without_small(record, min_box, skips):
     if not large.any():
         skips.add("picture of such objects only", record.name)
         return None
+    return _with_objects(record, large)
+
+
+def _small_ignored(record, limit, skips):
+    """The record with its objects that have a side below ``limit`` as ignore regions."""
+    small = np.any(record.boxes[:, 2:] - record.boxes[:, :2] < limit, axis=1)
+    if not small.any():
+        return record
+    skips.add(
+        f"object with a side below {limit} pixels, ignored (ignore_below)", record.name, int(small.sum())
+    )
+    moved = _with_objects(record, small)
+    segmentations = record.ignore_segmentations
+    return dataclasses.replace(
+        _with_objects(record, ~small),
+        ignore_boxes=np.concatenate([record.ignore_boxes, moved.boxes]),
+        ignore_labels=np.concatenate([record.ignore_labels, moved.labels]),
+        ignore_segmentations=None if segmentations is None else segmentations + moved.segmentations,
+    )
+
+
+def _with_objects(record, keep):
+    """The record with those of its objects that the bool ``[n]`` names."""
     shapes = record.segmentations
     return dataclasses.replace(
         record,
-        boxes=record.boxes[large],
-        labels=record.labels[large],
-        segmentations=shapes and [s for s, keep in zip(shapes, large, strict=True) if keep],
+        boxes=record.boxes[keep],
+        labels=record.labels[keep],
+        segmentations=shapes and [s for s, kept in zip(shapes, keep, strict=True) if kept],
     )
 
 

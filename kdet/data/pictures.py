@@ -147,6 +147,8 @@ def load(picture):
             f"A picture must be a path, encoded bytes or an array [h, w, 3]; got shape {array.shape}."
         )
     if array.dtype != np.uint8:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise TypeError("Picture values must be 0..255 RGB; some are NaN or infinite.")
         if array.dtype.kind not in "iuf" or array.min(initial=0) < 0 or array.max(initial=0) > 255:
             raise TypeError(f"Picture values must be 0..255 RGB; got {array.dtype} outside that range.")
         if array.dtype.kind == "f" and array.size and array.max() <= 1 and (array % 1).any():
@@ -158,7 +160,9 @@ def load(picture):
 
 
 def exif_orientation(encoded):
-    """The EXIF orientation (1..8) of JPEG bytes; 1 when there is none or it is unreadable."""
+    """The EXIF orientation (1..8) of JPEG or PNG bytes; 1 when there is none or it is unreadable."""
+    if encoded[:8] == b"\x89PNG\r\n\x1a\n":
+        return _orientation_of_tiff(_png_chunk(encoded, b"eXIf"))
     position = 2
     while encoded[:2] == b"\xff\xd8" and position + 4 <= len(encoded) and encoded[position] == 0xFF:
         marker = encoded[position + 1]
@@ -170,6 +174,17 @@ def exif_orientation(encoded):
             return _orientation_of_tiff(body[6:])
         position += 2 + length
     return 1
+
+
+def _png_chunk(encoded, wanted):
+    """The content of the first chunk of that kind; empty when there is none."""
+    position = 8
+    while position + 8 <= len(encoded):
+        length, kind = struct.unpack_from(">I4s", encoded, position)
+        if kind == wanted:
+            return encoded[position + 8 : position + 8 + length]
+        position += 12 + length
+    return b""
 
 
 def _orientation_of_tiff(tiff):

@@ -1,11 +1,13 @@
 """The tf.data pipeline: records -> batches of (inputs, targets) of the data contract."""
 
+import atexit
 import contextlib
 import logging
 
 import numpy as np
 import tensorflow as tf
 
+from kdet import compat
 from kdet.data import (
     albu,
     buckets,
@@ -22,6 +24,10 @@ from kdet.data.index import Skips
 from kdet.errors import DataError, MissingFile
 
 logger = logging.getLogger("kdet.data")
+
+# A pipeline reads ahead in threads of TensorFlow that call Python for every image. An interpreter that shuts
+# down gives them no turn any more, while destroying the iterator waits for them: the process would hang.
+atexit.register(compat.close_iterators)
 
 
 class Pipeline:

@@ -33,6 +33,7 @@ KEYS = {
     "filter_empty": True,
     "min_size": 32,
     "min_box": None,
+    "ignore_below": None,
     "oversample": None,
     "on_missing": "error",
     "on_corrupt": "error",
@@ -45,6 +46,7 @@ KEYS = {
     "remainder": "fill",
     "repeat": 1,
     "limit": None,
+    "difficulty_lists": None,
 }
 RESIZE_KEYS = {"mode": "keep_ratio", "sizes": REQUIRED, "multiscale": "value", "ratio_range": None}
 SECTION_KEYS = {
@@ -78,7 +80,7 @@ PROBABILITIES = (
 ACTIONS = ("normal", "horizontal", "vertical", "skip")  # of InstaBoost
 CROP_TYPES = ("absolute", "absolute_range", "relative", "relative_range")
 CHOICES = {
-    "format": ("coco", "voc", "tfrecord"),
+    "format": ("coco", "voc", "cityscapes", "wider_face", "tfrecord"),
     "on_missing": ("error", "skip"),
     "on_corrupt": ("error", "skip"),
     "crowds": ("ignore", "objects"),
@@ -152,7 +154,7 @@ def _check_sections(full, where):
             raise DataError(f"{where}.{key}.{name} must be 0..1; got {full[key][name]!r}.")
     if full["instaboost"]:
         _check_instaboost(full, where)
-    for key in ("min_box", "oversample"):
+    for key in ("min_box", "ignore_below", "oversample"):
         if full[key] is not None and not full[key] > 0:
             raise DataError(f"{where}.{key} must be above 0; got {full[key]!r}.")
 

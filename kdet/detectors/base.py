@@ -1,22 +1,29 @@
 """The Keras face that all detectors share."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
+from kdet.compat import BuiltModel, layers_of
 from kdet.detectors.exporting import Exporting
-from kdet.detectors.predict import is_pictures, paste, predict_pictures
+from kdet.detectors.given import is_network_input
+from kdet.detectors.predict import paste, predict_pictures
 from kdet.detectors.preprocessor import Preprocessor
+from kdet.detectors.saving import Saving
 from kdet.detectors.training import TrainingSteps
 from kdet.layers import inference, quick_convolutions
+from kdet.registry import Component, remember
 from kdet.structures import as_inputs
+from kdet.targets import as_targets, check_images
 
 
-class Detector(TrainingSteps, Exporting, keras.Model):
+class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
     """A detector as a ``keras.Model``: pictures in, detections in original pixels out.
 
     Subclasses call ``super().__init__``, set their parts, and end with ``self.create_variables()``.
     They define ``detect`` and ``forward_losses`` on normalised images. Training: ``TrainingSteps``;
-    export: ``Exporting``.
+    export: ``Exporting``; files: ``Saving``.
 
     Args:
         preprocessor: normalisation and resize rule.
@@ -30,6 +37,8 @@ class Detector(TrainingSteps, Exporting, keras.Model):
     build_size = 64
     # whether the inputs hold ``proposals``: a second stage alone
     takes_proposals = False
+    # how many classes the labels of its targets may have; None: labels play no part (proposal networks)
+    num_classes: int | None = None
 
     def __init__(self, preprocessor=None, class_names=None, **kwargs):
         # inputs are pixels and sizes: they must not be cast to the compute dtype
@@ -37,20 +46,41 @@ class Detector(TrainingSteps, Exporting, keras.Model):
         # suppression and cropping have no XLA kernels: Keras must not turn XLA on by itself
         self.supports_jit = False
         self.preprocessor = preprocessor or Preprocessor()
-        self.class_names = None if class_names is None else list(class_names)
+        self.class_names = class_names
         self.sampling_seed = 0
-        self._inference = None
+        self._inference, self._inference_of, self._predict_of = None, 0, 0
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the classes in label order, None where nobody gave them; saved with the model.
+
+        Raises:
+            ValueError: when other than ``num_classes`` names are set.
+        """
+        return None if self._class_names is None else list(self._class_names)
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str] | None) -> None:
+        names = None if names is None else [str(name) for name in names]
+        self._class_names = names
+        if not self.built:
+            return  # the constructor runs: the heads are not there yet
+        if names is not None and self.num_classes not in (None, len(names)):
+            raise ValueError(
+                f"{self.name} has {self.num_classes} classes but {len(names)} class_names: {names}."
+            )
+        remember(self, class_names=names)
 
     # ---- building
 
     def create_variables(self):
         """Builds every layer by one call on an empty picture and applies freezing."""
-        parts = self._flatten_layers()  # this model among them
-        size = max(getattr(part, "build_size", 0) for part in parts)
+        parts = layers_of(self)  # this model among them
+        size = self.smallest = max(getattr(part, "build_size", 0) for part in parts)
         images, info = self.preprocess(tf.zeros([1, size, size, 3]))
         self.build_all(images, info)
         self.built = True
-        for layer in self._flatten_layers():
+        for layer in layers_of(self):
             if not layer.trainable:
                 layer.trainable = False  # again, now that the variables exist
 
@@ -60,9 +90,6 @@ class Detector(TrainingSteps, Exporting, keras.Model):
 
     def build(self, input_shape=None):
         """Nothing left to do: the constructor has built all variables."""
-
-    def _maybe_symbolic_build(self, *args, **kwargs):
-        """Keras would call the model symbolically on the first batch of ``fit``."""
 
     # ---- the flow
 
@@ -114,11 +141,13 @@ class Detector(TrainingSteps, Exporting, keras.Model):
     def predict(
         self, x, batch_size=None, verbose="auto", steps=None, callbacks=None, augment=None, proposals=None
     ):
-        """Detections of pictures (paths, encoded bytes, arrays of any size), in original pixels.
-
-        Datasets, tensors and dicts of network inputs go to Keras' ``predict``.
+        """Detections of pictures of any sizes, in original pixels.
 
         Args:
+            x: paths, folders, URLs, encoded bytes, PIL images, arrays or tensors ``[H,W,3]`` (RGB, 0..255)
+                or ``[H,W]``; a list, an array or a generator of these. Or network inputs, which go to Keras'
+                ``predict``: a tensor ``[B,H,W,3]``, a dict with ``images``, a ``tf.data.Dataset``. Where they
+                have an ``image_id``, the results have it too, and fillers (``image_id`` -1) are left out.
             augment: look at a picture several times and merge what was seen: True (mirrored too) or
                 ``{"scales": [...], "flip": True}``, see ``kdet.detectors.predict.Augmentation``.
             proposals: of every picture boxes ``[p,4]``, xyxy in its pixels, for a model that makes none
@@ -127,8 +156,11 @@ class Detector(TrainingSteps, Exporting, keras.Model):
 
         Returns:
             For pictures see ``kdet.detectors.predict.predict_pictures``.
+
+        Raises:
+            TypeError: ``x`` is none of these, or holds values outside of 0..255 or NaN.
         """
-        if is_pictures(x):
+        if not is_network_input(x):
             shown = verbose not in (0, "auto")
             return predict_pictures(
                 self, x, batch_size or 1, verbose=shown, augment=augment, proposals=proposals
@@ -137,7 +169,23 @@ class Detector(TrainingSteps, Exporting, keras.Model):
             raise ValueError(
                 "augment and proposals go with pictures (paths, bytes, arrays), not with network inputs."
             )
-        return super().predict(x, batch_size, verbose, steps, callbacks)
+        found = super().predict(x, batch_size, verbose, steps, callbacks)
+        if "image_id" in found:
+            real = found["image_id"] >= 0
+            found = {name: value[real] for name, value in found.items()}
+        return found
+
+    def make_predict_function(self, force=False):
+        """As in Keras; traced anew after a setting of a component was changed."""
+        stale, self._predict_of = self._predict_of != Component.changes, Component.changes
+        return super().make_predict_function(force or stale)
+
+    def predict_step(self, data):
+        inputs, *_ = keras.utils.unpack_x_y_sample_weight(data)
+        found = self(inputs)
+        if isinstance(inputs, dict) and "image_id" in inputs:
+            found = {**found, "image_id": inputs["image_id"]}
+        return found
 
     def predict_on_batch(self, x):
         """Detections of one batch of network inputs as NumPy arrays: one trace per canvas shape.
@@ -148,7 +196,8 @@ class Detector(TrainingSteps, Exporting, keras.Model):
 
     def predict_views_on_batch(self, inputs, flip=False):
         """As ``detect_inputs`` in a graph, one trace per combination of shapes; NumPy arrays."""
-        if self._inference is None:
+        if self._inference is None or self._inference_of != Component.changes:
+            self._inference_of = Component.changes
             # AutoGraph has nothing to rewrite here and takes seconds to read all the sources
             self._inference = tf.function(self.detect_inputs, reduce_retracing=False, autograph=False)
         return {name: value.numpy() for name, value in self._inference(inputs, flip).items()}
@@ -171,7 +220,15 @@ class Detector(TrainingSteps, Exporting, keras.Model):
     # ---- training
 
     def compute_losses(self, inputs, targets):
-        """Losses by name (scalars) of a batch of the data contract."""
+        """Losses by name (scalars) of a batch of the data contract.
+
+        Args:
+            inputs: as in a call of the model.
+            targets: see ``kdet.targets.as_targets``, which converts and checks them.
+        """
+        given, _ = as_inputs(inputs)
+        targets = as_targets(targets, given, self.num_classes)
+        check_images(given, self.step_seed()[1])
         images, info = self.preprocess(inputs)
         info["seed"] = self.step_seed()
         with quick_convolutions():

@@ -2,26 +2,14 @@
 
 import dataclasses
 import difflib
-import math
-import os
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from kdet import ops
+from kdet.detectors.given import images_of
 from kdet.structures import network_boxes
-
-
-def is_pictures(x):
-    """True for a picture or a list of pictures, False for what Keras' own ``predict`` takes."""
-    if isinstance(x, (str, bytes, os.PathLike)):
-        return True
-    if isinstance(x, np.ndarray):
-        return x.ndim in (3, 4)
-    return isinstance(x, (list, tuple)) and all(
-        isinstance(p, (str, bytes, os.PathLike)) or (isinstance(p, np.ndarray) and p.ndim in (2, 3))
-        for p in x
-    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +68,7 @@ def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None, pro
 
     Args:
         model: detector.
-        pictures: one picture or a list: paths, encoded JPEG or PNG bytes, RGB arrays ``[h,w,3]`` 0..255.
+        pictures: see ``kdet.detectors.given.TAKEN``; arrays are RGB. A generator is read as it goes.
         batch_size: pictures of one bucket shape that go through together.
         verbose: 1 for a progress bar.
         augment: an ``Augmentation`` or what ``Augmentation.of`` takes.
@@ -93,11 +81,13 @@ def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None, pro
         a list of bool ``[num_detections, h, w]`` in the picture's size.
     """
     augmentation = Augmentation.of(augment)
-    if isinstance(pictures, (str, bytes, os.PathLike)) or getattr(pictures, "ndim", 4) == 3:
-        pictures = [pictures]
-    given = given_proposals(model, proposals, len(pictures))
-    bar = keras.utils.Progbar(math.ceil(len(pictures))) if verbose else None
-    rows = [None] * len(pictures)
+    pictures = images_of(pictures)
+    if proposals is not None or model.takes_proposals:
+        pictures = list(pictures)
+    count = len(pictures) if isinstance(pictures, list) else None
+    given = given_proposals(model, proposals, count)
+    bar = keras.utils.Progbar(count) if verbose else None
+    rows = {}
     for positions, views in view_batches(model, pictures, batch_size, augmentation):
         if given is not None:
             views = [with_proposals(inputs, given[positions]) for inputs in views]
@@ -110,8 +100,19 @@ def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None, pro
             rows[position] = own
         if bar is not None:
             bar.add(len(positions))
-    stacked = {k: [r[k] for r in rows] for k in rows[0]} if rows else {}
+    if not rows:
+        return no_predictions(model)
+    stacked = {k: [rows[i][k] for i in range(len(rows))] for k in rows[0]}
     return {k: v if k == "masks" else np.stack(v) for k, v in stacked.items()}
+
+
+def no_predictions(model):
+    """What ``predict_pictures`` gives for no picture: arrays of the usual shapes with no row."""
+    inputs = {"images": tf.zeros([1, model.smallest, model.smallest, 3])}
+    if model.takes_proposals:
+        inputs["proposals"] = tf.zeros([1, 1, 4])
+    found = {k: v.numpy()[:0] for k, v in model(inputs).items()}
+    return {k: [] if k == "masks" else v for k, v in found.items()}
 
 
 def given_proposals(model, proposals, pictures):

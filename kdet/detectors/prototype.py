@@ -35,6 +35,10 @@ class PrototypeDetector(Detector):
         self.detect(images, info)
         self.segm_head(self.extract_features(images)[0])
 
+    @property
+    def num_classes(self) -> int:
+        return self.bbox_head.num_classes
+
     def detect(self, images, info):
         features = self.extract_features(images)
         found = self.bbox_head.decode(self.bbox_head(features), info)

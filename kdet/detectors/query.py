@@ -53,6 +53,10 @@ class SparseDetector(Detector):
         self.rpn_head, self.roi_head = rpn_head, roi_head
         self.create_variables()
 
+    @property
+    def num_classes(self) -> int:
+        return self.roi_head.num_classes
+
     def detect(self, images, info):
         features = self.extract_features(images)
         return self.roi_head.predict(features, *self.rpn_head(features, info), info)

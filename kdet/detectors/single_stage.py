@@ -21,6 +21,10 @@ class SingleStageDetector(Detector):
         self.backbone, self.neck, self.bbox_head = backbone, neck, bbox_head
         self.create_variables()
 
+    @property
+    def num_classes(self) -> int:
+        return self.bbox_head.num_classes
+
     def detect(self, images, info):
         return self.bbox_head.decode(self.bbox_head(self.extract_features(images)), info)
 

@@ -1,8 +1,12 @@
 """What ``compile``, ``fit`` and ``evaluate`` do with a detector."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
+from kdet.checks import plain_errors
+from kdet.detectors.epoch_means import EpochMeans
 from kdet.layers import num_replicas
 
 
@@ -14,11 +18,31 @@ class TrainingSteps:
     error.
     """
 
-    def compile(self, optimizer="rmsprop", jit_compile=False, **kwargs):
+    def compile(
+        self,
+        optimizer="rmsprop",
+        loss=None,
+        loss_weights=None,
+        metrics=None,
+        weighted_metrics=None,
+        jit_compile=False,
+        **kwargs,
+    ):
         """As in Keras. XLA is off unless asked for: not every layer can be compiled.
 
         kdet's optimizers look up their factors per parameter here.
+
+        Raises:
+            ValueError: losses or metrics are given: a detector brings its losses.
         """
+        own = {"loss": loss, "loss_weights": loss_weights}
+        own.update(metrics=metrics, weighted_metrics=weighted_metrics)
+        for name, value in own.items():
+            if value is not None and value != []:
+                raise ValueError(
+                    f"compile takes no {name}: a detector brings its losses (the loss_... of its heads in "
+                    "the recipe), and AP comes from kdet.evaluation.evaluate(model, pipeline)."
+                )
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # behind loss scaling
         if hasattr(inner, "bind"):
@@ -34,13 +58,26 @@ class TrainingSteps:
         """
         self.compile(**keras.saving.deserialize_keras_object(config))
 
+    def make_train_function(self, force=False):
+        super().make_train_function(force)
+        self.train_function = _plain(self.train_function)
+
+    def make_test_function(self, force=False):
+        super().make_test_function(force)
+        self.test_function = _plain(self.test_function)
+
     def train_step(self, data):
-        inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
+        inputs, targets = _unpacked(data)
         with tf.GradientTape() as tape:
             losses = self.compute_losses(inputs, targets)
             total = tf.add_n(list(losses.values()))
             # Gradients are summed over replicas, so each contributes its share.
             scaled = self.optimizer.scale_loss(total / num_replicas())
+        if not self.trainable_weights:
+            raise ValueError(
+                "Nothing can be trained: every weight is frozen. Set trainable = True on the model or on one "
+                "of its parts (or backbone.frozen_stages lower in the recipe), and compile again."
+            )
         gradients = tape.gradient(scaled, self.trainable_weights)
         with tf.control_dependencies(_finite_checks(losses)):
             gradients = [None if g is None else tf.identity(g) for g in gradients]
@@ -48,27 +85,92 @@ class TrainingSteps:
         return self._logs({"loss": total, **losses})
 
     def test_step(self, data):
-        inputs, targets, _ = keras.utils.unpack_x_y_sample_weight(data)
+        inputs, targets = _unpacked(data)
         losses = self.compute_losses(inputs, targets)
         return self._logs({"loss": tf.add_n(list(losses.values())), **losses})
 
-    def evaluate(self, x=None, y=None, callbacks=None, return_dict=False, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        shuffle=True,
+        class_weight=None,
+        sample_weight=None,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        validation_steps=None,
+        validation_batch_size=None,
+        validation_freq=1,
+    ):
+        """As in Keras; the losses of an epoch are means over its batches.
+
+        Raises:
+            ValueError: nothing would be trained; weights of classes or samples are given; inputs or targets
+                break the data contract (see ``kdet.structures.as_targets``).
+        """
+        _refuse_weights(sample_weight=sample_weight, class_weight=class_weight)
+        for name, count in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
+            if count is not None and count < 1:
+                raise ValueError(f"fit: {name} must be at least 1; got {count}.")
+        if initial_epoch >= epochs:
+            raise ValueError(
+                f"fit: initial_epoch={initial_epoch} leaves nothing of epochs={epochs}, which counts all "
+                "epochs of the run, those before included."
+            )
+        return super().fit(
+            x,
+            y,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=EpochMeans.put_first(callbacks, self),
+            validation_split=validation_split,
+            validation_data=validation_data,
+            shuffle=shuffle,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
+            validation_batch_size=validation_batch_size,
+            validation_freq=validation_freq,
+        )
+
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        steps=None,
+        callbacks=None,
+        return_dict=False,
+        **kwargs,
+    ):
         """Mean losses over a dataset (for AP see ``kdet.evaluation.evaluate``).
 
         Returns:
             A list, total loss first, or with ``return_dict`` a dict by name.
         """
-        means = _MeanLogs()
-        if isinstance(callbacks, keras.callbacks.CallbackList):  # the one of a running fit
-            callbacks.append(means)
-        else:
-            callbacks = [means, *(callbacks or [])]
-        try:
-            super().evaluate(x, y, callbacks=callbacks, return_dict=True, **kwargs)
-        finally:
-            if isinstance(callbacks, keras.callbacks.CallbackList):
-                callbacks.callbacks.remove(means)
-        found = means.result()
+        _refuse_weights(sample_weight=sample_weight)
+        callbacks = EpochMeans.put_first(callbacks, self)
+        super().evaluate(
+            x,
+            y,
+            batch_size=batch_size,
+            verbose=verbose,
+            steps=steps,
+            callbacks=callbacks,
+            return_dict=True,
+            **kwargs,  # what fit alone hands over
+        )
+        every = getattr(callbacks, "callbacks", callbacks)
+        found = next(one for one in every if isinstance(one, EpochMeans)).tested()
         return found if return_dict else list(found.values())
 
     def _logs(self, losses):
@@ -78,17 +180,33 @@ class TrainingSteps:
         return losses
 
 
-class _MeanLogs(keras.callbacks.Callback):
-    def on_test_begin(self, logs=None):
-        self._sums, self._batches = {}, 0
+def _plain(function):
+    """The same step, but errors of a graph that hold a sentence of kdet's are that sentence alone."""
+    if hasattr(function, "plain"):
+        return function
 
-    def on_test_batch_end(self, batch, logs=None):
-        self._batches += 1
-        for name, value in (logs or {}).items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+    @functools.wraps(function)
+    def step(iterator):
+        with plain_errors():
+            return function(iterator)
 
-    def result(self):
-        return {name: total / self._batches for name, total in self._sums.items()}
+    step.plain = True
+    return step
+
+
+def _unpacked(data):
+    inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+    _refuse_weights(sample_weight=weights)
+    return inputs, targets
+
+
+def _refuse_weights(**weights):
+    for name, value in weights.items():
+        if value is not None:
+            raise ValueError(
+                f"Detectors take no {name}: weigh losses by their loss_weight in the recipe, or repeat "
+                "images with data.train.oversample."
+            )
 
 
 def _finite_checks(losses):

@@ -39,6 +39,10 @@ class TwoStageDetector(Detector):
         postprocess.max_per_image = usual
 
     @property
+    def num_classes(self) -> int:
+        return self.roi_head.num_classes
+
+    @property
     def takes_proposals(self):
         return self.rpn_head is None
 

@@ -1,8 +1,20 @@
-"""Scores detections: COCO AP of boxes and masks, proposal recall, Pascal VOC mAP."""
+"""Scores detections by the rules of COCO, LVIS, Pascal VOC, Cityscapes and WIDER FACE."""
 
+from kdet.evaluation.cityscapes import cityscapes_metrics
 from kdet.evaluation.coco import coco_metrics
+from kdet.evaluation.lvis import lvis_metrics
 from kdet.evaluation.results import ResultList
 from kdet.evaluation.runner import evaluate
 from kdet.evaluation.voc import voc_metrics
+from kdet.evaluation.wider_face import read_difficulty_lists, wider_face_metrics
 
-__all__ = ["ResultList", "coco_metrics", "evaluate", "voc_metrics"]
+__all__ = [
+    "ResultList",
+    "cityscapes_metrics",
+    "coco_metrics",
+    "evaluate",
+    "lvis_metrics",
+    "read_difficulty_lists",
+    "voc_metrics",
+    "wider_face_metrics",
+]

@@ -1,13 +1,13 @@
 """COCO metrics: AP of boxes and masks, and average recall of proposals, by faster-coco-eval."""
 
 import copy
-import math
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
 from kdet.data import segmentations
-from kdet.errors import DataError, short
+from kdet.errors import DataError
+from kdet.evaluation.results import finite
 
 METRICS = ("bbox", "segm", "proposal")
 PROPOSAL_COUNTS = (100, 300, 1000)
@@ -19,7 +19,7 @@ def coco_metrics(ground_truth, results, metric="bbox", image_ids=None, category_
     Args:
         ground_truth: COCO dict (``images``, ``annotations``, ``categories``). It is not changed.
         results: list of COCO result dicts (``image_id``, ``category_id``, ``bbox`` xywh, ``score`` and for
-            masks ``segmentation``); may be empty.
+            masks ``segmentation``); may be empty. What is not finite does not count.
         metric: ``"bbox"``, ``"segm"`` or ``"proposal"`` (classes ignored, recall only).
         image_ids: evaluate these pictures only; default all of ``ground_truth``.
         category_ids: evaluate these categories only; default all of ``ground_truth``.
@@ -34,18 +34,14 @@ def coco_metrics(ground_truth, results, metric="bbox", image_ids=None, category_
         ValueError: unknown metric, or a result for a picture that is not in ``ground_truth``.
     """
     if metric not in METRICS:
-        raise DataError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}.")
-    ground_truth = {**ground_truth, "annotations": ground_truth.get("annotations", [])}
-    results = check_results(results)
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}.")
     if metric == "segm":
-        ground_truth["annotations"] = _with_masks(ground_truth, results)
-    truth = COCO(_complete(ground_truth))
-    unknown = {r["image_id"] for r in results} - set(truth.imgs)
-    if unknown:
-        raise DataError(f"Results for pictures that the ground truth does not hold: {sorted(unknown)[:5]}.")
+        ground_truth = with_masks(ground_truth, results)
+    truth = COCO(complete(ground_truth))
+    refuse_unknown_images(results, truth.imgs)
     evaluator = COCOeval_faster(
         truth,
-        truth.loadRes(_prepared(results, metric)),
+        truth.loadRes(_prepared(finite(results), metric)),
         "segm" if metric == "segm" else "bbox",
         print_function=lambda *_: None,
     )
@@ -61,53 +57,47 @@ def coco_metrics(ground_truth, results, metric="bbox", image_ids=None, category_
     if metric == "proposal":
         return _recalls(evaluator)
     names = {c["id"]: c["name"] for c in ground_truth["categories"]}
-    return _precisions(evaluator, [names[i] for i in parameters.catIds])
+    return precisions(
+        np.asarray(evaluator.eval["precision"]),
+        np.asarray(evaluator.eval["recall"]),
+        [names[i] for i in parameters.catIds],
+    )
 
 
-def check_results(results):
-    """The results that can match anything: those with a NaN or infinite box or score never do.
+def refuse_unknown_images(results, known):
+    """Raise ValueError when a result is of an image that is not among the ``known`` ids."""
+    unknown = {r["image_id"] for r in results} - set(known)
+    if unknown:
+        raise ValueError(f"Results for pictures that the ground truth does not hold: {sorted(unknown)[:5]}.")
+
+
+def with_masks(ground_truth, results):
+    """The ground truth without annotations that have no mask, after a check of all masks, of results too.
 
     Raises:
-        DataError: a result without the numbers that it must have.
+        DataError: a mask cannot be rasterised, or is for another size than its image's; or a result has none.
     """
-    kept = []
-    for number, result in enumerate(results):
-        try:
-            numbers = [float(result["score"]), *map(float, result.get("bbox", ()))]
-            int(result["image_id"]), int(result["category_id"])
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            raise DataError(
-                f"Result {number} must have image_id, category_id, score and bbox as numbers; got "
-                f"{short(result)}."
-            ) from error
-        if all(map(math.isfinite, numbers)):
-            kept.append(result)
-    return kept
-
-
-def _with_masks(ground_truth, results):
-    """The annotations that have a mask; all masks, of results too, are checked for their image's size."""
     sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
-    masked = [a for a in ground_truth["annotations"] if not segmentations.is_empty(a.get("segmentation"))]
+    annotations = ground_truth.get("annotations", [])
+    masked = [a for a in annotations if not segmentations.is_empty(a.get("segmentation"))]
     for what, entries in (("annotation", masked), ("result", [r for r in results if r["image_id"] in sizes])):
-        if what == "result" and any("segmentation" not in entry for entry in entries):
+        if any(entry.get("segmentation") is None for entry in entries):
             raise DataError("The metric 'segm' needs results with a segmentation; some have none.")
         places = [sizes[entry["image_id"]] for entry in entries]
         found = segmentations.faults([entry["segmentation"] for entry in entries], places)
         for position, reason in found.items():
             image = entries[position]["image_id"]
             raise DataError(f"The segmentation of {what} {position} of image id {image}: {reason}.")
-    return masked
+    return {**ground_truth, "annotations": masked}
 
 
-def _complete(ground_truth):
+def complete(ground_truth):
     """A copy with the fields that COCO's protocol needs and other formats lack."""
     annotations = []
     for i, annotation in enumerate(ground_truth.get("annotations", []), start=1):
         w, h = annotation["bbox"][2:]
-        own = {key: value for key, value in annotation.items() if value is not None}
-        # the evaluator takes the id 0 for "no match", so all are numbered anew
-        annotations.append({"iscrowd": 0, "area": w * h, **own, "id": i})
+        defaults = {"iscrowd": 0, "area": w * h}
+        annotations.append({**defaults, **annotation, "id": i})  # an id of 0 stands for "no match" there
     return {**ground_truth, "annotations": annotations, "images": copy.deepcopy(ground_truth["images"])}
 
 
@@ -118,33 +108,38 @@ def _prepared(results, metric):
     return [{k: v for k, v in r.items() if k not in dropped} for r in results]
 
 
-def _mean(values):
+def mean(values):
     """Mean over what has ground truth (the evaluator marks the rest with -1)."""
     values = values[values > -1]
     return float(values.mean()) if values.size else float("nan")
 
 
-def _precisions(evaluator, class_names):
-    precision = np.asarray(evaluator.eval["precision"])  # [iou, recall, class, area, max_detections]
-    recall = np.asarray(evaluator.eval["recall"])  # [iou, class, area, max_detections]
-    at = {round(float(t), 2): i for i, t in enumerate(evaluator.params.iouThrs)}
+def precisions(precision, recall, class_names):
+    """The figures of an evaluator's ``precision`` and ``recall``.
+
+    Args:
+        precision: ``[iou, recall, class, area, detections]``; overlaps 0.5, 0.55 ... 0.95, areas all, small,
+            medium, large; -1 where there is no ground truth.
+        recall: ``[iou, class, area, detections]``.
+        class_names: names of the classes.
+    """
     figures = {
-        "AP": _mean(precision[:, :, :, 0, -1]),
-        "AP50": _mean(precision[at[0.5], :, :, 0, -1]),
-        "AP75": _mean(precision[at[0.75], :, :, 0, -1]),
-        "APs": _mean(precision[:, :, :, 1, -1]),
-        "APm": _mean(precision[:, :, :, 2, -1]),
-        "APl": _mean(precision[:, :, :, 3, -1]),
-        "AR": _mean(recall[:, :, 0, -1]),
+        "AP": mean(precision[:, :, :, 0, -1]),
+        "AP50": mean(precision[0, :, :, 0, -1]),
+        "AP75": mean(precision[5, :, :, 0, -1]),
+        "APs": mean(precision[:, :, :, 1, -1]),
+        "APm": mean(precision[:, :, :, 2, -1]),
+        "APl": mean(precision[:, :, :, 3, -1]),
+        "AR": mean(recall[:, :, 0, -1]),
     }
     for i, name in enumerate(class_names):
-        figures[f"AP/{name}"] = _mean(precision[:, :, i, 0, -1])
+        figures[f"AP/{name}"] = mean(precision[:, :, i, 0, -1])
     return figures
 
 
 def _recalls(evaluator):
     recall = np.asarray(evaluator.eval["recall"])
-    figures = {f"AR@{n}": _mean(recall[:, :, 0, i]) for i, n in enumerate(PROPOSAL_COUNTS)}
+    figures = {f"AR@{n}": mean(recall[:, :, 0, i]) for i, n in enumerate(PROPOSAL_COUNTS)}
     for area, letter in enumerate("sml", start=1):
-        figures[f"AR{letter}@{PROPOSAL_COUNTS[-1]}"] = _mean(recall[:, :, area, -1])
+        figures[f"AR{letter}@{PROPOSAL_COUNTS[-1]}"] = mean(recall[:, :, area, -1])
     return figures

@@ -1,12 +1,16 @@
 """Detections of a model as entries of a COCO result file."""
 
 import json
+import logging
+import math
 import os
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from kdet.detectors.predict import paste
+
+logger = logging.getLogger("kdet.evaluation")
 
 
 class ResultList:
@@ -20,6 +24,8 @@ class ResultList:
         entries: list of COCO result dicts (``image_id``, ``category_id``, ``bbox`` xywh, ``score`` and,
             where the model has masks, ``segmentation`` as compressed RLE).
         image_ids: the pictures seen, with detections or without.
+        not_finite: number of detections left out because their box or score is NaN or infinite (JSON has
+            neither).
     """
 
     def __init__(self, category_ids, picture_masks=None):
@@ -27,6 +33,7 @@ class ResultList:
         self.picture_masks = picture_masks or paste
         self.entries = []
         self.image_ids = []
+        self.not_finite = 0
 
     def add(self, detections, image_ids, sizes):
         """Adds one batch.
@@ -42,9 +49,7 @@ class ResultList:
             if image_id < 0:
                 continue
             self.image_ids.append(image_id)
-            keep = detections["labels"][i] >= 0
-            # NaN and infinity match nothing and have no place in JSON
-            keep &= np.isfinite(detections["scores"][i]) & np.isfinite(detections["boxes"][i]).all(-1)
+            keep = self._usable(detections, i)
             boxes = detections["boxes"][i][keep].astype(np.float64)
             scores = detections["scores"][i][keep].astype(np.float64)
             labels = detections["labels"][i][keep]
@@ -64,12 +69,34 @@ class ResultList:
                     entry["segmentation"] = rle
                 self.entries.append(entry)
 
+    def _usable(self, detections, i):
+        """Which rows of image ``i`` are detections; those that are not finite are counted."""
+        real = detections["labels"][i] >= 0
+        numbers = np.isfinite(detections["scores"][i]) & np.isfinite(detections["boxes"][i]).all(axis=-1)
+        self.not_finite += int((real & ~numbers).sum())
+        return real & numbers
+
     def save(self, path):
         """Writes the COCO result file, in one piece."""
         temporary = f"{path}.part"
         with open(temporary, "w") as file:
             json.dump(self.entries, file)
         os.replace(temporary, path)
+
+
+def finite(results: list[dict]) -> list[dict]:
+    """The results whose score and box (where they have one) are finite; a warning counts the others.
+
+    A detection that holds NaN or infinity neither finds an object nor counts as a mistake.
+    """
+    kept = [r for r in results if math.isfinite(r["score"]) and all(map(math.isfinite, r.get("bbox") or ()))]
+    if len(kept) < len(results):
+        logger.warning(
+            "%d of %d detections have a score or a box that is not finite and do not count.",
+            len(results) - len(kept),
+            len(results),
+        )
+    return kept
 
 
 def encode_masks(masks, boxes, size, picture_masks=paste):

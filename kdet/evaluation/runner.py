@@ -1,11 +1,15 @@
 """Runs a detector over a dataset and scores what it finds."""
 
+import logging
+
 import tensorflow as tf
 
+from kdet.class_names import require_same
 from kdet.detectors.predict import Augmentation, view_batches
-from kdet.evaluation.coco import METRICS, coco_metrics
+from kdet.evaluation import metrics as metric_table
 from kdet.evaluation.results import ResultList
-from kdet.evaluation.voc import RULES, voc_metrics
+
+logger = logging.getLogger("kdet.evaluation")
 
 
 def evaluate(model, pipeline, metrics=("bbox",), out=None, on_first_batch=None, progress=None, augment=None):
@@ -14,7 +18,7 @@ def evaluate(model, pipeline, metrics=("bbox",), out=None, on_first_batch=None, 
     Args:
         model: the detector.
         pipeline: evaluation data, ``kdet.data.load(spec, training=False)``.
-        metrics: any of ``"bbox"``, ``"segm"``, ``"proposal"`` (COCO), ``"voc07"``, ``"voc12"`` (mAP).
+        metrics: any of ``kdet.schema.METRICS``, which says what each is.
         out: path for the detections as a COCO result file.
         on_first_batch: called with ``(inputs, detections)`` of the first batch, as NumPy.
         progress: called with the number of pictures done after every batch.
@@ -25,27 +29,35 @@ def evaluate(model, pipeline, metrics=("bbox",), out=None, on_first_batch=None, 
         ``{"bbox/AP": ..., "segm/AP50": ..., "voc12/mAP": ..., ...}``.
 
     Raises:
-        ValueError: unknown metric, or one that the model's detections cannot be scored by.
+        ValueError: unknown metric, or one that the data or the model's detections cannot be scored by.
     """
-    known = (*METRICS, *(f"voc{rule}" for rule in RULES))
-    unknown = [metric for metric in metrics if metric not in known]
-    if unknown:
-        raise ValueError(f"metrics must be among {', '.join(known)}; got {', '.join(unknown)}.")
+    chosen = {name: metric_table.find(name) for name in metrics}
+    scene = metric_table.Scene(pipeline.index, pipeline.index.to_coco())
+    for metric in chosen.values():
+        metric.check(scene)
+    if model.num_classes is not None:
+        require_same(
+            model.class_names,
+            pipeline.class_names,
+            "the model",
+            f"the data set {pipeline.index.name}",
+            "Choose the classes by name in data.classes, or set model.class_names where both mean the same.",
+        )
     results = collect(model, pipeline, on_first_batch, progress, augment)
-    if "segm" in metrics and results.entries and "segmentation" not in results.entries[0]:
-        raise ValueError(f"The metric 'segm' needs masks, and {type(model).__name__} predicts none.")
+    for name, metric in chosen.items():
+        if metric.masks and results.entries and "segmentation" not in results.entries[0]:
+            raise ValueError(f"The metric {name!r} needs masks, and {type(model).__name__} predicts none.")
+    if results.not_finite:
+        logger.warning(
+            "The model made %d detections whose box or score is not finite; they are left out.",
+            results.not_finite,
+        )
     if out:
         results.save(out)
-    truth = ground_truth(pipeline)
-    ids = {"image_ids": set(results.image_ids)}
     figures = {}
-    for metric in metrics:
-        if metric.startswith("voc"):
-            found = voc_metrics(truth, results.entries, rule=metric.removeprefix("voc"), **ids)
-        else:
-            categories = pipeline.index.category_ids
-            found = coco_metrics(truth, results.entries, metric, category_ids=categories, **ids)
-        figures.update({f"{metric}/{name}": value for name, value in found.items()})
+    for name, metric in chosen.items():
+        found = metric.score(scene, results.entries, set(results.image_ids))
+        figures.update({f"{name}/{figure}": value for figure, value in found.items()})
     return figures
 
 
@@ -99,8 +111,3 @@ def fill_batch(inputs, batch_size):
     real = tf.range(batch_size) < count
     filled["image_id"] = tf.where(real, filled["image_id"], tf.constant(-1, filled["image_id"].dtype))
     return filled
-
-
-def ground_truth(pipeline):
-    """COCO dict to score against: the annotation file itself where there is one, else the index."""
-    return pipeline.index.to_coco()

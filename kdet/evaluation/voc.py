@@ -4,7 +4,7 @@ import collections
 
 import numpy as np
 
-from kdet.evaluation.coco import check_results
+from kdet.evaluation.results import finite
 
 RULES = ("07", "12")
 
@@ -18,7 +18,8 @@ def voc_metrics(ground_truth, results, rule="12", iou_threshold=0.5, image_ids=N
     Args:
         ground_truth: COCO dict; an annotation with ``difficult``, ``ignore`` or ``iscrowd`` set is neither
             required nor a mistake to find.
-        results: list of COCO result dicts with ``image_id``, ``category_id``, ``bbox`` xywh, ``score``.
+        results: list of COCO result dicts with ``image_id``, ``category_id``, ``bbox`` xywh, ``score``. What
+            is not finite does not count.
         rule: ``"07"``: mean of the best precision at recall 0, 0.1, ..., 1; ``"12"``: area under the
             precision envelope.
         iou_threshold: smallest overlap of a match.
@@ -39,7 +40,7 @@ def voc_metrics(ground_truth, results, rule="12", iou_threshold=0.5, image_ids=N
         boxes.append(annotation["bbox"])
         difficult.append(any(annotation.get(k) for k in ("difficult", "ignore", "iscrowd")))
     detections = collections.defaultdict(list)
-    for result in check_results(results):  # NaN matches nothing
+    for result in finite(results):
         if result["image_id"] in wanted:
             detections[result["category_id"]].append(result)
 
@@ -70,7 +71,7 @@ def _matches(objects, detections, iou_threshold, extra):
         boxes, difficult = objects[detection["image_id"]]
         overlaps = _iou(np.asarray(detection["bbox"], float), np.asarray(boxes, float), extra)
         best = int(overlaps.argmax())
-        if not overlaps[best] >= iou_threshold:  # NaN is no overlap
+        if not overlaps[best] >= iou_threshold:  # an object without a usable box is never found
             continue
         if difficult[best]:
             counted[rank] = False
@@ -85,7 +86,7 @@ def _iou(box, boxes, extra):
     high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
     intersection = np.clip(high - low + extra, 0, None).prod(axis=1)
     union = (box[2:] + extra).prod() + (boxes[:, 2:] + extra).prod(axis=1) - intersection
-    return intersection / union
+    return np.nan_to_num(intersection / np.where(union > 0, union, 1.0), nan=-1.0)
 
 
 def _curve(right, counted, count):

@@ -3,9 +3,10 @@
 import copy
 
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
-from tensorflow.lite.tools import flatbuffer_utils
 
+from kdet import compat
+
+schema, flatbuffer_utils = compat.tflite().schema, compat.tflite().flatbuffer_utils
 _NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 
 

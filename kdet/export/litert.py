@@ -6,6 +6,7 @@ import importlib
 import numpy as np
 import tensorflow as tf
 
+from kdet import compat
 from kdet.export import flatbuffer
 from kdet.export.program import ExportError
 
@@ -72,7 +73,7 @@ def _interpreters():
     try:
         return importlib.import_module("ai_edge_litert.interpreter")
     except ImportError:
-        return importlib.import_module("tensorflow.lite.python.interpreter")
+        return compat.tflite().interpreter
 
 
 def noise_pictures(model, height, width, batch=1, seed=0):

@@ -9,12 +9,12 @@ import dataclasses
 import re
 
 import numpy as np
-from tensorflow.lite.python import convert
-from tensorflow.lite.python import schema_py_generated as schema
-from tensorflow.lite.python.optimize import calibrator
 
+from kdet import compat
 from kdet.export import flatbuffer
 from kdet.export.program import ExportError
+
+schema = compat.tflite().schema
 
 # operators with weights, and the axis of the output channels in these
 _WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0, "FULLY_CONNECTED": 0}
@@ -112,10 +112,10 @@ def to_int8(content, pictures):
     part = flatbuffer.extract(model, network.members, network.outputs)
     names = [name.decode() for name in network.float_names]
     try:
-        measured = calibrator.Calibrator(flatbuffer.write(part))
+        measured = compat.tflite().calibrator.Calibrator(flatbuffer.write(part))
         measured = measured.calibrate(lambda: ([batch] for batch in pictures))
-        quantized = convert.mlir_quantize(measured, denylisted_nodes=names)
-    except (RuntimeError, ValueError, convert.ConverterError) as error:
+        quantized = compat.tflite().convert.mlir_quantize(measured, denylisted_nodes=names)
+    except (RuntimeError, ValueError, compat.tflite().convert.ConverterError) as error:
         where, reason = _operator_of(error, part), str(error).strip().partition("Node number")[0]
         raise ExportError(
             f"int8 fails at {where}: {reason.splitlines()[0].rstrip('. ')}. The way out: dtype='dynamic', or "
@@ -150,7 +150,10 @@ def to_float16(content):
             if tensor not in widened:
                 name = graph.tensors[tensor].name
                 stored = flatbuffer.add_constant(
-                    model, weights.astype(np.float16), schema.TensorType.FLOAT16, name + b"/float16"
+                    model,
+                    weights.astype(np.float16),
+                    schema.TensorType.FLOAT16,
+                    name + b"/float16",
                 )
                 widened[tensor] = _activation(graph, tensor, name + b"/float32")
                 widen = schema.OperatorT()
@@ -165,7 +168,11 @@ def to_float16(content):
 
 def _activation(graph, like, name):
     tensor = schema.TensorT()
-    tensor.shape, tensor.type, tensor.name = graph.tensors[like].shape, schema.TensorType.FLOAT32, name
+    tensor.shape, tensor.type, tensor.name = (
+        graph.tensors[like].shape,
+        schema.TensorType.FLOAT32,
+        name,
+    )
     tensor.buffer = 0
     graph.tensors.append(tensor)
     return len(graph.tensors) - 1
@@ -186,7 +193,11 @@ def to_dynamic(content):
             axis = None if name == "FULLY_CONNECTED" else _WEIGHTED[name]
             integers, quantization = _eight_bits(weights, axis)
             stored[tensor] = flatbuffer.add_constant(
-                model, integers, schema.TensorType.INT8, graph.tensors[tensor].name + b"/int8", quantization
+                model,
+                integers,
+                schema.TensorType.INT8,
+                graph.tensors[tensor].name + b"/int8",
+                quantization,
             )
         _set_weights(operator, stored[tensor])
     flatbuffer.drop_unused(model)

@@ -8,9 +8,8 @@ import tempfile
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.lite.python import convert as converter
 
-from kdet import data
+from kdet import compat, data
 from kdet.export import flatbuffer, litert, quantize, silence
 from kdet.export.options import batch_of, shape_of
 from kdet.export.precision import in_precision
@@ -199,7 +198,7 @@ def _converted(folder, ops):
     That loads the SavedModel twice and rewrites the file twice in Python before and after the same call,
     which takes as long again as the conversion.
     """
-    return converter.convert_saved_model(
+    return compat.tflite().convert.convert_saved_model(
         saved_model_dir=folder,
         saved_model_version=1,  # by the signature alone
         saved_model_tags={"serve"},

@@ -16,6 +16,7 @@ from kdet.layers.embedding import Embedding
 from kdet.layers.fused import conv_norm, sequence
 from kdet.layers.linear import Linear, PointConv
 from kdet.layers.masked_conv import MaskedConv2D
+from kdet.layers.nested import LayerDict, LayerList
 from kdet.layers.no_xla import NoXla
 from kdet.layers.non_local import NonLocal2D
 from kdet.layers.norm import BatchNorm, GroupNorm, LayerNorm, make_norm
@@ -56,6 +57,8 @@ __all__ = [
     "GeneralizedAttention",
     "Given",
     "GroupNorm",
+    "LayerDict",
+    "LayerList",
     "LayerNorm",
     "Linear",
     "MaskedConv2D",

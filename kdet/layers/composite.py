@@ -3,13 +3,21 @@
 import keras
 import tensorflow as tf
 
+from kdet.layers.nested import wrap_inner
+
 
 class Composite(keras.layers.Layer):
     """A layer whose variables all belong to its children.
 
     Children build on their first call. ``build`` does nothing, because Keras would otherwise run the
     whole subtree symbolically once per nesting level before the first real call.
+
+    Attributes may be lists of lists (or of dicts) of layers: the inner ones become ``LayerList`` and
+    ``LayerDict``, so that Keras saves what is in them.
     """
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, wrap_inner(value))
 
     def build(self, *input_shapes):
         pass

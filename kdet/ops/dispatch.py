@@ -6,8 +6,8 @@ import logging
 import os
 
 import tensorflow as tf
-from tensorflow.python.ops import control_flow_util
 
+from kdet import compat
 from kdet.ops import compiled
 
 # Ops whose compiled form has no GPU kernel, because what cuDNN has is quicker (for masked_conv2d a dense
@@ -62,7 +62,7 @@ def under_xla():
     TensorFlow has no public word for it. A function within that was traced outside of XLA before stays as it
     is.
     """
-    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    return compat.under_xla()
 
 
 def choose(name, implementation, portable, compiled_form=None, dtype=tf.float32, dtypes=DTYPES):

@@ -2,6 +2,11 @@
 
 import tensorflow as tf
 
+from kdet.ops.heap_select import smallest_by_heap
+from kdet.ops.nth_element import smallest_by_nth_element
+
+TOPK_SHARE = 64  # rows of so many times the count are long for torch.topk
+
 
 def rank_within(groups, key, num_groups):
     """Place of every element among those of its group, by rising key.
@@ -34,17 +39,19 @@ def smallest(values, count):
 
 
 def smallest_in_passing(values, count):
-    """As ``smallest``, but of those that tie for the last places a selection takes that goes through the row
-    once, keeps ``count`` and lets the first of the ties go when something smaller comes.
+    """As ``smallest``, but of equal values those, in that order, that ``torch.topk`` takes on CPU.
+
+    Args:
+        values: float ``[...,P]``, no NaN.
+        count: int.
     """
-    limit = tf.gather(values, smallest(values, count), batch_dims=values.shape.rank - 1)[..., -1:]
-    candidate, below = values <= limit, values < limit
-    kept_once = candidate & (_running_count(candidate) <= count)
-    tied = kept_once & ~below
-    places = count - tf.reduce_sum(tf.cast(below, tf.int32), -1, keepdims=True)
-    chosen = below | (tied & (_running_count(tied, reverse=True) <= places))
-    return smallest(tf.where(chosen, values, float("inf")), count)
-
-
-def _running_count(flags, reverse=False):
-    return tf.cumsum(tf.cast(flags, tf.int32), axis=-1, reverse=reverse)
+    length = values.shape[-1] or tf.shape(values)[-1]
+    rows = tf.reshape(values, [-1, length])
+    is_long = TOPK_SHARE * count <= length
+    if isinstance(is_long, bool):
+        found = smallest_by_heap(rows, count) if is_long else smallest_by_nth_element(rows, count)
+    else:
+        found = tf.cond(
+            is_long, lambda: smallest_by_heap(rows, count), lambda: smallest_by_nth_element(rows, count)
+        )
+    return tf.reshape(found, tf.concat([tf.shape(values)[:-1], [count]], 0))

@@ -33,7 +33,8 @@ class BalancedSampler(RandomSampler):
         groups = tf.where(positive, assignment.gt_index, objects)
         rank, counts = rank_within(groups, key, objects + 1)
         present = tf.reduce_sum(tf.cast(counts[:, :-1] > 0, tf.float32), 1, keepdims=True)
-        quota = tf.round(self.max_positives / tf.maximum(present, 1.0)) + 1.0
+        shares = tf.maximum(present, 1.0)
+        quota = tf.round(self.max_positives / shares) + 1.0
         return (key + tf.cast(tf.cast(rank, tf.float32) < quota, tf.float32)) / 2.0
 
     def _negative_keys(self, assignment, key):

@@ -92,7 +92,7 @@ def first_by_key(candidates, key, limit, budget=None):
         return candidates
     limit = tf.minimum(limit, tf.shape(candidates)[1])
     key = tf.where(candidates, key, -1.0)
-    ranked = tf.math.top_k(key, limit).values  # [B, limit]
+    ranked = tf.math.top_k(key, tf.maximum(limit, 1)).values  # [B, limit]; a limit of 0 needs a row, too
     budget = tf.fill([tf.shape(key)[0]], limit) if budget is None else tf.minimum(budget, limit)
     last = tf.gather(ranked, tf.maximum(budget - 1, 0)[:, None], batch_dims=1)  # [B, 1]
     return candidates & (key >= last) & (budget > 0)[:, None]

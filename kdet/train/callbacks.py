@@ -39,21 +39,6 @@ class EvaluateDetections(keras.callbacks.Callback):
         logs.update({f"val/{name}": value for name, value in figures.items()})
 
 
-class MeanLosses(keras.callbacks.Callback):
-    """Puts the mean of every loss over the epoch into the epoch's logs, instead of the last step's value."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self._sums, self._steps = {}, 0
-
-    def on_train_batch_end(self, batch, logs=None):
-        self._steps += 1
-        for name, value in (logs or {}).items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value)
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs.update({name: total / self._steps for name, total in self._sums.items()})
-
-
 class EpochLog(keras.callbacks.Callback):
     """Appends a JSON line per epoch to a file and to a list.
 

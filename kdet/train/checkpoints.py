@@ -8,8 +8,9 @@ import re
 
 import keras
 
-from kdet.convert import keras_files
-from kdet.errors import CheckpointError
+from kdet.convert import keras_files, safe_load
+from kdet.errors import CheckpointError, first_line
+from kdet.train import facts
 
 logger = logging.getLogger("kdet")
 
@@ -22,11 +23,12 @@ class Checkpoints:
     Args:
         folder: where they lie; created when the first is written.
         keep: how many of the newest stay.
+        run: what the run is, see ``kdet.train.facts``; written into every checkpoint and compared with it.
     """
 
-    def __init__(self, folder, keep=2):
+    def __init__(self, folder, keep=2, run=None):
         self.folder = pathlib.Path(folder)
-        self.keep = keep
+        self.keep, self.run = keep, run
 
     def steps(self):
         """Training steps of the checkpoints there are, oldest first."""
@@ -42,8 +44,10 @@ class Checkpoints:
         temporary = self.folder / f"part_{os.getpid()}.weights.h5"
         variables = [*model.weights, *model.optimizer.variables] if model.optimizer else model.weights
         size = sum(math.prod(v.shape) * 4 + 4096 for v in variables)
-        keras_files.reserve(temporary, size)
+        safe_load.reserve(temporary, size)
         model.save_weights(temporary, overwrite=True)
+        if self.run is not None:
+            facts.write(temporary, self.run)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, self.path(step))
@@ -65,6 +69,9 @@ class Checkpoints:
             The training step it was written at, 0 when there is none.
 
         Raises:
+            IncompleteWeights: the checkpoint does not hold all weights of the model and all slots of its
+                optimizer; the model is unchanged then.
+            ValueError: another run wrote it: other data, classes, batch size or seed.
             CheckpointError: there are checkpoints, but none can be read.
         """
         visible = [set(c.steps()) for c in others if c.folder.is_dir()]
@@ -75,7 +82,7 @@ class Checkpoints:
             model.optimizer.build(model.trainable_variables)
         for step in sorted(steps, reverse=True):
             try:
-                keras_files.load(model, self.path(step))
+                self._load(model, self.path(step))
                 return step
             except CheckpointError as error:
                 logger.warning("A checkpoint is of no use: %s Taking the one before.", error)
@@ -83,6 +90,21 @@ class Checkpoints:
             f"None of the checkpoints in {self.folder} can be used (steps {sorted(steps)}): remove them to "
             "start anew, or see the log for what is wrong with each."
         )
+
+    def _load(self, model, path):
+        safe_load.check_kind(model, path)
+        try:
+            complete = keras_files.has_optimizer(path)
+        except OSError as error:
+            raise CheckpointError(f"{path} is damaged or cut off ({first_line(error)}).") from error
+        if not complete:
+            raise keras_files.IncompleteWeights(
+                f"{path} holds no optimizer, so training cannot go on from it. Use it as train.initial of "
+                "a new run."
+            )
+        if self.run is not None:
+            facts.require_same_run(facts.read(path), self.run, path)
+        safe_load.load(model, path)
 
 
 class SaveCheckpoints(keras.callbacks.Callback):

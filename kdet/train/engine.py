@@ -10,12 +10,13 @@ import tensorflow as tf
 
 from kdet import data as data_room
 from kdet import zoo
+from kdet.class_names import require_same
 from kdet.data import faults
 from kdet.overrides import class_count
+from kdet.train import facts
 from kdet.train.callbacks import (
     EpochLog,
     EvaluateDetections,
-    MeanLosses,
     optimizer_steps,
     show_pictures,
 )
@@ -64,6 +65,9 @@ def train(config, work_dir, strategy="auto", resume=False, callbacks=(), verbose
         FloatingPointError: a loss became NaN or infinite; the message names it.
     """
     settings = {**DEFAULTS, **{k: v for k, v in config.get("train", {}).items() if v is not None}}
+    for key in ("epochs", "batch_size", "log_every"):
+        if settings[key] < 1:
+            raise ValueError(f"train.{key} must be at least 1; got {settings[key]}.")
     strategy = make_strategy(strategy) if isinstance(strategy, str) else strategy
     index, workers = worker()
     keras.utils.set_random_seed(settings["seed"])
@@ -78,14 +82,23 @@ def train(config, work_dir, strategy="auto", resume=False, callbacks=(), verbose
             model.attach_teacher(zoo.load(model.teacher_name))
         model.sampling_seed = settings["seed"]
         model.compile(optimizer=run.optimizer())
+    if model.class_names is None and model.num_classes is not None:
+        model.class_names = run.pipeline.class_names
     step = run.checkpoints.restore(model, run.others) if resume else 0
     if resume and not step:
-        logger.warning("There is no checkpoint to resume in %s: training starts anew.", run.folder)
-    if step:
+        logger.warning("%s holds no checkpoint to resume: the run starts at its beginning.", run.folder)
+    if step >= settings["epochs"] * run.steps_per_epoch:
+        logger.warning(
+            "Nothing is left to train: the run in %s is complete at step %d (%d epochs of %d steps). A "
+            "larger train.epochs goes on from there.",
+            run.folder, step, settings["epochs"], run.steps_per_epoch,
+        )  # fmt: skip
+    elif step:
         logger.info("Resuming at step %d (epoch %d).", step, step // run.steps_per_epoch + 1)
     history = run.fit(model, step, list(callbacks), verbose)
     if run.is_chief:
         model.save_weights(run.folder / "final.weights.h5", overwrite=True)
+        facts.write(run.folder / "final.weights.h5", run.facts)
     return model, history
 
 
@@ -98,9 +111,10 @@ class _Run:
         # Every worker writes its own files: reading synchronised statistics needs all of them.
         folders = [folder, *(folder / f"worker_{i}" for i in range(1, workers))]
         self.folder = folders[index]
-        every = [Checkpoints(one / "checkpoints") for one in folders]
-        self.checkpoints, self.others = every[index], every[:index] + every[index + 1 :]
         self.pipeline = load_data(config, "train", settings["batch_size"], settings["seed"])
+        self.facts = facts.facts_of(self.pipeline, settings["seed"])
+        every = [Checkpoints(one / "checkpoints", run=self.facts) for one in folders]
+        self.checkpoints, self.others = every[index], every[:index] + every[index + 1 :]
         self.steps_per_epoch = self.pipeline.steps_per_epoch
         logger.info("%s", self.pipeline.report())
 
@@ -139,7 +153,6 @@ class _Run:
             parts.append((epoch + len(parts), epochs, self.steps_per_epoch))
         for first, last, steps in parts:
             own = [
-                MeanLosses(),
                 SaveCheckpoints(self.checkpoints, step, self.settings["save_every"]),
                 *evaluation,
                 TensorBoardScalars(writer, step, self.settings["log_every"]),
@@ -163,10 +176,11 @@ class _Run:
     def evaluation(self, model, writer):
         """The callbacks that score the validation data, if the recipe has any."""
         every = self.settings["evaluate_every"] or 0
-        if not every or "val" not in self.config.get("data", {}):
+        if not every or not self.config.get("data", {}).get("val"):
             return []
         per_replica = max(1, self.settings["batch_size"] // self.strategy.num_replicas_in_sync)
         pipeline = load_data(self.config, "val", per_replica)
+        require_same(self.pipeline.class_names, pipeline.class_names, "data.train", "data.val")
         return [
             EvaluateDetections(
                 pipeline,
@@ -230,5 +244,5 @@ def named_failure(model):
             f"Training stopped after {step} optimizer steps: {name} is NaN or infinite (learning rate "
             f"{float(model.optimizer.learning_rate):g}). The weights are those of the step before. Lower "
             "train.optimizer.learning_rate, lengthen train.schedule.warmup_steps, set train.clip, or look "
-            "for broken boxes with tools/browse.py."
+            "for broken boxes with kdet browse."
         ) from error

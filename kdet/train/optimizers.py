@@ -9,10 +9,11 @@ after the sum over replicas; and every parameter may have its own learning-rate 
 import keras
 import tensorflow as tf
 
+from kdet.compat import ReplicaOptimizer
 from kdet.train.param_groups import ParamGroups
 
 
-class GroupedOptimizer(keras.optimizers.Optimizer):
+class GroupedOptimizer(ReplicaOptimizer):
     """What both optimizers share: factors per parameter, and clipping after the all-reduce.
 
     Args:
@@ -45,20 +46,8 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
         """``(lr_mult, decay_mult)`` of a variable."""
         return self._multipliers.get(self._var_key(variable), (1.0, 1.0))
 
-    def _clip_gradients(self, grads):
-        return grads  # Keras would clip per replica; see _backend_update_step
-
-    def _apply_weight_decay(self, variables):
-        pass  # part of update_step
-
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        variables = [getattr(v, "value", v) for v in trainable_variables]
-        pairs = self._all_reduce_sum_gradients(list(zip(grads, variables)))
-        if self.global_clipnorm:
-            pairs = clip_by_global_norm(pairs, self.global_clipnorm)
-        tf.__internal__.distribute.interim.maybe_merge_call(
-            self._distributed_tf_update_step, self._distribution_strategy, pairs, learning_rate
-        )
+    def merged(self, pairs):
+        return clip_by_global_norm(pairs, self.global_clipnorm) if self.global_clipnorm else pairs
 
     def get_config(self):
         base = super().get_config()
@@ -116,6 +105,9 @@ class SGD(GroupedOptimizer):
 class AdamW(GroupedOptimizer):
     """Adam with decoupled weight decay (Loshchilov & Hutter, 2019); epsilon outside the bias correction.
 
+    Steps are counted per parameter: where a parameter gets no gradient, its moments, its count and itself
+    stay as they are.
+
     Args:
         learning_rate, weight_decay, global_clipnorm, parameters: see :class:`GroupedOptimizer`.
         beta_1, beta_2, epsilon: decay rates of both moments, and the floor of the denominator.
@@ -142,6 +134,10 @@ class AdamW(GroupedOptimizer):
         self.first_moments, self.second_moments = self.add_optimizer_variables(
             variables, ["first_moment", "second_moment"]
         )
+        self.steps = [
+            self.add_variable(shape=(), initializer="zeros", dtype="float32", name=f"steps_{i}")
+            for i in range(len(variables))
+        ]
 
     def update_step(self, gradient, variable, learning_rate):
         lr_mult, decay_mult = self.multipliers(variable)
@@ -153,7 +149,9 @@ class AdamW(GroupedOptimizer):
         second = self.beta_2 * tf.convert_to_tensor(v) + (1 - self.beta_2) * tf.square(gradient)
         self.assign(m, first)
         self.assign(v, second)
-        step = tf.cast(self.iterations + 1, variable.dtype)
+        count = tf.convert_to_tensor(self.steps[index]) + 1.0
+        self.assign(self.steps[index], count)
+        step = tf.cast(count, variable.dtype)
         first /= 1 - self.beta_1**step
         denominator = tf.sqrt(second / (1 - self.beta_2**step)) + self.epsilon
         decay = lr * self.weight_decay * decay_mult * variable

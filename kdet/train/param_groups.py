@@ -4,6 +4,7 @@ import difflib
 
 import keras
 
+from kdet.compat import layers_of
 from kdet.convert.walk import torch_items
 from kdet.layers import BatchNorm
 
@@ -79,7 +80,7 @@ def parameter_names(model):
     for name, slot in torch_items(model).items():
         for variable in slot.variables:
             names.setdefault(id(variable), name)
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         if isinstance(layer, NORM_LAYERS):
             norms.update(id(v) for v in layer.trainable_variables)
     return [

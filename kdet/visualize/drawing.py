@@ -1,9 +1,13 @@
 """Boxes, masks and labels on one picture."""
 
 import colorsys
+import warnings
 
 import numpy as np
-import supervision
+
+with warnings.catch_warnings():  # it does without OpenCV, and kdet says where OpenCV would help
+    warnings.filterwarnings("ignore", "OpenCV", UserWarning)
+    import supervision
 
 _GOLDEN = 0.61803398875  # steps of the hue that never come near each other soon
 

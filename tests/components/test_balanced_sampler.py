@@ -43,3 +43,19 @@ def test_negatives_are_shared_out_over_the_overlaps():
     few = assignment([-1] * 12 + [0], [0.1, 0.1, 0.4] + [0.0] * 9 + [0.9])
     rows = drawn(BalancedSampler(num=7, pos_fraction=0.25), few)
     assert rows[:3].all() and rows.sum() == 7  # what overlaps comes before what does not
+
+
+def test_the_largest_overlap_shares_the_last_bin():
+    # 0.9 / 0.3 is the end of the last bin, not a bin of its own
+    given = assignment([-1] * 7, [0.1, 0.1, 0.1, 0.7, 0.7, 0.7, 0.9])
+    rows = np.array([drawn(BalancedSampler(num=3, pos_fraction=0.25), given, step) for step in range(12)])
+    assert (rows[:, :3].sum(1) >= 1).all() and (rows[:, 3:].sum(1) >= 1).all()
+    assert rows[:, 6].sum() < 12  # else it would come first every time
+
+
+def test_an_object_with_one_positive_always_has_it():
+    # two objects share four: at most 4 / 2 + 1 of the common one come first
+    given = assignment([0] * 20 + [1], [0.8] * 21)
+    for step in range(12):
+        rows = drawn(BalancedSampler(num=8, pos_fraction=0.5), given, step)
+        assert rows[20] and rows.sum() == 4

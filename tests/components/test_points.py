@@ -39,9 +39,9 @@ def test_distances_to_the_sides_and_back():
 
 
 def test_centerness_is_one_in_the_middle_and_zero_without_an_object():
-    distances = tf.constant([[5.0, 5, 5, 5], [1, 4, 4, 4], [-1, 0, 0, 0]])
-    central = coders.centerness(distances, tf.constant([True, True, False]))
-    np.testing.assert_allclose(central, [1.0, 0.5, 0.0])
+    distances = tf.constant([[5.0, 5, 5, 5], [1, 4, 4, 4], [-1, 0, 0, 0], [8, 3, 2, 12], [2, 12, 8, 3]])
+    central = coders.centerness(distances, tf.constant([True, True, False, True, True]))
+    np.testing.assert_allclose(central, [1.0, 0.5, 0.0, 0.25, 0.25])
 
 
 def test_a_point_belongs_to_the_smallest_box_of_its_level():

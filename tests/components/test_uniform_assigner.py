@@ -54,6 +54,14 @@ def test_of_two_claims_the_later_object_wins_and_padding_claims_nothing():
     assert not counted.numpy()[0, :, 2].any()
 
 
-def test_of_the_cells_above_and_to_the_left_the_left_one_is_taken():
+def test_of_equally_near_anchors_those_of_torch_topk_are_taken():
+    """Recorded from ``torch.topk`` on the L1 distances of these grids: of the cells above (6) and to the left
+    (9) the left one, and the order of all."""
     _, rows, _ = match(squares((21, 21, 16)), match_times=4)
-    assert rows.numpy()[0, 1::2, 0].tolist() == [10, 11, 14, 9]  # not 6
+    assert rows.numpy()[0, 1::2, 0].tolist() == [10, 14, 11, 9]
+    large = squares(*[(x, y, 16) for y in range(0, 160, 10) for x in range(0, 160, 10)])
+    targets = {"boxes": tf.constant(squares((21, 21, 16))[None]), "labels": tf.constant([[0]])}
+    _, rows, _ = UniformAssigner(4).match(
+        tf.constant(large), targets, None, tf.constant(large[None] + 1000.0)
+    )
+    assert rows.numpy()[0, 1::2, 0].tolist() == [34, 50, 35, 33]

@@ -1,5 +1,7 @@
 """The random transforms keep pictures, boxes and masks together and do what their names say."""
 
+import colorsys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -91,6 +93,42 @@ def test_overlap_crop_keeps_its_promise():
         assert (result["boxes"][:, [0, 2]] <= w).all() and (result["boxes"][:, [1, 3]] <= h).all()
 
 
+def test_overlap_crop_goes_on_until_a_round_ends():
+    """Of 21 choices 19 ask for an overlap that no window has with two objects far apart: half of the pictures
+    stay whole, because "leave it" came before "none at all"."""
+    sample = dict(sample_of(), boxes=tf.constant([[1.0, 1, 9, 9], [50, 30, 59, 39]]))
+    crop = distortions.OverlapCrop(min_ious=[0.9] * 19)
+    cut = tf.data.Dataset.range(800, output_type=tf.int32).map(lambda i: crop(sample, tf.stack([3, i])))
+    whole = [result["image"].shape == (40, 60, 3) for result in cut.as_numpy_iterator()]
+    assert 0.44 < np.mean(whole) < 0.56  # 0.5, three standard deviations of 0.018
+
+
+# What OpenCV's COLOR_RGB2HSV and COLOR_HSV2RGB make of float32 pixels, and of the same with the saturation
+# times 1.3 and the hue plus 11 degrees. Below 0 are pixels that the brightness has darkened.
+PIXELS = [[-3, -1, -2], [-5, 0, 0], [0, 0, 0], [2, 1, 0], [1, -0.5, 0.25], [-20, 4, -7], [200, 10, 90]]
+HSV = [
+    [150, 2, -1],
+    [180, 41943040, 0],
+    [0, 0, 0],
+    [30, 1, 2],
+    [330, 1.5, 1],
+    [152.5, 6, 4],
+    [334.7368, 0.95, 200],
+]
+BACK = [[1, -1, 0], [0, 0, 0], [0, 0, 0], [2, 1, 0], [1, -0.5, 0.25], [-20, 4, -7], [200, 10, 90]]
+CHANGED = [
+    [1.6, -1, -0.1767], [0, 0, 0], [0, 0, 0], [2, 1.1767, -0.6], [1, -0.95, -0.3325], [-27.2, 4, -4.58],
+    [200, -47, 11.7166],
+]  # fmt: skip
+
+
+def test_hue_saturation_and_value_are_those_of_opencv():
+    hue, saturation, value = distortions.to_hsv(tf.constant(PIXELS, tf.float32))
+    np.testing.assert_allclose(np.stack([hue, saturation, value], -1), HSV, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(distortions.from_hsv(hue, saturation, value), BACK, atol=1e-4)
+    np.testing.assert_allclose(distortions.from_hsv(hue + 11, saturation * 1.3, value), CHANGED, atol=1e-3)
+
+
 def test_photometric_changes_colour_only():
     results = list(runs(distortions.Photometric()))
     source = sample_of()["image"].numpy().astype(np.float32)
@@ -112,3 +150,23 @@ def test_a_training_section_with_everything(coco):
         assert (boxes[real] <= [48, 40, 48, 40]).all() and not boxes[~real].any()
         drawn = masks.unpack(targets["masks"].numpy(), 48).any((2, 3))
         assert not drawn[~real].any()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_photometric_by_another_hand(seed):
+    """The same draws, through Python's own color conversion."""
+    key = tf.constant([seed, 5])
+    coins = (tf.random.stateless_uniform([6], tf.random.fold_in(key, 0)) < 0.5).numpy()
+    draws = tf.random.stateless_uniform([4], tf.random.fold_in(key, 1)).numpy().astype(float)
+    shuffled = tf.random.experimental.stateless_shuffle(tf.range(3), tf.random.fold_in(key, 2)).numpy()
+    colors = np.uint8([[200, 100, 50], [10, 250, 90], [60, 60, 61]])
+    sample = distortions.Photometric()({"image": tf.constant(colors[None])}, key)
+    brightness = 64 * draws[0] - 32 if coins[0] else 0
+    contrast, saturation = (0.5 + draws[i] if coins[c] else 1 for i, c in ((1, 1), (2, 3)))
+    turn = (36 * draws[3] - 18) / 360 if coins[4] else 0
+    for got, color in zip(sample["image"].numpy()[0], colors, strict=True):
+        first, second = (contrast, 1) if coins[2] else (1, contrast)
+        hue, share, value = colorsys.rgb_to_hsv(*((color + brightness) * first))
+        wanted = np.array(colorsys.hsv_to_rgb((hue + turn) % 1, share * saturation, value)) * second
+        order = shuffled if coins[5] else range(3)
+        np.testing.assert_allclose(got, wanted[list(order)], rtol=1e-3, atol=0.05)

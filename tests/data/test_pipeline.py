@@ -1,5 +1,7 @@
 """The pipeline against the reference's own output, and its promises: static shapes, exact resume."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -171,3 +173,20 @@ def test_corrupt_picture_is_named_or_skipped_and_counted(coco, assets, tmp_path)
 def test_class_count_must_fit_the_model(coco):
     with pytest.raises(ValueError, match=r"model has 80 classes but .*coco.json has 2: \['cat', 'dog'\]"):
         kdet.data.load(coco, num_classes=80)
+
+
+def test_nothing_to_learn_from_is_said(coco, assets, tmp_path, caplog):
+    content = json.loads((assets / "coco.json").read_text())
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+    (tmp_path / "crowds.json").write_text(json.dumps(content))
+    kdet.data.load({**coco, "masks": False}, training=True)
+    assert "no object" not in caplog.text
+    spec = {**coco, "masks": False, "annotations": str(tmp_path / "crowds.json")}
+    kdet.data.load(spec, training=True)
+    assert "has no object to learn from in any of its 3 images" in caplog.text
+
+
+def test_too_few_images_for_a_batch(coco):
+    with pytest.raises(ValueError, match="has 3 images, which make no batch of 4: lower batch_size"):
+        kdet.data.load({**coco, "remainder": "drop"}, training=True, batch_size=4)

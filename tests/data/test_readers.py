@@ -188,7 +188,7 @@ def test_to_coco_of_records(assets):
     ("change", "words"),
     [
         ({"annotation": "x"}, r"no key 'annotation'; did you mean 'annotations'\?"),
-        ({"format": "coko"}, "format must be one of coco, voc, tfrecord"),
+        ({"format": "coko"}, "format must be one of coco, voc, cityscapes, wider_face, tfrecord"),
         ({"resize": {"size": [1, 2]}}, r"data.resize has no key 'size'; did you mean 'sizes'\?"),
         ({"resize": {"sizes": [[0, 5]]}}, "positive whole numbers"),
         ({"flip": 2}, "flip is a probability"),

@@ -97,6 +97,27 @@ def test_no_detections_and_no_objects():
     assert np.isnan(coco_metrics({**truth, "annotations": []}, results, "bbox")["AP"])
 
 
+@pytest.mark.parametrize("metric", ["bbox", "segm", "proposal"])
+@pytest.mark.parametrize("change", [{"score": float("nan")}, {"bbox": [1, float("inf"), 5, 5]}])
+def test_what_is_not_finite_is_never_a_hit(metric, change, caplog):
+    truth, results = scene()
+    nothing = [{**result, **change} for result in results]
+    name = "AR@100" if metric == "proposal" else "AP"
+    assert coco_metrics(truth, nothing, metric)[name] == 0.0
+    assert f"{len(results)} of {len(results)} detections" in caplog.text
+    np.testing.assert_equal(
+        coco_metrics(truth, results + nothing, metric), coco_metrics(truth, results, metric)
+    )
+
+
+def test_ids_of_annotations_do_not_matter():
+    truth, results = scene()
+    renumbered = {**truth, "annotations": [{**a, "id": a["id"] - 1} for a in truth["annotations"]]}
+    np.testing.assert_equal(coco_metrics(renumbered, results), coco_metrics(truth, results))
+    without = {**truth, "annotations": [{k: a[k] for k in a if k != "id"} for a in truth["annotations"]]}
+    np.testing.assert_equal(coco_metrics(without, results), coco_metrics(truth, results))
+
+
 def test_a_part_of_the_pictures():
     truth, results = scene()
     some = {1, 2, 3, 4}

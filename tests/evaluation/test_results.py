@@ -26,6 +26,19 @@ def test_padding_is_left_out_and_empty_pictures_are_seen(tmp_path):
     assert json.loads((tmp_path / "results.json").read_text()) == results.entries
 
 
+def test_what_is_not_finite_is_left_out_and_counted():
+    found = detections(labels=((0, 0, -1), (0, 0, -1)))
+    found["scores"][0, 0], found["scores"][0, 2] = np.nan, np.nan
+    found["boxes"][1, 1, 3] = np.inf
+    results = ResultList(category_ids=[3])
+    results.add(found, [11, 12], [[100, 80]] * 2)
+    assert [(e["image_id"], e["bbox"]) for e in results.entries] == [
+        (11, [0.0, 0.0, 5.0, 5.0]),
+        (12, [10.0, 20.0, 30.0, 40.0]),
+    ]
+    assert results.not_finite == 2
+
+
 def test_a_model_with_more_classes_than_the_data_is_refused():
     with pytest.raises(ValueError, match="label 1 but the data has only 1 categories"):
         ResultList(category_ids=[3]).add(detections(), [1, 2], [[100, 80]] * 2)

@@ -11,10 +11,11 @@ from kdet.evaluation.voc import voc_metrics
 CASES = json.loads((pathlib.Path(__file__).parent / "voc_cases.json").read_text())
 
 
-@pytest.mark.parametrize("rule", ["07", "12"])
+@pytest.mark.parametrize("rule", ["07", "12", "12_exclusive"])
 @pytest.mark.parametrize("case", CASES)
 def test_equals_the_reference(case, rule):
-    figures = voc_metrics(case["truth"], case["results"], rule)
+    inclusive = rule != "12_exclusive"
+    figures = voc_metrics(case["truth"], case["results"], rule[:2], pixel_inclusive=inclusive)
     for name, want in case["want"][rule].items():
         assert figures[name] == pytest.approx(want, abs=1e-6), name
 
@@ -43,6 +44,19 @@ def test_difficult_objects_are_neither_required_nor_mistakes():
     truth, results = scene(difficult=1)
     assert voc_metrics(truth, results, "12")["mAP"] == pytest.approx(1.0)
     assert voc_metrics(truth, results[2:], "12")["mAP"] == 0.0
+
+
+@pytest.mark.parametrize("change", [{"score": float("nan")}, {"bbox": [10, 10, float("nan"), 20]}])
+def test_what_is_not_finite_is_never_a_hit(change):
+    truth, results = scene()
+    nothing = [{**result, **change} for result in results]
+    assert voc_metrics(truth, nothing)["mAP"] == 0.0
+    assert voc_metrics(truth, results + nothing) == pytest.approx(voc_metrics(truth, results), nan_ok=True)
+    broken = {
+        **truth,
+        "annotations": [{**a, "bbox": [10, 10, float("nan"), 20]} for a in truth["annotations"]],
+    }
+    assert voc_metrics(broken, results)["mAP"] == 0.0
 
 
 def test_empty():

@@ -112,7 +112,7 @@ def test_trained_saved_and_loaded_models_are_exported(generated, tmp_path):
     pixels = litert.noise_pictures(model, 64, 96)
     targets = {"boxes": tf.constant([[[8.0, 8, 40, 40]]]), "labels": tf.constant([[1]])}
     model.compile(optimizer=keras.optimizers.SGD(1e-4))
-    model.fit(tf.data.Dataset.from_tensors((pixels, targets)), verbose=0)
+    model.fit(tf.data.Dataset.from_tensors((pixels, targets)), verbose=0, shuffle=False)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     path = loaded.export(tmp_path / "1", input_size=(64, 96), box_format="xyxy", label_offset=0)

@@ -89,6 +89,12 @@ def test_levels_without_pixels(form, sizes, ratio):
         assert gradients[k].shape == maps[k].shape and tf.reduce_sum(gradients[k]) == full * 2 * 4 * 3
 
 
+def test_one_pixel_and_a_level_without(form):
+    boxes = tf.constant([[[0.0, 0.0, 2.0, 2.0]] * 2])
+    out = ops.multilevel_roi_align((tf.ones([1, 1, 1, 3]), tf.ones([1, 0, 0, 3])), boxes, [[0, 1]], 2, (2, 2))
+    assert (out[0, 0] == 1).numpy().all() and (out[0, 1] == 0).numpy().all()
+
+
 def test_no_channels(form):
     out = ops.roi_align(tf.ones([2, 4, 6, 0]), tf.zeros([2, 3, 4]), 2)
     assert out.shape == (2, 3, 2, 2, 0)

@@ -45,6 +45,5 @@ data:
     assert tf.io.decode_png(out.read_bytes()).shape[2] == 3
 
 
-def test_explains_what_is_wrong(browse):
-    with pytest.raises(SystemExit, match=r"nowhere.json does not exist"):
-        browse(["--annotations", "nowhere.json"])
+def test_explains_what_is_wrong(browse, refused):
+    refused(browse, ["--annotations", "nowhere.json"], r"nowhere.json does not exist")

@@ -30,7 +30,6 @@ def test_converts(convert, tmp_path, capsys, arguments, pictures, objects):
     assert (len(index), sum(len(r.labels) for r in index.records)) == (pictures, objects)
 
 
-def test_explains_what_is_wrong(convert, tmp_path):
+def test_explains_what_is_wrong(convert, tmp_path, refused):
     arguments = ["--annotations", str(ASSETS / "coco.json"), "--images", str(tmp_path)]
-    with pytest.raises(SystemExit, match=r"a\.jpg, which does not exist"):
-        convert([*arguments, "--out", str(tmp_path / "out")])
+    refused(convert, [*arguments, "--out", str(tmp_path / "out")], r"a\.jpg, which does not exist")

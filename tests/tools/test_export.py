@@ -84,21 +84,18 @@ def save(model, file):
         (["--format", "tflite", "--masks", "box", "--ops", "portable"], "--format tflite has no --ops or"),
     ],
 )
-def test_what_cannot_be_is_said_before_a_model_is_built(tmp_path, monkeypatch, arguments, message):
+def test_what_cannot_be_is_said_before_a_model_is_built(tmp_path, monkeypatch, refused, arguments, message):
     missing = compiled.Unavailable("The ops are not compiled.")
     monkeypatch.setattr(compiled, "_load", lambda: (None, missing))
-    with pytest.raises(SystemExit, match=f"^export: .*{message}"):
-        main(["no such recipe", "--out", str(tmp_path / "1"), *arguments])
+    refused(main, ["no such recipe", "--out", str(tmp_path / "1"), *arguments], f"^kdet export: .*{message}")
 
 
-def test_weights_that_cannot_be_had(tmp_path):
-    with pytest.raises(
-        SystemExit, match="^export: No weights were published.*, or --weights none for random"
-    ):
-        main([*THIN, "--out", str(tmp_path / "1")])
+def test_weights_that_cannot_be_had(tmp_path, refused):
+    message = "^kdet export: No weights were published.*, or --weights none for random"
+    refused(main, [*THIN, "--out", str(tmp_path / "1")], message)
 
 
-def test_int8_without_the_data_of_the_recipe(tmp_path):
+def test_int8_without_the_data_of_the_recipe(tmp_path, refused):
     missing = ["--format", "tflite", "--dtype", "int8", "--set", "data.train.annotations=none.json"]
-    with pytest.raises(SystemExit, match="^export: .*none.json does not.*--set data.train.annotations=FILE"):
-        main([*TRIAL, *missing, "--out", str(tmp_path / "m.tflite")])
+    message = "^kdet export: .*none.json does not.*--set data.train.annotations=FILE"
+    refused(main, [*TRIAL, *missing, "--out", str(tmp_path / "m.tflite")], message)

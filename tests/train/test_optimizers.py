@@ -53,6 +53,19 @@ def test_adamw_follows_pytorch():
     np.testing.assert_allclose(run(AdamW(0.01, weight_decay=0.1)), weight, rtol=1e-6)
 
 
+def test_adamw_counts_the_steps_of_each_parameter():
+    """A parameter without a gradient in the second of three steps is two steps old, as in PyTorch."""
+    optimizer = AdamW(0.01, weight_decay=0.1)
+    always, sometimes = (keras.Variable(START, dtype="float32") for _ in range(2))
+    optimizer.build([always, sometimes])
+    for i, grad in enumerate(GRADS):
+        gradient = tf.constant(grad, tf.float32)
+        optimizer.apply([gradient, None if i == 1 else gradient], [always, sometimes])
+    assert [float(count) for count in optimizer.steps] == [3.0, 2.0]
+    np.testing.assert_array_equal(always.numpy(), run(AdamW(0.01, weight_decay=0.1)))
+    np.testing.assert_array_equal(sometimes.numpy(), run(AdamW(0.01, weight_decay=0.1), [GRADS[0], GRADS[2]]))
+
+
 class Net(keras.Model):
     """Attributes named like a detector's."""
 

@@ -140,6 +140,7 @@ class SparseRoIHead(Composite):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.num_classes = num_classes
         self.criterion, self.postprocess = criterion, postprocess or TopQueries()
         self.coder = DeltaXYWHCoder(stds=(0.5, 0.5, 1.0, 1.0), clip_border=False)
         stages = range(num_stages)

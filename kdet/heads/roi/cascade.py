@@ -35,6 +35,11 @@ class CascadeRoIHead(Prediction, Composite):
             setattr(self, part, [getattr(stage, part) for stage in stages])
 
     @property
+    def num_classes(self) -> int:
+        """Classes without background."""
+        return self.bbox_head[0].num_classes
+
+    @property
     def has_masks(self):
         return self.mask_head[-1] is not None
 

@@ -5,6 +5,7 @@ import tensorflow as tf
 from kdet.heads.roi.standard import StandardRoIHead
 from kdet.layers import replica_mean
 from kdet.registry import register
+from kdet.structures import is_real_box
 
 SMALLEST_BETA = 1e-15
 
@@ -45,9 +46,8 @@ class DynamicRoIHead(StandardRoIHead):
 
     def assign(self, proposals, targets):
         rois, assignment = super().assign(proposals, targets)
-        rank = min(self.iou_rank, assignment.overlaps.shape[1])
-        iou = tf.reduce_mean(tf.math.top_k(assignment.overlaps, rank).values[:, -1])
-        self._remember(self._ious, iou)
+        iou = overlap_of_rank(assignment.overlaps, is_real_box(rois), self.iou_rank)
+        self._remember(self._ious, tf.reduce_mean(iou))
         return rois, assignment
 
     def bbox_losses(self, features, rois, assignment, targets):
@@ -85,3 +85,16 @@ class DynamicRoIHead(StandardRoIHead):
         )
         self._iou.assign(tf.where(due, iou, tf.convert_to_tensor(self._iou)))
         self._beta.assign(tf.where(due, beta, tf.convert_to_tensor(self._beta)))
+
+
+def overlap_of_rank(overlaps, real, rank):
+    """The ``rank``-th largest of every picture's real overlaps, the least where there are fewer: ``[B]``.
+
+    Args:
+        overlaps: float ``[B,P]``, of padding below or equal to those that are real.
+        real: bool ``[B,P]``.
+        rank: from 1 on.
+    """
+    ranked = tf.math.top_k(overlaps, min(rank, overlaps.shape[1])).values  # [B, rank]
+    count = tf.clip_by_value(tf.reduce_sum(tf.cast(real, tf.int32), 1), 1, tf.shape(ranked)[1])
+    return tf.gather(ranked, count - 1, batch_dims=1)

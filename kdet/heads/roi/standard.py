@@ -53,6 +53,11 @@ class StandardRoIHead(Prediction, Composite):
         self.assigner, self.sampler = assigner, sampler
         self.postprocess = postprocess or PostProcess()
 
+    @property
+    def num_classes(self) -> int:
+        """Classes without background."""
+        return self.bbox_head.num_classes
+
     # ---- forward
 
     def crop(self, extractor, features, rois, training=False, scale=1.0):

@@ -1,0 +1,96 @@
+"""Write a detector for use without kdet, pre- and post-processing inside.
+
+    kdet export mask_rcnn_r50_fpn_1x --out served/mask_rcnn/1
+    kdet export my_config.yaml --weights mine.weights.h5 --out served/mine/1 --input 800x1344
+    kdet export ssd300 --format tflite --dtype int8 --out ssd300.tflite
+
+docs/serving.md and docs/tflite.md say what to do with the results.
+"""
+
+import argparse
+import pathlib
+
+from kdet.cli import common
+
+HELP = "write a SavedModel or a TFLite file"
+SAVED_MODEL_ONLY = ("ops", "box_format", "label_offset", "masks")
+# the library's names of the precisions, by those of the command; its own are taken too
+DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16", "int8": "int8", "dynamic": "dynamic"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    common.add_recipe(parser)
+    parser.add_argument("--out", required=True, help="folder of the SavedModel, or the .tflite file")
+    parser.add_argument("--format", choices=["saved_model", "tflite"], default="saved_model")
+    parser.add_argument("--input", help="canvas, HEIGHTxWIDTH or 'dynamic' (the default of saved_model)")
+    parser.add_argument("--batch", help="images per call, a number or 'dynamic' (the default of saved_model)")
+    parser.add_argument(
+        "--dtype",
+        type=lambda name: DTYPES.get(name, name),
+        choices=list(DTYPES.values()),
+        metavar="{" + ",".join(DTYPES) + "}",
+        help="precision (default: as the model computes)",
+    )
+    served = parser.add_argument_group("saved_model only")
+    served.add_argument(
+        "--ops", choices=["portable", "compiled"], help="compiled: for programs that load kdet's library"
+    )
+    served.add_argument("--box-format", help="rel_yxyx (default), rel_xyxy, yxyx, xyxy or xywh")
+    served.add_argument("--label-offset", type=int, help="number of the first class (default 1)")
+    served.add_argument("--masks", choices=["box", "picture"], help="frame of the masks (default box)")
+
+
+def run(options: argparse.Namespace) -> None:
+    try:
+        _run(options)
+    except (ValueError, OSError, RuntimeError) as error:
+        error.args = (spelled(str(error)),)
+        raise
+
+
+def _run(options: argparse.Namespace) -> None:
+    from kdet import zoo
+    from kdet.config import Config
+    from kdet.export import target
+    from kdet.export.options import batch_of, shape_of
+    from kdet.ops import compiled
+
+    given = {
+        "dtype": options.dtype,
+        "ops": options.ops,
+        "box_format": options.box_format,
+        "label_offset": options.label_offset,
+        "masks": options.masks,
+    }
+    chosen = {key: value for key, value in given.items() if value is not None}
+    if options.format != "saved_model" and not chosen.keys().isdisjoint(SAVED_MODEL_ONLY):
+        raise ValueError(f"--format {options.format} has no {' or '.join(map(flag, SAVED_MODEL_ONLY))}.")
+    # what can be said before a model is built
+    if options.input is not None:
+        chosen["input_size"] = shape_of(options.input) or "dynamic"
+    if options.batch is not None:
+        chosen["batch"] = batch_of(options.batch) or "dynamic"
+    target.check(options.out, options.format)
+    if options.ops == "compiled":
+        compiled.library()
+    config = Config.load(options.recipe, options.set)
+    if options.dtype == "int8" and options.format == "tflite":
+        chosen["representative"] = config
+    model = config.build("model")
+    zoo.fill(model, config, None if options.weights == "none" else options.weights)
+    written = model.export(options.out, options.format, **chosen)
+    print(f"{written}: {size_of(pathlib.Path(written)) / 1e6:.1f} MB")
+
+
+def spelled(message: str) -> str:
+    """Return a message of the library with its arguments as the options of this command."""
+    return message.replace("weights=None", "--weights none").replace("weights=", "--weights ")
+
+
+def flag(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def size_of(path: pathlib.Path) -> int:
+    """Return the bytes of a file, or of all files of a folder."""
+    return sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())

@@ -1,0 +1,79 @@
+"""How a detector is written to Keras' files and read again: whole, or not at all."""
+
+import logging
+import pathlib
+
+from kdet import compat
+from kdet.convert import keras_files
+
+logger = logging.getLogger("kdet")
+
+
+class Saving:
+    """Saving side of a detector: mixed into ``keras.Model`` in front of it.
+
+    Whatever way leads to a file (``save``, ``save_weights``, ``keras.saving.save_model``, a callback),
+    writing fails where Keras would leave a weight out, and reading fails where file and model do not cover
+    each other.
+    """
+
+    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+        """As in Keras, to a ``.keras`` file.
+
+        Raises:
+            ValueError: another ending.
+            IncompleteWeights: the file would not hold every weight.
+        """
+        if zipped is not False and not str(filepath).endswith(".keras"):
+            raise ValueError(
+                f"{filepath}: a detector is saved as a .keras file (load it with keras.models.load_model); "
+                "save_weights writes .weights.h5, export a SavedModel or TFLite."
+            )
+        super().save(filepath, overwrite=overwrite, zipped=zipped, **kwargs)
+        if zipped is not False and pathlib.Path(filepath).is_file():
+            keras_files.check_file(self, filepath)
+
+    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
+        """As in Keras; then compares what the file holds with what the model has.
+
+        Raises:
+            IncompleteWeights: the file does not hold every weight.
+        """
+        super().save_weights(filepath, overwrite=overwrite, max_shard_size=max_shard_size)
+        if pathlib.Path(filepath).is_file():
+            keras_files.check_file(self, filepath)
+
+    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
+        """As in Keras, from a ``.weights.h5``, ``.weights.json`` or ``.keras`` file.
+
+        Args:
+            filepath: the file.
+            skip_mismatch: load what fits by place and shape; what does not is reported as a warning and stays
+                as it is.
+            **kwargs: as in Keras.
+
+        Raises:
+            IncompleteWeights: file and model do not cover each other; the model is unchanged then.
+        """
+        if not pathlib.Path(filepath).is_file():
+            raise FileNotFoundError(f"There is no weights file {filepath}.")
+        if skip_mismatch and not str(filepath).endswith(".json"):
+            if found := keras_files.fill_what_fits(self, filepath):
+                logger.warning("%s fills a part of the model %r: %s.", filepath, self.name, found)
+            return
+        keras_files.check_file(self, filepath)
+        super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+
+    def save_own_variables(self, store):
+        """Called by Keras before anything else is written."""
+        if not compat.is_recording(store):
+            keras_files.expected_shapes(self)  # raises where Keras would leave a variable out
+        super().save_own_variables(store)
+
+    def load_own_variables(self, store):
+        """Called by Keras before anything else is read."""
+        file = compat.open_file(store)
+        if file is not None:
+            keras_files.refuse(keras_files.difference(self, file), self, file.filename)
+            store.h5_file = keras_files.in_layout_of_today(self, file)
+        super().load_own_variables(store)
