@@ -20,10 +20,10 @@ import pathlib
 
 import yaml
 
-from kdet import published, schema
+from kdet import published, schema, yaml_loader
+from kdet.data import files
+from kdet.errors import ConfigError, short
 from kdet.overrides import assign, class_count, parse, reach
-from kdet.schema import ConfigError
-from kdet.yaml_loader import Loader
 
 __all__ = ["Config", "ConfigError", "build", "recipes"]
 
@@ -64,7 +64,7 @@ class Config(dict):
         values, origins = _read(path)
         config = cls(_without_marks(values), path=path, origins=origins)
         figures = published.metadata(config.name)
-        if figures:
+        if figures and isinstance(config.get("metadata", {}), dict):
             config["metadata"] = {**figures, **config.get("metadata", {})}
         config.override(overrides)
         if check:
@@ -74,6 +74,8 @@ class Config(dict):
     def override(self, overrides):
         """Applies dotted overrides in place (see :meth:`load`)."""
         for dotted, value in parse(overrides):
+            if "" in dotted.split("."):
+                raise ConfigError(f"--set {short(dotted)[1:-1]}: a key path is words with dots between them.")
             for keys in reach(self, tuple(dotted.split("."))):
                 assign(self, dotted, keys, value)
                 self.origins = {k: v for k, v in self.origins.items() if k[: len(keys)] != keys}
@@ -99,8 +101,10 @@ class Config(dict):
         spec = self
         path = tuple(section.split("."))
         for key in path:
+            if not isinstance(spec, dict) or key not in spec:
+                raise ConfigError(f"{self.path or 'config'}: the recipe has no section {section!r}.")
             spec = spec[key]
-        classes = self.get("data", {}).get("classes")
+        classes = (self.get("data") or {}).get("classes")
         if section == "model" and classes and len(classes) == class_count(spec):
             spec = {"class_names": classes, **spec}
         return build(spec, path=path, origin=self.origin)
@@ -158,23 +162,34 @@ def recipes():
 
 
 def _find(path_or_name):
+    if not isinstance(path_or_name, (str, os.PathLike)) or "\0" in str(path_or_name):
+        raise ConfigError(f"A recipe is given by its name or file; got {short(path_or_name)}.")
     path = pathlib.Path(path_or_name)
-    if path.is_file():
+    if _exists(path) and not path.is_dir():
         return path
     known = recipes()
     name = published.canonical_name(str(path_or_name))
     if name in known:
         return known[name]
     if path.suffix in (".yaml", ".yml") or os.sep in str(path_or_name):
-        raise ConfigError(f"There is no config file {path}. {_suggest_file(path)}")
+        raise ConfigError(f"There is no config file {short(str(path))[1:-1]}. {_suggest_file(path)}")
     near = schema.suggest(name, known)
-    raise ConfigError(f"There is no recipe named {path_or_name!r} and no such file. {near}")
+    raise ConfigError(f"There is no recipe named {short(str(path_or_name))} and no such file. {near}")
+
+
+def _exists(path):
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, a link that leads to itself
+        return False
 
 
 def _find_base(path, base):
     """The file that ``_base_: base`` in the file ``path`` means: beside it, or a recipe by name."""
+    if "\0" in base:
+        raise ConfigError(f"{path}: _base_: {short(base)} is no file name.")
     beside = path.parent / base
-    if beside.is_file():
+    if _exists(beside) and not beside.is_dir():
         return beside
     known = recipes()
     name = published.canonical_name(base)
@@ -186,7 +201,10 @@ def _find_base(path, base):
 
 def _suggest_file(path):
     """The nearest existing file name beside the missing ``path``."""
-    names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    try:
+        names = [p.name for p in path.parent.iterdir()]
+    except OSError:
+        names = []
     return schema.suggest(path.name, names)
 
 
@@ -195,16 +213,19 @@ def _read(path, seen=()):
     path = pathlib.Path(path)
     if path.resolve() in seen:
         raise ConfigError(f"{path}: _base_ goes round in a circle.")
-    try:
-        own = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
+    text = files.read_text(path, "config file", yaml_loader.MAX_TEXT, ConfigError)
+    own = yaml_loader.load(text, path)
     own = {} if own is None else own
     if not isinstance(own, dict):
         raise ConfigError(f"{path}: a config is a mapping, this is a {type(own).__name__}.")
-    bases = own.pop("_base_", [])
+    bases = own.pop("_base_", None) or []
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) and base for base in bases):
+        raise ConfigError(f"{path}: _base_: expected file names, got {short(bases)}.")
+    if len(seen) > 30:
+        raise ConfigError(f"{path}: _base_: a chain of more than 30 bases.")
     values, origins = {}, {}
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in bases:
         base_values, base_origins = _read(_find_base(path, base), (*seen, path.resolve()))
         _merge(values, base_values, origins, base_origins.get)
     _merge(values, own, origins, lambda _: str(path))

@@ -4,11 +4,8 @@ import collections
 import difflib
 import re
 
-import yaml
-
-from kdet import schema
-from kdet.schema import ConfigError
-from kdet.yaml_loader import Loader
+from kdet import schema, yaml_loader
+from kdet.errors import ConfigError, short
 
 
 def parse(overrides):
@@ -16,16 +13,18 @@ def parse(overrides):
     if not overrides:
         return
     if isinstance(overrides, dict):
-        yield from overrides.items()
+        for dotted, value in overrides.items():
+            if not isinstance(dotted, str):
+                raise ConfigError(f"An override is named by a dotted key path; got {short(dotted)}.")
+            yield dotted, value
         return
     for item in overrides:
+        if not isinstance(item, str):
+            raise ConfigError(f"An override looks like key.path=value; got {short(item)}.")
         dotted, equals, text = item.partition("=")
         if not equals or not dotted.strip():
             raise ConfigError(f"An override looks like key.path=value; got {item!r}.")
-        try:
-            yield dotted.strip(), yaml.load(text, Loader=Loader)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {item}: the value is not valid YAML: {error}") from error
+        yield dotted.strip(), yaml_loader.load(text, f"--set {short(item)[1:-1]}")
 
 
 def reach(config, keys):
@@ -46,7 +45,7 @@ def reach(config, keys):
 
 def class_count(spec):
     """How many classes of objects a nested spec is for (what most parts say), None where no part says."""
-    counts = collections.Counter(value for _, value in _class_counts(spec))
+    counts = collections.Counter(v for _, v in _class_counts(spec) if isinstance(v, int))
     return counts.most_common(1)[0][0] if counts else None
 
 

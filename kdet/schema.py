@@ -1,137 +1,21 @@
 """What a recipe may say: the known sections and keys, and the checks against constructor signatures.
 
-In ``model`` every mapping with a ``type`` is checked against the constructor of that class. The keys of
-``data`` and ``train`` are listed here, in one place.
+In ``model`` every mapping with a ``type`` is checked against the constructor of that class, and what has no
+annotation of its own by the name of the argument. The keys of ``data`` and ``train`` stand in
+``kdet.recipe_keys``, in one place.
 """
 
-import dataclasses
-import difflib
 import inspect
+import math
 import typing
 
-from kdet import registry
+from kdet import ranges, registry
+from kdet.errors import ConfigError, short, suggest
+from kdet.recipe_keys import ARGUMENTS, DATASET, METRICS, SECTIONS, SUBSECTIONS
 
-# A leaf says what a key accepts: ``None`` anything, a tuple its choices, ``Each`` a list of choices, a Python
-# type (or several in a list) its kind. A mapping is a section with these keys only.
-NUMBER = [int, float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Each:
-    """A list whose entries are all among ``choices``."""
-
-    choices: tuple
-
-
-METRICS = {
-    "bbox": "COCO's AP of boxes",
-    "segm": "COCO's AP of masks",
-    "proposal": "COCO's average recall of boxes, whatever their class",
-    "voc07": "Pascal VOC's mAP, precision at 11 recalls (2007)",
-    "voc12": "Pascal VOC's mAP, area under the curve (2010-2012)",
-    "voc12_exclusive": "the same without + 1 in the sides of boxes (WIDER FACE in MMDetection)",
-    "lvis_bbox": "LVIS' federated AP of boxes",
-    "lvis_segm": "LVIS' federated AP of masks",
-    "cityscapes": "Cityscapes' instance AP (masks)",
-    "wider_face": "WIDER FACE's AP of easy, medium and hard faces",
-}
-
-DATASET = {
-    "format": ("coco", "voc", "cityscapes", "wider_face", "tfrecord"),
-    "annotations": [str, list],  # file(s); for voc the image-set file(s)
-    "images": [str, list],  # picture folder(s), one per annotation file or one for all
-    "classes": list,  # default: data.classes
-    "masks": bool,  # read instance masks
-    "resize": {
-        "sizes": list,  # (long, short) limits
-        "mode": ("keep_ratio", "fixed", "factor"),
-        "multiscale": ("value", "range"),
-        "ratio_range": list,
-    },
-    "flip": [float, int, bool],  # probability
-    "crop": [list, dict],  # (w, h)
-    "crop_first": dict,
-    "center_crop": dict,
-    "shift": [bool, dict],
-    "photometric": (True, False, "last"),
-    "expand": [bool, dict],
-    "overlap_crop": [bool, dict],
-    "albumentations": list,
-    "instaboost": [bool, dict],
-    "semantic": [str, list],  # folder(s) of class maps
-    "semantic_stride": int,
-    "divisor": int,
-    "center_pad": int,
-    "buckets": list,
-    "filter_empty": bool,  # leave out pictures without objects
-    "min_size": NUMBER,  # leave out pictures with a shorter side
-    "min_box": NUMBER,  # leave out objects whose sides are not longer
-    "ignore_below": NUMBER,  # objects with a side below become ignore regions
-    "oversample": NUMBER,  # repeat pictures with classes that are rarer than this share
-    "on_missing": ("error", "skip"),
-    "on_corrupt": ("error", "skip"),
-    "max_boxes": int,  # padded number of objects
-    "proposals": [str, list],  # file(s) of pre-computed proposals (Fast R-CNN)
-    "max_proposals": int,
-    "shuffle": bool,
-    "remainder": ("fill", "drop"),
-    "repeat": int,  # passes over the files that count as one epoch
-    "limit": int,  # only the first pictures
-    "difficulty_lists": str,  # folder of WIDER FACE's lists of easy, medium and hard faces
-}
-SECTIONS = {
-    "model": dict,
-    "data": {
-        "classes": list,
-        "train": DATASET,
-        "val": DATASET,
-        "test": DATASET,
-        "metrics": Each(tuple(METRICS)),
-    },
-    "train": {
-        "optimizer": {
-            "type": ("SGD", "AdamW"),
-            "learning_rate": NUMBER,
-            "momentum": NUMBER,
-            "nesterov": bool,
-            "beta_1": NUMBER,
-            "beta_2": NUMBER,
-            "epsilon": NUMBER,
-            "weight_decay": NUMBER,
-            "base_batch_size": int,  # the batch that the rate is meant for (linear scaling rule)
-            "parameters": dict,
-        },
-        "schedule": {
-            "type": ("step", "cosine", "polynomial", "constant"),
-            "steps": list,
-            "gamma": NUMBER,
-            "min_ratio": NUMBER,
-            "power": NUMBER,
-            "by_epoch": bool,
-            "warmup": ("linear", "exp", "constant"),
-            "warmup_steps": int,
-            "warmup_ratio": NUMBER,
-        },
-        "epochs": int,
-        "batch_size": int,  # pictures of one step, over all devices
-        "clip": NUMBER,  # largest global norm of the gradients
-        "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
-        "loss_scale": [int, float, str],
-        "initial": str,  # "imagenet" (what the backbone's `pretrained` names), a file or an address
-        "seed": int,
-        "log_every": int,
-        "save_every": int,
-        "evaluate_every": int,
-    },
-    "test": {"scales": list, "flip": bool},  # views of ``kdet test --tta``
-    "metadata": None,
-}
+__all__ = ["DATASET", "METRICS", "SECTIONS", "dataset_problems", "problems", "spec_problems", "suggest"]
 
 _LAYER_KEYWORDS = ("name", "dtype", "trainable")
-
-
-class ConfigError(ValueError):
-    """A recipe says something that kdet does not understand; the message names file and key path."""
 
 
 def problems(config):
@@ -141,6 +25,8 @@ def problems(config):
         if key not in SECTIONS:
             found.append(((str(key),), _unknown("section", (str(key),), key, SECTIONS)))
         elif key == "model":
+            if not isinstance(value, dict):
+                found.append((("model",), f"model: expected a mapping with a `type`, got {short(value)}."))
             found.extend(spec_problems(value, ("model",)))
         else:
             found.extend(_section_problems(value, SECTIONS[key], (key,)))
@@ -155,35 +41,25 @@ def _section_problems(value, known, path):
         return
     if isinstance(known, dict):
         if not isinstance(value, dict):
-            yield path, f"{'.'.join(path)}: expected a mapping with {', '.join(known)}; got {value!r}."
+            yield path, f"{'.'.join(path)}: expected a mapping with {', '.join(known)}; got {short(value)}."
             return
         for key, item in value.items():
             here = (*path, str(key))
-            if key in known:
+            if known is DATASET and key in SUBSECTIONS and isinstance(item, dict):
+                yield from _section_problems(item, SUBSECTIONS[key], here)
+            elif key in known:
                 yield from _section_problems(item, known[key], here)
             else:
                 yield here, _unknown("key", here, key, known)
     else:
-        text = _value_problem(value, known)
+        text = ranges.problem(value, known)
         if text:
             yield path, f"{'.'.join(path)}: {text}"
 
 
-def _value_problem(value, known):
-    """Why ``value`` does not fit the leaf ``known``; ``None`` if it does."""
-    if isinstance(known, Each):
-        if not isinstance(value, list):
-            return f"expected a list, got {value!r}."
-        return next((text for text in (_value_problem(item, known.choices) for item in value) if text), None)
-    if isinstance(known, tuple):
-        if value in known:
-            return None
-        return f"unknown value {value!r}. {suggest(value, known)}"
-    kinds = tuple(known) if isinstance(known, list) else (known,)
-    is_flag = isinstance(value, bool) and bool not in kinds
-    if isinstance(value, kinds) and not is_flag:
-        return None
-    return f"expected {' or '.join(k.__name__ for k in kinds)}, got {value!r}."
+def dataset_problems(spec, path=("data",)):
+    """All ``(key path tuple, what is wrong)`` of a data section on its own."""
+    return list(_section_problems(spec, DATASET, path))
 
 
 def spec_problems(spec, path):
@@ -203,6 +79,9 @@ def spec_problems(spec, path):
 
 def _call_problems(spec, path):
     dotted = ".".join(path)
+    if not isinstance(spec["type"], str):
+        yield (*path, "type"), f"{dotted}.type: expected the name of a class, got {short(spec['type'])}."
+        return
     try:
         cls = lookup(spec["type"])
     except ConfigError as error:
@@ -213,10 +92,10 @@ def _call_problems(spec, path):
         here = (*path, str(key))
         if key == "type":
             continue
-        if key not in parameters:
+        if not isinstance(key, str) or key not in parameters:
             yield here, _unknown(f"keyword of {cls.__name__}", here, key, [k for k in parameters])
             continue
-        text = _argument_problem(value, parameters[key])
+        text = _argument_problem(key, value, parameters[key])
         if text:
             yield here, f"{'.'.join(here)} ({cls.__name__}): {text}"
     missing = [n for n, p in own_keywords(cls).items() if p.default is p.empty and n not in spec]
@@ -224,18 +103,35 @@ def _call_problems(spec, path):
         yield path, f"{dotted} ({cls.__name__}): missing {', '.join(missing)}."
 
 
-def _argument_problem(value, parameter):
-    """Holds a plain value against the ``Literal`` annotation or, failing that, the kind of the default."""
-    if parameter is None or value is None or isinstance(value, (dict, list)):
+def _argument_problem(name, value, parameter):
+    """Holds a plain value against the annotation, the name or, failing these, the kind of the default."""
+    if parameter is None or value is None:
         return None
-    if typing.get_origin(parameter.annotation) is typing.Literal:
-        return _value_problem(value, typing.get_args(parameter.annotation))
+    literal = typing.get_origin(parameter.annotation) is typing.Literal
+    if literal and not isinstance(value, (dict, list)):
+        return ranges.problem(value, typing.get_args(parameter.annotation))
+    wrong = next((v for v in _leaves(value) if isinstance(v, float) and not math.isfinite(v)), None)
+    if wrong is not None:
+        return f"expected finite numbers, got {wrong!r}."
+    if name in ARGUMENTS and isinstance(value, list) == isinstance(ARGUMENTS[name], ranges.List):
+        return None if isinstance(value, dict) else ARGUMENTS[name].problem(value)
+    if isinstance(value, (dict, list)):
+        return None
     default = parameter.default
     if isinstance(default, bool):
-        return None if isinstance(value, bool) else f"expected true or false, got {value!r}."
-    if isinstance(default, (int, float)) and not isinstance(value, (int, float)):
-        return f"expected a number, got {value!r}."
+        return None if isinstance(value, bool) else f"expected true or false, got {short(value)}."
+    if isinstance(default, (int, float)) and (isinstance(value, bool) or not isinstance(value, (int, float))):
+        return f"expected a number, got {short(value)}."
     return None
+
+
+def _leaves(value):
+    """The plain values of nested lists (mappings are looked at by themselves)."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
 
 
 def keywords(cls):
@@ -278,12 +174,3 @@ def lookup(type_name):
 
 def _unknown(what, path, key, known):
     return f"{'.'.join(path)}: unknown {what}. {suggest(key, known)}"
-
-
-def suggest(wanted, known):
-    """A sentence with the nearest of the ``known`` names, or with all of them when none is near."""
-    known = [str(k) for k in known]
-    near = difflib.get_close_matches(str(wanted), known, n=3)
-    if near:
-        return f"Did you mean {' or '.join(map(repr, near))}?"
-    return f"Known: {', '.join(known[:20])}{' ...' if len(known) > 20 else ''}." if known else ""

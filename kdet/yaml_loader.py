@@ -3,25 +3,28 @@
 import re
 
 import yaml
-from yaml.constructor import ConstructorError
+
+from kdet.errors import ConfigError, first_line, short
+
+MAX_TEXT = 2**21
+MAX_VALUES = 200_000  # after aliases are written out
+MAX_DEPTH = 60
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """YAML 1.2 numbers (``1e-4`` is a number), and errors for keys that stand twice or are no scalars."""
+    """YAML 1.2 numbers (``1e-4`` is a number) and an error for a key that stands twice or is a list."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key_node, _ in node.value:
+            line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise ConstructorError(
-                    problem="a key is one word or number", problem_mark=key_node.start_mark
-                )
+                raise ConfigError(f"line {line}: a key must be a plain word, not a list or a mapping.")
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
-            key = self.construct_object(key_node)
+            key = self.construct_object(key_node, deep=True)
             if key in seen:
-                twice = f"the key {key!r} stands twice in one mapping"
-                raise ConstructorError(problem=twice, problem_mark=key_node.start_mark)
+                raise ConfigError(f"line {line}: the key {short(key)} stands twice in one mapping.")
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
@@ -31,3 +34,65 @@ Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
     list("-+.0123456789"),
 )
+
+
+def load(text, where):
+    """The value of a YAML text.
+
+    Args:
+        text: str.
+        where: the file or option it comes from, for messages.
+
+    Raises:
+        ConfigError: no YAML, too large or too deep (aliases written out), or an anchor inside itself.
+    """
+    if len(text) > MAX_TEXT:
+        raise ConfigError(
+            f"{where}: a text of {len(text)} characters is no recipe; at most {MAX_TEXT} are read."
+        )
+    try:
+        _check_size(text, where)
+        return yaml.load(text, Loader=Loader)
+    except ConfigError as error:
+        raise ConfigError(str(error) if str(error).startswith(str(where)) else f"{where}: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{where}: not valid YAML{at}: {error.problem or error.context}.") from error
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError) as error:
+        raise ConfigError(f"{where}: not valid YAML: {first_line(error)}.") from error
+
+
+def _check_size(text, where):
+    """Counts values and depth from the parser's events, before anything is built."""
+    sizes, heights, stack = {}, {}, []
+    total = 0
+    for event in yaml.parse(text, Loader=Loader):
+        if isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _, _ in stack):
+                raise ConfigError(f"{where}: *{event.anchor} stands inside of itself.")
+            total += sizes.get(event.anchor, 1)
+            _raise_depth(stack, heights.get(event.anchor, 1), where)
+        elif isinstance(event, yaml.ScalarEvent):
+            total += 1
+            if event.anchor:
+                sizes[event.anchor], heights[event.anchor] = 1, 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            total += 1
+            stack.append([event.anchor, total - 1, 1])
+            _raise_depth(stack, 0, where)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before, height = stack.pop()
+            if anchor:
+                sizes[anchor], heights[anchor] = total - before, height
+            if stack:
+                stack[-1][2] = max(stack[-1][2], height + 1)
+        if total > MAX_VALUES:
+            raise ConfigError(f"{where}: more than {MAX_VALUES} values (aliases written out) are no recipe.")
+
+
+def _raise_depth(stack, height, where):
+    if stack:
+        stack[-1][2] = max(stack[-1][2], height + 1)
+    if len(stack) + height > MAX_DEPTH:
+        raise ConfigError(f"{where}: nested more than {MAX_DEPTH} deep.")

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import shtab
 
+from kdet.cli.explain import explain
 from kdet.quiet import startup
 
 COMMANDS = ("train", "test", "predict", "export", "convert", "dataset", "browse", "zoo", "doctor")
 INTERRUPTED = 130
-WRONG_INPUT = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, 2 for input that cannot be used (one line on the standard error says what and why),
+        1 for a fault of kdet,
         130 after Ctrl-C.
     """
     options = parser().parse_args(arguments)
@@ -38,11 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"kdet {options.command}: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except (ValueError, OSError, RuntimeError, ArithmeticError, LookupError) as error:
+    except Exception as error:
         if options.debug:
             raise
-        print(f"kdet {options.command}: {_sentence(error)}", file=sys.stderr)
-        return WRONG_INPUT
+        text, code = explain(error)
+        print(f"kdet {options.command}: {text}", file=sys.stderr)
+        return code
     return 0
 
 
@@ -77,9 +79,3 @@ def quiet() -> None:
         tf.config.list_physical_devices()  # says here, once, that there is no GPU
     tf.get_logger().setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
-
-
-def _sentence(error: BaseException) -> str:
-    """The message of an error; that of a KeyError is not to be quoted."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return text or type(error).__name__

@@ -15,13 +15,14 @@ import pooch
 import requests
 
 from kdet.convert.files import atomic_path
+from kdet.errors import KdetError
 
 logger = logging.getLogger("kdet")
 
 _HASH = re.compile(r"[-_]([0-9a-f]{8,64})\.\w+$")
 
 
-class FetchError(RuntimeError):
+class FetchError(KdetError, RuntimeError):
     """A checkpoint could not be fetched, or is not the one that was published."""
 
 

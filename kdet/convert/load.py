@@ -3,11 +3,12 @@
 import logging
 import pathlib
 
-from kdet.convert import cache, keras_files
+from kdet.convert import cache, safe_load
 from kdet.convert.checkpoint import load_checkpoint
 from kdet.convert.fetch import FetchError, fetch, home
 from kdet.convert.pretrained import load_pretrained
 from kdet.convert.state_dict import LoadReport
+from kdet.errors import CheckpointError, KdetError, MissingFile, short
 
 logger = logging.getLogger("kdet")
 
@@ -58,30 +59,32 @@ def load_file(model, path, *, strict=True, allow_mismatch=False):
         A ``LoadReport``.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, or a kind that kdet does not read.
+        MissingFile: no such file.
         FetchError, CheckpointError, IncompleteStateDict: as ``load_checkpoint``.
         IncompleteWeights: a file of Keras and the model do not cover each other.
     """
     path = fetch(path) if str(path).startswith(("http://", "https://")) else pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no weights file {path}.")
+    try:
+        missing = not path.exists()
+    except (OSError, ValueError):  # a name that is too long or holds a NUL
+        missing = True
+    if missing:
+        raise MissingFile(f"There is no weights file {short(str(path))[1:-1]}.")
     if path.suffix == ".safetensors":
-        if not cache.load_weights(model, path):
-            raise ValueError(f"{path} was not written by kdet for this model.")
+        cache.fill(model, path)
     elif path.name.endswith((".weights.h5", ".keras")):
-        if allow_mismatch:
-            found = keras_files.fill_what_fits(model, path)
+        found = safe_load.load(model, path, allow_mismatch)
+        if found is not None:
             return LoadReport(
                 unfilled=found.missing,
                 left_over=found.surplus,
                 mismatched=dict(found.mismatched),
                 filled=len(model.weights) - len(found.missing) - len(found.mismatched),
             )
-        model.load_weights(path)
     elif path.suffix in (".pth", ".pt", ".tar"):
         return load_checkpoint(model, path, strict=strict, allow_mismatch=allow_mismatch)
     else:
-        raise ValueError(f"{path}: kdet reads .pth, .safetensors, .weights.h5 and .keras files.")
+        raise CheckpointError(f"{path}: kdet reads .pth, .safetensors, .weights.h5 and .keras files.")
     return LoadReport(filled=len(model.weights))
 
 
@@ -102,7 +105,7 @@ def load_imagenet(model, config):
             part = getattr(part, attribute)
         reports[".".join(path)] = load_pretrained(part, source)
     if not reports:
-        raise ValueError(f"The recipe {config.name} names no pretrained weights for its backbone.")
+        raise KdetError(f"The recipe {config.name} names no pretrained weights for its backbone.")
     return reports
 
 

@@ -9,12 +9,16 @@ import dataclasses
 import io
 import math
 import mmap
-import pickle
+import os
 import struct
 import sys
 import zipfile
 
 import numpy as np
+
+from kdet import pickles
+from kdet.data.files import open_regular
+from kdet.errors import CheckpointError, short
 
 _STORAGES = {
     "DoubleStorage": "f8",
@@ -32,18 +36,11 @@ _STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 _STREAM_PROTOCOL = 1001
 
 
-class CheckpointError(ValueError):
-    """A file that is no checkpoint, is damaged, or holds what kdet refuses to read."""
+MAX_EXPANDED = 2**24  # numbers of a tensor that repeats its storage (stride 0)
+MAX_PICKLE = 2**30
 
 
-class _Sealed:
-    """Objects that a pickle can reach but not change: its BUILD opcode would set their attributes."""
-
-    def __setstate__(self, state):
-        raise CheckpointError(f"the pickle tries to change a {type(self).__name__}")
-
-
-class StoredTensor(_Sealed):
+class StoredTensor:
     """A tensor in a checkpoint file: ``shape``, and the values when NumPy asks for them.
 
     ``numpy()`` and ``np.asarray(tensor)`` give a C-contiguous array; bfloat16 comes as float32. The
@@ -51,11 +48,21 @@ class StoredTensor(_Sealed):
     """
 
     def __init__(self, storage, offset, shape, strides):
-        self.shape = tuple(shape)
-        self._storage, self._offset, self._strides = storage, offset, tuple(strides)
-        numbers = (offset, *self.shape, *self._strides)
-        if len(self.shape) != len(self._strides) or any(type(n) is not int or n < 0 for n in numbers):
-            raise CheckpointError(f"a tensor has shape {shape}, strides {strides} and offset {offset}")
+        if not isinstance(storage, (_Storage, _View)):
+            raise CheckpointError(f"a tensor has no storage but {short(storage)}")
+        numbers = (
+            (offset, *shape, *strides) if isinstance(shape, tuple) and isinstance(strides, tuple) else [-1]
+        )
+        if any(type(n) is not int or not 0 <= n < 2**48 for n in numbers) or len(shape) != len(strides):
+            raise CheckpointError(
+                f"a tensor has shape {short(shape)}, strides {short(strides)} and offset {short(offset)}"
+            )
+        self.shape, self._strides = shape, strides
+        self._storage, self._offset = storage, offset
+        if len(shape) > 16 or math.prod(shape) > max(storage.numel, MAX_EXPANDED):
+            raise CheckpointError(
+                f"a tensor of shape {self.shape} repeats the {storage.numel} numbers of its storage too often"
+            )
         last = offset + sum((n - 1) * s for n, s in zip(self.shape, self._strides))
         if math.prod(self.shape) and last >= storage.numel:
             raise CheckpointError(f"a tensor of shape {self.shape} reaches beyond its storage")
@@ -80,7 +87,7 @@ class StoredTensor(_Sealed):
 
 
 @dataclasses.dataclass
-class _Storage(_Sealed):
+class _Storage:
     """``numel`` values of one kind, shared by any number of tensors; ``data`` is set when located."""
 
     kind: str
@@ -104,9 +111,9 @@ def read_pth(path):
 
     Raises:
         CheckpointError: naming the file and the reason (no checkpoint, cut off, a refused global).
-        OSError: when the file cannot be read.
+        MissingFile: there is no such file.
     """
-    with open(path, "rb") as file:
+    with open_regular(path, "checkpoint", CheckpointError) as file:
         head = file.read(512)
         file.seek(0)
         try:
@@ -117,14 +124,15 @@ def read_pth(path):
             if head[:2] == b"PK":
                 return _read_zip(file)
             return _read_stream(file)
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: {error}") from None
-        except OSError:
-            raise
+        except (CheckpointError, pickles.PickleError) as error:
+            raise CheckpointError(f"{path}: {error}.") from None
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
         except Exception as error:
-            # a damaged or hostile pickle can fail in any way inside the interpreter of its opcodes
+            # what a damaged container makes of Python's zip reader is open
             raise CheckpointError(
-                f"{path} is no PyTorch checkpoint or is damaged or cut off ({type(error).__name__}: {error})"
+                f"{path} is no PyTorch checkpoint or is damaged or cut off ({type(error).__name__}: "
+                f"{short(str(error))})."
             ) from error
 
 
@@ -142,12 +150,19 @@ def _read_zip(file):
     root = names[0].removesuffix("data.pkl")
     order = "<"
     if root + "byteorder" in archive.namelist():
-        order = {b"little": "<", b"big": ">"}[archive.read(root + "byteorder")]
+        order = {b"little": "<", b"big": ">"}.get(archive.read(root + "byteorder").strip())
+        if order is None:
+            raise CheckpointError("its byte order is neither little nor big")
+    if archive.getinfo(names[0]).file_size > min(MAX_PICKLE, os.fstat(file.fileno()).st_size):
+        raise CheckpointError("its data.pkl is larger than the file: it was not written by torch.save")
     unpickler = _Unpickler(io.BytesIO(archive.read(names[0])))
     tree = unpickler.load()
     mapped = _map(file)
     for key, storage in unpickler.storages.items():
-        entry = archive.getinfo(f"{root}data/{key}")
+        try:
+            entry = archive.getinfo(f"{root}data/{key}")
+        except KeyError:
+            raise CheckpointError(f"it is damaged: storage {short(key)} is missing") from None
         # the local header repeats the name and has an extra field of its own length
         name, extra = struct.unpack_from("<HH", mapped, entry.header_offset + 26)
         start, size = entry.header_offset + 30 + name + extra, storage.numel * storage.itemsize
@@ -162,15 +177,23 @@ def _read_stream(file):
     if unpickler.load() != _STREAM_MAGIC or _Unpickler(file).load() != _STREAM_PROTOCOL:
         raise CheckpointError("it does not start like a PyTorch checkpoint")
     system = _Unpickler(file).load()
+    if not isinstance(system, dict):
+        raise CheckpointError("it does not start like a PyTorch checkpoint")
     unpickler = _Unpickler(file)
     tree = unpickler.load()
     keys = _Unpickler(file).load()
+    if not isinstance(keys, list) or not all(isinstance(key, (str, int)) for key in keys):
+        raise CheckpointError("it is damaged: it has no list of its storages")
     mapped, position = _map(file), file.tell()
     for key in keys:
+        if str(key) not in unpickler.storages:
+            raise CheckpointError(f"it is damaged: no tensor uses storage {short(key)}")
         storage = unpickler.storages[str(key)]
         if position + 8 > len(mapped):
             raise CheckpointError(f"it is cut off: storage {key} is missing")
         (numel,) = struct.unpack_from("<q", mapped, position)
+        if numel < 0:
+            raise CheckpointError(f"it is damaged: storage {short(key)} has {numel} numbers")
         end = position + 8 + numel * storage.itemsize
         if numel < storage.numel or end > len(mapped):
             raise CheckpointError(f"it is cut off: storage {key} ends at byte {end} of {len(mapped)}")
@@ -183,104 +206,88 @@ def _read_stream(file):
     return tree
 
 
-class _OrderedDict(dict):
-    """Stands in for ``OrderedDict``: attributes that a pickle sets on it (``_metadata``) are dropped."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state):
-        pass
-
-
-class _Callable(_Sealed):
-    """A callable that a pickle may name."""
-
-    def __init__(self, function):
-        self._function = function
-
-    def __call__(self, *args):
-        return self._function(*args)
-
-
-class _NumpyDtype:
-    """Stands in for ``numpy.dtype`` inside NumPy scalars: numbers and booleans only."""
-
-    __slots__ = ("dtype",)
-
-    def __init__(self, code, *_):
-        if not isinstance(code, str) or np.dtype(code).kind not in "biuf":
-            raise CheckpointError(f"a NumPy scalar of type {code!r} is refused")
-        self.dtype = np.dtype(code).newbyteorder("<")
-
-    def __setstate__(self, state):
-        if len(state) > 1 and state[1] == ">":
-            self.dtype = self.dtype.newbyteorder(">")
-
-
-def _numpy_scalar(kind, data):
-    return np.frombuffer(data, kind.dtype, 1)[0].item()
-
-
 def _tensor(storage, offset, size, stride, *_):
     return StoredTensor(storage, offset, size, stride)
 
 
 def _parameter(tensor, *_):
+    if not isinstance(tensor, StoredTensor):
+        raise CheckpointError(f"a parameter of {short(tensor)}")
     return tensor
 
 
 def _size(values=()):
+    if not isinstance(values, (tuple, list)):
+        raise CheckpointError(f"a torch.Size of {short(values)}")
     return tuple(values)
 
 
-_KNOWN = {
-    "collections.OrderedDict": _OrderedDict,
-    "builtins.set": set,
-    "builtins.frozenset": frozenset,
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_parameter": _parameter,
-    "torch.Size": _size,
-    "numpy.dtype": _NumpyDtype,
-    "numpy.core.multiarray.scalar": _numpy_scalar,
-    "numpy._core.multiarray.scalar": _numpy_scalar,
-    "_codecs.encode": lambda text, encoding: str(text).encode("latin1"),  # bytes under protocol 2
+def _set(values=()):
+    if not isinstance(values, (list, tuple)) or not all(isinstance(v, (str, int, float)) for v in values):
+        raise CheckpointError(f"a set of {short(values)} is refused")
+    return set(values)
+
+
+def _ordered(pairs=()):
+    if pairs:
+        raise CheckpointError("an OrderedDict that is made of pairs is refused")
+    return pickles.StatefulDict()
+
+
+_NAMES = {
+    **pickles.SCALAR_NAMES,
+    **{f"torch.{storage}": kind for storage, kind in _STORAGES.items()},
+    "collections.OrderedDict": pickles.StandIn(_ordered),
+    "builtins.set": pickles.StandIn(_set),
+    "builtins.frozenset": pickles.StandIn(_set),
+    "torch._utils._rebuild_tensor": pickles.StandIn(_tensor),
+    "torch._utils._rebuild_tensor_v2": pickles.StandIn(_tensor),
+    "torch._utils._rebuild_parameter": pickles.StandIn(_parameter),
+    "torch.Size": pickles.StandIn(_size),
 }
+_ADVICE = (
+    ": kdet reads tensors and plain containers only. Save the state-dict alone with torch.save and try again"
+)
 
 
-class _Unpickler(pickle.Unpickler):
-    """Resolves the names in ``_KNOWN`` and the storage kinds; every other global is an error."""
+class _Unpickler:
+    """One pickle of the file: the names in ``_NAMES`` and the storages; everything else is an error."""
 
     def __init__(self, file):
-        super().__init__(file, encoding="utf-8")
-        self.storages = {}
+        self._file, self.storages = file, {}
 
-    def find_class(self, module, name):
-        module = "builtins" if module == "__builtin__" else module
-        if module == "torch" and name in _STORAGES:
-            return _STORAGES[name]
-        if f"{module}.{name}" not in _KNOWN:
-            raise CheckpointError(
-                f"the pickle asks for {module}.{name}, which is refused: kdet reads tensors and plain "
-                "containers only. Save the state-dict alone with torch.save and try again."
-            )
-        return _Callable(_KNOWN[f"{module}.{name}"])
+    def load(self):
+        return pickles.load(self._file, _NAMES, self._persistent, _ADVICE)
 
-    def persistent_load(self, saved_id):
+    def _persistent(self, saved_id):
+        if not isinstance(saved_id, tuple) or not 5 <= len(saved_id) <= 6:
+            raise CheckpointError(f"an unknown kind of stored object: {short(saved_id)}")
         kind, storage_kind, key, _, numel, *view = saved_id
-        if kind != "storage" or storage_kind not in _STORAGES.values() or type(numel) is not int or numel < 0:
-            raise CheckpointError(f"an unknown kind of stored object: {saved_id!r}")
+        if (
+            kind != "storage"
+            or storage_kind not in _STORAGES.values()
+            or not isinstance(key, (str, int))
+            or type(numel) is not int
+            or not 0 <= numel < 2**48
+        ):
+            raise CheckpointError(f"an unknown kind of stored object: {short(saved_id)}")
         storage = self.storages.setdefault(str(key), _Storage(storage_kind, numel))
         if (storage.kind, storage.numel) != (storage_kind, numel):
-            raise CheckpointError(f"storage {key} is used as two kinds of number")
-        return _View(storage, *view[0][1:]) if view and view[0] is not None else storage
+            raise CheckpointError(f"storage {short(key)} is used as two kinds of number")
+        if not view or view[0] is None:
+            return storage
+        if not isinstance(view[0], tuple) or len(view[0]) != 3:
+            raise CheckpointError(f"an unknown kind of view: {short(view[0])}")
+        return _View(storage, *view[0][1:])
 
 
-class _View(_Sealed):
+class _View:
     """A part of a storage (stream format only), with the face of a ``_Storage``."""
 
     def __init__(self, root, offset, numel):
-        if offset < 0 or numel < 0 or offset + numel > root.numel:
+        if type(offset) is not int or type(numel) is not int or min(offset, numel) < 0:
+            raise CheckpointError(f"a view of {short(numel)} numbers from {short(offset)} on")
+        if offset + numel > root.numel:
             raise CheckpointError("a view reaches beyond its storage")
         self._root, self._offset, self.numel = root, offset, numel
         self.kind = root.kind

@@ -2,8 +2,11 @@
 
 import dataclasses
 
+import numpy as np
+
 from kdet.convert import rules
 from kdet.convert.walk import torch_items, training_state
+from kdet.errors import CheckpointError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +43,7 @@ class LoadReport:
         return "\n".join(lines)
 
 
-class IncompleteStateDict(ValueError):
+class IncompleteStateDict(CheckpointError):
     """A state-dict and a model do not cover each other; ``report`` is the full ``LoadReport``."""
 
     def __init__(self, report, model_name):
@@ -66,6 +69,7 @@ def load_state_dict(model, state_dict, *, strict=True, allow_mismatch=False, may
         A ``LoadReport``.
 
     Raises:
+        CheckpointError: a tensor holds NaN or infinity.
         IncompleteStateDict: under ``strict`` when the two do not cover each other, and always for
             mismatched shapes that ``allow_mismatch`` does not admit.
     """
@@ -93,10 +97,25 @@ def load_state_dict(model, state_dict, *, strict=True, allow_mismatch=False, may
     missing = [name for name in report.unfilled if may_keep is None or not may_keep(name)]
     if (strict and (missing or left_over)) or (mismatched and not allow_mismatch):
         raise IncompleteStateDict(report, model.name)
-    for name, array in state.items():
-        if name not in mismatched:
-            slots[name].assign(array)
+    used = {name: array for name, array in state.items() if name not in mismatched}
+    check_finite(used, "The state-dict")
+    for name, array in used.items():
+        slots[name].assign(array)
     return report
+
+
+def check_finite(arrays, where):
+    """Raises a CheckpointError that names a tensor of ``{name: array}`` with NaN or infinite values."""
+    for name, array in arrays.items():
+        array = np.asarray(array)
+        # the sum is finite wherever all values are, unless it overflows: then look at all
+        if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype=np.float64)):
+            count = int((~np.isfinite(array)).sum())
+            if count:
+                raise CheckpointError(
+                    f"{where}: the tensor {name} has {count} values that are NaN or infinite; the training "
+                    "that wrote it had failed, take an earlier checkpoint."
+                )
 
 
 def state_dict(model):

@@ -17,7 +17,10 @@
 - ``divisor`` (32; fixed sizes: 1): canvas sides are multiples of it.
 - ``center_pad``: with mode ``factor``: canvas sides are ``side | center_pad``, as the preprocessor's.
 - ``buckets`` (from ``resize``): canvas shapes ``[[h, w], ...]``; see ``bucket_shapes``.
-- ``on_missing``, ``on_corrupt`` (error): or ``skip``: leave such pictures out, count and report them.
+- ``on_missing``, ``on_corrupt`` (error): or ``skip``: leave such pictures out, count and report them;
+  ``on_corrupt`` also covers annotations with values of the wrong kind and damaged segmentations.
+- ``allow_outside`` (false): image names may lead out of the folder ``images``.
+- ``crowds`` (ignore): ``objects`` takes objects marked ``iscrowd`` as objects, not as ignore regions.
 - ``max_boxes`` (from the data): padded number of objects G.
 - ``proposals``, ``max_proposals`` (2000): Fast R-CNN's proposal file (``.npz``, ``.json``, ``.pkl``).
 - ``limit``: only the first pictures.
@@ -69,6 +72,7 @@ from kdet.data.tfrecord import read_tfrecord, write_tfrecords
 from kdet.data.transforms import Resize
 from kdet.data.voc import read_voc
 from kdet.data.wider_face import read_wider_face
+from kdet.errors import DataError
 
 logger = logging.getLogger("kdet.data")
 
@@ -100,7 +104,7 @@ def section(recipe, split):
     """
     data = recipe.get("data") or {}
     if not data.get(split):
-        raise ValueError(f"The recipe has no section data.{split}; it names {', '.join(data) or 'no data'}.")
+        raise DataError(f"The recipe has no section data.{split}; it names {', '.join(data) or 'no data'}.")
     return {"classes": data.get("classes"), **data[split]}
 
 
@@ -122,7 +126,7 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
     spec = _spec.complete(spec)
     index = read_index(spec)
     if num_classes is not None and num_classes != len(index.class_names):
-        raise ValueError(
+        raise DataError(
             f"The model has {num_classes} classes but {index.name} has {len(index.class_names)}: "
             f"{index.class_names}. Build the model with num_classes={len(index.class_names)}, or choose "
             "classes with data.classes."
@@ -133,9 +137,9 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
     if spec["limit"]:
         index = index.first(spec["limit"])
     if not len(index):
-        raise ValueError(f"No picture is left to read.\n{index.report()}")
+        raise DataError(f"No picture is left to read.\n{index.report()}")
     if not training and (len(spec["resize"]["sizes"]) > 1 or spec["resize"]["ratio_range"]):
-        raise ValueError("data.resize must be one size for evaluation; several are for training.")
+        raise DataError("data.resize must be one size for evaluation; several are for training.")
     if training and not any(len(record.labels) for record in index.records):
         logger.warning(
             "%s has no object to learn from in any of its %d images (crowds are no objects).",
@@ -154,6 +158,15 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
     return pipeline
 
 
+_READER_KEYS = {
+    "coco": ("classes", "masks", "on_missing", "on_corrupt", "allow_outside", "crowds"),
+    "voc": ("classes", "masks", "on_missing", "on_corrupt", "allow_outside"),
+    "tfrecord": ("classes", "masks", "on_missing", "on_corrupt", "crowds"),
+    "cityscapes": ("classes", "masks", "on_missing"),
+    "wider_face": ("classes", "masks", "on_missing"),
+}
+
+
 def read_index(spec):
     """The ``DatasetIndex`` alone: what is there, before any picture is read."""
     spec = _spec.complete(spec)
@@ -167,8 +180,8 @@ def read_index(spec):
     files = spec["annotations"] if isinstance(spec["annotations"], (list, tuple)) else [spec["annotations"]]
     images = spec["images"] if isinstance(spec["images"], (list, tuple)) else [spec["images"]] * len(files)
     if len(images) != len(files):
-        raise ValueError(f"data.annotations lists {len(files)} files but data.images {len(images)} folders.")
-    options = {key: spec[key] for key in ("classes", "masks", "on_missing")}
+        raise DataError(f"data.annotations lists {len(files)} files but data.images {len(images)} folders.")
+    options = {key: spec[key] for key in _READER_KEYS[spec["format"]]}
     parts = [
         readers[spec["format"]](file, folder, **options) for file, folder in zip(files, images, strict=True)
     ]
@@ -190,7 +203,7 @@ def _one_each(spec, key, parts):
     """The value of ``key`` for every dataset, of which one may stand for all."""
     values = spec[key] if isinstance(spec[key], (list, tuple)) else [spec[key]] * len(parts)
     if len(values) != len(parts):
-        raise ValueError(f"data.{key} lists {len(values)} entries for {len(parts)} datasets.")
+        raise DataError(f"data.{key} lists {len(values)} entries for {len(parts)} datasets.")
     return values
 
 

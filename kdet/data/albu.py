@@ -5,7 +5,8 @@ import threading
 import numpy as np
 import tensorflow as tf
 
-from kdet.data import transforms
+from kdet.data import faults, transforms
+from kdet.errors import DataError, short
 
 
 class Albumentations:
@@ -35,7 +36,9 @@ class Albumentations:
         draw = tf.random.stateless_uniform([], seed, 0, 2**31 - 1, tf.int32)
         given = [sample["image"], sample["boxes"], sample["rows"], sample["columns"], draw]
         kinds = [sample["image"].dtype, tf.float32, tf.int32, tf.int32, tf.int32]
-        image, boxes, kept, rows, columns = tf.numpy_function(self._run, given, kinds, stateful=False)
+        image, boxes, kept, rows, columns = tf.numpy_function(
+            faults.remembered(self._run), given, kinds, stateful=False
+        )
         kept = tf.ensure_shape(kept, [None])
         return dict(
             sample,
@@ -65,7 +68,7 @@ class Albumentations:
             inside = (rows >= 0)[:, None] & (columns >= 0)
             same = (row == np.where(inside, rows[:, None], -1)) & (column == np.where(inside, columns, -1))
             if not same.all():
-                raise ValueError(
+                raise DataError(
                     "data.albumentations turns or bends pictures, which masks cannot follow here: leave such "
                     "transforms out."
                 )
@@ -94,16 +97,20 @@ def _library():
 
 
 def _build(library, spec):
-    if not isinstance(spec, dict) or "type" not in spec:
-        raise ValueError(f"data.albumentations must list mappings with a `type`; got {spec!r}.")
+    if not isinstance(spec, dict) or not isinstance(spec.get("type"), str):
+        raise DataError(f"data.albumentations must list mappings with a `type`; got {short(spec)}.")
+    kind = getattr(library, spec["type"], None)
+    base = getattr(library, "BasicTransform", object), getattr(library, "BaseCompose", object)
+    if not isinstance(kind, type) or not issubclass(kind, base):
+        raise DataError(f"data.albumentations: albumentations {library.__version__} has no {spec['type']!r}.")
+    if not all(isinstance(key, str) for key in spec):
+        raise DataError(f"data.albumentations: {spec['type']} has a keyword that is no text: {short(spec)}.")
     arguments = {k: v for k, v in spec.items() if k != "type"}
     if "transforms" in arguments:
+        if not isinstance(arguments["transforms"], list):
+            raise DataError(f"data.albumentations: {spec['type']}.transforms must be a list of mappings.")
         arguments["transforms"] = [_build(library, one) for one in arguments["transforms"]]
     try:
-        return getattr(library, spec["type"])(**arguments)
-    except AttributeError as error:
-        raise ValueError(
-            f"data.albumentations: albumentations {library.__version__} has no {spec['type']!r}."
-        ) from error
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"data.albumentations: {spec['type']} does not accept this: {error}") from error
+        return kind(**arguments)
+    except Exception as error:  # the library checks by its own means
+        raise DataError(f"data.albumentations: {spec['type']} does not accept this: {error}") from error

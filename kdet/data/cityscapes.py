@@ -17,7 +17,8 @@ from pycocotools import mask as coco_mask
 from scipy import ndimage
 
 from kdet.data import coco
-from kdet.data.index import DatasetIndex, PictureFolder, Record, Skips, missing_picture, select_classes
+from kdet.data.folders import PictureFolder, missing_picture
+from kdet.data.index import DatasetIndex, Record, Skips, select_classes
 
 # fmt: off
 CLASSES = {  # with instances, and evaluated
@@ -77,7 +78,7 @@ def read_cityscapes(
         name = _image_name(source, annotations)
         path = folder.find(name)
         if path is None:
-            missing_picture(os.path.join(folder.root, name), annotations, on_missing, skips)
+            missing_picture(folder, name, annotations, on_missing, skips)
         else:
             listed.append((source, name, path))
     with concurrent.futures.ThreadPoolExecutor() as pool:  # reading is decoding PNG, which threads can do

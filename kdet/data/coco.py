@@ -1,27 +1,35 @@
 """Reader of COCO JSON annotations (boxes, polygons, RLE, crowds)."""
 
-import json
-import math
-import os
+import logging
 
-from kdet.data.index import (
-    DatasetIndex,
-    PictureFolder,
-    Record,
-    Skips,
-    as_boxes,
-    as_labels,
-    missing_picture,
-    select_classes,
-)
+from kdet.data import segmentations as shapes
+from kdet.data.coco_file import CocoFile, is_box, without_collection
+from kdet.data.folders import PictureFolder, find_or_report
+from kdet.data.index import DatasetIndex, Faults, Record, Skips, as_boxes, as_labels, select_classes
+
+logger = logging.getLogger("kdet.data")
+
+CROWDS = ("ignore", "objects")
 
 
-def read_coco(annotations, images, *, classes=None, masks=False, on_missing="error"):
+@without_collection()
+def read_coco(
+    annotations,
+    images,
+    *,
+    classes=None,
+    masks=False,
+    on_missing="error",
+    on_corrupt="error",
+    allow_outside=False,
+    crowds="ignore",
+):
     """Reads one COCO annotation file.
 
     Left out, counted and reported: boxes outside the picture or thinner than a pixel, annotations marked
     ``ignore``, without a usable box, of a picture or category that is not listed, and with ``masks``
-    objects without a usable segmentation. Crowds become ignore regions.
+    objects without a usable segmentation. Crowds become ignore regions. An object without a box gets that
+    around its polygons. A category that only heads others (Roboflow's root) is no class.
 
     Args:
         annotations: path of the JSON file.
@@ -29,33 +37,31 @@ def read_coco(annotations, images, *, classes=None, masks=False, on_missing="err
         classes: names to use, in label order; None takes all categories in the file's order.
         masks: keep the segmentations.
         on_missing: "error" or "skip", for pictures that are not on disk.
+        on_corrupt: "error" or "skip", for entries with values of the wrong kind and damaged segmentations.
+        allow_outside: image names may lead out of the folder.
+        crowds: "ignore", or "objects" for files that mark single objects as crowds (CVAT's run lengths).
 
     Returns:
         ``DatasetIndex``.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file, the key and what to do.
+        MissingFile, DataError: naming the file, the entry, its value and what to do.
     """
-    content = _parse(annotations)
-    names = {c["id"]: c["name"] for c in content["categories"]}
-    if len(set(names.values())) < len(names):
-        raise ValueError(f"{annotations}: two categories have the same name.")
-    class_names = select_classes(list(names.values()), classes, annotations)
-    id_of = {name: i for i, name in names.items()}
+    folder = PictureFolder(images, allow_outside=allow_outside)
+    skips = Skips()
+    faults = Faults(skips, on_corrupt)
+    content = CocoFile(annotations, faults, masks)
+    class_names = select_classes(_class_names(content, skips), classes, annotations)
+    id_of = {name: i for i, name in content.names.items()}
     label_of = {id_of[name]: label for label, name in enumerate(class_names)}
 
-    skips, folder = Skips(), PictureFolder(images)
-    by_picture = _group(content, names, skips, annotations)
     records = []
-    for info in content["images"]:
-        name = info["file_name"]
-        path = folder.find(name)
-        if path is None and name.startswith("COCO_"):  # LVIS v0.5 lists COCO 2017 by the names of 2014
-            path = folder.find(name.rsplit("_", 1)[1])
-        if path is None:
-            missing_picture(os.path.join(folder.root, name), annotations, on_missing, skips)
-            continue
-        records.append(make_record(info, path, by_picture.get(info["id"], []), label_of, masks, skips))
+    for info in content.images:
+        path = _find(folder, info["file_name"], annotations, on_missing, faults)
+        if path is not None:
+            found = content.annotations[info["id"]]
+            records.append(make_record(info, path, found, label_of, masks, skips, crowds))
+    _warn_of_crowds(records, annotations)
     return DatasetIndex(
         name=str(annotations),
         class_names=class_names,
@@ -67,50 +73,37 @@ def read_coco(annotations, images, *, classes=None, masks=False, on_missing="err
     )
 
 
-def _parse(path):
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"Annotation file {path} does not exist (data.annotations).") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    for entry in content.get("images") or [] if isinstance(content, dict) else []:
-        if "file_name" not in entry and "coco_url" in entry:  # LVIS v1
-            entry["file_name"] = "/".join(entry["coco_url"].split("/")[-2:])
-    for key, fields in (("images", ("id", "file_name", "height", "width")), ("categories", ("id", "name"))):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise ValueError(f"{path} is not a COCO annotation file: it has no list {key!r}.")
-        for entry in content[key]:
-            absent = [f for f in fields if f not in entry]
-            if absent:
-                raise ValueError(f"{path}: an entry of {key!r} lacks {absent}: {str(entry)[:200]}")
-    ids = [i["id"] for i in content["images"]]
-    if len(set(ids)) < len(ids):
-        raise ValueError(f"{path}: two entries of 'images' have the same id.")
-    return content
+def _class_names(content, skips):
+    """All categories, without those that head others and have no annotation."""
+    used = {a["category_id"] for found in content.annotations.values() for a in found}
+    unused = content.roots - used
+    for number in sorted(unused):
+        skips.add("category that only heads others, which is no class", content.names[number])
+    return [name for number, name in content.names.items() if number not in unused]
 
 
-def _group(content, names, skips, path):
-    """Annotations per picture id, in file order; those that belong nowhere are counted."""
-    known = {i["id"] for i in content["images"]}
-    groups, seen = {}, set()
-    for annotation in content.get("annotations", []):
-        label = f"annotation {annotation.get('id')}"
-        if annotation.get("id") is not None:
-            if annotation["id"] in seen:
-                raise ValueError(f"{path}: two annotations have the id {annotation['id']}.")
-            seen.add(annotation["id"])
-        if annotation.get("image_id") not in known:
-            skips.add("annotation of a picture that is not listed", label)
-        elif annotation.get("category_id") not in names:
-            skips.add("annotation of an unknown category id", label)
-        else:
-            groups.setdefault(annotation["image_id"], []).append(annotation)
-    return groups
+def _find(folder, name, where, on_missing, faults):
+    if name.startswith("COCO_") and folder.find(name) is None:
+        # LVIS v0.5 lists COCO 2017 by the names of 2014
+        path = folder.find(name.rsplit("_", 1)[1])
+        if path is not None:
+            return path
+    return find_or_report(folder, name, where, on_missing, faults)
 
 
-def make_record(info, source, annotations, label_of, masks, skips):
+def _warn_of_crowds(records, where):
+    objects = sum(len(r.labels) for r in records)
+    regions = sum(len(r.ignore_labels) for r in records)
+    if regions and not objects:
+        logger.warning(
+            "All %d objects of %s are marked iscrowd: nothing would be learned from them. If they are single "
+            "objects (CVAT marks its run lengths so), set data.crowds: objects.",
+            regions,
+            where,
+        )
+
+
+def make_record(info, source, annotations, label_of, masks, skips, crowds="ignore"):
     """A ``Record`` from one entry of ``images`` and its annotations; unusable ones are counted in ``skips``.
 
     Args:
@@ -120,17 +113,19 @@ def make_record(info, source, annotations, label_of, masks, skips):
         label_of: label of every wanted category id.
         masks: keep the segmentations, and require them.
         skips: ``Skips`` to count in.
+        crowds: see ``read_coco``.
     """
     groups = {False: ([], [], []), True: ([], [], [])}  # crowd -> boxes, labels, segmentations
     wanted = [a for a in annotations if a["category_id"] in label_of]
     for annotation in wanted:
-        reason = _defect(annotation, info, masks)
+        box = annotation.get("bbox") or _derived_box(annotation)
+        reason = _defect(annotation, box, info, masks)
         if reason:
             skips.add(reason, f"annotation {annotation.get('id')} of {info['file_name']}")
             continue
-        x, y, w, h = annotation["bbox"]
+        x, y, w, h = box
         box, label = [x, y, x + w, y + h], label_of[annotation["category_id"]]
-        boxes, labels, segmentations = groups[bool(annotation.get("iscrowd"))]
+        boxes, labels, segmentations = groups[crowds == "ignore" and bool(annotation.get("iscrowd"))]
         boxes.append(box)
         labels.append(label)
         segmentations.append(annotation.get("segmentation"))
@@ -150,34 +145,28 @@ def make_record(info, source, annotations, label_of, masks, skips):
     )
 
 
-def _defect(annotation, info, masks):
+def _derived_box(annotation):
+    """The box around the polygons of an annotation that has none itself."""
+    polygons = annotation.get("segmentation")
+    if shapes.is_empty(polygons) or not isinstance(polygons, list) or shapes.fault(polygons, 1, 2**20):
+        return None
+    return shapes.bounds(polygons)
+
+
+def _defect(annotation, box, info, masks):
     """Why an annotation cannot be used, or None."""
     if annotation.get("ignore"):
         return "annotation marked 'ignore'"
-    box = annotation.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(_finite(v) for v in box):
+    if not is_box(box):
         return "annotation without a usable 'bbox' [x, y, w, h]"
     x, y, w, h = box
+    area = annotation.get("area")
     inside_w = min(x + w, info["width"]) - max(x, 0)
     inside_h = min(y + h, info["height"]) - max(y, 0)
-    if w < 1 or h < 1 or annotation.get("area", 1) <= 0:
+    if w < 1 or h < 1 or (area is not None and area <= 0):
         return "degenerate box (thinner than a pixel, or no area)"
     if inside_w <= 0 or inside_h <= 0:
         return "box outside the picture"
-    if masks and not _usable(annotation.get("segmentation")):
+    if masks and annotation.get("segmentation") is None:
         return "object without a usable segmentation"
     return None
-
-
-def _finite(value):
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _usable(segmentation):
-    if isinstance(segmentation, int):  # its position in a TFRecord example
-        return True
-    if isinstance(segmentation, dict):
-        return "counts" in segmentation and "size" in segmentation
-    if not isinstance(segmentation, list):
-        return False
-    return any(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in segmentation)

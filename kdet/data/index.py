@@ -2,11 +2,12 @@
 
 import dataclasses
 import difflib
-import json
 import logging
-import os
 
 import numpy as np
+
+from kdet.data.folders import read_file
+from kdet.errors import DataError, short
 
 logger = logging.getLogger("kdet.data")
 
@@ -62,6 +63,19 @@ class Skips:
             f"skipped {count} x {reason} (e.g. {', '.join(self.examples[reason])})"
             for reason, count in self.counts.items()
         ]
+
+
+class Faults:
+    """What becomes of an unusable entry: an error, or with ``on_corrupt="skip"`` a counted skip."""
+
+    def __init__(self, skips, on_corrupt="error"):
+        self.skips, self._raises = skips, on_corrupt != "skip"
+
+    def add(self, kind, where, reason):
+        """``kind`` is counted; ``where`` (file and entry) and ``reason`` (with the value) are for people."""
+        if self._raises:
+            raise DataError(f"{where}: {reason}. Repair it, or set data.on_corrupt: skip to leave it out.")
+        self.skips.add(kind, f"{where}: {reason}")
 
 
 class DatasetIndex:
@@ -204,16 +218,25 @@ class DatasetIndex:
     def _coco_content(self):
         if not self.coco_file:
             return {}
-        with open(self.coco_file, encoding="utf-8") as file:
-            return json.load(file)
+        from kdet.data import coco_file
 
-    def _own_annotations(self, found):
-        pictures, categories = {r.image_id for r in self.records}, set(self.category_ids)
-        return [
+        content = coco_file.CocoFile(self.coco_file, Faults(Skips(), "skip"), masks=self.has_masks)
+        annotations = [a for found in content.annotations.values() for a in found]
+        return {"images": content.images, "categories": content.categories, "annotations": annotations}
+
+    def _own_annotations(self, given):
+        from kdet.data import coco_file
+
+        sizes = {r.image_id: (r.height, r.width) for r in self.records}
+        categories = set(self.category_ids)
+        found = [
             a
-            for a in found
-            if a.get("image_id") in pictures and a.get("category_id") in categories and _has_numbers(a)
+            for a in given
+            if a["image_id"] in sizes and a["category_id"] in categories and coco_file.is_box(a.get("bbox"))
         ]
+        if not self.has_masks:
+            coco_file.drop_damaged_masks(found, sizes)
+        return found
 
     def _annotations(self, masks):
         annotations = []
@@ -302,11 +325,6 @@ def _with_objects(record, keep):
     )
 
 
-def _has_numbers(annotation):
-    box = annotation.get("bbox")
-    return isinstance(box, list) and len(box) == 4 and bool(np.isfinite(box).all())
-
-
 def concatenate(parts):
     """One index out of several with the same classes. Picture ids that clash are numbered anew.
 
@@ -318,7 +336,7 @@ def concatenate(parts):
         return first
     for part in parts[1:]:
         if part.class_names != first.class_names:
-            raise ValueError(
+            raise DataError(
                 f"{part.name} has the classes {part.class_names} but {first.name} has {first.class_names}; "
                 "give data.classes so that both use the same list."
             )
@@ -345,58 +363,32 @@ def select_classes(available, wanted, where):
     """The class list to use: ``wanted`` (any order, any subset) or, if None, all that is available.
 
     Raises:
-        ValueError: a wanted name is not in the dataset (the nearest ones are named) or comes twice.
+        DataError: a wanted name is no text, not in the dataset (the nearest ones are named) or comes twice.
     """
     if wanted is None:
         return list(available)
+    check_class_names(wanted)
     wanted = list(wanted)
     for name in wanted:
         if name not in available:
             near = difflib.get_close_matches(str(name), list(available), n=3, cutoff=0.5)
-            known = ", ".join(near) if near else ", ".join(map(str, available))
-            raise ValueError(f"{where} has no class {name!r} (data.classes). Nearest names there: {known}.")
-    if len(set(wanted)) < len(wanted):
-        raise ValueError(f"data.classes names a class twice: {wanted}.")
+            known = ", ".join(near) if near else ", ".join(map(str, list(available)[:20]))
+            raise DataError(f"{where} has no class {name!r} (data.classes). Nearest names there: {known}.")
     return wanted
 
 
-def read_file(record):
-    """The encoded bytes of a record that names a file."""
-    with open(record.source, "rb") as file:
-        return file.read()
-
-
-class PictureFolder:
-    """Which files a folder has: one listing per directory instead of one look-up per picture."""
-
-    def __init__(self, root):
-        self.root = os.fspath(root)
-        self._listings = {}
-
-    def find(self, name):
-        """The path of picture ``name`` below the root, or None if there is no such file."""
-        path = os.path.join(self.root, name)
-        folder, base = os.path.split(path)
-        if folder not in self._listings:
-            try:
-                self._listings[folder] = set(os.listdir(folder))
-            except (FileNotFoundError, NotADirectoryError):
-                self._listings[folder] = set()
-        return path if base in self._listings[folder] else None
-
-
-def missing_picture(path, where, on_missing, skips):
-    """Raises or counts, by the option ``on_missing`` (error | skip), a picture that is not there.
-
-    Raises:
-        FileNotFoundError: with ``on_missing="error"``.
-    """
-    if on_missing == "error":
-        raise FileNotFoundError(
-            f"{where} lists the picture {path}, which does not exist. Check data.images, or set "
-            "data.on_missing: skip to leave such pictures out."
-        )
-    skips.add("picture file missing", path)
+def check_class_names(names):
+    """Raises a DataError where ``names`` (``data.classes``) is no list of distinct texts."""
+    if not isinstance(names, (list, tuple)):
+        raise DataError(f"data.classes must be a list of names such as [cat, dog]; got {short(names)}.")
+    for name in names:
+        if not isinstance(name, str):
+            hint = " (in YAML a bare yes, no, on or off is a truth value)" if isinstance(name, bool) else ""
+            raise DataError(f"data.classes holds {short(name)}, which is no text{hint}: put it in quotes.")
+    if len(set(names)) < len(names):
+        raise DataError(f"data.classes names a class twice: {short(list(names))}.")
+    if not names:
+        raise DataError("data.classes is an empty list: name the classes, or leave the key out.")
 
 
 def as_boxes(rows):

@@ -9,23 +9,47 @@ import numpy as np
 import tensorflow as tf
 from pycocotools import mask as coco_mask
 
+from kdet.data import pictures, segmentations
+from kdet.errors import DataError, first_line
+
 
 def encode(segmentation, height, width):
-    """COCO polygons, RLE (compressed or not), or PNG bytes -> one compressed RLE (``counts`` a string)."""
+    """COCO polygons, RLE (compressed or not), or PNG bytes -> one compressed RLE (``counts`` a string).
+
+    Raises:
+        DataError: it cannot be rasterised, or is for an image of another size.
+    """
     if isinstance(segmentation, bytes):
-        pixels = tf.io.decode_png(segmentation, channels=1).numpy()[..., 0]
-        rle = coco_mask.encode(np.asfortranarray(pixels > 0, np.uint8))
-    elif isinstance(segmentation, list):
+        return encode_pixels(_png(segmentation, height, width))
+    reason = segmentations.fault(segmentation, height, width)
+    if reason:
+        raise DataError(f"A segmentation cannot be used: {reason}.")
+    if isinstance(segmentation, list):
         polygons = [p for p in segmentation if len(p) >= 6]
         rle = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     elif isinstance(segmentation["counts"], list):
         rle = coco_mask.frPyObjects(segmentation, height, width)
     else:
         rle = dict(segmentation)
-    if tuple(rle["size"]) != (height, width):
-        raise ValueError(f"A mask of size {tuple(rle['size'])} belongs to a picture of {(height, width)}.")
     counts = rle["counts"]
     return {"size": [height, width], "counts": counts.decode() if isinstance(counts, bytes) else counts}
+
+
+def encode_pixels(pixels):
+    """One mask ``[h, w]`` -> its compressed RLE."""
+    rle = coco_mask.encode(np.asfortranarray(pixels > 0, np.uint8))
+    return {"size": list(pixels.shape), "counts": rle["counts"].decode()}
+
+
+def _png(encoded, height, width):
+    try:
+        size = pictures.stored_size(encoded)
+        if size != (height, width):
+            raise DataError(f"A mask of size {size} belongs to a picture of {(height, width)}.")
+        with tf.device("CPU"):
+            return tf.io.decode_png(encoded, channels=1).numpy()[..., 0]
+    except (pictures.CorruptPicture, tf.errors.OpError) as error:
+        raise DataError(f"An instance mask is no readable PNG: it {first_line(error)}.") from error
 
 
 def of_counts(counts, height, width):

@@ -6,8 +6,23 @@ import struct
 import numpy as np
 import tensorflow as tf
 
+from kdet.data import files
+from kdet.errors import DataError, first_line, short
 
-class CorruptPicture(ValueError):
+MAX_PIXELS = int(os.environ.get("KDET_MAX_PIXELS") or 2**27)
+"""Larger images are refused before they are decoded (400 MB); KDET_MAX_PIXELS sets another limit."""
+
+_STARTS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"BM": "bmp", b"GIF8": "gif"}
+_FOREIGN = {
+    b"RIFF": "WebP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"\0\0\0": "AVIF or HEIC",
+    b"<": "HTML or SVG",
+}
+
+
+class CorruptPicture(DataError):
     """The bytes are not a readable picture, or not the picture that the annotations describe."""
 
 
@@ -18,18 +33,85 @@ def decode(encoded, orient=True):
     ``orient`` the EXIF orientation is applied, as OpenCV does.
 
     Raises:
-        CorruptPicture: the bytes cannot be decoded (a truncated JPEG included).
+        CorruptPicture: the bytes are of another kind, of more than ``MAX_PIXELS``, or cannot be decoded (a
+            truncated JPEG included).
     """
+    stored_size(encoded)
     try:
         with tf.device("CPU"):
             if encoded[:2] == b"\xff\xd8":
                 image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
             else:
                 image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
-        raise CorruptPicture(f"cannot be decoded ({_first_line(error)})") from error
+    except tf.errors.OpError as error:
+        raise CorruptPicture(f"cannot be decoded ({first_line(error)})") from error
     image = image.numpy()
     return _turn(image, exif_orientation(encoded)) if orient else image
+
+
+def kind_of(encoded):
+    """``"jpeg"``, ``"png"``, ``"bmp"`` or ``"gif"``, by the first bytes.
+
+    Raises:
+        CorruptPicture: another kind.
+    """
+    for start, kind in _STARTS.items():
+        if encoded.startswith(start):
+            return kind
+    if not encoded:
+        raise CorruptPicture("cannot be decoded: it is empty")
+    found = next((name for start, name in _FOREIGN.items() if encoded.startswith(start)), None)
+    what = f"is {found}, not" if found else f"starts with {short(bytes(encoded[:8]))}, so it is not"
+    raise CorruptPicture(f"cannot be decoded: it {what} JPEG, PNG, BMP or GIF")
+
+
+def stored_size(encoded):
+    """(h, w) of the image as it lies in the file, from its header alone.
+
+    Raises:
+        CorruptPicture: no header, or more than ``MAX_PIXELS``.
+    """
+    kind = kind_of(encoded)
+    try:
+        if kind == "jpeg":
+            height, width = _jpeg_size(encoded)
+        elif kind == "png":
+            width, height = struct.unpack_from(">II", encoded, 16)
+        elif kind == "gif":
+            width, height = struct.unpack_from("<HH", encoded, 6)
+        else:
+            width, height = struct.unpack_from("<ii", encoded, 18)
+    except struct.error as error:
+        raise CorruptPicture("cannot be decoded: it is cut off within its header") from error
+    height = abs(height)  # a BMP from top to bottom
+    if height <= 0 or width <= 0:
+        raise CorruptPicture(f"has a size of {height}x{width} (h x w) in its header")
+    if height * width > MAX_PIXELS:
+        raise CorruptPicture(
+            f"has {height}x{width} (h x w) pixels by its header; at most {MAX_PIXELS} are decoded "
+            "(environment variable KDET_MAX_PIXELS)"
+        )
+    return height, width
+
+
+def _jpeg_size(encoded):
+    """(h, w) from the first frame header."""
+    position = 2
+    while position + 9 <= len(encoded):
+        if encoded[position] != 0xFF:
+            raise CorruptPicture("cannot be decoded: it has no JPEG header")
+        marker = encoded[position + 1]
+        if marker == 0xFF:  # filling
+            position += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return struct.unpack_from(">HH", encoded, position + 5)
+        if marker in (0x01, *range(0xD0, 0xD8)):  # without a length
+            position += 2
+            continue
+        (length,) = struct.unpack_from(">H", encoded, position + 2)
+        position += 2 + max(length, 2)
+    raise CorruptPicture("cannot be decoded: it has no JPEG header")
 
 
 def size_of(encoded):
@@ -38,12 +120,7 @@ def size_of(encoded):
     Raises:
         CorruptPicture: as ``decode``.
     """
-    if encoded[:2] != b"\xff\xd8":
-        return decode(encoded).shape[:2]
-    try:
-        height, width, _ = tf.io.extract_jpeg_shape(encoded).numpy().tolist()
-    except tf.errors.InvalidArgumentError as error:
-        raise CorruptPicture(f"has no JPEG header ({_first_line(error)})") from error
+    height, width = stored_size(encoded)
     return (width, height) if exif_orientation(encoded) >= 5 else (height, width)
 
 
@@ -55,8 +132,7 @@ def load(picture):
     """
     if isinstance(picture, (str, os.PathLike)):
         path = os.fspath(picture)
-        with open(path, "rb") as file:
-            encoded = file.read()
+        encoded = files.read_bytes(path, "image", error=CorruptPicture)
         try:
             return decode(encoded)
         except CorruptPicture as error:
@@ -135,7 +211,3 @@ def _turn(image, orientation):
     if orientation in (3, 4, 7, 8):
         image = image[::-1]
     return np.ascontiguousarray(image)
-
-
-def _first_line(error):
-    return str(getattr(error, "message", error)).strip().splitlines()[0]

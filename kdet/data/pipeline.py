@@ -1,14 +1,27 @@
 """The tf.data pipeline: records -> batches of (inputs, targets) of the data contract."""
 
 import atexit
+import contextlib
 import logging
 
 import numpy as np
 import tensorflow as tf
 
 from kdet import compat
-from kdet.data import albu, buckets, distortions, instaboost, masks, pictures, semantic, transforms, windows
+from kdet.data import (
+    albu,
+    buckets,
+    distortions,
+    faults,
+    instaboost,
+    masks,
+    pictures,
+    semantic,
+    transforms,
+    windows,
+)
 from kdet.data.index import Skips
+from kdet.errors import DataError, MissingFile
 
 logger = logging.getLogger("kdet.data")
 
@@ -81,7 +94,7 @@ class Pipeline:
         """
         part, parts = shard
         if self.batch_size % (parts * split):
-            raise ValueError(
+            raise DataError(
                 f"batch_size {self.batch_size} cannot be divided among {parts} x {split} replicas."
             )
         if self._training:
@@ -98,7 +111,7 @@ class Pipeline:
             if parts > 1
             else tf.data.experimental.AutoShardPolicy.DATA
         )
-        return data.with_options(options).prefetch(2)
+        return faults.reporting(data.with_options(options).prefetch(2))
 
     def _batch_of(self, step, start, size):
         pictures_of = tf.numpy_function(self._plan.batch, [step], tf.int64, stateful=False)
@@ -124,7 +137,9 @@ class Pipeline:
 
     def _element(self, i, position, shapes):
         """Picture ``i`` as (inputs, targets) without the batch axis; a negative position: only a filler."""
-        image, i = tf.numpy_function(self._picture, [i], [tf.uint8, tf.int64], stateful=False)
+        image, i = tf.numpy_function(
+            faults.remembered(self._picture), [i], [tf.uint8, tf.int64], stateful=False
+        )
         image, i = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(i, [])
         original_size = tf.shape(image)[:2]
         sample = self._tables.sample(i)
@@ -136,7 +151,7 @@ class Pipeline:
             columns=tf.range(original_size[1]),
         )
         if self._training and self._spec["instaboost"]:
-            own = tf.numpy_function(self._shapes, [i], tf.string, stateful=False)
+            own = tf.numpy_function(faults.remembered(self._shapes), [i], tf.string, stateful=False)
             sample["shapes"] = tf.ensure_shape(own, [None])
         for number, transform in enumerate(self._transforms()):
             sample = transform(sample, tf.random.fold_in(tf.stack([self._seed, position]), number))
@@ -167,7 +182,7 @@ class Pipeline:
             maps = [_pad_map(sample["rows"], canvas[0]), _pad_map(sample["columns"], canvas[1])]
             shapes = [sample["shapes"]] if "shapes" in sample else []
             given = [i, sample["objects"], *maps, *shapes]
-            packed = tf.numpy_function(self._masks, given, tf.uint8, stateful=False)
+            packed = tf.numpy_function(faults.remembered(self._masks), given, tf.uint8, stateful=False)
             height, width = tf.get_static_value(canvas[0]), tf.get_static_value(canvas[1])
             targets["masks"] = tf.ensure_shape(
                 packed, [self.max_boxes, height, None if width is None else (width + 7) // 8]
@@ -180,12 +195,12 @@ class Pipeline:
         """Every ``semantic_stride``-th cell of the class map, as the picture's, 255 outside of it."""
         stride = self._spec["semantic_stride"]
         maps = [_pad_map(sample[k], canvas[axis])[::stride] for axis, k in enumerate(("rows", "columns"))]
-        found = tf.numpy_function(
-            lambda i, *maps: semantic.moved(self.index.records[int(i)], *maps), [i, *maps], tf.int32,
-            stateful=False,
-        )  # fmt: skip
+        found = tf.numpy_function(faults.remembered(self._moved), [i, *maps], tf.int32, stateful=False)
         sides = (tf.get_static_value(canvas[axis]) for axis in (0, 1))
         return tf.ensure_shape(found, [None if side is None else -(-side // stride) for side in sides])
+
+    def _moved(self, i, *maps):
+        return semantic.moved(self.index.records[int(i)], *maps)
 
     def _transforms(self):
         spec = self._spec
@@ -219,7 +234,7 @@ class Pipeline:
             image = self._usable(self.index.records[candidate])
             if image is not None:
                 return image, np.int64(candidate)
-        raise ValueError(f"No usable picture is left in {self.index.name}.")
+        raise DataError(f"No usable picture is left in {self.index.name}.")
 
     def pictures(self):
         """Yields ``(Record, RGB uint8 [h,w,3])`` one by one, as they are on disk; for evaluation.
@@ -235,11 +250,12 @@ class Pipeline:
         """The decoded picture; None where it is unusable and may be skipped."""
         try:
             return self._decoded(record)
-        except (pictures.CorruptPicture, OSError) as error:
+        except (DataError, OSError) as error:
             if not self._skip_corrupt:
-                raise ValueError(
-                    f"Picture {record.name} of {self.index.name} {error}. Repair or remove it, or set "
-                    "data.on_corrupt: skip."
+                kind = MissingFile if isinstance(error, FileNotFoundError) else DataError
+                raise kind(
+                    f"Picture {record.name} of {self.index.name} {str(error).rstrip('.')}. Repair or remove "
+                    "it, or set data.on_corrupt: skip."
                 ) from error
             self._note(record, error)
         return None
@@ -270,7 +286,8 @@ class Pipeline:
 
     def _shapes(self, i):
         record = self.index.records[int(i)]
-        found = [masks.encode(s, record.height, record.width) for s in self.index.segmentations(record)]
+        with _naming(record, self.index):
+            found = [masks.encode(s, record.height, record.width) for s in self.index.segmentations(record)]
         return np.array([rle["counts"].encode() for rle in found], object)
 
     def _masks(self, i, objects, rows, columns, shapes=None):
@@ -278,7 +295,17 @@ class Pipeline:
         size = record.height, record.width
         found = self.index.segmentations(record) if shapes is None else masks.of_counts(shapes, *size)
         chosen = [found[position] for position in objects]
-        return masks.transformed(chosen, size, rows, columns, self.max_boxes)
+        with _naming(record, self.index):
+            return masks.transformed(chosen, size, rows, columns, self.max_boxes)
+
+
+@contextlib.contextmanager
+def _naming(record, index):
+    """Names the picture in errors about its masks."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"Picture {record.name} of {index.name}: {error}") from error
 
 
 def _crop_first(probability, sizes, crop):
@@ -320,7 +347,7 @@ def _assign_buckets(records, shapes, resized):
     chosen = [buckets.choose_bucket(resized((r.height, r.width)), shapes) for r in records]
     if -1 in chosen:
         record = records[chosen.index(-1)]
-        raise ValueError(
+        raise DataError(
             f"Picture {record.name} ({record.height}x{record.width}) fits none of the canvas shapes {shapes} "
             "after resizing: add a larger one to data.buckets."
         )

@@ -1,22 +1,17 @@
 """Proposal files: boxes computed before, that Fast R-CNN classifies."""
 
-import json
-import pickle
+import io
+import math
+import zipfile
 
 import numpy as np
 
-# All that an array in a pickle needs. Anything else could run code and is refused.
-_ALLOWED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("_codecs", "encode"),
-    ("__builtin__", "bytes"),
-    ("builtins", "bytes"),
-}
+from kdet import pickles
+from kdet.data import files
+from kdet.errors import DataError, short
+
+MAX_BYTES = 2**34
+FAR = 1e7  # no coordinate lies beyond it
 
 
 def attach_proposals(records, path, limit):
@@ -40,66 +35,119 @@ def read_proposals(path, image_ids, limit):
         list of float32 ``[<= limit, 4]`` xyxy, one per entry of ``image_ids``.
 
     Raises:
-        ValueError: the file is of another dataset, or of no known kind.
+        MissingFile, DataError: there is no such file, it is damaged, of another dataset, or of no known kind.
     """
     readers = {".pkl": _read_pickle, ".npz": _read_npz, ".json": _read_json}
     reader = next((r for ending, r in readers.items() if str(path).endswith(ending)), None)
     if reader is None:
-        raise ValueError(f"data.proposals: {path} must end with one of {', '.join(readers)}.")
+        raise DataError(f"data.proposals: {path} must end with one of {', '.join(readers)}.")
     found = reader(path)
     if isinstance(found, list):
         if len(found) != len(image_ids):
-            raise ValueError(
+            raise DataError(
                 f"{path} has proposals of {len(found)} pictures; the dataset has {len(image_ids)}."
             )
     else:
         missing = [i for i in image_ids if i not in found]
         if missing:
-            raise ValueError(f"{path} has no proposals for {len(missing)} pictures, e.g. id {missing[0]}.")
+            raise DataError(f"{path} has no proposals for {len(missing)} pictures, e.g. id {missing[0]}.")
         found = [found[i] for i in image_ids]
-    return [_boxes(rows, limit, path) for rows in found]
+    return [_boxes(rows, limit, f"{path}: image {i}") for i, rows in zip(image_ids, found, strict=True)]
 
 
-def _boxes(rows, limit, path):
-    rows = np.asarray(rows, np.float32)
+def _boxes(rows, limit, where):
+    try:
+        rows = np.asarray(rows)
+        rows = rows.astype(np.float32) if rows.dtype.kind in "fiu" or rows.size == 0 else None
+    except (ValueError, TypeError, OverflowError):
+        rows = None
+    if rows is None:
+        raise DataError(f"{where}: proposals must be numbers, [n, 4] or [n, 5]; write the file anew.")
     if rows.size == 0:
         return np.zeros((0, 4), np.float32)
     if rows.ndim != 2 or rows.shape[1] not in (4, 5) or not np.isfinite(rows).all():
-        raise ValueError(f"{path}: proposals must be finite [n, 4] or [n, 5] arrays; got {rows.shape}.")
+        raise DataError(f"{where}: proposals must be finite [n, 4] or [n, 5] arrays; got {rows.shape}.")
+    if np.abs(rows[:, :4]).max() > FAR:
+        raise DataError(f"{where}: a proposal has a coordinate of {np.abs(rows[:, :4]).max():g}.")
+    if (rows[:, 2:4] < rows[:, :2]).any():
+        wrong = rows[(rows[:, 2:4] < rows[:, :2]).any(axis=1)][0, :4]
+        raise DataError(f"{where}: the proposal {wrong.tolist()} is no [x1, y1, x2, y2]: a side is negative.")
     if rows.shape[1] == 5:  # with scores
         rows = rows[np.argsort(-rows[:, 4], kind="stable")]
     return rows[:limit, :4]
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module, name):
-        if (module, name) not in _ALLOWED:
-            raise ValueError(f"a proposal file must hold arrays only, not {module}.{name}")
-        return super().find_class(module, name)
-
-
 def _read_pickle(path):
     try:
-        with open(path, "rb") as file:
-            content = _ArrayUnpickler(file, encoding="latin1").load()
-    except (ValueError, pickle.UnpicklingError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read: {error}.") from error
+        encoded = files.read_bytes(path, "proposal file", MAX_BYTES)
+        content = pickles.load(encoded, pickles.ARRAY_NAMES, advice=": it must hold arrays only, not {}")
+    except pickles.PickleError as error:
+        raise DataError(f"The proposal file {path} cannot be read: {error}.") from error
     if not isinstance(content, list):
-        raise ValueError(f"{path} must hold a list with one array per picture; got {type(content).__name__}.")
-    return content
+        raise DataError(f"{path} must hold a list with one array per picture; got {short(content)}.")
+    return [_plain_rows(item, path) for item in content]
+
+
+def _plain_rows(item, path):
+    if isinstance(item, pickles.Array) and item.value is not None:
+        return item.value
+    if isinstance(item, (list, tuple)) and all(_is_row(row) for row in item):
+        return [list(row) for row in item]
+    raise DataError(f"{path} must hold one array per picture; an entry is {short(type(item).__name__)}.")
+
+
+def _is_row(row):
+    return isinstance(row, (list, tuple)) and all(type(value) in (int, float) for value in row)
 
 
 def _read_npz(path):
-    with np.load(path, allow_pickle=False) as file:
-        return {int(key): file[key] for key in file.files}
+    encoded = files.read_bytes(path, "proposal file", MAX_BYTES)
+    found = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(encoded)) as archive:
+            for entry in archive.infolist():
+                name = entry.filename.removesuffix(".npy")
+                if not name.isdecimal() or len(name) > 18:
+                    raise DataError(
+                        f"{path}: the array {short(name)} must have the id of an image as its name."
+                    )
+                if int(name) in found:
+                    raise DataError(f"{path} has two arrays for the image {int(name)}.")
+                with archive.open(entry) as file:
+                    found[int(name)] = _array(file, entry.file_size)
+    except DataError:
+        raise
+    except Exception as error:  # what a damaged container makes of Python's zip reader is open
+        raise DataError(f"The proposal file {path} is no .npz file or is damaged ({error}).") from error
+    return found
+
+
+def _array(file, size):
+    """The array of an open ``.npy`` file; its header must fit its size."""
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+    shape, fortran, dtype = read(file)
+    wanted = math.prod(shape) * dtype.itemsize
+    if dtype.kind not in "fiu" or wanted > size:
+        raise ValueError(f"an array of shape {shape} and type {dtype} does not fit")
+    data = file.read(wanted)
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _read_json(path):
-    with open(path, encoding="utf-8") as file:
-        content = json.load(file)
+    content = files.read_json(path, "proposal file")
+    if not isinstance(content, list):
+        raise DataError(f"{path} must hold a list of COCO results; got {short(content)}.")
     found = {}
-    for entry in content:
-        x, y, w, h = entry["bbox"]
+    for number, entry in enumerate(content):
+        box = entry.get("bbox") if isinstance(entry, dict) else None
+        good = _is_row(box) and len(box) == 4 and all(-FAR < v < FAR for v in box) and min(box[2:]) >= 0
+        if not good or type(entry.get("image_id")) is not int or not _is_row([entry.get("score", 1.0)]):
+            raise DataError(
+                f"{path}: entry {number} must have image_id (a number), bbox [x, y, w, h] and score; "
+                f"got {short(entry)}."
+            )
+        x, y, w, h = box
         found.setdefault(entry["image_id"], []).append([x, y, x + w, y + h, entry.get("score", 1.0)])
     return _Sparse(found)
 

@@ -5,7 +5,9 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from kdet.data.index import PictureFolder
+from kdet.data import files, pictures
+from kdet.data.folders import PictureFolder
+from kdet.errors import DataError, MissingFile
 
 IGNORED = 255
 
@@ -22,14 +24,14 @@ def attach(records, folder, on_missing, skips, where):
     Raises:
         FileNotFoundError: naming the map.
     """
-    maps, kept = PictureFolder(folder), []
+    maps, kept = PictureFolder(folder, "data.semantic"), []
     for record in records:
         name = os.path.splitext(record.name)[0] + ".png"
         record.semantic = maps.find(name)
         if record.semantic is None:
             path = os.path.join(maps.root, name)
             if on_missing == "error":
-                raise FileNotFoundError(
+                raise MissingFile(
                     f"{where}: there is no class map {path}. Check data.semantic, or set data.on_missing: "
                     "skip to leave such pictures out."
                 )
@@ -47,7 +49,7 @@ def moved(record, rows, columns):
     """
     classes = _read(record.semantic)
     if classes.shape != (record.height, record.width):
-        raise ValueError(
+        raise DataError(
             f"The class map {record.semantic} is {classes.shape[0]}x{classes.shape[1]} (h x w) but its "
             f"picture {record.height}x{record.width}."
         )
@@ -59,13 +61,17 @@ def moved(record, rows, columns):
 
 def _read(path):
     """The values ``[h, w]`` of a PNG with one channel."""
-    with open(path, "rb") as file:
-        encoded = file.read()
+    encoded = files.read_bytes(path, "class map")
     try:
+        if pictures.kind_of(encoded) != "png":
+            raise pictures.CorruptPicture("is another kind of image")
+        pictures.stored_size(encoded)
         with tf.device("CPU"):
             classes = tf.io.decode_png(encoded).numpy()
-    except tf.errors.InvalidArgumentError as error:
-        raise ValueError(f"The class map {path} is no readable PNG.") from error
+    except pictures.CorruptPicture as error:
+        raise DataError(f"The class map {path} is no readable PNG: it {error}.") from error
+    except tf.errors.OpError as error:
+        raise DataError(f"The class map {path} is no readable PNG.") from error
     if classes.shape[2] != 1:
-        raise ValueError(f"The class map {path} has {classes.shape[2]} channels; it must have one.")
+        raise DataError(f"The class map {path} has {classes.shape[2]} channels; it must have one.")
     return classes[..., 0]

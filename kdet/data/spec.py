@@ -1,8 +1,11 @@
 """The keys of a data section, their defaults and checks. The table is in ``kdet.data``."""
 
 import difflib
+import os
 
+from kdet import schema
 from kdet.data import buckets
+from kdet.errors import DataError
 
 REQUIRED = object()
 KEYS = {
@@ -34,6 +37,8 @@ KEYS = {
     "oversample": None,
     "on_missing": "error",
     "on_corrupt": "error",
+    "allow_outside": False,
+    "crowds": "ignore",
     "max_boxes": None,
     "proposals": None,
     "max_proposals": 2000,
@@ -78,6 +83,7 @@ CHOICES = {
     "format": ("coco", "voc", "cityscapes", "wider_face", "tfrecord"),
     "on_missing": ("error", "skip"),
     "on_corrupt": ("error", "skip"),
+    "crowds": ("ignore", "objects"),
     "remainder": ("fill", "drop"),
     "mode": ("keep_ratio", "fixed", "factor"),
     "multiscale": ("value", "range"),
@@ -90,13 +96,15 @@ def complete(spec, where="data"):
     """A full spec: defaults filled in, everything checked.
 
     Raises:
-        ValueError: naming the key, the value and the nearest valid one.
+        DataError: naming the key, the value and the nearest valid one.
     """
     full = _fill(spec, KEYS, where)
+    _check_kinds(spec, where)
+    full["annotations"], full["images"] = (_plain_paths(full[key]) for key in ("annotations", "images"))
     full["resize"] = complete_resize(full["resize"], f"{where}.resize")
     full["flip"] = 0.5 if full["flip"] is True else float(full["flip"] or 0)
     if not 0 <= full["flip"] <= 1:
-        raise ValueError(f"{where}.flip is a probability (or true/false); got {spec['flip']!r}.")
+        raise DataError(f"{where}.flip is a probability (or true/false); got {spec['flip']!r}.")
     if isinstance(full["crop"], (list, tuple)):
         full["crop"] = {"size": full["crop"]}
     for key, known in SECTION_KEYS.items():
@@ -106,18 +114,35 @@ def complete(spec, where="data"):
     return full
 
 
+def _check_kinds(spec, where):
+    """Kinds and ranges of all values, as in a recipe."""
+    plain = {key: _plain_paths(value) for key, value in spec.items()}
+    if not isinstance(plain.get("resize"), dict):
+        plain.pop("resize", None)
+    found = schema.dataset_problems(plain, (where,))
+    if found:
+        raise DataError("\n".join(text for _, text in found))
+
+
+def _plain_paths(value):
+    """``pathlib`` paths as texts, in lists too."""
+    if isinstance(value, (list, tuple)):
+        return [_plain_paths(item) for item in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
 def _check_sections(full, where):
     """Values of the nested sections that have a form of their own."""
     if full["crop"]:
         crop = full["crop"]
         if crop["type"] not in CROP_TYPES:
-            raise ValueError(
+            raise DataError(
                 f"{where}.crop.type must be one of {', '.join(CROP_TYPES)}; got {crop['type']!r}."
             )
         if crop["type"].startswith("absolute"):
             crop["size"] = _pair(crop["size"], f"{where}.crop.size")
         elif not all(0 < share <= 1 for share in crop["size"]):
-            raise ValueError(f"{where}.crop.size must hold shares of the picture; got {crop['size']!r}.")
+            raise DataError(f"{where}.crop.size must hold shares of the picture; got {crop['size']!r}.")
     if full["center_crop"]:
         full["center_crop"]["size"] = _pair(full["center_crop"]["size"], f"{where}.center_crop.size")
     if full["crop_first"]:
@@ -126,33 +151,33 @@ def _check_sections(full, where):
         first["crop"] = _pair(first["crop"], f"{where}.crop_first.crop")
     for key, name in PROBABILITIES:
         if full[key] and not 0 <= full[key][name] <= 1:
-            raise ValueError(f"{where}.{key}.{name} must be 0..1; got {full[key][name]!r}.")
+            raise DataError(f"{where}.{key}.{name} must be 0..1; got {full[key][name]!r}.")
     if full["instaboost"]:
         _check_instaboost(full, where)
     for key in ("min_box", "ignore_below", "oversample"):
         if full[key] is not None and not full[key] > 0:
-            raise ValueError(f"{where}.{key} must be above 0; got {full[key]!r}.")
+            raise DataError(f"{where}.{key} must be above 0; got {full[key]!r}.")
 
 
 def _check_instaboost(full, where):
     section, here = full["instaboost"], f"{where}.instaboost"
     if not full["masks"]:
-        raise ValueError(f"{here} cuts objects out by their masks: set {where}.masks: true.")
+        raise DataError(f"{here} cuts objects out by their masks: set {where}.masks: true.")
     for key in ("semantic", "proposals"):
         if full[key]:
-            raise ValueError(f"{here} moves objects, and {where}.{key} cannot follow: leave out one of them.")
+            raise DataError(f"{here} moves objects, and {where}.{key} cannot follow: leave out one of them.")
     section["actions"] = actions = _fill(section["actions"], dict.fromkeys(ACTIONS, 0), f"{here}.actions")
     if min(actions.values()) < 0 or not any(actions.values()):
-        raise ValueError(f"{here}.actions must be weights, one above 0 at least; got {actions!r}.")
+        raise DataError(f"{here}.actions must be weights, one above 0 at least; got {actions!r}.")
     for key in ("scale", "theta"):
         limits = section[key]
         if not isinstance(limits, (list, tuple)) or len(limits) != 2 or not limits[0] <= limits[1]:
-            raise ValueError(f"{here}.{key} must be a pair [low, high]; got {limits!r}.")
+            raise DataError(f"{here}.{key} must be a pair [low, high]; got {limits!r}.")
     if any(int(degrees) != degrees for degrees in section["theta"]):
-        raise ValueError(f"{here}.theta must be whole degrees; got {section['theta']!r}.")
+        raise DataError(f"{here}.theta must be whole degrees; got {section['theta']!r}.")
     for key, least in (("scale", section["scale"][0]), ("dx", section["dx"]), ("dy", section["dy"])):
         if not least > 0:
-            raise ValueError(f"{here}.{key} must be above 0; got {section[key]!r}.")
+            raise DataError(f"{here}.{key} must be above 0; got {section[key]!r}.")
 
 
 def canvas_shapes(size, fixed, divisor=None):
@@ -170,58 +195,63 @@ def complete_resize(resize, where="resize"):
 
     ``None`` gives the (1333, 800) rule, a pair that limit, a number that factor of the picture's own size.
     """
-    if isinstance(resize, (int, float)):
+    if isinstance(resize, (int, float)) and not isinstance(resize, bool):
         resize = {"mode": "factor", "sizes": [resize]}
     if resize is None:
         resize = DEFAULT_RESIZE
     if isinstance(resize, (list, tuple)):
-        resize = {"sizes": [resize] if not isinstance(resize[0], (list, tuple)) else resize}
+        flat = not resize or not isinstance(resize[0], (list, tuple))
+        resize = {"sizes": [resize] if flat else list(resize)}
     full = _fill(resize, RESIZE_KEYS, where)
     sizes = full["sizes"]
     if not isinstance(sizes, (list, tuple)) or not sizes:
-        raise ValueError(f"{where}.sizes must be a list of pairs such as [[1333, 800]]; got {sizes!r}.")
+        raise DataError(f"{where}.sizes must be a list of pairs such as [[1333, 800]]; got {sizes!r}.")
     if full["mode"] == "factor":
         full["sizes"] = [_factor(size, f"{where}.sizes") for size in sizes]
         if full["ratio_range"] is not None or full["multiscale"] == "range":
-            raise ValueError(f"{where}: mode factor takes sizes only, no ranges.")
+            raise DataError(f"{where}: mode factor takes sizes only, no ranges.")
         return full
     if not isinstance(sizes[0], (list, tuple)):
         sizes = [sizes]
     full["sizes"] = [_pair(size, f"{where}.sizes") for size in sizes]
     if full["ratio_range"] is not None and len(full["sizes"]) > 1:
-        raise ValueError(f"{where}.ratio_range works on one size; {len(full['sizes'])} are given.")
+        raise DataError(f"{where}.ratio_range works on one size; {len(full['sizes'])} are given.")
     if full["mode"] == "fixed" and len(full["sizes"]) > 1:
-        raise ValueError(f"{where}: mode fixed takes one size (w, h); {len(full['sizes'])} are given.")
+        raise DataError(f"{where}: mode fixed takes one size (w, h); {len(full['sizes'])} are given.")
     return full
 
 
 def _fill(given, keys, where):
     if not isinstance(given, dict):
-        raise ValueError(f"{where} must be a mapping of keys; got {given!r}.")
+        raise DataError(f"{where} must be a mapping of keys; got {given!r}.")
     for key, value in given.items():
-        if key not in keys:
+        if not isinstance(key, str) or key not in keys:
             near = difflib.get_close_matches(str(key), keys, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(keys)}."
-            raise ValueError(f"{where} has no key {key!r}; {hint}")
-        if key in CHOICES and value not in CHOICES[key]:
+            raise DataError(f"{where} has no key {key!r}; {hint}")
+        if key in CHOICES and not any(value is c or value == c and type(value) is str for c in CHOICES[key]):
             known = ", ".join(map(str, CHOICES[key]))
-            raise ValueError(f"{where}.{key} must be one of {known}; got {value!r}.")
+            raise DataError(f"{where}.{key} must be one of {known}; got {value!r}.")
     full = {key: given.get(key, default) for key, default in keys.items()}
     missing = [
         key for key, value in full.items() if value is REQUIRED or (keys[key] is REQUIRED and not value)
     ]
     if missing:
-        raise ValueError(f"{where} lacks the key {missing[0]!r}.")
+        raise DataError(f"{where} lacks the key {missing[0]!r}.")
     return full
 
 
 def _factor(value, where):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
-        raise ValueError(f"{where} must hold positive factors in mode factor; got {value!r}.")
+    if type(value) not in (int, float) or not 0 < value <= 100:
+        raise DataError(f"{where} must hold positive factors in mode factor; got {value!r}.")
     return float(value)
 
 
 def _pair(value, where):
-    if not isinstance(value, (list, tuple)) or len(value) != 2 or not all(int(v) == v > 0 for v in value):
-        raise ValueError(f"{where} must hold pairs of positive whole numbers; got {value!r}.")
+    if not isinstance(value, (list, tuple)) or len(value) != 2 or not all(_is_side(v) for v in value):
+        raise DataError(f"{where} must hold pairs of positive whole numbers; got {value!r}.")
     return [int(v) for v in value]
+
+
+def _is_side(value):
+    return type(value) in (int, float) and 0 < value < 2**17 and int(value) == value

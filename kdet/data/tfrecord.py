@@ -10,17 +10,18 @@ Shards are ``PREFIX-00000-of-00008.tfrecord``; ``PREFIX.json`` beside them holds
 
 import glob
 import json
+import math
 import os
-import struct
 
 import numpy as np
 import tensorflow as tf
 import tqdm
 
+from kdet.data import files, pictures
 from kdet.data import masks as instance_masks
-from kdet.data import pictures
 from kdet.data.coco import make_record
-from kdet.data.index import DatasetIndex, Skips, select_classes
+from kdet.data.index import DatasetIndex, Faults, Skips, select_classes
+from kdet.errors import DataError, MissingFile, first_line, short
 
 _OBJECT = "image/object/"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -42,10 +43,10 @@ def write_tfrecords(index, prefix, shards=1, progress=True):
         the paths, and how many of them were already there.
 
     Raises:
-        ValueError: files with other settings lie under the same prefix; more shards than pictures.
+        DataError: files with other settings lie under the same prefix; more shards than pictures.
     """
     if not 1 <= shards <= len(index):
-        raise ValueError(f"{len(index)} pictures cannot be written as {shards} shards.")
+        raise DataError(f"{len(index)} pictures cannot be written as {shards} shards.")
     os.makedirs(os.path.dirname(os.path.abspath(prefix)), exist_ok=True)
     _write_manifest(index, prefix, shards)
     paths = [f"{prefix}-{i:05d}-of-{shards:05d}.tfrecord" for i in range(shards)]
@@ -65,7 +66,16 @@ def write_tfrecords(index, prefix, shards=1, progress=True):
     return paths, found
 
 
-def read_tfrecord(annotations, images=None, *, classes=None, masks=False, on_missing="error"):
+def read_tfrecord(
+    annotations,
+    images=None,
+    *,
+    classes=None,
+    masks=False,
+    on_missing="error",
+    on_corrupt="error",
+    crowds="ignore",
+):
     """Reads TFRecord files; pictures stay in them and are fetched by position.
 
     Args:
@@ -75,24 +85,41 @@ def read_tfrecord(annotations, images=None, *, classes=None, masks=False, on_mis
             those that occur, by category id.
         masks: keep the instance masks.
         on_missing: not used.
+        on_corrupt: "error" or "skip", for examples with wrong values. (Of a file with damaged bytes nothing
+            is used, for what follows the damage cannot be told from it.)
+        crowds: see ``read_coco``.
 
     Returns:
         ``DatasetIndex``.
 
     Raises:
-        FileNotFoundError, ValueError: no such file; a broken record; objects without class names or masks.
+        MissingFile, DataError: no such file; damaged bytes (every record carries a checksum); an example
+            with values of another kind, without an image or masks; two images with one id.
     """
+    annotations = os.fspath(annotations)
     paths = sorted(glob.glob(annotations)) if glob.has_magic(annotations) else [annotations]
     if not paths:
-        raise FileNotFoundError(f"No file matches {annotations} (data.annotations).")
-    skips, entries, names = Skips(), [], {}
+        raise MissingFile(f"No file matches {annotations} (data.annotations).")
+    skips, entries, names, seen = Skips(), [], {}, {}
+    faults = Faults(skips, on_corrupt)
     for path in paths:
-        for offset, length in _positions(path):
-            features = _features(path, offset, length)
-            info, objects = _annotations(features, path, masks)
+        for offset, record in _records(path):
+            where = f"{path}: the example at byte {offset}"
+            try:
+                info, objects = _annotations(_parsed(record), masks)
+                _check_names(names, objects)
+            except DataError as error:
+                faults.add("unusable example", where, str(error))
+                continue
             info.setdefault("id", len(entries))
+            if info["id"] in seen:
+                raise DataError(
+                    f"{where} has the image/source_id {info['id']}, which the one at {seen[info['id']]} has "
+                    "too; number them anew."
+                )
+            seen[info["id"]] = f"byte {offset} of {path}"
             names.update({o["category_id"]: o["name"] for o in objects})
-            entries.append(((path, offset, length), info, objects))
+            entries.append(((path, offset, len(record)), info, objects))
     names = _manifest_names(paths[0]) or dict(sorted(names.items()))
     class_names = select_classes(list(names.values()), classes, annotations)
     id_of = {name: i for i, name in names.items()}
@@ -101,7 +128,7 @@ def read_tfrecord(annotations, images=None, *, classes=None, masks=False, on_mis
         name=str(annotations),
         class_names=class_names,
         category_ids=[id_of[name] for name in class_names],
-        records=[make_record(info, source, a, label_of, masks, skips) for source, info, a in entries],
+        records=[make_record(i, source, a, label_of, masks, skips, crowds) for source, i, a in entries],
         skips=skips,
         has_masks=masks,
         read=lambda record: _bytes(_features(*record.source), "image/encoded")[0],
@@ -111,6 +138,11 @@ def read_tfrecord(annotations, images=None, *, classes=None, masks=False, on_mis
 
 def _example(index, record):
     encoded = index.read(record)
+    try:
+        kind = pictures.kind_of(encoded)
+        pictures.stored_size(encoded)
+    except pictures.CorruptPicture as error:
+        raise DataError(f"The picture {record.name} of {index.name} {error}. Repair or remove it.") from error
     count, ignored = len(record.labels), len(record.ignore_labels)
     labels = np.concatenate([record.labels, record.ignore_labels]).astype(int)
     boxes = np.concatenate([record.boxes, record.ignore_boxes]).astype(np.float64)
@@ -118,7 +150,7 @@ def _example(index, record):
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     features = {
         "image/encoded": [encoded],
-        "image/format": [b"jpeg" if encoded[:2] == b"\xff\xd8" else b"png"],
+        "image/format": [kind.encode()],
         "image/height": [record.height],
         "image/width": [record.width],
         "image/filename": [record.name.encode()],
@@ -147,62 +179,142 @@ def _feature(values):
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
-def _positions(path):
-    """(offset, length) of every record of a file, from the length fields alone."""
-    with open(path, "rb") as file:
-        size, offset = os.fstat(file.fileno()).st_size, 0
-        while offset < size:
-            file.seek(offset)
-            header = file.read(8)
-            (length,) = struct.unpack("<Q", header) if len(header) == 8 else (size,)
-            if offset + 16 + length > size:
-                raise ValueError(f"{path} is truncated or no TFRecord file (at byte {offset}).")
-            yield offset + 12, length  # behind the length and its checksum
-            offset += 16 + length
+def _records(path):
+    """``(offset of its bytes, bytes)`` of every record of a file, with their checksums held against them."""
+    with files.open_regular(path, "TFRecord file (data.annotations)") as file:
+        size = os.fstat(file.fileno()).st_size
+    offset = 0
+    try:
+        for record in tf.data.TFRecordDataset(os.fspath(path)).as_numpy_iterator():
+            yield offset + 12, record  # behind the length and its checksum
+            offset += 16 + len(record)
+    except tf.errors.OpError as error:
+        raise DataError(
+            f"{path} is truncated, damaged or no TFRecord file (at byte {offset}: {first_line(error)}); "
+            "write it anew."
+        ) from error
+    if offset != size:
+        raise DataError(
+            f"{path} is truncated or no TFRecord file (at byte {offset} of {size}); write it anew."
+        )
+
+
+def _parsed(record):
+    try:
+        return tf.train.Example.FromString(record).features.feature
+    except Exception as error:  # protobuf's own error class differs between its back ends
+        raise DataError(f"it is no TFExample ({short(str(error))})") from error
 
 
 def _features(path, offset, length):
-    with open(path, "rb") as file:
+    with files.open_regular(path, "TFRecord file") as file:
         file.seek(offset)
-        try:
-            return tf.train.Example.FromString(file.read(length)).features.feature
-        except Exception as error:  # protobuf's own error class differs between its back ends
-            raise ValueError(f"{path}: the record at byte {offset} is no TFExample: {error}") from error
+        record = file.read(length)
+    try:
+        return _parsed(record)
+    except DataError as error:
+        raise DataError(f"{path}: the record at byte {offset}: {error}.") from error
+
+
+def _values(features, key, kind):
+    """The values of one feature; ``kind`` is bytes, int or float, [] where it is absent or empty."""
+    if key not in features:
+        return []
+    name = features[key].WhichOneof("kind")
+    if name is None:
+        return []
+    expected = {bytes: "bytes_list", int: "int64_list", float: "float_list"}[kind]
+    if name != expected:
+        raise DataError(f"{key} is a {name}, it must be a {expected}")
+    return list(getattr(features[key], name).value)
 
 
 def _bytes(features, key):
-    return features[key].bytes_list.value if key in features else []
+    return _values(features, key, bytes)
 
 
-def _annotations(features, path, masks):
-    """An example as COCO-like (picture, annotations); a mask is kept as its position in the example."""
-    name = (_bytes(features, "image/filename") or [b"?"])[0].decode()
-    if not _bytes(features, "image/encoded"):
-        raise ValueError(f"{path}: the example of {name} has no image/encoded.")
+def _text(encoded, key):
+    try:
+        return encoded.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{key} holds {short(encoded)}, which is not UTF-8") from error
+
+
+def _info(features):
+    """Name, size and (where it says) id of the image of an example."""
+    name = _text((_bytes(features, "image/filename") or [b"?"])[0], "image/filename")
+    encoded = _bytes(features, "image/encoded")
+    if not encoded or not encoded[0]:
+        raise DataError(f"{short(name)} has no image/encoded")
+    try:
+        stored = pictures.size_of(encoded[0])
+    except pictures.CorruptPicture as error:
+        raise DataError(f"the image {short(name)} {error}") from error
     info = {"file_name": name}
     source_id = (_bytes(features, "image/source_id") or [b""])[0]
     if source_id.isdigit():
         info["id"] = int(source_id)
-    size = [features[f"image/{k}"].int64_list.value for k in ("height", "width") if f"image/{k}" in features]
-    if len(size) < 2:
-        size = [[side] for side in pictures.size_of(_bytes(features, "image/encoded")[0])]
-    info["height"], info["width"] = (int(side[0]) for side in size)
-    labels = features[f"{_OBJECT}class/label"].int64_list.value if f"{_OBJECT}class/label" in features else []
-    texts = _bytes(features, f"{_OBJECT}class/text") or [str(label).encode() for label in labels]
-    crowds = features[f"{_OBJECT}is_crowd"].int64_list.value if f"{_OBJECT}is_crowd" in features else []
-    crowds = crowds or [0] * len(labels)
-    sides = [features[f"{_OBJECT}bbox/{side}"].float_list.value for side in _SIDES] if len(labels) else []
-    if masks and len(_bytes(features, f"{_OBJECT}mask")) != len(labels):
-        raise ValueError(
-            f"{path}: {name} has {len(labels)} objects but not as many masks; set data.masks: false."
+        if info["id"] >= 2**63:
+            raise DataError(f"the image/source_id {short(source_id)} is too large")
+    size = [(_values(features, f"image/{side}", int) or [None])[0] for side in ("height", "width")]
+    size = list(stored) if None in size else size
+    if min(size) <= 0 or sorted(size) != sorted(stored):
+        raise DataError(
+            f"the image {short(name)} is {stored[0]}x{stored[1]} (h x w), its image/height and image/width "
+            f"say {size[0]}x{size[1]}"
         )
+    info["height"], info["width"] = size
+    return info
+
+
+def _annotations(features, masks):
+    """An example as COCO-like (picture, annotations); a mask is kept as its position in the example."""
+    info = _info(features)
+    name = short(info["file_name"])
+    labels = _values(features, f"{_OBJECT}class/label", int)
+    count = len(labels)
+    lists = {
+        f"{_OBJECT}class/text": [str(label).encode() for label in labels],
+        f"{_OBJECT}is_crowd": [0] * count,
+    }
+    for key, default in lists.items():
+        lists[key] = _values(features, key, type(default[0]) if default else bytes) if count else []
+        lists[key] = lists[key] or default
+    sides = {side: _values(features, f"{_OBJECT}bbox/{side}", float) for side in _SIDES}
+    lists.update({f"{_OBJECT}bbox/{side}": values for side, values in sides.items()})
+    if masks:
+        lists[f"{_OBJECT}mask"] = _bytes(features, f"{_OBJECT}mask")
+    for key, values in lists.items():
+        if len(values) != count:
+            hint = "; set data.masks: false" if key.endswith("mask") else ""
+            what = "masks" if key.endswith("mask") else f"values in {key}"
+            raise DataError(f"{name} has {count} objects but not as many {what} ({len(values)}){hint}")
+    texts, crowds = list(lists.values())[:2]
+    wrong = next((c for c in crowds if c not in (0, 1)), None)
+    if wrong is not None:
+        raise DataError(f"{_OBJECT}is_crowd of {name} holds {wrong}, not 0 or 1")
     objects = []
     for i, label in enumerate(labels):
-        x1, x2 = (sides[k][i] * info["width"] for k in (0, 2))
-        y1, y2 = (sides[k][i] * info["height"] for k in (1, 3))
-        entry = {"category_id": label, "name": texts[i].decode(), "bbox": [x1, y1, x2 - x1, y2 - y1]}
+        if label < 0:
+            raise DataError(f"{name} has the class/label {label}; labels are numbers from 0 on")
+        corners = [sides[side][i] for side in _SIDES]
+        if not all(math.isfinite(v) and -100 < v < 100 for v in corners):
+            raise DataError(f"{name} has the box {short(corners)}, which is not relative to its size")
+        x1, x2 = (corners[k] * info["width"] for k in (0, 2))
+        y1, y2 = (corners[k] * info["height"] for k in (1, 3))
+        text = _text(texts[i], f"{_OBJECT}class/text")
+        entry = {"category_id": label, "name": text, "bbox": [x1, y1, x2 - x1, y2 - y1]}
         objects.append({**entry, "id": i, "iscrowd": crowds[i], "segmentation": i if masks else None})
     return info, objects
+
+
+def _check_names(names, objects):
+    for found in objects:
+        before = names.get(found["category_id"], found["name"])
+        if before != found["name"]:
+            raise DataError(
+                f"class/label {found['category_id']} is called {found['name']!r}, elsewhere {before!r}"
+            )
 
 
 def _masks_of(record, positions):
@@ -220,12 +332,8 @@ def _write_manifest(index, prefix, shards):
         "categories": [{"id": i, "name": name} for i, name in categories],
     }
     path = f"{prefix}.json"
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            if json.load(file) != manifest:
-                raise ValueError(
-                    f"{path} belongs to files with other settings: choose another prefix or remove them."
-                )
+    if os.path.exists(path) and files.read_json(path, "manifest") != json.loads(json.dumps(manifest)):
+        raise DataError(f"{path} belongs to files with other settings: choose another prefix or remove them.")
     with open(path, "w", encoding="utf-8") as file:
         json.dump(manifest, file, indent=1)
 
@@ -235,5 +343,12 @@ def _manifest_names(path):
     manifest = path.rsplit("-", 3)[0] + ".json"
     if not os.path.exists(manifest):
         return None
-    with open(manifest, encoding="utf-8") as file:
-        return {c["id"]: c["name"] for c in json.load(file)["categories"]}
+    content = files.read_json(manifest, "manifest")
+    categories = content.get("categories") if isinstance(content, dict) else None
+    good = isinstance(categories, list) and all(
+        isinstance(c, dict) and type(c.get("id")) is int and isinstance(c.get("name"), str)
+        for c in categories
+    )
+    if not good or len({c["name"] for c in categories}) < len(categories):
+        raise DataError(f"The manifest {manifest} has no list of categories with id and name; write it anew.")
+    return {c["id"]: c["name"] for c in categories}

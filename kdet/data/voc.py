@@ -3,24 +3,27 @@
 import os
 import xml.etree.ElementTree as ElementTree
 
-import numpy as np
+from kdet.data import files, pictures
+from kdet.data.folders import PictureFolder, missing_picture
+from kdet.data.index import DatasetIndex, Faults, Record, Skips, as_boxes, as_labels, select_classes
+from kdet.errors import DataError, MissingFile, short
 
-from kdet.data import pictures
-from kdet.data.index import (
-    DatasetIndex,
-    PictureFolder,
-    Record,
-    Skips,
-    as_boxes,
-    as_labels,
-    missing_picture,
-    select_classes,
-)
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp")
+FAR = 1e6  # no coordinate lies beyond it
+MAX_SIDE = 2**20
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
-def read_voc(annotations, images=None, *, classes=None, masks=False, on_missing="error"):
+def read_voc(
+    annotations,
+    images=None,
+    *,
+    classes=None,
+    masks=False,
+    on_missing="error",
+    on_corrupt="error",
+    allow_outside=False,
+):
     """Reads one split of a VOC folder (``Annotations/``, ``ImageSets/Main/``, ``JPEGImages/``).
 
     Coordinates follow the reference: truncated to whole pixels, then 1 subtracted from all four (VOC
@@ -28,97 +31,177 @@ def read_voc(annotations, images=None, *, classes=None, masks=False, on_missing=
     are skipped and counted, and so are objects of classes that are not asked for.
 
     Args:
-        annotations: the split, a text file with one picture name per line.
-        images: the VOC folder; None takes the one that holds ``annotations`` (three levels up).
+        annotations: the split, a text file with one picture name per line (with or without its ending; a
+            second column of 1, 0 or -1, as in the files of one class, is passed over).
+        images: the VOC folder; None takes the one that holds ``annotations`` (three levels up). A folder
+            without ``JPEGImages`` and ``Annotations`` is taken to hold images and XML files side by side.
         classes: names to use, in label order; None takes all names found, sorted.
         masks: not available in this format; must be False.
         on_missing: "error" or "skip", for pictures that are not on disk.
+        on_corrupt: "error" or "skip", for annotations that cannot be read and objects with wrong values.
+        allow_outside: names may lead out of the folder.
 
     Returns:
         ``DatasetIndex``; picture ids count from 0 in the order of the split.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file and what to do.
+        MissingFile, DataError: naming the file, the value and what to do.
     """
     if masks:
-        raise ValueError("VOC XML has no instance masks: set data.masks: false or use COCO annotations.")
+        raise DataError("VOC XML has no instance masks: set data.masks: false or use COCO annotations.")
+    names = _names(annotations)
     root = os.fspath(images) if images else os.path.dirname(os.path.dirname(os.path.dirname(annotations)))
-    skips, folder = Skips(), PictureFolder(os.path.join(root, "JPEGImages"))
-    trees = []
-    for name in _names(annotations):
-        path = next((p for p in (folder.find(name + e) for e in EXTENSIONS) if p), None)
-        if path is None:
-            missing_picture(os.path.join(folder.root, name + ".jpg"), annotations, on_missing, skips)
-            continue
-        trees.append((name, path, _parse(os.path.join(root, "Annotations", name + ".xml"))))
-    found = sorted({_text(o, "name", p) for _, p, tree in trees for o in tree.findall("object")})
+    parts = [os.path.join(root, part) for part in ("JPEGImages", "Annotations")]
+    if not any(map(os.path.isdir, parts)):
+        parts = [root, root]
+    skips, folder = Skips(), PictureFolder(parts[0], allow_outside=allow_outside)
+    xml, faults = PictureFolder(parts[1], "data.images", allow_outside), Faults(skips, on_corrupt)
+    reader = _Reader(annotations, folder, xml, on_missing, faults)
+    entries = [entry for entry in map(reader.read, names) if entry is not None]
+    found = sorted({o["name"] for *_, objects in entries for o in objects})
     class_names = select_classes(found, classes, annotations)
     label_of = {name: label for label, name in enumerate(class_names)}
     return DatasetIndex(
         name=str(annotations),
         class_names=class_names,
         category_ids=list(range(1, len(class_names) + 1)),
-        records=[_record(i, *entry, label_of, skips) for i, entry in enumerate(trees)],
+        records=[_record(i, *entry, label_of, skips) for i, entry in enumerate(entries)],
         skips=skips,
     )
 
 
 def _names(path):
-    try:
-        with open(path, encoding="utf-8") as file:
-            names = [line.split()[0] for line in file if line.strip()]
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"VOC split file {path} does not exist (data.annotations).") from error
+    """The image names of a split file, each once."""
+    names = {}
+    for line in files.read_text(path, "VOC split file (data.annotations)").splitlines():
+        line = line.strip()
+        stem, _, last = line.rpartition(" ")
+        name = stem.strip() if last in ("1", "0", "-1") and stem.strip() else line
+        if "\0" in name or name.startswith("<"):
+            raise DataError(f"VOC split file {path} has the line {short(name)}, which is no image name.")
+        if name:
+            names[name] = None
     if not names:
-        raise ValueError(f"VOC split file {path} lists no picture.")
-    return names
+        raise DataError(f"VOC split file {path} lists no picture.")
+    return list(names)
+
+
+class _Reader:
+    """Reads the image and annotation of one line of a split after the other."""
+
+    def __init__(self, split, folder, xml, on_missing, faults):
+        self.split, self.folder, self.xml = split, folder, xml
+        self.on_missing, self.faults = on_missing, faults
+
+    def read(self, name):
+        """``(name, image path, (h, w), objects)``, or None where that was counted as a skip."""
+        stem, ending = os.path.splitext(name)
+        name = stem if ending.lower() in EXTENSIONS else name
+        try:
+            path = self._image(name)
+        except DataError as error:
+            self.faults.add("image name that leads out of the folder", self.split, str(error).rstrip("."))
+            return None
+        if path is None:
+            missing_picture(self.folder, name + ".jpg", self.split, self.on_missing, self.faults.skips)
+            return None
+        annotation = os.path.join(self.xml.root, name + ".xml")
+        if self.xml.find(name + ".xml") is None:
+            raise MissingFile(
+                f"Annotation {annotation} does not exist or is no file, though {self.split} lists it."
+            )
+        try:
+            tree = _parse(annotation)
+            size = _size(tree, path, annotation)
+        except DataError as error:
+            self.faults.add("unusable annotation file", self.split, str(error).rstrip("."))
+            return None
+        return name, path, size, self._objects(tree, annotation, os.path.basename(path))
+
+    def _image(self, name):
+        for ending in EXTENSIONS:
+            for variant in (ending, ending.upper(), ending.capitalize(), "." + ending[1:].capitalize()):
+                path = self.folder.find(name + variant)
+                if path is not None:
+                    return path
+        return None
+
+    def _objects(self, tree, annotation, image):
+        found = []
+        for number, node in enumerate(tree.findall("object"), start=1):
+            try:
+                found.append(_object(node))
+            except DataError as error:
+                where = f"{annotation}: object {number} of {image}"
+                self.faults.add("object with unusable values", where, str(error))
+        return found
 
 
 def _parse(path):
+    encoded = files.read_bytes(path, "annotation", files.MAX_TEXT_BYTES)
+    if b"<!ENTITY" in encoded or b"<\0!\0E\0N\0T" in encoded:
+        raise DataError(f"{path} declares entities, which is refused; write plain XML.")
     try:
-        return ElementTree.parse(path).getroot()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"Annotation {path} does not exist, though its split lists it.") from error
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{path} is not valid XML: {error}") from error
+        tree = ElementTree.fromstring(encoded.removeprefix(b"\xef\xbb\xbf").strip())
+    except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
+        raise DataError(f"{path} is not valid XML: {error}.") from error
+    if tree.tag.lower() == "html" or (tree.tag != "annotation" and tree.find("object") is None):
+        raise DataError(f"{path} is no VOC annotation: its root is <{tree.tag[:40]}>, not <annotation>.")
+    return tree
 
 
-def _text(node, key, path):
+def _text(node, key):
     found = node.find(key)
-    if found is None or found.text is None:
-        raise ValueError(f"The annotation of {path}: <{node.tag}> has no <{key}>.")
+    if found is None or found.text is None or not found.text.strip():
+        raise DataError(f"<{node.tag}> has no <{key}>")
     return found.text.strip()
 
 
-def _record(image_id, name, path, tree, label_of, skips):
-    height, width = _size(tree, path)
+def _number(node, key):
+    text = _text(node, key)
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if "_" in text or not -FAR < value < FAR:
+        raise DataError(f"<{key}> is {short(text)}, not a number of pixels")
+    return value
+
+
+def _object(node):
+    """One object: ``name``, ``difficult`` and ``box`` (None where it has none)."""
+    found = {"name": _text(node, "name"), "difficult": False, "box": None}
+    difficult = node.find("difficult")
+    if difficult is not None and (difficult.text or "").strip():
+        flag = difficult.text.strip()
+        if flag.lower() not in ("0", "1", "true", "false"):
+            raise DataError(f"<difficult> is {short(flag)}, not 0 or 1")
+        found["difficult"] = flag.lower() in ("1", "true")
+    corners = node.find("bndbox")
+    if corners is not None:
+        found["box"] = [int(_number(corners, key)) - 1 for key in _SIDES]
+    return found
+
+
+def _record(image_id, name, path, size, objects, label_of, skips):
     groups = {False: ([], []), True: ([], [])}  # difficult -> boxes, labels
-    objects = tree.findall("object")
-    wanted = [o for o in objects if _text(o, "name", path) in label_of]
+    wanted = [o for o in objects if o["name"] in label_of]
     if len(wanted) < len(objects):
         skips.add("object of a class that is not asked for", name, len(objects) - len(wanted))
-    for node in wanted:
-        corners = node.find("bndbox")
-        if corners is None:
-            skips.add("object without a box", name)
+    for found in wanted:
+        reason = _defect(found["box"], *size)
+        if reason:
+            skips.add(reason, name)
             continue
-        box = np.array([int(float(_text(corners, k, path))) for k in ("xmin", "ymin", "xmax", "ymax")]) - 1
-        if box[2] <= box[0] or box[3] <= box[1]:
-            skips.add("degenerate box (no area)", name)
-            continue
-        if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
-            skips.add("box outside the picture", name)
-            continue
-        difficult = node.find("difficult")
-        boxes, labels = groups[difficult is not None and int(difficult.text) != 0]
-        boxes.append(box)
-        labels.append(label_of[_text(node, "name", path)])
+        boxes, labels = groups[found["difficult"]]
+        boxes.append(found["box"])
+        labels.append(label_of[found["name"]])
     return Record(
         image_id=image_id,
         name=name,
         source=path,
-        height=height,
-        width=width,
+        height=size[0],
+        width=size[1],
         boxes=as_boxes(groups[False][0]),
         labels=as_labels(groups[False][1]),
         ignore_boxes=as_boxes(groups[True][0]),
@@ -127,16 +210,30 @@ def _record(image_id, name, path, tree, label_of, skips):
     )
 
 
-def _size(tree, path):
+def _defect(box, height, width):
+    """Why an object cannot be used, or None."""
+    if box is None:
+        return "object without a box"
+    if box[2] <= box[0] or box[3] <= box[1]:
+        return "degenerate box (no area)"
+    if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
+        return "box outside the picture"
+    return None
+
+
+def _size(tree, path, annotation):
     """(h, w) from the XML, or from the picture itself where the XML does not say."""
     size = tree.find("size")
     if size is not None:
-        height, width = int(_text(size, "height", path)), int(_text(size, "width", path))
-        if height > 0 and width > 0:
-            return height, width
-    with open(path, "rb") as file:
-        encoded = file.read()
+        try:
+            height, width = _number(size, "height"), _number(size, "width")
+        except DataError as error:
+            raise DataError(f"{annotation}: {error}.") from error
+        if height > 0 and width > 0 and height == int(height) and width == int(width):
+            return int(height), int(width)
+        if height < 0 or width < 0 or height != int(height) or width != int(width):
+            raise DataError(f"{annotation}: its <size> is {height:g}x{width:g} (h x w), which no image has.")
     try:
-        return pictures.size_of(encoded)
+        return pictures.size_of(files.read_bytes(path, "image"))
     except pictures.CorruptPicture as error:
-        raise ValueError(f"{path} {error}, and its annotation does not give its <size>.") from error
+        raise DataError(f"{path} {error}, and its annotation does not give its <size>.") from error

@@ -6,13 +6,13 @@ each face (one of zeros where there is none).
 """
 
 import itertools
-import os
 from collections.abc import Iterator
 
 from PIL import Image, UnidentifiedImageError
 
 from kdet.data import coco
-from kdet.data.index import DatasetIndex, PictureFolder, Skips, missing_picture, select_classes
+from kdet.data.folders import PictureFolder, missing_picture
+from kdet.data.index import DatasetIndex, Skips, select_classes
 
 CLASS = "face"
 INVALID = 7  # column of a face's line
@@ -52,7 +52,7 @@ def read_wider_face(
     for name, faces in _entries(annotations):
         path = folder.find(name)
         if path is None:
-            missing_picture(os.path.join(folder.root, name), annotations, on_missing, skips)
+            missing_picture(folder, name, annotations, on_missing, skips)
             continue
         width, height = _size(path)
         info = {"id": len(records), "file_name": name, "height": height, "width": width}

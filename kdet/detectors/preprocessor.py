@@ -48,7 +48,7 @@ class Preprocessor(Component):
         images = tf.cast(images, tf.float32)
         if self.channel_order == "bgr":
             images = images[..., ::-1]
-        images = (images - self.mean) * (1.0 / tf.constant(self.std))
+        images = (images - self.mean) * (1.0 / tf.constant(self.std, tf.float32))
         shape = tf.shape(images)
         rows = tf.cast(tf.range(shape[1]), tf.float32)[None, :] < valid_size[:, :1]
         columns = tf.cast(tf.range(shape[2]), tf.float32)[None, :] < valid_size[:, 1:]

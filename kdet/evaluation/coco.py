@@ -5,6 +5,8 @@ import copy
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
+from kdet.data import segmentations
+from kdet.errors import DataError
 from kdet.evaluation.results import finite
 
 METRICS = ("bbox", "segm", "proposal")
@@ -33,6 +35,8 @@ def coco_metrics(ground_truth, results, metric="bbox", image_ids=None, category_
     """
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}.")
+    if metric == "segm":
+        ground_truth = with_masks(ground_truth, results)
     truth = COCO(complete(ground_truth))
     refuse_unknown_images(results, truth.imgs)
     evaluator = COCOeval_faster(
@@ -65,6 +69,26 @@ def refuse_unknown_images(results, known):
     unknown = {r["image_id"] for r in results} - set(known)
     if unknown:
         raise ValueError(f"Results for pictures that the ground truth does not hold: {sorted(unknown)[:5]}.")
+
+
+def with_masks(ground_truth, results):
+    """The ground truth without annotations that have no mask, after a check of all masks, of results too.
+
+    Raises:
+        DataError: a mask cannot be rasterised, or is for another size than its image's; or a result has none.
+    """
+    sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
+    annotations = ground_truth.get("annotations", [])
+    masked = [a for a in annotations if not segmentations.is_empty(a.get("segmentation"))]
+    for what, entries in (("annotation", masked), ("result", [r for r in results if r["image_id"] in sizes])):
+        if any(entry.get("segmentation") is None for entry in entries):
+            raise DataError("The metric 'segm' needs results with a segmentation; some have none.")
+        places = [sizes[entry["image_id"]] for entry in entries]
+        found = segmentations.faults([entry["segmentation"] for entry in entries], places)
+        for position, reason in found.items():
+            image = entries[position]["image_id"]
+            raise DataError(f"The segmentation of {what} {position} of image id {image}: {reason}.")
+    return {**ground_truth, "annotations": masked}
 
 
 def complete(ground_truth):

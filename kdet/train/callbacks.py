@@ -1,6 +1,7 @@
 """Keras callbacks of a training run: validation scores, example pictures, a line per epoch."""
 
 import json
+import math
 import time
 
 import keras
@@ -63,7 +64,9 @@ class EpochLog(keras.callbacks.Callback):
         }
         self.history.append(line)
         with open(self.path, "a") as file:
-            file.write(json.dumps(line) + "\n")
+            # JSON has no NaN: a figure without ground truth is null
+            plain = {k: v if isinstance(v, int) or math.isfinite(v) else None for k, v in line.items()}
+            file.write(json.dumps(plain, allow_nan=False) + "\n")
 
 
 def show_pictures(inputs, detections, class_names, count=4, min_score=0.3):

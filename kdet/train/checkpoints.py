@@ -1,13 +1,18 @@
 """Checkpoints that survive a kill: weights, optimizer slots and the step, replaced in one piece."""
 
+import logging
+import math
 import os
 import pathlib
 import re
 
 import keras
 
-from kdet.convert import keras_files
+from kdet.convert import keras_files, safe_load
+from kdet.errors import CheckpointError, first_line
 from kdet.train import facts
+
+logger = logging.getLogger("kdet")
 
 PATTERN = re.compile(r"step_(\d+)\.weights\.h5$")
 
@@ -37,6 +42,9 @@ class Checkpoints:
         """Writes a checkpoint; a kill at any moment leaves the older ones whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f"part_{os.getpid()}.weights.h5"
+        variables = [*model.weights, *model.optimizer.variables] if model.optimizer else model.weights
+        size = sum(math.prod(v.shape) * 4 + 4096 for v in variables)
+        safe_load.reserve(temporary, size)
         model.save_weights(temporary, overwrite=True)
         if self.run is not None:
             facts.write(temporary, self.run)
@@ -64,6 +72,7 @@ class Checkpoints:
             IncompleteWeights: the checkpoint does not hold all weights of the model and all slots of its
                 optimizer; the model is unchanged then.
             ValueError: another run wrote it: other data, classes, batch size or seed.
+            CheckpointError: there are checkpoints, but none can be read.
         """
         visible = [set(c.steps()) for c in others if c.folder.is_dir()]
         steps = set(self.steps()).intersection(*visible)
@@ -71,16 +80,31 @@ class Checkpoints:
             return 0
         if not model.optimizer.built:  # its slots would be lost silently
             model.optimizer.build(model.trainable_variables)
-        path = self.path(max(steps))
-        if not keras_files.has_optimizer(path):
+        for step in sorted(steps, reverse=True):
+            try:
+                self._load(model, self.path(step))
+                return step
+            except CheckpointError as error:
+                logger.warning("A checkpoint is of no use: %s Taking the one before.", error)
+        raise CheckpointError(
+            f"None of the checkpoints in {self.folder} can be used (steps {sorted(steps)}): remove them to "
+            "start anew, or see the log for what is wrong with each."
+        )
+
+    def _load(self, model, path):
+        safe_load.check_kind(model, path)
+        try:
+            complete = keras_files.has_optimizer(path)
+        except OSError as error:
+            raise CheckpointError(f"{path} is damaged or cut off ({first_line(error)}).") from error
+        if not complete:
             raise keras_files.IncompleteWeights(
                 f"{path} holds no optimizer, so training cannot go on from it. Use it as train.initial of "
                 "a new run."
             )
         if self.run is not None:
             facts.require_same_run(facts.read(path), self.run, path)
-        model.load_weights(path)
-        return max(steps)
+        safe_load.load(model, path)
 
 
 class SaveCheckpoints(keras.callbacks.Callback):

@@ -11,6 +11,7 @@ import tensorflow as tf
 from kdet import data as data_room
 from kdet import zoo
 from kdet.class_names import require_same
+from kdet.data import faults
 from kdet.overrides import class_count
 from kdet.train import facts
 from kdet.train.callbacks import (
@@ -228,9 +229,11 @@ def make_optimizer(settings, steps_per_epoch):
 
 @contextlib.contextmanager
 def named_failure(model):
-    """Turns TensorFlow's report of a non-finite loss into a FloatingPointError that a person can use."""
+    """Turns TensorFlow's reports into errors for people: a FloatingPointError that names the loss that is
+    not finite, a reader's error as it was raised."""
     try:
-        yield
+        with faults.raised():
+            yield
     except tf.errors.InvalidArgumentError as error:
         found = re.search(r"(\w+) is NaN or infinite", str(error))
         if not found:

@@ -1,0 +1,104 @@
+"""Weights in Keras' own files (``.weights.h5``, ``.keras``): loaded whole and checked, or not at all."""
+
+import contextlib
+import os
+import zipfile
+
+import numpy as np
+
+from kdet.convert import keras_files
+from kdet.convert.state_dict import check_finite
+from kdet.data.files import open_regular
+from kdet.errors import CheckpointError, KdetError, first_line
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_SPARE = 2**26
+
+
+def load(model, path, allow_mismatch=False):
+    """Fills a built model, and its optimizer where the file has its state.
+
+    Returns:
+        with ``allow_mismatch`` the ``Difference`` of file and model, else None.
+
+    Raises:
+        IncompleteWeights: file and model do not cover each other.
+        MissingFile: there is no such file.
+        CheckpointError: no such file of Keras, damaged, for another model, or with values that are not
+            finite. Model and optimizer are then unchanged.
+    """
+    found = None
+    check_kind(model, path)
+    with unchanged_on_failure(model):
+        try:
+            if allow_mismatch:
+                found = keras_files.fill_what_fits(model, path)
+            else:
+                model.load_weights(path)
+        except keras_files.IncompleteWeights:
+            raise
+        except Exception as error:  # Keras and HDF5 fail in many ways on what does not fit
+            raise CheckpointError(
+                f"{path} cannot be loaded into the model {model.name!r}: it is damaged or for another model "
+                f"({first_line(error)})."
+            ) from error
+        check_finite({variable.path: variable.numpy() for variable in model.weights}, path)
+    return found
+
+
+@contextlib.contextmanager
+def unchanged_on_failure(model):
+    """Gives a model and its optimizer their values back when the block fails."""
+    optimizer = getattr(model, "optimizer", None)
+    variables = [*model.weights, *(optimizer.variables if optimizer is not None else ())]
+    before = [np.array(variable) for variable in variables]
+    try:
+        yield
+    except BaseException:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
+        raise
+
+
+def check_kind(model, path):
+    """Raises a CheckpointError where the file at ``path`` does not start like what its name says."""
+    with open_regular(path, "weights file", CheckpointError) as file:
+        size, head = os.fstat(file.fileno()).st_size, file.read(8)
+        if not str(path).endswith(".keras"):
+            if head != _HDF5:
+                raise CheckpointError(f"{path} is no HDF5 file: it starts with {head!r} ({size} bytes).")
+            return
+        try:
+            with zipfile.ZipFile(file) as archive:
+                sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
+            raise CheckpointError(f"{path} is no .keras file: {first_line(error)}.") from error
+    if "model.weights.h5" not in sizes:
+        raise CheckpointError(f"{path} is no .keras file: it holds no model.weights.h5.")
+    own = sum(int(np.prod(v.shape)) * 4 for v in model.weights)
+    if sum(sizes.values()) > 8 * own + _SPARE:
+        raise CheckpointError(
+            f"{path} unpacks to {sum(sizes.values())} bytes, far more than the model {model.name!r} has."
+        )
+
+
+def reserve(path, size):
+    """Makes sure that ``size`` bytes can be written at ``path``; leaves nothing there.
+
+    HDF5 does not survive a disk that is full; asked beforehand, it is a plain error.
+
+    Raises:
+        KdetError: naming the folder and the room that is wanted.
+    """
+    handle = os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)
+    try:
+        if size and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        raise KdetError(
+            f"There is no room for {size / 1e6:.0f} MB in {os.path.dirname(path)} ({error.strerror}). Free "
+            "some, then resume: what was written before is whole."
+        ) from error
+    finally:
+        os.close(handle)
+        os.unlink(path)

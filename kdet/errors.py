@@ -1,0 +1,56 @@
+"""The errors that kdet raises about what a user gives: files, keys and arguments.
+
+All are :class:`KdetError`, and a ``ValueError`` besides, so that ``except ValueError`` keeps working. The
+message is one sentence (or one per fault) that names the thing, its value, where it stands and what to do.
+What is missing on disk is :class:`MissingFile`, which is a ``FileNotFoundError`` too.
+"""
+
+import difflib
+import reprlib
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 160
+_SHORT.maxlevel, _SHORT.maxlong = 3, 40
+
+
+class KdetError(ValueError):
+    """Something that a user gave cannot be used."""
+
+
+class DataError(KdetError):
+    """An annotation, an image, a record or a proposal cannot be used."""
+
+
+class MissingFile(DataError, FileNotFoundError):
+    """A file or folder that was named does not exist."""
+
+    def __str__(self):
+        return str(self.args[0]) if self.args else ""
+
+
+class ConfigError(KdetError):
+    """A recipe says something that kdet does not understand; the message names file and key path."""
+
+
+class CheckpointError(KdetError):
+    """A file that is no checkpoint, is damaged, or holds what kdet refuses to read."""
+
+
+def short(value):
+    """``repr`` of a value that a file holds, for a message: bounded, whatever the value is."""
+    return _SHORT.repr(value)
+
+
+def first_line(error):
+    """The first line of an error's text, or its class where it has none."""
+    lines = str(getattr(error, "message", error)).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
+
+
+def suggest(wanted, known):
+    """A sentence with the nearest of the ``known`` names, or with all of them when none is near."""
+    known = [str(k) for k in known]
+    near = difflib.get_close_matches(str(wanted), known, n=3)
+    if near:
+        return f"Did you mean {' or '.join(map(repr, near))}?"
+    return f"Known: {', '.join(known[:20])}{' ...' if len(known) > 20 else ''}." if known else ""
