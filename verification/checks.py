@@ -77,24 +77,16 @@ def stage_rows(model, golden):
     prefixes = dict.fromkeys(re.split(r"[/#]", n)[0] for n in names)
     roi = [p for p in prefixes if p.startswith("roi_head.")]
     outer = [p for p in prefixes if p not in roi]
-    images, info = pictures(golden), info_of(golden)
     if golden.meta["model_type"] == "SparseRCNN":
         outer, roi = outer + roi, []
-    per_image = golden.meta["test_mode"] == "per_image"
     with Recorder(model, outer) as recorder:
-        if per_image:
-            first = info_of(golden, only=1)
-            detections = [model.detect(images[:1], first)]
-        else:
-            fast = with_proposals(golden, info) if golden.meta["model_type"] == "FastRCNN" else info
-            detections = [model.detect(images, fast)]
+        batches = detect(model, golden)
+        detections = [next(batches)]  # of whose stages the golden's are
     rows = compare_outputs(golden, outer, recorder)
-    if per_image:
-        second = {k: v[1:] if k != "seed" else v for k, v in info.items()}
-        detections.append(model.detect(images[1:], second))
+    detections += batches
     if roi:
-        features = model.extract_features(images)
-        given = with_proposals(golden, info)
+        features = model.extract_features(pictures(golden))
+        given = with_proposals(golden, info_of(golden))
         with Recorder(model, roi) as recorder:
             fixed = model.roi_head.predict(features, given["proposals"], given)
         rows += compare_outputs(golden, roi, recorder)
@@ -104,6 +96,25 @@ def stage_rows(model, golden):
     if "f/det/0/masks_packed" in golden.d:
         rows.append(mask_row(model, golden, detections))
     return rows
+
+
+def detect(model, golden):
+    """The model's detections, batch by batch: both pictures, or each alone where the golden's were."""
+    images, info = pictures(golden), info_of(golden)
+    if golden.meta["model_type"] == "FastRCNN":
+        info = with_proposals(golden, info)
+    if golden.meta["test_mode"] != "per_image":
+        yield model.detect(images, info)
+        return
+    for i in range(len(images)):
+        yield model.detect(
+            images[i : i + 1], {k: v if k == "seed" else v[i : i + 1] for k, v in info.items()}
+        )
+
+
+def end_row(model, golden):
+    """The row of the detections alone."""
+    return detection_row(golden, "det", list(detect(model, golden)))
 
 
 def with_proposals(golden, info):

@@ -20,12 +20,18 @@ def recipe_of(mmdet_config):
     return None
 
 
-def build(golden, name):
-    """The model of a golden with its generated weights and its test settings."""
-    model = Config.load(name).build("model")
+def build(golden, name, load=Config.load):
+    """The model of a golden with its generated weights and its test settings.
+
+    Args:
+        golden: :class:`verification.golden.Golden`.
+        name: of the recipe.
+        load: gives the :class:`kdet.config.Config` of a recipe's name, and of its teacher's.
+    """
+    model = load(name).build("model")
     convert.load_state_dict(model, golden.state_dict())
     if golden.meta.get("teacher_state_dict"):
-        teacher = Config.load(model.teacher_name).build("model")
+        teacher = load(model.teacher_name).build("model")
         convert.load_state_dict(teacher, golden.state_dict(teacher=True))
         model.attach_teacher(teacher)
     checks.apply_test_settings(model, golden.meta["test_cfg_overrides"])

@@ -20,6 +20,7 @@ WIDTHS = {
     "hidden_channels",
     "hidden_units",
     "out_channels",
+    "point_filters",
     "units",
 }
 # Arguments that are counts, and the most that a small variant has of it.
@@ -32,7 +33,7 @@ COUNTS = {
     "num_proposals": 50,
     "num_queries": 50,
     "num_stages": 3,
-    "stack_times": 3,
+    "stack_times": 4,
     "stacks": 1,
     "subdivision_points": 196,
 }
@@ -43,21 +44,22 @@ BACKBONES = {
     "ResNeSt": {"depth": 50},
     "RegNet": {"arch": "regnetx_800mf"},
     "HRNet": {"width": 8},
-    "Darknet": {"blocks": [1, 1, 1, 1, 1], "channels": [16, 32, 64, 128, 256]},
+    "Darknet": {"blocks": [1, 1, 1, 1, 1], "channels": [64, 32, 64, 128, 256]},
     "HourglassNet": {"channels": [64, 64, 96, 96], "blocks": [1, 1, 1, 1], "stacks": 1},
 }
 
 
-def small_variant(config, divide=4, num_classes=3):
-    """Makes the model section of a recipe small and trainable from the start, in place.
+def small_variant(config, divide=4, num_classes=3, from_scratch=True):
+    """Makes the model section of a recipe small, in place.
 
     Widths (those that a class has as its default, too) are divided, the backbone becomes the smallest of
-    its kind with half the channels, nothing is frozen, batch norms learn, nothing is loaded at first.
+    its kind with half the channels, nothing is loaded at first.
 
     Args:
         config: :class:`kdet.config.Config`.
         divide: of all widths outside the backbone.
         num_classes: of the small model, where it has classes.
+        from_scratch: nothing is frozen and batch norms learn; otherwise both are as the recipe has them.
 
     Returns:
         ``config``.
@@ -67,6 +69,8 @@ def small_variant(config, divide=4, num_classes=3):
         if name != "backbone":
             _shrink(part, divide)
     whole_stage = "shared_head" in model.get("roi_head", {})  # the head is a stage of the real ResNet-50
+    if from_scratch:
+        _unfreeze(model["backbone"])
     _shrink_backbone(model["backbone"], keep_size=whole_stage)
     if class_count(model) is not None:
         config.override({"model.num_classes": num_classes})
@@ -79,7 +83,7 @@ def _shrink(spec, divide):
         _shrink(child, divide)
     if not isinstance(spec, dict) or "type" not in spec:
         return
-    values = {**_defaults(spec["type"]), **spec}
+    values = {**default_arguments(spec["type"]), **spec}
     for key in WIDTHS & values.keys():
         widths = values[key]
         if isinstance(widths, int):
@@ -91,19 +95,24 @@ def _shrink(spec, divide):
             spec[key] = min(values[key], COUNTS[key])
 
 
-def _shrink_backbone(spec, keep_size):
-    spec.pop("pretrained", None)
-    known = _defaults(spec["type"])
-    is_resnet = issubclass(registry.get(spec["type"]), registry.get("ResNet"))
-    if is_resnet:
-        known = {**_defaults("ResNet"), **known}
+def _is_resnet(spec):
+    return issubclass(registry.get(spec["type"]), registry.get("ResNet"))
+
+
+def _unfreeze(spec):
+    known = default_arguments(spec["type"])
     for key, value in (("frozen_stages", -1), ("norm_eval", False)):
         if key in known:
             spec[key] = value
     if isinstance(spec.get("norm"), dict):
         spec["norm"].pop("trainable", None)
+
+
+def _shrink_backbone(spec, keep_size):
+    spec.pop("pretrained", None)
     if keep_size:
         return
+    is_resnet = _is_resnet(spec)
     spec.update(BACKBONES.get(spec["type"], {}))
     if is_resnet and spec["type"] != "RegNet":
         if any(spec.get(key) for key in ("dcn", "plugins", "groups")):  # only bottlenecks have them
@@ -113,6 +122,11 @@ def _shrink_backbone(spec, keep_size):
             spec["stem_channels"] = 32
 
 
-def _defaults(type_name):
-    parameters = inspect.signature(registry.get(type_name).__init__).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not p.empty}
+def default_arguments(type_name):
+    """Defaults of a class's arguments, those that it hands on to its bases too."""
+    found = {}
+    for cls in reversed(registry.get(type_name).__mro__):
+        if cls.__module__.startswith("kdet.") and "__init__" in vars(cls):
+            parameters = inspect.signature(cls.__init__).parameters.values()
+            found.update({p.name: p.default for p in parameters if p.default is not p.empty})
+    return found

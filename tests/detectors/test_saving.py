@@ -189,24 +189,20 @@ def test_an_old_file_format_of_keras_is_refused_before_it_is_written(model, tmp_
     assert not (tmp_path / "m.h5").exists()
 
 
-@pytest.fixture
-def as_before(monkeypatch):
-    """Two detectors whose inner lists are plain lists, as they were before they became layers."""
+def test_files_from_before_inner_lists_were_layers(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(nested, "_holds_layers", lambda value: False)
+        patch.setattr(nested, "_holds_layers", lambda value: False)  # inner lists are plain lists
+        patch.setattr(keras_files, "expected_shapes", lambda model: {})  # nobody looks
         patch.setattr(keras_files, "check_file", lambda *arguments: None)
-        yield build("ssd300")
-
-
-def test_files_from_before_inner_lists_were_layers(as_before, tmp_path, monkeypatch):
-    monkeypatch.setattr(keras_files, "expected_shapes", lambda model: {})  # it need not be whole
-    as_before.save_weights(tmp_path / "old.weights.h5")
-    monkeypatch.undo()
+        before = build("ssd300")
+        before.save_weights(tmp_path / "old.weights.h5")
     other = build("ssd300")
     if compat.KERAS < (3, 15):  # these left out what is in inner lists
         with pytest.raises(convert.IncompleteWeights, match="older kdet under a Keras before 3.15"):
             other.load_weights(tmp_path / "old.weights.h5")
         return
+    with h5py.File(tmp_path / "old.weights.h5") as file:
+        assert any("/container" in path for path in keras_files.file_shapes(file))
     other.load_weights(tmp_path / "old.weights.h5")
-    for ours, theirs in zip(as_before.weights, other.weights, strict=True):
+    for ours, theirs in zip(before.weights, other.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -36,6 +36,7 @@ def test_inner_lists_behave_like_lists_and_other_values_stay():
     assert [tuple(size) for size in model.sizes] == [(1, 2), (3, 4)]
     assert not isinstance(model.sizes[0], LayerList)
     tower = model.towers[0]
+    assert tower.built and model.cells[0].built  # there is nothing to build: Keras waits for nobody
     assert len(tower) == 3 and tower[1] is None and tower[-1] is list(tower)[2] and len(tower[:2]) == 2
     assert "a" in model.cells[0] and "c" not in model.cells[0] and [*model.cells[0]] == ["a", "b"]
     assert not model.cells[1] and dict(model.cells[0].items())["b"] is model.cells[0]["b"]

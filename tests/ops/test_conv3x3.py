@@ -63,6 +63,14 @@ def test_inside_a_graph_with_an_unknown_size():
     np.testing.assert_allclose(graph(x), ops.conv3x3(x, kernel, bias, implementation="portable"), atol=5e-5)
 
 
+def test_half_precision_takes_the_portable_form_where_the_other_would_pay():
+    half = [tf.cast(part, tf.float16) for part in case((1, 64, 32, 64), 64)]
+    plain = ops.conv3x3(*half, implementation="portable")
+    found = ops.conv3x3(*half)
+    assert found.dtype == tf.float16
+    np.testing.assert_array_equal(found, plain)
+
+
 def test_a_single_pixel_sees_the_kernel_s_middle():
     x, kernel, bias = case((1, 1, 1, 16), 32)
     expected = x.numpy()[0, 0] @ kernel.numpy()[1, 1] + bias.numpy()

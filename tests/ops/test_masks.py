@@ -68,6 +68,12 @@ def test_paste_leaves_padding_empty(form):
         ops.paste_masks_numpy(masks[0], boxes[0], 6, 6, threshold=-1)
 
 
+def test_boxes_without_width_on_the_middle_of_a_pixel_paste_nothing(form):
+    boxes = tf.constant([[[2.5, 1.0, 2.5, 4.0], [1.0, 2.5, 4.0, 2.5]]])
+    assert not ops.paste_masks(tf.ones([1, 2, 4, 4]), boxes, 5, 5).numpy().any()
+    assert not ops.paste_masks_numpy(np.ones([2, 4, 4]), boxes[0], 5, 5).any()
+
+
 def test_paste_by_hand(form):
     masks = tf.constant([[[[0.0, 1.0]]]])  # one row of two cells
     pasted = ops.paste_masks(masks, [[[2.0, 1.0, 6.0, 3.0]]], 4, 8).numpy()[0, 0]

@@ -35,6 +35,12 @@ def main() -> int:
     parser.add_argument("--group", nargs="+", choices=list(GROUPS), default=list(GROUPS))
     parser.add_argument("--rooms", nargs="+", help="folders or files of kdet instead; writes no results")
     parser.add_argument("--tests", nargs="+", help="tests that count instead of all; writes no results")
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=0,
+        help="seconds' worth of tests per mutant at most; writes no results",
+    )
     parser.add_argument("--survivors", action="store_true", help="only those that survived last time")
     parser.add_argument("--record", action="store_true", help="record again what the tests execute")
     parser.add_argument("--jobs", type=int, default=1, help="processes that run tests")
@@ -47,7 +53,7 @@ def main() -> int:
 
     # what no tests reach is killed by none, so a part of the tests can only make the score worse
     tests = options.tests or (["tests/ops"] if options.kernels else ["tests"])
-    campaign = Campaign(ROOT, options.folder, options.jobs, tuple(tests))
+    campaign = Campaign(ROOT, options.folder, options.jobs, tuple(tests), options.budget)
     try:
         reach = campaign.record(options.record)
         if reach.broken:
@@ -97,7 +103,7 @@ def conclude(campaign, judged, group, target, room_of, options) -> None:
     ]
     result = report.entry(options.seed, options.count, campaign.commit, target, counts, survivors)
     print("\n".join(report.section(group, result)))
-    if not (options.rooms or options.tests or options.survivors):
+    if not (options.rooms or options.tests or options.survivors or options.budget):
         report.write(group, result)
 
 

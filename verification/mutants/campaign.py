@@ -17,6 +17,9 @@ from verification.mutants.sites import Mutant
 # of the tests that reach a mutant, so many seconds' worth run first, in a process that imports only these
 QUICK_S = 15.0
 
+# it holds the list of equivalent mutants against the lines: any mutant of such a line would be killed
+BLIND = "tests/verification/test_mutants.py"
+
 
 class Campaign:
     """One checkout, its copies and what is known of its mutants.
@@ -25,11 +28,14 @@ class Campaign:
         root: the checkout.
         folder: where copies, records and verdicts are kept between runs.
         jobs: processes that run tests.
-        tests: folders or files of tests that count; the suite by default.
+        tests: folders or files of tests that count.
+        budget: seconds' worth of tests that meet a mutant at most; 0: all that reach it.
     """
 
-    def __init__(self, root: pathlib.Path, folder: pathlib.Path, jobs: int, tests: tuple[str, ...]) -> None:
-        self.folder, self.tests, self.jobs = folder, tests, jobs
+    def __init__(
+        self, root: pathlib.Path, folder: pathlib.Path, jobs: int, tests: tuple[str, ...], budget: float = 0
+    ) -> None:
+        self.folder, self.tests, self.jobs, self.budget = folder, tests, jobs, budget
         self.records, self.log = folder / "reach", folder / "verdicts.jsonl"
         (self.records / "sources").mkdir(parents=True, exist_ok=True)
         self.state, self.commit = copies.state(root), copies.commit(root)
@@ -99,7 +105,8 @@ class Campaign:
 
     def _test_files(self):
         found = [path for path in self.paths if pathlib.PurePath(path).match("test_*.py")]
-        return [path for path in found if any(path == t or path.startswith(f"{t}/") for t in self.tests)]
+        wanted = [path for path in found if any(path == t or path.startswith(f"{t}/") for t in self.tests)]
+        return [path for path in wanted if path != BLIND]
 
     # ---- mutants
 
@@ -140,7 +147,7 @@ class Campaign:
         changed = {mutant.path: mutant.apply(source)}
         killed, by = False, "" if reach.tests(mutant) else "no test executes it"
         before = self.verdicts.get(mutant.key, {}).get("by")
-        for tests in rounds(reach.tests(mutant), before, reach):
+        for tests in rounds(reach.tests(mutant), before, reach, self.budget):
             outcome = runner.run(tests, 3 * sum(reach.seconds[test] for test in tests) + 60, changed)
             if not outcome.passed:
                 killed, by = True, outcome.reason
@@ -151,13 +158,13 @@ class Campaign:
 
     def verdict(self, mutant: Mutant, killed: bool, by: str, seconds: float) -> dict:
         """What is kept of a mutant."""
-        here = {"state": self.state, "tests": list(self.tests)}
+        here = {"state": self.state, "tests": [*self.tests, self.budget]}
         return {"key": mutant.key, "killed": killed, "by": by, "seconds": round(seconds, 1), **here}
 
     def known(self, mutant: Mutant) -> dict | None:
         """The verdict on a mutant that was found with the checkout as it is."""
         known = self.verdicts.get(mutant.key, {})
-        is_valid = known.get("state") == self.state and known.get("tests") == list(self.tests)
+        is_valid = known.get("state") == self.state and known.get("tests") == [*self.tests, self.budget]
         return known if is_valid else None
 
     def survived(self, mutant: Mutant) -> bool:
@@ -171,13 +178,14 @@ class Campaign:
             log.write(json.dumps(verdict) + "\n")
 
 
-def rounds(tests: list[str], before: str | None, reach: Reach) -> list[list[str]]:
+def rounds(tests: list[str], before: str | None, reach: Reach, budget: float = 0) -> list[list[str]]:
     """The tests that are to meet a mutant, in parts: every part is run in a process of its own.
 
     Args:
         tests: those that reach it, in the order of `Reach.tests`.
         before: what killed the mutant in an earlier state of the checkout comes first.
         reach: how long they take, and what else stands in their files, which comes last.
+        budget: see `Campaign`.
     """
     known = [before] if before in reach.seconds else []
     quick, spent = [], 0.0
@@ -187,4 +195,6 @@ def rounds(tests: list[str], before: str | None, reach: Reach) -> list[list[str]
             spent += reach.seconds[test]
     taken = {*quick}
     rest = [test for test in tests if test not in taken] + reach.companions(tests)
+    while budget and rest and spent + sum(reach.seconds[test] for test in rest) > budget:
+        rest.pop()
     return [part for part in (known, quick, rest) if part] if tests else []

@@ -41,9 +41,8 @@ class Reach:
             self.seconds[test] = found["seconds"]
             for path in found["lines"].keys() | record["shared"].keys():
                 mask = int(found["lines"].get(path, "0"), 16) | int(record["shared"].get(path, "0"), 16)
-                mask = self._carried(path, record["sources"][path], mask)
-                self._masks[path][test] = mask
                 self._breadth[test] += mask.bit_count()
+                self._masks[path][test] = self._carried(path, record["sources"][path], mask)
 
     def _carried(self, path, digest, mask):
         """A mask of lines of a recorded file for the file as it is."""
@@ -78,6 +77,8 @@ class Reach:
             found = self._touching(mutant.path, *mutant.within)
             if mutant.assigned or not found:
                 found |= self._using(mutant.path, mutant.assigned)
+            # tests that execute nothing of kdet may read its files
+            found |= {test for test in self.seconds if not self._breadth[test]}
         return self.ordered(found)
 
     def ordered(self, tests: Iterable[str]) -> list[str]:

@@ -220,7 +220,11 @@ class _Finder:
         if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARISONS:
             sides = node.left, node.comparators[0]
             yield from self._between(node, *sides, "comparison", *COMPARISONS[type(node.ops[0])])
-        elif isinstance(node, ast.BinOp) and type(node.op) in OPERATORS and not _is_text(node.left):
+        elif (
+            isinstance(node, ast.BinOp)
+            and type(node.op) in OPERATORS
+            and not (_is_text(node.left) or _is_text(node.right))
+        ):
             yield from self._between(node, node.left, node.right, "operator", *OPERATORS[type(node.op)])
         elif isinstance(node, ast.BoolOp):
             word = " or " if isinstance(node.op, ast.And) else " and "

@@ -1,0 +1,56 @@
+"""What makes a small golden worth keeping, and what it leaves to defaults."""
+
+import types
+
+import numpy as np
+import pytest
+
+from verification import small_golden, small_table
+
+
+def golden(norms=(1.0, 2.0), losses=None, detections=(3, 2)):
+    data = {f"f/det/{i}/boxes": np.zeros((count, 5)) for i, count in enumerate(detections)}
+    data |= {"f/train/grad_norms": np.float64(norms), "f/train/grad/a": np.float32([0.5, -1.0])}
+    train = {"status": "ok", "losses": losses or {"loss_cls": [0.0, 1.0]}, "grad_names": ["a", "b"]}
+    return types.SimpleNamespace(d=data, meta={"train": train}, full=lambda name: data[f"f/{name}"])
+
+
+def test_a_golden_needs_detections_losses_and_gradients():
+    assert small_golden.emptiness(golden()) == []
+    assert small_golden.emptiness(golden(detections=(3, 0))) == ["no detections in image 1"]
+    assert small_golden.emptiness(golden(losses={"loss_bbox": [0.0, 0.0]})) == ["loss_bbox is 0"]
+    assert small_golden.emptiness(golden(norms=(0.0, 1.0))) == ["1 of 2 gradients are 0: a ..."]
+
+
+def test_a_gradient_that_noise_changes_is_left_out():
+    kept, noisy = golden(), golden(norms=(1.0, 2.001))
+    assert small_golden.leave_out_unsteady(kept, noisy) == 0.5
+    norms = kept.full("train/grad_norms")
+    assert norms[0] == 1.0 and np.isnan(norms[1]) and "f/train/grad/a" in kept.d
+    noisy.d["f/train/grad/a"] = np.float32([0.5, -1.01])  # the norm stays, a value does not
+    assert small_golden.leave_out_unsteady(golden(), noisy) == 1.0
+
+
+def test_arguments_at_their_defaults_are_left_to_them():
+    head = {"type": "GHMRegressionLoss", "mu": 0.02, "momentum": 0.7}
+    spec = {"type": "CascadeRoIHead", "stage_loss_weights": [1.0, 0.5, 0.25], "stages": [{"loss": head}]}
+    assert small_golden.written_defaults({"roi_head": spec}) == [
+        "roi_head.stages.0.loss.mu",
+        "roi_head.stage_loss_weights",
+    ]
+    model = small_golden.variant("retinanet_ghm_r50_fpn_1x", ["bbox_head.loss_bbox.mu"])["model"]
+    assert "mu" not in model["bbox_head"]["loss_bbox"] and model["bbox_head"]["loss_bbox"]["momentum"] == 0.7
+
+
+def test_the_table_covers_every_part():
+    parts = {"a": ("x", "p"), "b": ("x", "q"), "c": ("y", "q"), "aa": ("x", "p")}
+    chosen = small_table.cover(parts)
+    assert sorted(chosen) == ["a", "c"]
+    rows = small_golden.table()
+    own = set(small_golden.recorded())
+    assert {row["backbone_in"] for row in rows} | {row["rest_in"] for row in rows} == own
+
+
+@pytest.mark.parametrize("recipe, size", [("ssd512", (260, 260)), ("atss_r50_fpn_1x", (128, 192))])
+def test_images_are_small(recipe, size):
+    assert small_golden.size(recipe) == size

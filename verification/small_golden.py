@@ -1,0 +1,189 @@
+"""Small goldens: every recorded architecture with few channels and small images, seconds each.
+
+A small golden is read and compared as a large one is; its model is ``verification.small.small_variant`` of
+the recipe. ``small_goldens.csv`` says which of them hold the parts of which recorded architecture.
+"""
+
+import csv
+import fnmatch
+import pathlib
+
+import numpy as np
+
+from kdet import convert, ops
+from kdet.backbones import resnet
+from kdet.config import Config
+from verification import checks, run, training
+from verification.golden import Golden
+from verification.small import default_arguments, small_variant
+
+HERE = pathlib.Path(__file__).resolve().parent
+TABLE = HERE / "small_goldens.csv"
+FOLDER = HERE.parent / "tests" / "golden" / "small"
+SIZE = (128, 192)
+# Images of models that need others, by shell patterns of their recipes.
+SIZES = {
+    "*ssd*": (260, 260),  # the least that leaves their last map a pixel
+    "c*_hourglass*": (127, 191),
+    "yolact*": (138, 138),  # a quarter of the canvas
+    "*_fpg*": (128, 256),
+    "*_nasfpn*": (128, 256),
+}
+# Share of the gradients that may be zero in a golden worth keeping.
+MAX_ZERO_GRADIENTS = 0.2
+# Part of the tolerance of a gradient that noise on the images may change it by.
+STEADY = 0.03
+
+
+def table():
+    """Rows of ``small_goldens.csv``: the recorded architectures, and which small goldens hold their parts."""
+    with open(TABLE, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def recorded():
+    """``{recipe: config of the reference}`` of the small goldens that there are to be."""
+    return {row["recipe"]: row["mmdet_config"] for row in table() if row["rest_in"] == row["recipe"]}
+
+
+def size(recipe):
+    """(h, w) of the images of a small golden."""
+    return next((size for pattern, size in SIZES.items() if fnmatch.fnmatch(recipe, pattern)), SIZE)
+
+
+def variant(recipe, to_defaults=()):
+    """The small variant of a recipe that its golden was recorded of.
+
+    Args:
+        recipe: name.
+        to_defaults: key paths in the model section that are left to the defaults of the classes.
+
+    Returns:
+        :class:`kdet.config.Config`.
+    """
+    config = small_variant(Config.load(recipe), from_scratch=False)
+    backbone = config["model"]["backbone"]
+    if backbone.get("depth") == 50 and "base_channels" in backbone:
+        resnet.DEPTHS.setdefault(26, (True, (2, 2, 2, 2)))  # ResNet-26, the smallest of bottlenecks in use
+        backbone["depth"] = 26
+    for path in to_defaults:
+        spec = config["model"]
+        *parents, key = path.split(".")
+        for parent in parents:
+            spec = spec[int(parent) if isinstance(spec, list) else parent]
+        del spec[key]
+    return config
+
+
+def written_defaults(spec, path=()):
+    """Key paths of the arguments in a nested spec that say what the default of the class says."""
+    found = []
+    for key, value in spec.items() if isinstance(spec, dict) else enumerate(spec):
+        if isinstance(value, (dict, list)):
+            found += written_defaults(value, (*path, str(key)))
+    if isinstance(spec, dict) and "type" in spec:
+        defaults = default_arguments(spec["type"])
+        found += [
+            ".".join((*path, key)) for key in spec if key in defaults and _same(spec[key], defaults[key])
+        ]
+    return found
+
+
+def _same(value, default):
+    if isinstance(value, list) and isinstance(default, (list, tuple)):
+        return len(value) == len(default) and all(map(_same, value, default))
+    return type(value) is type(default) and value == default
+
+
+def check(path):
+    """All rows of a small golden, whose path this is: ``[Row]``."""
+    golden = Golden(str(path))
+    return compare(golden, golden.meta["to_defaults"])
+
+
+def compare(golden, to_defaults=(), forms=("portable", "auto")):
+    """All rows of a small golden.
+
+    Args:
+        golden: :class:`verification.golden.Golden`.
+        to_defaults: as for `variant`. Arguments that a recipe repeats from their defaults are left out, so
+            that the defaults are tested, too.
+        forms: of the ops. All that the golden holds is compared under the first, detections and losses
+            under the others.
+
+    Returns:
+        ``[Row]``; stages of the second form have its name in front.
+    """
+    recipe = run.recipe_of(golden.meta["config"])
+    model = run.build(golden, recipe, lambda name: variant(name, to_defaults if name == recipe else ()))
+    state = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
+    with ops.use(forms[0]):
+        rows = checks.stage_rows(model, golden)
+        rows += training.training_rows(model, golden)
+    for form in forms[1:]:
+        for variable, value in state:  # which training has changed
+            variable.assign(value)
+        with ops.use(form):
+            found = [checks.end_row(model, golden)]
+            training.make_deterministic(model, golden)  # the streams of random numbers from their start
+            found.append(training.loss_row(golden, training.losses_of(model, golden)))
+        rows += [row._replace(stage=f"{form}: {row.stage}") for row in found]
+    return rows
+
+
+def differing_tensors(golden):
+    """How the weights of kdet's small variant differ from those of the golden: ``[str]``."""
+    model = variant(run.recipe_of(golden.meta["config"])).build("model")
+    mine = {name: tuple(slot.shape) for name, slot in convert.torch_items(model).items()}
+    wanted = {
+        name: tuple(shape)
+        for name, shape in golden.meta["state_dict"]
+        if not name.endswith("num_batches_tracked")
+    }
+    return [
+        f"{name}: {mine.get(name, 'none')} here, {wanted.get(name, 'none')} in the golden"
+        for name in dict.fromkeys([*mine, *wanted])
+        if mine.get(name) != wanted.get(name)
+    ]
+
+
+def emptiness(golden):
+    """What a golden has nothing of, so that comparing it would say nothing: ``[str]``."""
+    train, missing = golden.meta["train"], []
+    if train["status"] != "ok":
+        return [f"training failed: {train.get('error')}"]
+    missing += [f"no detections in image {i}" for i in range(2) if not len(golden.full(f"det/{i}/boxes"))]
+    missing += [f"{name} is 0" for name, values in train["losses"].items()
+                if "loss" in name and not any(values)]  # fmt: skip
+    norms = golden.full("train/grad_norms")
+    zeros = [name for name, norm in zip(train["grad_names"], norms) if norm == 0]
+    if len(zeros) > MAX_ZERO_GRADIENTS * len(norms):
+        missing.append(f"{len(zeros)} of {len(norms)} gradients are 0: {zeros[0]} ...")
+    return missing
+
+
+def leave_out_unsteady(golden, noisy):
+    """Drops gradients that the reference itself does not keep under noise of the size of rounding.
+
+    Their norms become NaN, which ``verification.training`` passes over.
+
+    Args:
+        golden: is changed.
+        noisy: the same, computed with noise on the images.
+
+    Returns:
+        The share of the gradients that was dropped.
+    """
+    norms = golden.full("train/grad_norms")
+    names, floor = golden.meta["train"]["grad_names"], 1e-5 * norms.max()
+    change = np.abs(noisy.full("train/grad_norms") - norms) / np.maximum(norms, floor)
+    for i, name in enumerate(names):
+        key = f"f/train/grad/{name}"
+        if key in golden.d:
+            scale = max(np.abs(golden.d[key]).max(), floor)
+            change[i] = max(change[i], np.abs(noisy.d[key] - golden.d[key]).max() / scale)
+    unsteady = change > STEADY * checks.TOLERANCE["gradient"]
+    golden.d["f/train/grad_norms"] = np.where(unsteady, np.nan, norms)
+    for name in np.asarray(names)[unsteady]:
+        golden.d.pop(f"f/train/grad/{name}", None)
+    return unsteady.mean()
