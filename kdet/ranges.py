@@ -76,7 +76,7 @@ class List:
         for position, item in enumerate(value):
             text = problem(item, self.item)
             if text:
-                return f"item {position}: {text}"
+                return text if isinstance(self.item, tuple) else f"item {position}: {text}"
         if self.ordered and any(a > b for a, b in zip(value, value[1:], strict=False)):
             return f"expected numbers in rising order, got {short(value)}."
         return None

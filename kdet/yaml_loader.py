@@ -3,6 +3,7 @@
 import re
 
 import yaml
+from yaml.constructor import ConstructorError
 
 from kdet.errors import ConfigError, first_line, short
 
@@ -17,14 +18,15 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key_node, _ in node.value:
-            line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise ConfigError(f"line {line}: a key must be a plain word, not a list or a mapping.")
+                problem = "a key is one word or number, not a list or a mapping"
+                raise ConstructorError(problem=problem, problem_mark=key_node.start_mark)
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise ConfigError(f"line {line}: the key {short(key)} stands twice in one mapping.")
+                problem = f"the key {short(key)} stands twice in one mapping"
+                raise ConstructorError(problem=problem, problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 
@@ -53,12 +55,12 @@ def load(text, where):
     try:
         _check_size(text, where)
         return yaml.load(text, Loader=Loader)
-    except ConfigError as error:
-        raise ConfigError(str(error) if str(error).startswith(str(where)) else f"{where}: {error}") from error
+    except ConfigError:
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        at = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{where}: not valid YAML{at}: {error.problem or error.context}.") from error
+        at = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise ConfigError(f"{where}: not valid YAML: {error.problem or error.context}{at}.") from error
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError, TypeError) as error:
         raise ConfigError(f"{where}: not valid YAML: {first_line(error)}.") from error
 

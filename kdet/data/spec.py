@@ -98,8 +98,19 @@ def complete(spec, where="data"):
     Raises:
         DataError: naming the key, the value and the nearest valid one.
     """
-    full = _fill(spec, KEYS, where)
+    try:
+        full = _complete(spec, where)
+    except DataError:
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
+        _check_kinds(spec, where)  # says which value is of another kind than its key takes
+        raise DataError(f"{where} holds a value of another kind than its key takes ({error}).") from error
     _check_kinds(spec, where)
+    return full
+
+
+def _complete(spec, where):
+    full = _fill(spec, KEYS, where)
     full["annotations"], full["images"] = (_plain_paths(full[key]) for key in ("annotations", "images"))
     full["resize"] = complete_resize(full["resize"], f"{where}.resize")
     full["flip"] = 0.5 if full["flip"] is True else float(full["flip"] or 0)
@@ -118,7 +129,7 @@ def _check_kinds(spec, where):
     """Kinds and ranges of all values, as in a recipe."""
     plain = {key: _plain_paths(value) for key, value in spec.items()}
     if not isinstance(plain.get("resize"), dict):
-        plain.pop("resize", None)
+        plain.pop("resize", None)  # the short forms
     found = schema.dataset_problems(plain, (where,))
     if found:
         raise DataError("\n".join(text for _, text in found))
