@@ -51,7 +51,7 @@ def unchanged_on_failure(model):
     """Gives a model and its optimizer their values back when the block fails."""
     optimizer = getattr(model, "optimizer", None)
     variables = [*model.weights, *(optimizer.variables if optimizer is not None else ())]
-    before = [np.array(variable) for variable in variables]
+    before = [np.array(variable.numpy()) for variable in variables]
     try:
         yield
     except BaseException:

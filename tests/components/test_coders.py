@@ -89,5 +89,5 @@ def test_a_limited_shift_leaves_small_sides_alone():
 )
 def test_defaults_are_the_references(component, defaults):
     """Recipes of published models leave these out."""
-    parameters = inspect.signature(component).parameters
+    parameters = inspect.signature(component.__init__).parameters
     assert {name: parameters[name].default for name in defaults} == defaults
