@@ -3,7 +3,7 @@
     python -m verification.check_saving                     # small variants of all recipes
     python -m verification.check_saving --name "detr*"
 
-Weights are drawn at random; files are loaded into a second model whose weights are zeros. Results go to
+Weights are drawn at random and set to zero before a file is loaded. Results go to
 verification/results/saving.json by Keras version, after every model; what stands there is not run again
 unless it is named. Recipes whose small models differ in losses, assigners and samplers alone share a result.
 Exits with 1 when a model lost a weight.
@@ -82,42 +82,40 @@ def _write(version: str, results: dict[str, str]) -> None:
 def _told(config) -> str:
     """``"ok"`` or what was lost."""
     try:
-        model, other = config.build("model"), config.build("model")
-        return "; ".join(f"{way}: {loss}" for way, loss in losses(model, other).items()) or "ok"
+        return "; ".join(f"{way}: {loss}" for way, loss in losses(config.build("model")).items()) or "ok"
     except Exception as error:  # whatever it is, it goes into the report
         return f"{type(error).__name__}: {str(error).splitlines()[0]}"[:300]
 
 
-def losses(model, other) -> dict[str, str]:
-    """Save a model in every way and load it into ``other``, a second one of the same recipe.
+def losses(model) -> dict[str, str]:
+    """Save a model in every way and load it again, into itself after its weights were set to zero.
 
-    The weights of both are overwritten.
+    Its weights are overwritten. (A ``.keras`` file makes a model of its own.)
 
     Returns:
         ``{way: the first weights that did not come back}`` of the ways that lose some.
     """
-    import keras
     import numpy as np
 
     from kdet.convert.walk import training_state
 
     draw = np.random.default_rng(0)
-    for variable in model.weights:
-        variable.assign(draw.uniform(0.5, 1.5, variable.shape).astype(variable.dtype))
+    wanted = [draw.uniform(0.5, 1.5, v.shape).astype(v.dtype) for v in model.weights]
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for way, (write, read) in _ways().items():
-            for variable in other.weights:
-                variable.assign(np.zeros(variable.shape, variable.dtype))
+            for variable, value in zip(model.weights, wanted, strict=True):
+                variable.assign(value)
             path = pathlib.Path(folder) / f"model{way}"
             write(model, path)
-            loaded = read(other, path)
+            for variable in model.weights:
+                variable.assign(np.zeros(variable.shape, variable.dtype))
+            loaded = read(model, path)
             left_out = {id(v) for v in training_state(loaded)} if way in WITHOUT_TRAINING_STATE else ()
             lost = [
-                ours.path
-                for ours, theirs in zip(model.weights, loaded.weights, strict=True)
-                if id(theirs) not in left_out
-                and not np.array_equal(keras.ops.convert_to_numpy(ours), keras.ops.convert_to_numpy(theirs))
+                variable.path
+                for value, variable in zip(wanted, loaded.weights, strict=True)
+                if id(variable) not in left_out and not np.array_equal(variable.numpy(), value)
             ]
             if lost:
                 found[way] = f"{len(lost)} of {len(model.weights)} weights, {', '.join(lost[:3])}"
