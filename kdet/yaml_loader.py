@@ -22,7 +22,7 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
                 raise ConfigError(f"line {line}: a key must be a plain word, not a list or a mapping.")
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
-            key = self.construct_object(key_node, deep=True)
+            key = self.construct_object(key_node)
             if key in seen:
                 raise ConfigError(f"line {line}: the key {short(key)} stands twice in one mapping.")
             seen.add(key)
