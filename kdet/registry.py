@@ -128,6 +128,12 @@ class _Recorded(type):
         object.__setattr__(self, "_complete", True)
         return self
 
+    @property
+    def __signature__(cls):
+        # without it `help` and `inspect.signature` would show that of `__call__`
+        signature = inspect.signature(cls.__init__)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
 
 class Component(metaclass=_Recorded):
     """Base of the parts that are no Keras layers (priors, coders, assigners, samplers, losses).

@@ -23,7 +23,7 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
                 raise ConstructorError(problem=problem, problem_mark=key_node.start_mark)
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
-            key = self.construct_object(key_node, deep=True)
+            key = self.construct_object(key_node)
             if key in seen:
                 problem = f"the key {short(key)} stands twice in one mapping"
                 raise ConstructorError(problem=problem, problem_mark=key_node.start_mark)

@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 
-from verification.mutants import equivalents, kernel_sites, report, sites
+from verification.mutants import equivalents, kernel_sites, kernels, report, sites
 from verification.mutants.campaign import rounds
 from verification.mutants.reach import Reach
 
@@ -163,6 +163,20 @@ def test_quick_tests_run_first_and_what_killed_before_before_them(checkout):
     assert parts == [["t.py::call"], ["u.py::other"], ["t.py::call", "t.py::g"]]
     assert rounds(["u.py::other"], "timeout", reach) == [["u.py::other"]]
     assert rounds([], "t.py::call", reach) == []
+
+
+def test_a_changed_op_meets_its_own_tests_and_those_of_no_op(checkout):
+    reach = Reach(checkout, checkout, [])
+    for name in (
+        "test_nms.py::a",
+        "test_every_op.py::b[carafe]",
+        "test_graphs.py::c",
+        "test_every_op.py::d[nms]",
+    ):
+        reach.seconds[f"tests/ops/{name}"] = 1.0
+    parts = kernels.rounds(["nms"], ["nms", "carafe"], reach)
+    own = ["tests/ops/test_every_op.py::d[nms]", "tests/ops/test_nms.py::a"]
+    assert [sorted(part) for part in parts] == [own, ["tests/ops/test_graphs.py::c"]]
 
 
 def entry(**changes):

@@ -175,7 +175,7 @@ def _judge(campaign, builder, runner, copy, mutant, reach):
         os.replace(installed, kept)
         os.replace(library, installed)
         try:
-            for tests in _rounds(different, reach):
+            for tests in rounds(different, [unit.parent.name for unit in builder.units], reach):
                 outcome = runner.run(tests, 3 * sum(reach.seconds[test] for test in tests) + 60)
                 if not outcome.passed:
                     killed, by = True, outcome.reason
@@ -187,8 +187,15 @@ def _judge(campaign, builder, runner, copy, mutant, reach):
     )
 
 
-def _rounds(ops, reach):
-    """First the tests that name one of the ops, then the others."""
+def rounds(changed: list[str], ops: list[str], reach: Reach) -> list[list[str]]:
+    """Tests in the order to run them: those that name a changed op, then those that name no other.
+
+    Args:
+        changed: folders of ops whose code differs.
+        ops: those of all ops.
+        reach: how long tests take.
+    """
     tests = reach.ordered(test for test in reach.seconds if test.startswith(f"{TESTS}/"))
-    own = [test for test in tests if any(op in test for op in ops)]
-    return [part for part in (own, [test for test in tests if test not in set(own)]) if part]
+    own = [test for test in tests if any(op in test for op in changed)]
+    general = [test for test in tests if not any(op in test for op in ops)]
+    return [part for part in (own, general) if part]
