@@ -40,7 +40,7 @@ class Number:
         return None
 
     def _range(self):
-        low, high = self.low > -1e12, self.high < 1e12
+        low, high = self.low > -1e12, self.high < 2**31 - 1  # nobody asks for more
         start = f" above {self.low:g}" if self.above else f" from {self.low:g} on"
         if low and high:
             return (

@@ -106,7 +106,7 @@ def test_model_and_data_name_the_same_classes(recipe, run, tmp_path):
 
 @pytest.mark.parametrize("key", ["epochs", "batch_size", "log_every"])
 def test_zero_is_refused(recipe, tmp_path, key):
-    with pytest.raises(ValueError, match=f"train.{key} must be at least 1; got 0"):
+    with pytest.raises(ValueError, match=f"train.{key}: expected a whole number from 1 on, got 0"):
         engine.train(Config.load(recipe, {f"train.{key}": 0}), tmp_path / "run", "one", verbose=0)
 
 
