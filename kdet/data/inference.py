@@ -38,7 +38,7 @@ def preprocess_pictures(
         FileNotFoundError, CorruptPicture, TypeError: naming the picture.
         ValueError: no picture, or another ``canvas``.
     """
-    rule = _SizeRule(size, divisor, center_pad, shapes, canvas, smallest)
+    rule = SizeRule(size, divisor, center_pad, shapes, canvas, smallest)
     rows = [rule.resized(_loaded(picture)) for picture in given]
     if not rows:
         raise ValueError("No picture was given.")
@@ -70,7 +70,7 @@ def batches(
         ``(positions, [inputs of every size])``: which of ``given`` the first ``len(positions)`` rows are.
         Buckets fill up at their own pace, so the positions do not come in order.
     """
-    rules = [_SizeRule(size, divisor, center_pad, shapes, canvas, smallest) for size in sizes]
+    rules = [SizeRule(size, divisor, center_pad, shapes, canvas, smallest) for size in sizes]
     waiting = {}
     for position, picture in enumerate(given):
         image = _loaded(picture)
@@ -98,8 +98,10 @@ def _loaded(picture):
     return image
 
 
-class _SizeRule:
-    def __init__(self, size, divisor, center_pad, shapes, canvas, smallest):
+class SizeRule:
+    """Sizes of resized pictures and of their canvases; arguments as in ``preprocess_pictures``."""
+
+    def __init__(self, size=None, divisor=None, center_pad=None, shapes=None, canvas="own", smallest=1):
         buckets.check_canvas(canvas)
         rule = specs.complete_resize(size)
         if len(rule["sizes"]) > 1 or rule["ratio_range"]:
@@ -117,14 +119,17 @@ class _SizeRule:
     def resized(self, image):
         """The picture in its new size, with its old one."""
         source = image.shape[:2]
-        if self._mode == "fixed":
-            target = tuple(self._limit[::-1])
-        else:
-            fit = resize.scaled if self._mode == "factor" else resize.fitted
-            target = fit(source, self._limit)
+        target = self.target(source)
         if target != source:
             image = _resizer()(tf.constant(image), tf.constant(target)).numpy()
         return {"image": image, "original_size": source}
+
+    def target(self, size):
+        """The size (h, w) that a picture of ``size`` is resized to."""
+        if self._mode == "fixed":
+            return tuple(self._limit[::-1])
+        fit = resize.scaled if self._mode == "factor" else resize.fitted
+        return fit(size, self._limit)
 
     def bucket(self, sizes):
         """The bucket (h, w) of pictures of these sizes: what goes together, and the canvas if it is fixed."""

@@ -64,9 +64,7 @@ def view_batches(model, pictures, batch_size, augmentation, canvas="own"):
     )  # fmt: skip
 
 
-def predict_pictures(
-    model, pictures, batch_size=1, verbose=0, augment=None, proposals=None, canvas="own"
-):
+def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None, proposals=None, canvas="own"):
     """Detections of pictures of any sizes, in their own pixels.
 
     Args:

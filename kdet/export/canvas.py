@@ -63,13 +63,13 @@ class Canvas:
         def add(i, resized, sizes):
             image = tf.ensure_shape(picture(i), shape)
             original = tf.shape(image)[:2]
-            target = self._target(original)
+            target = self.target(original)
             resized = resized.write(i, resize.resize_bilinear(image, target, portable=True))
             return i + 1, resized, sizes.write(i, tf.stack([target, original]))
 
         _, resized, sizes = tf.while_loop(lambda i, *_: i < count, add, (0, resized, sizes))
         valid, original = tf.unstack(sizes.stack(), axis=1)  # [N,2]
-        height, width = self._chosen(valid)
+        height, width = self.chosen(valid)
 
         def pad(i):
             image = tf.ensure_shape(resized.read(i), shape)
@@ -85,7 +85,7 @@ class Canvas:
             "scale": tf.cast(valid / original, tf.float32),  # in float64 first
         }
 
-    def _target(self, size):
+    def target(self, size):
         """Size ``[2]`` (h, w) that a picture of ``size`` is resized to."""
         if self.stretches:
             return tf.constant(self.stretched_size, tf.int32)
@@ -100,7 +100,7 @@ class Canvas:
         largest = tf.maximum(tf.cast(size * tf.reduce_min(room / size) + 0.5, tf.int32), 1)
         return tf.where(tf.reduce_all(target <= self.static_shape), target, largest)
 
-    def _chosen(self, sizes):
+    def chosen(self, sizes):
         """(height, width) of the smallest canvas that holds all of ``sizes [N,2]``."""
         if len(self.shapes) == 1:
             return self.shapes[0]
