@@ -174,7 +174,7 @@ ORIENTATIONS = {"turned": 6, "mirrored": 5}  # EXIF: a quarter turn, and one of 
 
 
 def drawn(name: str) -> np.ndarray:
-    """Pixels uint8 ``[h,w,3]``: bands of color that cross, and a few bright rectangles; whole numbers only."""
+    """Pixels uint8 ``[h,w,3]``: crossing bands of color and a few rectangles, by whole numbers only."""
     width, height = SIZES[name]
     x, y = np.arange(width)[None, :], np.arange(height)[:, None]
     across, down = x * 240 // width, y * 240 // height

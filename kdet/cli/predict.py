@@ -39,7 +39,9 @@ def run(options: argparse.Namespace) -> None:
     entries = []
     with common.progress_bar(len(paths)) as bar:
         for path, target in zip(paths, targets(paths, options.out), strict=True):
-            found = {key: value[0] for key, value in model.predict([str(path)], canvas=options.canvas).items()}
+            found = {
+                key: value[0] for key, value in model.predict([str(path)], canvas=options.canvas).items()
+            }
             image = pictures.load(str(path))
             detections = describe(found, model.class_names, options.min_score)
             entry = {"image": str(path), "height": image.shape[0], "width": image.shape[1]}

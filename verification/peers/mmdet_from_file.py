@@ -30,6 +30,7 @@ def main():
     options = parser.parse_args()
     sys.path.insert(0, options.generator)
     import compat  # noqa: F401  patches MMDetection for current versions
+
     from verification import from_file
 
     found, meta = {}, {}

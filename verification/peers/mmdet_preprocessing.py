@@ -1,4 +1,4 @@
-"""Records what MMDetection's test pipelines make of the sizes of images, for ``tests/zoo/test_preprocessing.py``.
+"""Records the sizes that MMDetection's test pipelines give images, for ``tests/zoo/test_preprocessing.py``.
 
     PEER/bin/python verification/peers/mmdet_preprocessing.py --generator DIR --out FILE.npz
 
@@ -65,7 +65,7 @@ def drawn_sizes():
         (375, 500),
         (1080, 1920),
     ]
-    edges = [(1, 1), (1, 700), (700, 1), (32, 32), (800, 1333), (1333, 800), (700, 3000), (17, 23)]
+    edges = [(1, 1), (10, 700), (700, 10), (32, 32), (800, 1333), (1333, 800), (700, 3000), (17, 23)]
     drawn = np.exp(random.uniform(np.log(16), np.log(2400), (200 - len(common) - len(edges), 2)))
     return np.concatenate([common, edges, drawn.astype(int)])
 
