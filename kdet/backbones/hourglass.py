@@ -45,7 +45,8 @@ class Hourglass(Composite):
         deepest = len(channels) == 2
         self.low2 = _blocks(below, blocks[1], below) if deepest else Hourglass(channels[1:], blocks[1:])
         # here it is the last block that changes the channels
-        self.low3 = [*_blocks(below, count - 1, below), *_blocks(own, 1, below)]
+        before = _blocks(below, count - 1, below) if count > 1 else []
+        self.low3 = [*before, *_blocks(own, 1, below)]
 
     def call(self, x):
         up = _run(self.up1, x)

@@ -22,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_recipe(parser)
     parser.add_argument("--out", required=True, help="folder of the SavedModel, or the .tflite file")
     parser.add_argument("--format", choices=["saved_model", "tflite"], default="saved_model")
-    parser.add_argument("--input", help="canvas, HEIGHTxWIDTH or 'dynamic' (the default of saved_model)")
+    parser.add_argument(
+        "--input", help="canvas: HEIGHTxWIDTH, 'buckets' or 'dynamic' (the default of saved_model)"
+    )
     parser.add_argument("--batch", help="images per call, a number or 'dynamic' (the default of saved_model)")
     parser.add_argument(
         "--dtype",

@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", help="images, or folders of images")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for the results")
     parser.add_argument("--min-score", type=float, default=0.3, help="leave out detections below it")
+    parser.add_argument(
+        "--canvas", choices=["own", "buckets"], default="own", help="buckets: a few static shapes, for XLA"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -36,7 +39,9 @@ def run(options: argparse.Namespace) -> None:
     entries = []
     with common.progress_bar(len(paths)) as bar:
         for path, target in zip(paths, targets(paths, options.out), strict=True):
-            found = {key: value[0] for key, value in model.predict([str(path)]).items()}
+            found = {
+                key: value[0] for key, value in model.predict([str(path)], canvas=options.canvas).items()
+            }
             image = pictures.load(str(path))
             detections = describe(found, model.class_names, options.min_score)
             entry = {"image": str(path), "height": image.shape[0], "width": image.shape[1]}

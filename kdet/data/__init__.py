@@ -16,7 +16,8 @@
   ``fixed``; factors of a picture's own size in mode ``factor``.
 - ``divisor`` (32; fixed sizes: 1): canvas sides are multiples of it.
 - ``center_pad``: with mode ``factor``: canvas sides are ``side | center_pad``, as the preprocessor's.
-- ``buckets`` (from ``resize``): canvas shapes ``[[h, w], ...]``; see ``bucket_shapes``.
+- ``buckets`` (training: from ``resize``): canvas shapes ``[[h, w], ...]``; see ``bucket_shapes``. Evaluation
+  without them pads every batch to its own largest height and width, as MMDetection does.
 - ``on_missing``, ``on_corrupt`` (error): or ``skip``: leave such pictures out, count and report them;
   ``on_corrupt`` also covers annotations with values of the wrong kind and damaged segmentations.
 - ``allow_outside`` (false): image names may lead out of the folder ``images``.

@@ -3,6 +3,10 @@
 import math
 
 import numpy as np
+import tensorflow as tf
+
+# of ``predict``, and of batches for it: every image's own as in MMDetection, or the few of ``bucket_shapes``
+CANVASES = ("own", "buckets")
 
 
 def bucket_shapes(max_size=(1333, 800), divisor=32, aspects=(4 / 3,)):
@@ -16,8 +20,14 @@ def bucket_shapes(max_size=(1333, 800), divisor=32, aspects=(4 / 3,)):
     shapes = []
     for side in longs:
         wide = (round_up(short, divisor), round_up(side, divisor))
-        shapes += [shape for shape in (wide, wide[::-1]) if shape not in shapes]
-    return shapes
+        shapes += [wide, wide[::-1]]
+    return list(dict.fromkeys(shapes))
+
+
+def check_canvas(canvas):
+    """Raises a ``ValueError`` for what is none of ``CANVASES``."""
+    if canvas not in CANVASES:
+        raise ValueError(f"canvas must be one of {', '.join(map(repr, CANVASES))}; got {canvas!r}.")
 
 
 def own_canvas(size, divisor=1, center_pad=None):
@@ -25,6 +35,13 @@ def own_canvas(size, divisor=1, center_pad=None):
     if center_pad is not None:
         return tuple(int(side) | center_pad for side in size)
     return tuple(round_up(side, divisor) for side in size)
+
+
+def own_canvas_tensor(size, divisor=1, center_pad=None):
+    """``own_canvas`` in a graph: int32 ``[2]`` from an int32 ``[2]``."""
+    if center_pad is not None:
+        return tf.bitwise.bitwise_or(size, center_pad)
+    return -(-size // divisor) * divisor
 
 
 def round_up(value, divisor):

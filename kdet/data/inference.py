@@ -1,4 +1,4 @@
-"""Pictures of any size and kind -> the inputs of a detector, by the pixel rule of the pipeline."""
+"""Pictures of any size and kind -> the inputs of a detector, by the pixel and canvas rule of the pipeline."""
 
 import functools
 
@@ -9,7 +9,9 @@ from kdet.data import buckets, pictures, resize
 from kdet.data import spec as specs
 
 
-def preprocess_pictures(given, size=None, *, divisor=None, center_pad=None, shapes=None):
+def preprocess_pictures(
+    given, size=None, *, divisor=None, center_pad=None, shapes=None, canvas="own", smallest=1
+):
     """One batch of inputs.
 
     Args:
@@ -18,55 +20,74 @@ def preprocess_pictures(given, size=None, *, divisor=None, center_pad=None, shap
             size; default (1333, 800).
         divisor: canvas sides are multiples of it; default 32, or 1 for a fixed size.
         center_pad: for factors: canvas sides are ``side | center_pad``.
-        shapes: canvas shapes (h, w) to choose from; default ``bucket_shapes``.
+        shapes: canvas shapes (h, w) to choose from, instead of what ``canvas`` says.
+        canvas: "own": the largest height and width of the resized pictures, rounded up, as MMDetection pads
+            a batch. "buckets": the smallest of ``bucket_shapes`` that holds all pictures, or for pictures
+            that share none (wide and tall ones) a square that does: few static shapes, for accelerators
+            and XLA. What the detector sees behind a picture differs, and with it what it finds, a little.
+            Pictures in (a factor of) their own size, or of a fixed size, have no buckets.
+        smallest: no side of a canvas is shorter. The one deviation from MMDetection: a model cannot be run on
+            less than it was built on (``Detector.smallest``); it concerns pictures that are 20 times as long
+            as wide, or small sizes.
 
     Returns:
         dict of tensors: ``images [B,H,W,3]`` uint8, ``valid_size``, ``original_size``, ``scale`` (float32
-        ``[B,2]``). The canvas is the smallest bucket that holds all pictures; for pictures that share none
-        (wide and tall ones) it is a square that does. ``batches`` avoids that.
+        ``[B,2]``).
 
     Raises:
         FileNotFoundError, CorruptPicture, TypeError: naming the picture.
+        ValueError: no picture, or another ``canvas``.
     """
-    rule = _SizeRule(size, divisor, center_pad, shapes)
+    rule = SizeRule(size, divisor, center_pad, shapes, canvas, smallest)
     rows = [rule.resized(_loaded(picture)) for picture in given]
     if not rows:
         raise ValueError("No picture was given.")
-    return _stack(rows, rule.canvas([row["image"].shape[:2] for row in rows]))
+    return _stack(rows, rule)
 
 
-def batches(given, sizes=(None,), *, batch_size=1, divisor=None, center_pad=None, shapes=None):
-    """Cuts many pictures into batches of one bucket shape each, reading them one by one.
+def batches(
+    given,
+    sizes=(None,),
+    *,
+    batch_size=1,
+    divisor=None,
+    center_pad=None,
+    shapes=None,
+    canvas="own",
+    smallest=1,
+):
+    """Cuts many pictures into batches of like shape, reading them one by one.
 
     Args:
         given: iterable of pictures.
         sizes: list of the sizes that every picture is wanted in.
-        batch_size: rows of every batch. The last batch of a bucket repeats its last picture, so that a
-            model is traced once per bucket.
+        batch_size: rows of every batch. Pictures that share a bucket go together, so that little of a canvas
+            is padding. The last batch of a bucket repeats its last picture: a model is traced for one
+            number of rows.
         other arguments: as in ``preprocess_pictures``, which also says what a size is.
 
     Yields:
         ``(positions, [inputs of every size])``: which of ``given`` the first ``len(positions)`` rows are.
         Buckets fill up at their own pace, so the positions do not come in order.
     """
-    rules = [_SizeRule(size, divisor, center_pad, shapes) for size in sizes]
+    rules = [SizeRule(size, divisor, center_pad, shapes, canvas, smallest) for size in sizes]
     waiting = {}
     for position, picture in enumerate(given):
         image = _loaded(picture)
         views = [rule.resized(image) for rule in rules]
-        bucket = tuple(rule.canvas([v["image"].shape[:2]]) for rule, v in zip(rules, views, strict=True))
+        bucket = tuple(rule.bucket([v["image"].shape[:2]]) for rule, v in zip(rules, views, strict=True))
         group = waiting.setdefault(bucket, [])
         group.append((position, views))
         if len(group) == batch_size:
-            yield _batch(waiting.pop(bucket), batch_size, bucket)
-    for bucket, group in waiting.items():
-        yield _batch(group, batch_size, bucket)
+            yield _batch(waiting.pop(bucket), batch_size, rules)
+    for group in waiting.values():
+        yield _batch(group, batch_size, rules)
 
 
-def _batch(group, batch_size, canvases):
+def _batch(group, batch_size, rules):
     rows = [views for _, views in group]
     rows += rows[-1:] * (batch_size - len(rows))
-    inputs = [_stack(views, canvas) for views, canvas in zip(zip(*rows), canvases, strict=True)]
+    inputs = [_stack(views, rule) for views, rule in zip(zip(*rows), rules, strict=True)]
     return [position for position, _ in group], inputs
 
 
@@ -77,35 +98,50 @@ def _loaded(picture):
     return image
 
 
-class _SizeRule:
-    def __init__(self, size, divisor, center_pad, shapes):
+class SizeRule:
+    """Sizes of resized pictures and of their canvases; arguments as in ``preprocess_pictures``."""
+
+    def __init__(self, size=None, divisor=None, center_pad=None, shapes=None, canvas="own", smallest=1):
+        buckets.check_canvas(canvas)
         rule = specs.complete_resize(size)
         if len(rule["sizes"]) > 1 or rule["ratio_range"]:
             raise ValueError(f"Prediction takes one size; got {rule['sizes']}.")
         self._limit, self._mode = rule["sizes"][0], rule["mode"]
-        self._own = functools.partial(buckets.own_canvas, divisor=divisor or 32, center_pad=center_pad)
-        self._shapes = shapes
+        fixed = self._mode == "fixed"
+        divisor = divisor or (1 if fixed else 32)
+        self._own = functools.partial(buckets.own_canvas, divisor=divisor, center_pad=center_pad)
+        self._smallest = smallest
+        self._fixed_canvases = bool(shapes) or canvas == "buckets"
+        self._buckets = shapes
         if not shapes and self._mode != "factor":
-            self._shapes = specs.canvas_shapes(self._limit, self._mode == "fixed", divisor)
+            self._buckets = specs.canvas_shapes(self._limit, fixed, divisor)
 
     def resized(self, image):
         """The picture in its new size, with its old one."""
         source = image.shape[:2]
-        if self._mode == "fixed":
-            target = tuple(self._limit[::-1])
-        else:
-            fit = resize.scaled if self._mode == "factor" else resize.fitted
-            target = fit(source, self._limit)
+        target = self.target(source)
         if target != source:
             image = _resizer()(tf.constant(image), tf.constant(target)).numpy()
         return {"image": image, "original_size": source}
 
-    def canvas(self, sizes):
-        """The canvas (h, w) for pictures of these sizes."""
-        if self._shapes is None:
+    def target(self, size):
+        """The size (h, w) that a picture of ``size`` is resized to."""
+        if self._mode == "fixed":
+            return tuple(self._limit[::-1])
+        fit = resize.scaled if self._mode == "factor" else resize.fitted
+        return fit(size, self._limit)
+
+    def bucket(self, sizes):
+        """The bucket (h, w) of pictures of these sizes: what goes together, and the canvas if it is fixed."""
+        if self._buckets is None:
             return self._own(np.max(sizes, axis=0))
-        bucket = buckets.choose_bucket(sizes, self._shapes)
-        return tuple(self._shapes[bucket] if bucket >= 0 else np.max([*self._shapes, *sizes], axis=0))
+        chosen = buckets.choose_bucket(sizes, self._buckets)
+        return tuple(self._buckets[chosen] if chosen >= 0 else np.max([*self._buckets, *sizes], axis=0))
+
+    def canvas(self, sizes):
+        """The canvas (h, w) for a batch of pictures of these sizes."""
+        own = self.bucket(sizes) if self._fixed_canvases else self._own(np.max(sizes, axis=0))
+        return tuple(max(int(side), self._smallest) for side in own)
 
 
 @functools.cache
@@ -114,9 +150,9 @@ def _resizer():
     return tf.function(resize.resize_bilinear, input_signature=signature, autograph=False)
 
 
-def _stack(rows, canvas):
+def _stack(rows, rule):
     sizes = np.array([row["image"].shape[:2] for row in rows])
-    images = np.zeros((len(rows), *canvas, 3), np.uint8)
+    images = np.zeros((len(rows), *rule.canvas(sizes), 3), np.uint8)
     for image, row in zip(images, rows, strict=True):
         h, w = row["image"].shape[:2]
         image[:h, :w] = row["image"]

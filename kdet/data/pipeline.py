@@ -39,7 +39,10 @@ class Pipeline:
     Attributes:
         index: the ``DatasetIndex``; ``class_names`` are its labels.
         batch_size: pictures per global batch.
-        shapes: the canvas shapes (h, w) that batches come in; with a single one the shapes are static.
+        shapes: the canvas shapes (h, w) that batches come in; with a single one the shapes are static. In
+            evaluation without ``data.<split>.buckets`` they only say which pictures share a batch, and the
+            canvas is the batch's own: its largest height and width, each a multiple of the divisor.
+        fixed_canvases: batches come in ``shapes`` alone.
         steps_per_epoch: global batches per epoch (training) or in the dataset (evaluation).
         max_boxes, max_ignore: padded lengths G and I of the targets.
         skips: pictures that turned out unusable while reading (with ``on_corrupt="skip"``).
@@ -61,6 +64,7 @@ class Pipeline:
         self._tables = _Tables(index.records)
         used, self._bucket = np.unique(_assign_buckets(index.records, shapes, resized), return_inverse=True)
         self.shapes = [tuple(shapes[bucket]) for bucket in used]
+        self.fixed_canvases = training or bool(spec["buckets"]) or spec["resize"]["mode"] == "fixed"
         if training:
             counts = index.repeats(spec["oversample"]) if spec["oversample"] else 1
             self._order = np.tile(np.repeat(np.arange(len(index)), counts), spec["repeat"])
@@ -84,8 +88,8 @@ class Pipeline:
         """A ``tf.data.Dataset`` of ``(inputs, targets)``.
 
         Training: endless, reshuffled every epoch (use ``steps_per_epoch``). Evaluation: one pass, bucket
-        by bucket; the last batch of a bucket is filled with pictures of ``image_id`` -1 without objects,
-        which do not count.
+        by bucket, each batch on its own canvas (see ``shapes``); the last batch of a bucket is filled with
+        pictures of ``image_id`` -1 without objects, which do not count.
 
         Args:
             skip: global batches to leave out at the start (to resume training). Costs nothing.
@@ -127,8 +131,11 @@ class Pipeline:
             counted = counted.reshape(-1, parts, size)[:, part].reshape(-1)
             chosen = np.where(counted < 0, chosen[0], counted)
             one = tf.data.Dataset.from_tensor_slices((chosen, counted))
-            one = self._read(one, [shape]).batch(size // split, drop_remainder=True)
-            one = one if len(self.shapes) == 1 else _relaxed(one)
+            if self.fixed_canvases:
+                one = self._read(one, [shape]).batch(size // split, drop_remainder=True)
+                one = one if len(self.shapes) == 1 else _relaxed(one)
+            else:
+                one = self._read(one, None).padded_batch(size // split, drop_remainder=True)
             data = one if data is None else data.concatenate(one)
         return data
 
@@ -136,7 +143,10 @@ class Pipeline:
         return data.map(lambda i, position: self._element(i, position, shapes), tf.data.AUTOTUNE)
 
     def _element(self, i, position, shapes):
-        """Picture ``i`` as (inputs, targets) without the batch axis; a negative position: only a filler."""
+        """Picture ``i`` as (inputs, targets) without the batch axis; a negative position: only a filler.
+
+        On the canvas of its bucket, of ``shapes`` if that is a single one, or (None) on its own.
+        """
         image, i = tf.numpy_function(
             faults.remembered(self._picture), [i], [tf.uint8, tf.int64], stateful=False
         )
@@ -155,9 +165,7 @@ class Pipeline:
             sample["shapes"] = tf.ensure_shape(own, [None])
         for number, transform in enumerate(self._transforms()):
             sample = transform(sample, tf.random.fold_in(tf.stack([self._seed, position]), number))
-        canvas = tf.gather(tf.constant(self.shapes), tf.gather(tf.constant(self._bucket), i))
-        if len(shapes) == 1:
-            canvas = shapes[0]
+        canvas = self._canvas(sample["image"], i, shapes)
         is_filler = position < 0
         sample = transforms.keep_objects(sample, tf.fill(tf.shape(sample["labels"]), ~is_filler))
         inputs = {
@@ -170,6 +178,14 @@ class Pipeline:
         if self._has_proposals:
             inputs["proposals"] = pad_rows(sample["proposals"], self._spec["max_proposals"], 0.0)
         return inputs, self._targets(sample, i, canvas)
+
+    def _canvas(self, image, i, shapes):
+        if shapes is None:
+            divisor, center_pad = self._spec["divisor"] or 32, self._spec["center_pad"]
+            return buckets.own_canvas_tensor(tf.shape(image)[:2], divisor, center_pad)
+        if len(shapes) == 1:
+            return shapes[0]
+        return tf.gather(tf.constant(self.shapes), tf.gather(tf.constant(self._bucket), i))
 
     def _targets(self, sample, i, canvas):
         targets = {

@@ -11,6 +11,7 @@ from kdet.detectors.given import is_network_input
 from kdet.detectors.predict import paste, predict_pictures
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.detectors.saving import Saving
+from kdet.detectors.traces import Traces
 from kdet.detectors.training import TrainingSteps
 from kdet.layers import inference, quick_convolutions
 from kdet.registry import Component, remember
@@ -139,7 +140,15 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
     # ---- pictures
 
     def predict(
-        self, x, batch_size=None, verbose="auto", steps=None, callbacks=None, augment=None, proposals=None
+        self,
+        x,
+        batch_size=None,
+        verbose="auto",
+        steps=None,
+        callbacks=None,
+        augment=None,
+        proposals=None,
+        canvas="own",
     ):
         """Detections of pictures of any sizes, in original pixels.
 
@@ -152,6 +161,9 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
                 ``{"scales": [...], "flip": True}``, see ``kdet.detectors.predict.Augmentation``.
             proposals: of every picture boxes ``[p,4]``, xyxy in its pixels, for a model that makes none
                 itself (Fast R-CNN).
+            canvas: what pictures are padded to. "own": as MMDetection does, to the next multiples of the
+                preprocessor's divisor, in one graph for all sizes. "buckets": to one of a few static shapes
+                with a graph each, for accelerators and XLA; see ``kdet.data.preprocess_pictures``.
             other arguments: as in Keras; ``batch_size`` is 1 when not given.
 
         Returns:
@@ -163,11 +175,12 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
         if not is_network_input(x):
             shown = verbose not in (0, "auto")
             return predict_pictures(
-                self, x, batch_size or 1, verbose=shown, augment=augment, proposals=proposals
-            )
-        if augment or proposals is not None:
+                self, x, batch_size or 1,
+                verbose=shown, augment=augment, proposals=proposals, canvas=canvas,
+            )  # fmt: skip
+        if augment or proposals is not None or canvas != "own":
             raise ValueError(
-                "augment and proposals go with pictures (paths, bytes, arrays), not with network inputs."
+                "augment, proposals and canvas go with pictures (paths, bytes, arrays), not network inputs."
             )
         found = super().predict(x, batch_size, verbose, steps, callbacks)
         if "image_id" in found:
@@ -187,20 +200,22 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
             found = {**found, "image_id": inputs["image_id"]}
         return found
 
-    def predict_on_batch(self, x):
-        """Detections of one batch of network inputs as NumPy arrays: one trace per canvas shape.
+    def predict_on_batch(self, x, canvas="own"):
+        """Detections of one batch of network inputs as NumPy arrays.
 
-        Keras would widen the trace to unknown sizes at the second shape that it meets.
+        Args:
+            x: image tensor ``[B,H,W,3]`` or dict of the data contract.
+            canvas: "own": one graph for all heights and widths. "buckets": one with static shapes for every
+                shape, for accelerators and XLA.
         """
-        return self.predict_views_on_batch([x])
+        return self.predict_views_on_batch([x], canvas=canvas)
 
-    def predict_views_on_batch(self, inputs, flip=False):
-        """As ``detect_inputs`` in a graph, one trace per combination of shapes; NumPy arrays."""
+    def predict_views_on_batch(self, inputs, flip=False, canvas="own"):
+        """As ``detect_inputs`` in a graph (for ``canvas`` see ``predict_on_batch``); NumPy arrays."""
         if self._inference is None or self._inference_of != Component.changes:
             self._inference_of = Component.changes
-            # AutoGraph has nothing to rewrite here and takes seconds to read all the sources
-            self._inference = tf.function(self.detect_inputs, reduce_retracing=False, autograph=False)
-        return {name: value.numpy() for name, value in self._inference(inputs, flip).items()}
+            self._inference = Traces(self.detect_inputs)
+        return {name: value.numpy() for name, value in self._inference(inputs, flip, canvas).items()}
 
     def picture_masks(self, detections, height, width):
         """Masks of one picture's detections in its own size: bool ``[num_detections,height,width]``."""

@@ -52,28 +52,30 @@ class Augmentation:
         return cls(**{**spec, "scales": None if scales is None else tuple(scales)})
 
 
-def view_batches(model, pictures, batch_size, augmentation):
+def view_batches(model, pictures, batch_size, augmentation, canvas="own"):
     """``data.batches`` of pictures in the sizes that an ``Augmentation`` wants of a model."""
     from kdet import data  # the pipeline is only needed here, and import time is precious
 
     rule = model.preprocessor
     sizes = [rule.resize_rule(scale) for scale in augmentation.scales or (None,)]
     return data.batches(
-        pictures, sizes, batch_size=batch_size, divisor=rule.pad_divisor, center_pad=rule.center_pad
-    )
+        pictures, sizes, batch_size=batch_size, divisor=rule.pad_divisor, center_pad=rule.center_pad,
+        canvas=canvas, smallest=model.smallest,
+    )  # fmt: skip
 
 
-def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None, proposals=None):
+def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None, proposals=None, canvas="own"):
     """Detections of pictures of any sizes, in their own pixels.
 
     Args:
         model: detector.
         pictures: see ``kdet.detectors.given.TAKEN``; arrays are RGB. A generator is read as it goes.
-        batch_size: pictures of one bucket shape that go through together.
+        batch_size: pictures of like shape that go through together, on the smallest canvas that holds them.
         verbose: 1 for a progress bar.
         augment: an ``Augmentation`` or what ``Augmentation.of`` takes.
         proposals: for a model that makes none itself (Fast R-CNN): of every picture boxes ``[p,4]``, xyxy in
             its pixels.
+        canvas: "own" or "buckets", see ``Detector.predict``.
 
     Returns:
         dict of NumPy arrays over the pictures in their order: ``boxes [P,N,4]``, ``scores [P,N]``,
@@ -88,10 +90,10 @@ def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None, pro
     given = given_proposals(model, proposals, count)
     bar = keras.utils.Progbar(count) if verbose else None
     rows = {}
-    for positions, views in view_batches(model, pictures, batch_size, augmentation):
+    for positions, views in view_batches(model, pictures, batch_size, augmentation, canvas):
         if given is not None:
             views = [with_proposals(inputs, given[positions]) for inputs in views]
-        found = model.predict_views_on_batch(views, augmentation.flip)
+        found = model.predict_views_on_batch(views, augmentation.flip, canvas)
         sizes = views[0]["original_size"].numpy().astype(int)
         for row, position in enumerate(positions):
             own = {k: v[row] for k, v in found.items()}

@@ -78,11 +78,15 @@ def collect(model, pipeline, on_first_batch=None, progress=None, augment=None):
 def plain_batches(model, pipeline, augmentation):
     """``(inputs, detections)`` of the pipeline's batches.
 
-    The model runs as one graph per canvas shape: a smaller last batch is filled up with its first picture.
+    The model runs as one graph for all canvases, or one per canvas where those of the pipeline are fixed: a
+    smaller last batch is filled up with its first picture.
     """
+    canvas = "buckets" if pipeline.fixed_canvases else "own"
     for inputs, _ in pipeline.dataset():
+        if canvas == "own":
+            inputs = enlarged(inputs, model.smallest)
         inputs = fill_batch(inputs, pipeline.batch_size)
-        yield inputs, model.predict_on_batch(inputs)
+        yield inputs, model.predict_on_batch(inputs, canvas)
 
 
 def augmented_batches(model, pipeline, augmentation):
@@ -99,6 +103,15 @@ def augmented_batches(model, pipeline, augmentation):
         fillers = len(views[0]["images"]) - len(positions)
         image_id = tf.constant([records[p].image_id for p in positions] + [-1] * fillers, tf.int64)
         yield {**views[0], "image_id": image_id}, detections
+
+
+def enlarged(inputs, smallest):
+    """The inputs on a canvas with no side below ``smallest``, as ``predict`` has it."""
+    height, width = inputs["images"].shape[1:3]
+    below, right = max(smallest - height, 0), max(smallest - width, 0)
+    if not (below or right):
+        return inputs
+    return {**inputs, "images": tf.pad(inputs["images"], [[0, 0], [0, below], [0, right], [0, 0]])}
 
 
 def fill_batch(inputs, batch_size):

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from kdet.data import resize
+from kdet.data import buckets, resize
 from kdet.data import spec as specs
 
 
@@ -10,26 +10,35 @@ class Canvas:
     """The canvases of an exported model and the way of pictures onto one.
 
     A picture is resized as ``predict`` does and put into the upper left corner. Without a ``shape`` the
-    canvas is the smallest of the model's own that holds all pictures of the batch (a square one where wide
-    and tall pictures meet). With a ``shape`` pictures that would be larger than it are made to fit it;
-    models that stretch pictures to a fixed size stretch them to the shape.
+    canvas is the batch's own, as in ``predict``: the largest height and width, rounded up. With a (height,
+    width) pictures that would be larger than it are made to fit it; models that stretch pictures to a fixed
+    size stretch them to the shape.
 
     Args:
         preprocessor: of the detector, for its size rule.
-        shape: (height, width) of the one canvas, or None.
+        shape: (height, width) of the one canvas; "buckets" for the smallest of ``kdet.data.bucket_shapes``
+            that holds all pictures of the batch (a square one where wide and tall pictures meet); or None.
+            Pictures in (a factor of) their own size have no buckets.
+        smallest: without a ``shape`` no side of the canvas is shorter.
+
+    Attributes:
+        shapes: the canvases to choose from, from the smallest on; empty where the pictures decide.
     """
 
-    def __init__(self, preprocessor, shape=None):
-        self.rule, self.limit = preprocessor, preprocessor.size
+    def __init__(self, preprocessor, shape=None, smallest=1):
+        self.rule, self.limit, self.smallest = preprocessor, preprocessor.size, smallest
         # pictures in (a factor of) their own size get canvases of their own
         self.own_size = isinstance(self.limit, (int, float))
         self.stretches = not preprocessor.keep_ratio and not self.own_size
+        one = shape not in (None, "buckets")
         if self.stretches:
-            self.stretched_size = self.limit[::-1] if shape is None else shape
-        if shape is not None:
+            self.stretched_size = shape if one else self.limit[::-1]
+        if one:
             self.shapes = [tuple(shape)]
+        elif self.own_size or (shape is None and not self.stretches):
+            self.shapes = []
         else:
-            self.shapes = [] if self.own_size else _own_shapes(preprocessor)
+            self.shapes = _bucket_shapes(preprocessor, smallest)
 
     @property
     def static_shape(self):
@@ -54,13 +63,13 @@ class Canvas:
         def add(i, resized, sizes):
             image = tf.ensure_shape(picture(i), shape)
             original = tf.shape(image)[:2]
-            target = self._target(original)
+            target = self.target(original)
             resized = resized.write(i, resize.resize_bilinear(image, target, portable=True))
             return i + 1, resized, sizes.write(i, tf.stack([target, original]))
 
         _, resized, sizes = tf.while_loop(lambda i, *_: i < count, add, (0, resized, sizes))
         valid, original = tf.unstack(sizes.stack(), axis=1)  # [N,2]
-        height, width = self._chosen(valid)
+        height, width = self.chosen(valid)
 
         def pad(i):
             image = tf.ensure_shape(resized.read(i), shape)
@@ -76,7 +85,7 @@ class Canvas:
             "scale": tf.cast(valid / original, tf.float32),  # in float64 first
         }
 
-    def _target(self, size):
+    def target(self, size):
         """Size ``[2]`` (h, w) that a picture of ``size`` is resized to."""
         if self.stretches:
             return tf.constant(self.stretched_size, tf.int32)
@@ -91,24 +100,24 @@ class Canvas:
         largest = tf.maximum(tf.cast(size * tf.reduce_min(room / size) + 0.5, tf.int32), 1)
         return tf.where(tf.reduce_all(target <= self.static_shape), target, largest)
 
-    def _chosen(self, sizes):
+    def chosen(self, sizes):
         """(height, width) of the smallest canvas that holds all of ``sizes [N,2]``."""
         if len(self.shapes) == 1:
             return self.shapes[0]
-        if self.own_size:
-            largest = tf.reduce_max(sizes, 0)
-            if self.rule.center_pad is not None:
-                return tf.unstack(tf.bitwise.bitwise_or(largest, self.rule.center_pad))
-            return tf.unstack(-(-largest // self.rule.pad_divisor) * self.rule.pad_divisor)
+        largest = tf.reduce_max(sizes, 0)
+        if not self.shapes:
+            own = buckets.own_canvas_tensor(largest, self.rule.pad_divisor, self.rule.center_pad)
+            return tf.unstack(tf.maximum(own, self.smallest))
         shapes = tf.constant(self.shapes)
-        holds = tf.reduce_all(tf.reduce_max(sizes, 0) <= shapes, axis=1)  # the last one always does
+        holds = tf.reduce_all(largest <= shapes, axis=1)  # the last one always does
         return tf.unstack(shapes[tf.argmax(tf.cast(holds, tf.int32))])
 
 
-def _own_shapes(preprocessor):
-    """The canvas shapes of ``predict`` from the smallest to one that holds every resized picture."""
+def _bucket_shapes(preprocessor, smallest):
+    """The bucket canvases of ``predict`` from the smallest to one that holds every resized picture."""
     stretches = not preprocessor.keep_ratio
     shapes = specs.canvas_shapes(preprocessor.size, stretches, preprocessor.pad_divisor)
     shapes = sorted(shapes, key=lambda shape: shape[0] * shape[1])
     square = tuple(max(sides) for sides in zip(*shapes))
-    return shapes if square in shapes else [*shapes, square]
+    shapes = shapes if square in shapes else [*shapes, square]
+    return [tuple(max(side, smallest) for side in shape) for shape in shapes]

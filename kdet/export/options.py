@@ -2,13 +2,15 @@
 
 
 def shape_of(input_size):
-    """None for "dynamic", otherwise (height, width) from a pair or "800x1344".
+    """None for "dynamic", "buckets" for itself, otherwise (height, width) from a pair or "800x1344".
 
     Raises:
-        ValueError: neither.
+        ValueError: none of these.
     """
     if input_size == "dynamic":
         return None
+    if input_size == "buckets":
+        return input_size
     try:
         pair = input_size.split("x") if isinstance(input_size, str) else input_size
         height, width = (_whole(side) for side in pair)
@@ -16,7 +18,7 @@ def shape_of(input_size):
         height = width = 0
     if min(height, width) < 1:
         raise ValueError(
-            f"The input size is 'dynamic' or (height, width) as in 800x1344, not {input_size!r}."
+            f"The input size is 'dynamic', 'buckets' or (height, width) as in 800x1344, not {input_size!r}."
         )
     return height, width
 

@@ -46,8 +46,8 @@ def export_saved_model(
     Args:
         model: detector.
         path: folder to write; for TensorFlow Serving it ends in a version number (``.../my_model/1``).
-        input_size: "dynamic" (the canvases that ``predict`` uses, chosen by the pictures) or (height,
-            width) of one canvas, see `Canvas`.
+        input_size: "dynamic" (the pictures' own canvas, as in ``predict``), "buckets" (the few of
+            ``predict(..., canvas="buckets")``) or (height, width) of one canvas, see `Canvas`.
         batch: pictures per call; None or "dynamic" for any number.
         dtype: None as the model computes, or "fp32", "bf16", "fp16". Outputs stay float32.
         ops: "portable": TensorFlow's own ops only; "compiled": kdet's too, for programs that load its
@@ -65,7 +65,7 @@ def export_saved_model(
     """
     if masks not in MASKS:
         raise ValueError(f"masks is one of {', '.join(MASKS)}, not {masks!r}.")
-    canvas, batch = Canvas(model.preprocessor, shape_of(input_size)), batch_of(batch)
+    canvas, batch = Canvas(model.preprocessor, shape_of(input_size), model.smallest), batch_of(batch)
     naming = Naming(box_format, label_offset)
     program = Program(in_precision(model, dtype), ops)
     functions = _Functions(program, canvas, naming, batch, masks == "picture")

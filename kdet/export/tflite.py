@@ -116,7 +116,7 @@ def _fixed(model, input_size, batch, dtype):
         raise ValueError(f"TFLite: dtype is one of {', '.join(BOUNDS)}, not {dtype!r}.{way_out}")
     shape = canvas_of(model.preprocessor) if input_size is None else shape_of(input_size)
     count = batch_of(batch)
-    if shape is None:
+    if shape is None or shape == "buckets":
         raise ValueError(
             f"TFLite: the canvas is fixed in the file: input_size is (height, width), not {input_size!r}."
         )

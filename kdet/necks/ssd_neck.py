@@ -44,9 +44,6 @@ class SSDNeck(Composite):
     Call: ``tuple of [B,h,w,C] -> tuple of [B,h,w,C]``, fine to coarse.
     """
 
-    # on smaller pictures the last levels have no pixel left
-    build_size = 300
-
     def __init__(
         self,
         filters=(512, 256, 256, 256),
@@ -59,6 +56,8 @@ class SSDNeck(Composite):
         super().__init__(**kwargs)
         self.l2_norm = L2Norm(l2_norm_scale)
         kernel_sizes = [3] * (len(filters) - 1) + [last_kernel_size]
+        shrinks = any(size > 2 * padding + 1 for size, padding in zip(kernel_sizes, paddings, strict=True))
+        self.build_size = 300 if shrinks else 0  # on smaller pictures the last levels have no pixel left
 
         def module(*args, **kwargs):
             return ConvModule(*args, kernel_initializer="glorot_uniform", **kwargs)

@@ -1,4 +1,4 @@
-"""Pictures for prediction: every kind of input, the pipeline's pixels, one shape per bucket."""
+"""Pictures for prediction: every kind of input, the pipeline's pixels, the canvas of a batch."""
 
 import numpy as np
 import pytest
@@ -31,24 +31,50 @@ def test_gray_and_float_arrays():
     np.testing.assert_array_equal(got["images"][0], got["images"][1])
 
 
-def test_wide_and_tall_share_a_square():
-    wide, tall = np.zeros((30, 60, 3), np.uint8), np.zeros((60, 30, 3), np.uint8)
-    assert kdet.data.preprocess_pictures([wide, tall], (128, 64))["images"].shape == (2, 128, 128, 3)
+@pytest.mark.parametrize(("canvas", "side"), [("own", 96), ("buckets", 128)])
+def test_wide_and_tall_share_a_square(canvas, side):
+    wide, tall = np.zeros((30, 42, 3), np.uint8), np.zeros((42, 30, 3), np.uint8)
+    got = kdet.data.preprocess_pictures([wide, tall], (128, 64), canvas=canvas)
+    np.testing.assert_array_equal(got["valid_size"], [[64, 90], [90, 64]])
+    assert got["images"].shape == (2, side, side, 3)
 
 
-def test_batches_keep_to_buckets_and_account_for_every_picture():
+def images_of_many_sizes():
     random = np.random.default_rng(0)
-    given = [np.full((*random.integers(20, 60, 2), 3), i, np.uint8) for i in range(11)]
-    seen, shapes = [], set()
-    for positions, (inputs,) in kdet.data.batches(given, [(128, 64)], batch_size=3):
+    return [np.full((*random.integers(20, 60, 2), 3), i, np.uint8) for i in range(11)]
+
+
+@pytest.mark.parametrize("canvas", ["own", "buckets"])
+def test_batches_account_for_every_picture(canvas):
+    given, seen, shapes = images_of_many_sizes(), [], set()
+    for positions, (inputs,) in kdet.data.batches(given, [(128, 64)], batch_size=3, canvas=canvas):
         assert inputs["images"].shape[0] == 3
+        largest = inputs["valid_size"].numpy().max(0)
+        if canvas == "own":
+            np.testing.assert_array_equal(inputs["images"].shape[1:3], np.ceil(largest / 32) * 32)
         shapes.add(tuple(inputs["images"].shape[1:3]))
         for row, position in enumerate(positions):
             assert inputs["images"][row, 0, 0, 0] == position
             np.testing.assert_array_equal(inputs["original_size"][row], given[position].shape[:2])
         seen += positions
     assert sorted(seen) == list(range(11))
-    assert shapes <= set(kdet.data.bucket_shapes((128, 64)))
+    assert canvas == "own" or shapes <= set(kdet.data.bucket_shapes((128, 64)))
+
+
+def test_canvases_are_not_smaller_than_the_model():
+    strip = np.zeros((10, 400, 3), np.uint8)
+    got = kdet.data.preprocess_pictures([strip], (128, 64), smallest=64)
+    assert got["images"].shape == (1, 64, 128, 3)
+    np.testing.assert_array_equal(got["valid_size"], [[3, 128]])
+
+
+def test_squares_have_one_bucket():
+    assert kdet.data.bucket_shapes((608, 608)) == [(608, 608)]
+
+
+def test_another_canvas_is_refused():
+    with pytest.raises(ValueError, match="canvas must be one of 'own', 'buckets'; got 'square'"):
+        kdet.data.preprocess_pictures([np.zeros((9, 9, 3), np.uint8)], canvas="square")
 
 
 @pytest.mark.parametrize(

@@ -70,17 +70,39 @@ def test_voc_equals_reference(assets, reference, flip):
     assert_equals_reference(elements(pipeline, 1)[0], reference, f"voc_keep_{flip}/0")
 
 
-def test_evaluation_visits_every_picture_once_in_static_buckets(coco):
-    pipeline = kdet.data.load(coco, batch_size=2)
+def check_one_pass(pipeline, canvas_of):
+    """Every picture once, on the canvas that ``canvas_of`` gives for the valid sizes of a batch."""
     batches = list(pipeline.dataset())
     assert len(batches) == len(pipeline) == 2
     assert sorted(i for x, _ in batches for i in x["image_id"].numpy()) == [-1, 1, 2, 3]
     for inputs, targets in batches:
         assert inputs["images"].shape[0] == 2
         assert (targets["labels"].numpy()[inputs["image_id"] == -1] == -1).all()  # fillers hold no object
-        assert tuple(inputs["images"].shape[1:3]) in pipeline.shapes
+        assert tuple(inputs["images"].shape[1:3]) == canvas_of(inputs["valid_size"].numpy())
         assert targets["masks"].shape[2] == inputs["images"].shape[1]
         assert targets["masks"].shape[3] == inputs["images"].shape[2] // 8
+    for (first, _), (again, _) in zip(batches, pipeline.dataset(), strict=True):
+        np.testing.assert_array_equal(first["images"], again["images"])
+
+
+def test_evaluation_visits_every_picture_once_on_the_canvas_of_its_batch(coco):
+    pipeline = kdet.data.load(coco, batch_size=2)
+    assert not pipeline.fixed_canvases
+    check_one_pass(pipeline, lambda sizes: tuple(np.ceil(sizes.max(0) / 32).astype(int) * 32))
+
+
+def test_evaluation_keeps_to_buckets_that_are_given(coco):
+    pipeline = kdet.data.load({**coco, "buckets": [[96, 160], [160, 96]]}, batch_size=2)
+    assert pipeline.fixed_canvases
+    check_one_pass(pipeline, lambda sizes: (96, 160) if (sizes <= (96, 160)).all() else (160, 96))
+
+
+def test_evaluation_in_odd_canvases(coco):
+    """Masks of rows that end within a byte are padded too."""
+    for inputs, targets in kdet.data.load({**coco, "divisor": 1}, batch_size=2).dataset():
+        height, width = inputs["valid_size"].numpy().max(0).astype(int)
+        assert inputs["images"].shape == (2, height, width, 3)
+        assert targets["masks"].shape[2:] == (height, -(-width // 8))
 
 
 def test_evaluation_shards_split_every_batch(coco):

@@ -77,7 +77,9 @@ def test_the_stem_does_not_train(detector):
     assert stem == [] and detector.backbone.layer2[0].conv1.trainable_variables
 
 
-def test_one_trace_per_canvas(detector, images, monkeypatch):
+@pytest.fixture
+def traced(detector, monkeypatch):
+    """The shapes of the images that ``detect`` was traced for."""
     shapes, detect = [], detector.detect
 
     def counting(x, info):
@@ -86,10 +88,38 @@ def test_one_trace_per_canvas(detector, images, monkeypatch):
 
     monkeypatch.setattr(detector, "detect", counting)
     monkeypatch.setattr(detector, "_inference", None)
-    for _ in range(2):
+    return shapes
+
+
+def test_one_trace_for_all_canvases(detector, traced):
+    for i in range(20):
+        images = np.full((1, 64 + 32 * (i % 4), 64 + 32 * (i // 4), 3), 9 * i, np.uint8)
         detector.predict_on_batch({"images": images})
-        detector.predict_on_batch({"images": images[:, :64]})
-    assert shapes == [(2, 128, 160, 3), (2, 64, 160, 3)]
+    assert traced == [(1, None, None, 3)]
+
+
+def test_one_trace_per_fixed_canvas(detector, images, traced):
+    for _ in range(2):
+        detector.predict_on_batch({"images": images}, canvas="buckets")
+        detector.predict_on_batch({"images": images[:, :64]}, canvas="buckets")
+    assert traced == [(2, 128, 160, 3), (2, 64, 160, 3)]
+
+
+def test_open_and_fixed_traces_agree(detector, images):
+    own, fixed = (
+        detector.predict_on_batch({"images": images}, canvas=canvas) for canvas in ("own", "buckets")
+    )
+    for name, value in own.items():
+        np.testing.assert_allclose(value, fixed[name], rtol=1e-4, atol=1e-4)
+
+
+def test_predict_on_buckets(detector, traced):
+    detector.preprocessor.size = (128, 96)
+    wide = np.full((60, 90, 3), 80, np.uint8)
+    found = detector.predict([wide, wide[:40]], canvas="buckets")
+    assert found["boxes"].shape[0] == 2 and traced == [(1, 96, 128, 3)]
+    with pytest.raises(ValueError, match="canvas must be one of 'own', 'buckets'; got 'static'"):
+        detector.predict([wide], canvas="static")
 
 
 def test_pictures_of_any_kind(detector, tmp_path):

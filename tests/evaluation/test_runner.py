@@ -17,11 +17,12 @@ class Perfect:
     """Finds the objects of an index (and NaN beside them); with masks of the image, or without any."""
 
     num_classes = None  # its labels are those of the index
+    smallest = 1
 
     def __init__(self, index, masks=True):
         self.index, self.masks = index, masks
 
-    def predict_on_batch(self, inputs):
+    def predict_on_batch(self, inputs, canvas):
         record = next(r for r in self.index.records if r.image_id == int(inputs["image_id"][0]))
         boxes = np.concatenate([record.boxes, [[0, 0, np.nan, 9]]])[None]
         found = {

@@ -56,12 +56,13 @@ RULES = [
 ]
 
 
+@pytest.mark.parametrize("canvases", ["own", "buckets"])
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_canvases_are_those_of_predict(monkeypatch, rule):
+def test_canvases_are_those_of_predict(monkeypatch, rule, canvases):
     monkeypatch.setattr(resize, "cv2", None)
     inference._resizer.cache_clear()
     preprocessor = Preprocessor(**rule)
-    canvas = Canvas(preprocessor)
+    canvas = Canvas(preprocessor, None if canvases == "own" else canvases, smallest=40)
     spec = tf.TensorSpec([None, None, None, 3], tf.uint8)
     inputs = tf.function(lambda x: canvas.inputs(lambda i: x[i], tf.shape(x)[0]), input_signature=[spec])
     size = list(rule["size"])
@@ -69,17 +70,20 @@ def test_canvases_are_those_of_predict(monkeypatch, rule):
         size = {"mode": "fixed", "sizes": [size]}
     for height, width in SIZES:
         batch = np.random.default_rng(0).integers(0, 255, (2, height, width, 3)).astype(np.uint8)
-        wanted = inference.preprocess_pictures(list(batch), size, divisor=preprocessor.pad_divisor)
+        wanted = inference.preprocess_pictures(
+            list(batch), size, divisor=preprocessor.pad_divisor, canvas=canvases, smallest=40
+        )
         found = inputs(batch)
         assert found.keys() == wanted.keys()
         for key in wanted:
             np.testing.assert_array_equal(found[key], wanted[key], f"{key} of {height}x{width}")
 
 
-def test_wide_and_tall_pictures_share_a_canvas():
-    canvas = Canvas(Preprocessor(size=(160, 128)))
+@pytest.mark.parametrize(("canvases", "expected"), [(None, (160, 160)), ("buckets", (192, 192))])
+def test_wide_and_tall_pictures_share_a_canvas(canvases, expected):
+    canvas = Canvas(Preprocessor(size=(192, 120)), canvases)
     found = canvas.inputs(lambda i: tf.zeros([90 + 30 * i, 120 - 30 * i, 3], tf.uint8), tf.constant(2))
-    assert found["images"].shape == (2, 160, 160, 3)
+    assert found["images"].shape == (2, *expected, 3)
     np.testing.assert_array_equal(found["valid_size"], [[120, 160], [160, 120]])
     np.testing.assert_array_equal(found["original_size"], [[90, 120], [120, 90]])
 

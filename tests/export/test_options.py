@@ -128,7 +128,7 @@ def test_python_in_the_graph_is_refused(model):
 
 
 def test_sizes():
-    assert shape_of("dynamic") is None
+    assert shape_of("dynamic") is None and shape_of("buckets") == "buckets"
     assert shape_of("800x1344") == shape_of((800, 1344)) == shape_of([800.0, 1344]) == (800, 1344)
     for wrong in ("800", "0x10", "", "1.5x2", (1.5, 2), (1, 2, 3), None):
         with pytest.raises(ValueError, match="input size"):

@@ -277,6 +277,7 @@ def test_wrong_options(exported, tmp_path):
         ({"dtype": "bf16"}, "not 'bf16'. Weights of 16 bits are fp16; a SavedModel computes in bf16"),
         ({"dtype": "int8"}, "representative=.*dynamic"),
         ({"input_size": "dynamic"}, "canvas is fixed in the file.*'dynamic'"),
+        ({"input_size": "buckets"}, "canvas is fixed in the file.*'buckets'"),
         ({"input_size": "64x"}, "as in 800x1344, not '64x'"),
         ({"batch": None}, "batch is fixed in the file: a number of pictures, not None"),
         ({"batch": "dynamic"}, "batch is fixed in the file.*'dynamic'"),

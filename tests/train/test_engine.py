@@ -74,7 +74,7 @@ def test_training_scores_and_logs(recipe, tmp_path):
         events_in(tmp_path / "run/tensorboard")
     )
     # one graph for training and one for evaluation, however many epochs
-    assert model._inference.experimental_get_tracing_count() == 1
+    assert model._inference.count == 1
     found = model.evaluate(
         engine.load_data(Config.load(recipe), "val", 4).dataset(), return_dict=True, verbose=0
     )
