@@ -7,7 +7,7 @@ import tensorflow as tf
 
 INFO_KEYS = ("valid_size", "original_size", "scale", "flipped", "image_id", "proposals")
 PADDING_LABEL = -1
-# what images are padded to in ``predict``: each batch to its own sides as in MMDetection, or to one of few shapes
+# what ``predict`` pads images to: a batch to its own sides as in MMDetection, or to one of a few shapes
 CANVASES = ("own", "buckets")
 
 
