@@ -7,6 +7,14 @@ import tensorflow as tf
 
 INFO_KEYS = ("valid_size", "original_size", "scale", "flipped", "image_id", "proposals")
 PADDING_LABEL = -1
+# what ``predict`` pads images to: a batch to its own sides as in MMDetection, or to one of a few shapes
+CANVASES = ("own", "buckets")
+
+
+def check_canvas(canvas: str) -> None:
+    """Raise a ``ValueError`` for what is none of ``CANVASES``."""
+    if canvas not in CANVASES:
+        raise ValueError(f"canvas must be one of {', '.join(map(repr, CANVASES))}; got {canvas!r}.")
 
 
 def as_inputs(inputs):

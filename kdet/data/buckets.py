@@ -5,9 +5,6 @@ import math
 import numpy as np
 import tensorflow as tf
 
-# of ``predict``, and of batches for it: every image's own as in MMDetection, or the few of ``bucket_shapes``
-CANVASES = ("own", "buckets")
-
 
 def bucket_shapes(max_size=(1333, 800), divisor=32, aspects=(4 / 3,)):
     """The few canvas shapes (h, w) that hold any picture resized with its aspect ratio into ``max_size``.
@@ -22,12 +19,6 @@ def bucket_shapes(max_size=(1333, 800), divisor=32, aspects=(4 / 3,)):
         wide = (round_up(short, divisor), round_up(side, divisor))
         shapes += [wide, wide[::-1]]
     return list(dict.fromkeys(shapes))
-
-
-def check_canvas(canvas):
-    """Raises a ``ValueError`` for what is none of ``CANVASES``."""
-    if canvas not in CANVASES:
-        raise ValueError(f"canvas must be one of {', '.join(map(repr, CANVASES))}; got {canvas!r}.")
 
 
 def own_canvas(size, divisor=1, center_pad=None):

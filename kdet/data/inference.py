@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kdet.data import buckets, pictures, resize
 from kdet.data import spec as specs
+from kdet.structures import check_canvas
 
 
 def preprocess_pictures(
@@ -102,7 +103,7 @@ class SizeRule:
     """Sizes of resized pictures and of their canvases; arguments as in ``preprocess_pictures``."""
 
     def __init__(self, size=None, divisor=None, center_pad=None, shapes=None, canvas="own", smallest=1):
-        buckets.check_canvas(canvas)
+        check_canvas(canvas)
         rule = specs.complete_resize(size)
         if len(rule["sizes"]) > 1 or rule["ratio_range"]:
             raise ValueError(f"Prediction takes one size; got {rule['sizes']}.")

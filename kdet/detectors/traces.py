@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kdet.data.buckets import check_canvas
+from kdet.structures import CANVASES, check_canvas
 
 
 class Traces:
@@ -23,8 +23,7 @@ class Traces:
     def __init__(self, function: Callable[[list, bool], dict[str, tf.Tensor]]) -> None:
         # AutoGraph has nothing to rewrite here and takes seconds to read all the sources
         self._of = {
-            canvas: tf.function(function, reduce_retracing=False, autograph=False)
-            for canvas in ("own", "buckets")
+            canvas: tf.function(function, reduce_retracing=False, autograph=False) for canvas in CANVASES
         }
         self._graphs: dict[Any, Any] = {}
 
