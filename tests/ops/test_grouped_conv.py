@@ -35,6 +35,23 @@ def test_by_hand(form):
     np.testing.assert_array_equal(tf.reshape(out, [-1]), [1 + 2 * 2, 1, 3 * 10 + 4 * 20, 3 - 4])
 
 
+def hold_against_the_direct_sum(x, kernel, tolerance, **settings):
+    """The compiled form and its gradients, against the portable ones in float64."""
+
+    def results(x, kernel, form):
+        with tf.GradientTape() as tape:
+            tape.watch((x, kernel))
+            out = ops.grouped_conv2d(x, kernel, implementation=form, **settings)
+            loss = tf.reduce_sum(tf.cast(out, tf.float64) ** 2)  # so that every pixel sends something else
+        return out, *tape.gradient(loss, (x, kernel))
+
+    exact = results(tf.cast(x, tf.float64), tf.cast(kernel, tf.float64), "portable")
+    for found, right in zip(results(x, kernel, "compiled"), exact, strict=True):
+        assert found.dtype == x.dtype
+        error = tf.cast(found, tf.float64) - right
+        assert np.abs(error).max() <= tolerance * np.abs(right).max()
+
+
 @pytest.mark.skipif(compiled.why_not() is not None, reason="the compiled ops are not built here")
 @pytest.mark.parametrize("width, groups", [(4, 8), (8, 3), (8, 6), (16, 3), (32, 3), (64, 3)])
 @pytest.mark.parametrize(
@@ -47,18 +64,22 @@ def test_winograd_is_the_direct_sum(width, groups, shape, padding, dtype, tolera
     x = tf.constant(rng.normal(size=[*shape, groups * width]), dtype)
     kernel = tf.constant(rng.normal(size=[3, 3, width, groups * width]), dtype)
 
-    def results(x, kernel, form):
-        with tf.GradientTape() as tape:
-            tape.watch((x, kernel))
-            out = ops.grouped_conv2d(x, kernel, padding=padding, groups=groups, implementation=form)
-            loss = tf.reduce_sum(tf.cast(out, tf.float64) ** 2)  # so that every pixel sends something else
-        return out, *tape.gradient(loss, (x, kernel))
+    hold_against_the_direct_sum(x, kernel, tolerance, padding=padding, groups=groups)
 
-    exact = results(tf.cast(x, tf.float64), tf.cast(kernel, tf.float64), "portable")
-    for found, right in zip(results(x, kernel, "compiled"), exact, strict=True):
-        assert found.dtype == dtype
-        error = tf.cast(found, tf.float64) - right
-        assert np.abs(error).max() <= tolerance * np.abs(right).max()
+
+@pytest.mark.skipif(compiled.why_not() is not None, reason="the compiled ops are not built here")
+@pytest.mark.parametrize("kernel", [(3, 3), (3, 2), (2, 3)])
+@pytest.mark.parametrize(
+    "setting",
+    [{}, *({name: size} for name in ("strides", "dilations") for size in ((1, 2), (2, 1)))],
+    ids=str,
+)
+def test_what_only_one_axis_has(kernel, setting):
+    """Winograd's transforms are for neither axis then."""
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=[2, 7, 9, 32]), tf.float32)
+    kernel = tf.constant(rng.normal(size=[*kernel, 8, 32]), tf.float32)
+    hold_against_the_direct_sum(x, kernel, 1e-6, padding=(2, 1), groups=4, **setting)
 
 
 @pytest.fixture
