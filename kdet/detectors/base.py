@@ -180,7 +180,8 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
             )  # fmt: skip
         if augment or proposals is not None or canvas != "own":
             raise ValueError(
-                "augment, proposals and canvas go with pictures (paths, bytes, arrays), not network inputs."
+                "augment, proposals and canvas go with pictures (paths, bytes, arrays), not with network "
+                "inputs."
             )
         found = super().predict(x, batch_size, verbose, steps, callbacks)
         if "image_id" in found:
