@@ -110,6 +110,7 @@ def test_dense_behind_a_flattened_map_sees_the_same_features():
         ("depthwise", (3, 2, 4, 2)),
         ("conv_transpose", (3, 2, 4, 6)),
         ("linear", (4, 6)),
+        ("point_conv", (4, 6)),
     ],
 )
 def test_layout_rules_are_inverses(rule, shape):
