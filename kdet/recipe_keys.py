@@ -59,7 +59,7 @@ DATASET = {
     "min_size": NOT_NEGATIVE,  # leave out pictures with a shorter side
     "min_box": POSITIVE,  # leave out objects whose sides are not longer
     "ignore_below": POSITIVE,  # objects with a side below become ignore regions
-    "oversample": Number(0, 1, above=True),  # repeat pictures with classes that are rarer than this share
+    "oversample": Number(0, above=True),  # repeat images with classes that are rarer than this share
     "on_missing": ("error", "skip"),
     "on_corrupt": ("error", "skip"),
     "allow_outside": bool,  # image names may lead out of the folder

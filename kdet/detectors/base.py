@@ -46,6 +46,8 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
         super().__init__(autocast=False, **kwargs)
         # suppression and cropping have no XLA kernels: Keras must not turn XLA on by itself
         self.supports_jit = False
+        # the shortest side of an image that it can be run on; known better once its parts are built
+        self.smallest = self.build_size
         self.preprocessor = preprocessor or Preprocessor()
         self.class_names = class_names
         self.sampling_seed = 0
