@@ -81,7 +81,7 @@ def test_every_callback_with_validation_data(model, arrays, tmp_path, name):
     np.testing.assert_allclose(np.sum(own, 0), found.history["val_loss"], rtol=1e-5)
     rate = {"LearningRateScheduler": 0.00025, "ReduceLROnPlateau": 0.0001}.get(name, 0.001)
     assert float(model.optimizer.learning_rate) == pytest.approx(rate)
-    files = {"BackupAndRestore": 0, "CSVLogger": 1, "ModelCheckpoint": 1, "TensorBoard": 3}
+    files = {"BackupAndRestore": 0, "CSVLogger": 1, "ModelCheckpoint": 1, "TensorBoard": 2}
     assert len([p for p in tmp_path.rglob("*") if p.is_file()]) >= files.get(name, 0)
     if name == "CSVLogger":
         assert "val_loss" in (tmp_path / "log.csv").read_text().splitlines()[0]
