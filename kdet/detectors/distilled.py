@@ -6,6 +6,13 @@ from kdet.detectors.single_stage import SingleStageDetector
 from kdet.registry import register
 
 
+class _Teacher:
+    """Holds a detector where neither Keras nor the walk over checkpoint names looks for layers."""
+
+    def __init__(self, model):
+        self.model = model
+
+
 @register
 class DistilledDetector(SingleStageDetector):
     """A single-stage detector whose head also gets what a teacher's head makes of the pictures.
@@ -23,16 +30,17 @@ class DistilledDetector(SingleStageDetector):
         self.attach_teacher(None)
 
     def attach_teacher(self, model):
-        """Sets the detector to learn from, with its weights."""
-        object.__setattr__(self, "teacher", model)  # past Keras, which would track it
+        """Sets the detector to learn from, with its weights; None for none."""
+        self._taught_by = _Teacher(model)
 
     def forward_losses(self, images, info, targets, proposals=None):
-        if self.teacher is None:
+        teacher = self._taught_by.model
+        if teacher is None:
             raise ValueError(
                 f"{type(self).__name__} trains with a teacher: call "
-                f"model.attach_teacher(kdet.load({self.teacher_name!r})) first."
+                f"model.attach_teacher(kdet.zoo.load({self.teacher_name!r})) first."
             )
-        taught = self.teacher.bbox_head(self.teacher.extract_features(images))[1]
+        taught = teacher.bbox_head(teacher.extract_features(images))[1]
         outputs = self.bbox_head(self.extract_features(images, training=True), training=True)
         outputs += (tuple(tf.stop_gradient(x) for x in taught),)
         return self.bbox_head.compute_losses(outputs, targets, info)

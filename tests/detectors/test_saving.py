@@ -206,3 +206,14 @@ def test_files_from_before_inner_lists_were_layers(tmp_path, monkeypatch):
     other.load_weights(tmp_path / "old.weights.h5")
     for ours, theirs in zip(before.weights, other.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_teacher_is_no_part_of_what_is_saved(tmp_path):
+    model, teacher = build("ld_r18_gflv1_r101_fpn_coco_1x"), build()
+    names = list(convert.torch_items(model))
+    model.attach_teacher(teacher)
+    assert list(convert.torch_items(model)) == names
+    model.save_weights(tmp_path / "a.weights.h5")
+    other = build("ld_r18_gflv1_r101_fpn_coco_1x")
+    other.load_weights(tmp_path / "a.weights.h5")
+    np.testing.assert_array_equal(other.weights[0], model.weights[0])
