@@ -14,7 +14,7 @@ from kdet.config import Config
 from verification import from_file, weights
 from verification.matching import match_detections
 
-RECORD = pathlib.Path(__file__).parent.parent / "golden" / "from_file.npz"
+RECORD = pathlib.Path(__file__).parent.parent / "golden" / "files" / "from_file.npz"
 
 
 @pytest.fixture(scope="module")

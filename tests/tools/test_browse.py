@@ -46,4 +46,7 @@ data:
 
 
 def test_explains_what_is_wrong(browse, refused):
-    refused(browse, ["--annotations", "nowhere.json"], r"nowhere.json.? does not exist")
+    refused(
+        browse, ["--annotations", "nowhere.json", "--images", str(ASSETS)], r"nowhere.json.? does not exist"
+    )
+    refused(browse, ["--annotations", "nowhere.json"], "data.images must name the folder")

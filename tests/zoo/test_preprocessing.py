@@ -16,7 +16,7 @@ from kdet.data.inference import SizeRule
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.export.canvas import Canvas
 
-RECORD = pathlib.Path(__file__).parent.parent / "golden" / "preprocessing.npz"
+RECORD = pathlib.Path(__file__).parent.parent / "golden" / "files" / "preprocessing.npz"
 
 
 @pytest.fixture(scope="module")
