@@ -78,7 +78,10 @@ COSINE = {
 POLYNOMIAL = {"type": "polynomial", "power": 2.0, "warmup": "exp", "warmup_steps": 4, "warmup_ratio": 0.01}
 CASES = {
     "autoassign": Case(
-        "autoassign_r50_fpn_8x2_1x", "center priors, which learn", state=("bbox_head.center_prior.mean",)
+        "autoassign_r50_fpn_8x2_1x",
+        "center priors, which learn",
+        divide=8,  # its towers are normed in 32 groups
+        state=("bbox_head.center_prior.mean",),
     ),
     "detr": Case(
         "detr_r50_8x2_150e", "dropout, Adam's moments", train={"optimizer": ADAM, "schedule": COSINE}
