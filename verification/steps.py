@@ -126,7 +126,9 @@ CASES = {
     ),
     "ohem": Case("faster_rcnn_r50_fpn_ohem_1x", "the hardest examples", train={"schedule": POLYNOMIAL}),
     "pisa": Case("pisa_faster_rcnn_r50_fpn_1x", "draws by score and rank"),
-    "points": Case("point_rend_r50_caffe_fpn_mstrain_1x", "random points", train={"optimizer": SLOW}),
+    "points": Case(
+        "point_rend_r50_caffe_fpn_mstrain_1x", "random points", train={"optimizer": SLOW}, divide=8
+    ),
     "yolact": Case("yolact_r50_1x8", "draws of masks", train={"optimizer": SLOW}),
 }
 
