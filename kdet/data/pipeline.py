@@ -15,6 +15,7 @@ from kdet.data import (
     faults,
     instaboost,
     masks,
+    padding,
     pictures,
     semantic,
     transforms,
@@ -169,14 +170,14 @@ class Pipeline:
         is_filler = position < 0
         sample = transforms.keep_objects(sample, tf.fill(tf.shape(sample["labels"]), ~is_filler))
         inputs = {
-            "images": pad_picture(sample["image"], canvas),
+            "images": padding.pad_image(sample["image"], canvas),
             "valid_size": tf.cast(tf.shape(sample["image"])[:2], tf.float32),
             "original_size": tf.cast(original_size, tf.float32),
             "scale": sample["scale"],
             "image_id": tf.where(is_filler, tf.constant(-1, tf.int64), tf.gather(self._tables.image_id, i)),
         }
         if self._has_proposals:
-            inputs["proposals"] = pad_rows(sample["proposals"], self._spec["max_proposals"], 0.0)
+            inputs["proposals"] = padding.pad_rows(sample["proposals"], self._spec["max_proposals"], 0.0)
         return inputs, self._targets(sample, i, canvas)
 
     def _canvas(self, image, i, shapes):
@@ -189,13 +190,16 @@ class Pipeline:
 
     def _targets(self, sample, i, canvas):
         targets = {
-            "boxes": pad_rows(sample["boxes"], self.max_boxes, 0.0),
-            "labels": pad_rows(sample["labels"], self.max_boxes, -1),
+            "boxes": padding.pad_rows(sample["boxes"], self.max_boxes, 0.0),
+            "labels": padding.pad_rows(sample["labels"], self.max_boxes, -1),
         }
         if self.max_ignore:
-            targets["ignore_boxes"] = pad_rows(sample["ignore_boxes"], self.max_ignore, 0.0)
+            targets["ignore_boxes"] = padding.pad_rows(sample["ignore_boxes"], self.max_ignore, 0.0)
         if self._spec["masks"]:
-            maps = [_pad_map(sample["rows"], canvas[0]), _pad_map(sample["columns"], canvas[1])]
+            maps = [
+                padding.pad_index(sample["rows"], canvas[0]),
+                padding.pad_index(sample["columns"], canvas[1]),
+            ]
             shapes = [sample["shapes"]] if "shapes" in sample else []
             given = [i, sample["objects"], *maps, *shapes]
             packed = tf.numpy_function(faults.remembered(self._masks), given, tf.uint8, stateful=False)
@@ -210,7 +214,9 @@ class Pipeline:
     def _semantic(self, sample, i, canvas):
         """Every ``semantic_stride``-th cell of the class map, as the picture's, 255 outside of it."""
         stride = self._spec["semantic_stride"]
-        maps = [_pad_map(sample[k], canvas[axis])[::stride] for axis, k in enumerate(("rows", "columns"))]
+        maps = [
+            padding.pad_index(sample[k], canvas[axis])[::stride] for axis, k in enumerate(("rows", "columns"))
+        ]
         found = tf.numpy_function(faults.remembered(self._moved), [i, *maps], tf.int32, stateful=False)
         sides = (tf.get_static_value(canvas[axis]) for axis in (0, 1))
         return tf.ensure_shape(found, [None if side is None else -(-side // stride) for side in sides])
@@ -385,22 +391,3 @@ def _relaxed(data):
 def _without_shape(value, kind):
     shape = [None, None, None, 3] if kind == 3 else [None, value.shape[1], None, None]
     return tf.ensure_shape(tf.raw_ops.PlaceholderWithDefault(input=value, shape=shape), shape)
-
-
-def pad_picture(image, canvas):
-    """Pads ``[h,w,3]`` with zeros below and to the right up to ``canvas`` (h, w)."""
-    shape = tf.shape(image)
-    image = tf.pad(image, [[0, canvas[0] - shape[0]], [0, canvas[1] - shape[1]], [0, 0]])
-    return tf.ensure_shape(image, [tf.get_static_value(canvas[0]), tf.get_static_value(canvas[1]), 3])
-
-
-def pad_rows(values, count, padding):
-    """Pads or cuts the first axis to ``count``."""
-    values = values[:count]
-    missing = count - tf.shape(values)[0]
-    values = tf.pad(values, [[0, missing]] + [[0, 0]] * (values.shape.rank - 1), constant_values=padding)
-    return tf.ensure_shape(values, [count, *values.shape[1:]])
-
-
-def _pad_map(index, length):
-    return tf.pad(index, [[0, length - tf.shape(index)[0]]], constant_values=-1)
