@@ -30,6 +30,8 @@ def run(options: argparse.Namespace) -> None:
     import kdet.data
     from kdet import visualize
 
+    if options.count < 1:
+        raise ValueError(f"--count must be at least 1; got {options.count}.")
     training = options.split == "train"
     pipeline = kdet.data.load(spec_of(options), training=training, batch_size=1, seed=options.seed)
     print(pipeline.report())

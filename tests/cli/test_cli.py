@@ -64,6 +64,7 @@ def test_the_zoo_is_listed_and_told(capsys):
         (["zoo", "list", "nothing*"], "No recipe matches 'nothing*'"),
         (["predict", "ssd300", "nowhere.jpg", "--out", "x"], "There is no image or folder nowhere.jpg"),
         (["browse"], "give either a recipe or --annotations"),
+        (["browse", "ssd300", "--count", "-1"], "--count must be at least 1; got -1"),
         (["convert", "a.weights.h5", "--recipe", "ssd300"], "--out FILE.pth says where"),
         (["train", "ssd300", "--work-dir", "x", "--set", "train.epoch=3"], "Did you mean 'epochs'?"),
     ],
