@@ -4,7 +4,7 @@ Keras saves the layers in a list or dict that is an attribute of a layer. Before
 lists and dicts *inside* it without a word. So an inner one becomes a layer itself here.
 """
 
-from collections.abc import Iterator
+from collections.abc import ItemsView, Iterator
 from typing import Any
 
 import keras
@@ -57,7 +57,7 @@ class LayerDict(keras.layers.Layer):
     def __getitem__(self, name: str) -> Any:
         return self.entries[name]
 
-    def items(self):
+    def items(self) -> ItemsView[str, Any]:
         return self.entries.items()
 
 
