@@ -213,6 +213,6 @@ for _name in _DERIVING:
     setattr(WatchedDataset, _name, _deriving(_name))
 
 
-def watched_dataset(data, watch):
+def watched_dataset(data: tf.data.Dataset, watch: Any) -> tf.data.Dataset:
     """``data`` as a :class:`WatchedDataset`; inside a graph, where nothing is fetched, ``data`` itself."""
     return WatchedDataset(data, watch) if tf.executing_eagerly() else data

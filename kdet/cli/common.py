@@ -4,8 +4,13 @@ import argparse
 import pathlib
 import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from kdet.config import Config
+    from kdet.detectors import Detector
 
 DTYPES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
@@ -44,7 +49,7 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_model(options: argparse.Namespace):
+def load_model(options: argparse.Namespace) -> "tuple[Config, Detector]":
     """Return the recipe and the model with its weights that the options name."""
     from kdet import zoo
     from kdet.config import Config

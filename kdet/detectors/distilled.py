@@ -29,7 +29,7 @@ class DistilledDetector(SingleStageDetector):
         self.teacher_name = teacher
         self.attach_teacher(None)
 
-    def attach_teacher(self, model):
+    def attach_teacher(self, model: SingleStageDetector | None) -> None:
         """Sets the detector to learn from, with its weights; None for none."""
         self._taught_by = _Teacher(model)
 

@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+from typing import Any
 
 from kdet import compat
 from kdet.convert import keras_files
@@ -17,7 +18,9 @@ class Saving:
     each other.
     """
 
-    def save(self, filepath, overwrite=True, zipped=None, **kwargs):
+    def save(
+        self, filepath: str | pathlib.Path, overwrite: bool = True, zipped: bool | None = None, **kwargs
+    ) -> None:
         """As in Keras, to a ``.keras`` file.
 
         Raises:
@@ -33,7 +36,12 @@ class Saving:
         if zipped is not False and pathlib.Path(filepath).is_file():
             keras_files.check_file(self, filepath)
 
-    def save_weights(self, filepath, overwrite=True, max_shard_size=None):
+    def save_weights(
+        self,
+        filepath: str | pathlib.Path,
+        overwrite: bool = True,
+        max_shard_size: float | None = None,
+    ) -> None:
         """As in Keras; then compares what the file holds with what the model has.
 
         Raises:
@@ -43,7 +51,7 @@ class Saving:
         if pathlib.Path(filepath).is_file():
             keras_files.check_file(self, filepath)
 
-    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
+    def load_weights(self, filepath: str | pathlib.Path, skip_mismatch: bool = False, **kwargs) -> None:
         """As in Keras, from a ``.weights.h5``, ``.weights.json`` or ``.keras`` file.
 
         Args:
@@ -64,13 +72,13 @@ class Saving:
         keras_files.check_file(self, filepath)
         super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         """Called by Keras before anything else is written."""
         if not compat.is_recording(store):
             keras_files.expected_shapes(self)  # raises where Keras would leave a variable out
         super().save_own_variables(store)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         """Called by Keras before anything else is read."""
         file = compat.open_file(store)
         if file is not None:
