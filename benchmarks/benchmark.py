@@ -37,7 +37,7 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int, default=1, help="processes of each side, in turn")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--train", action="store_true", help="a training step (forward and backward)")
-    parser.add_argument("--mixed-sizes", type=int, metavar="N", help="predict N pictures of mixed sizes")
+    parser.add_argument("--mixed-sizes", type=int, metavar="N", help="predict N images of mixed sizes")
     parser.add_argument("--agree", action="store_true", help="detections of --dtype against float32")
     parser.add_argument("--peer", choices=["mmdet", "kerashub"])
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has the peer")
@@ -136,12 +136,12 @@ def random_inputs(batch, height, width):
 
 
 def predict(model, inputs):
-    """Whole inference, masks pasted into the picture as the peer does."""
+    """Whole inference, masks pasted into the image as the peer does."""
     found = model.predict_on_batch(inputs)
     if "masks" in found:
         size = inputs["images"].shape[1:3]
         for i in range(len(found["boxes"])):
-            model.picture_masks({k: v[i] for k, v in found.items()}, *size)
+            model.image_masks({k: v[i] for k, v in found.items()}, *size)
     return found
 
 
@@ -172,13 +172,13 @@ def training_step(model, inputs):
 
 
 def mixed_sizes(model, count):
-    """Traces and time of predicting pictures of many sizes: warm-up on a few, then all."""
+    """Traces and time of predicting images of many sizes: warm-up on a few, then all."""
     import numpy as np
 
     rng = np.random.default_rng(0)
     sizes = [(int(rng.integers(300, 900)), int(rng.integers(300, 900))) for _ in range(count)]
     sizes[:4] = [(480, 640), (640, 480), (500, 500), (300, 900)]
-    pictures = [rng.integers(0, 255, (h, w, 3)).astype(np.uint8) for h, w in sizes]
+    images = [rng.integers(0, 255, (h, w, 3)).astype(np.uint8) for h, w in sizes]
     traces = []
     detect = model.detect_inputs
 
@@ -187,10 +187,10 @@ def mixed_sizes(model, count):
         return detect(inputs, flip)
 
     object.__setattr__(model, "detect_inputs", counting)
-    model.predict([*pictures[:4], np.zeros((300, 900, 3), np.uint8), np.zeros((900, 300, 3), np.uint8)])
+    model.predict([*images[:4], np.zeros((300, 900, 3), np.uint8), np.zeros((900, 300, 3), np.uint8)])
     warm = len(traces)
     start = time.time()
-    model.predict(pictures)
+    model.predict(images)
     seconds = time.time() - start
     return {
         "ms": [1000 * seconds / count],
@@ -225,7 +225,7 @@ def report(arguments, rows):
         f"{arguments.name}, {arguments.input}, batch {arguments.batch}, {arguments.threads} threads", end=""
     )
     print(", training step" if arguments.train else ", whole inference", end="\n\n")
-    titles = "ms per picture (median) | min | load s | first s | peak MB | without libraries"
+    titles = "ms per image (median) | min | load s | first s | peak MB | without libraries"
     print(f"| | {titles} | |\n{'|-' * 8}|")
     medians = {}
     for label, results in rows.items():

@@ -1,6 +1,6 @@
 """Exported models beside ``predict``: size, cold start, latency, in processes of their own, in turn.
 
-    python benchmarks/benchmark_export.py retinanet_r50_fpn_1x --picture 800x1333 --runs 5
+    python benchmarks/benchmark_export.py retinanet_r50_fpn_1x --image 800x1333 --runs 5
     python benchmarks/benchmark_export.py mask_rcnn_r50_fpn_1x --ops portable --rounds 2
     python benchmarks/benchmark_export.py ssd300 --ops portable --tflite fp32 int8
 
@@ -30,7 +30,7 @@ def parse():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("name", help="recipe of the zoo")
-    parser.add_argument("--picture", default="800x1333", help="height x width")
+    parser.add_argument("--image", default="800x1333", help="height x width")
     parser.add_argument(
         "--ops", nargs="+", choices=["portable", "compiled"], default=["portable", "compiled"]
     )
@@ -53,7 +53,7 @@ def main():
     if options.worker:
         print(json.dumps(measure(options)))
         return
-    print(f"{options.name}, {options.picture}, batch 1, {options.threads} threads\n")
+    print(f"{options.name}, {options.image}, batch 1, {options.threads} threads\n")
     columns = ["ops", "", "size MB", "import s", "load s", "first s", "ms", "CPU ms", "peak MB"]
     columns += ["ratio", "ratio CPU"]
     print(f"| {' | '.join(columns)} |\n|{'-|' * len(columns)}", flush=True)
@@ -64,9 +64,9 @@ def main():
 
 def compare(options, form, folder):
     """Prints a row for every side; the first, ``predict``, makes what the others run."""
-    ours = [sys.executable, __file__, options.name, "--picture", options.picture, "--ops", form]
+    ours = [sys.executable, __file__, options.name, "--image", options.image, "--ops", form]
     ours += ["--runs", str(options.runs), "--threads", str(options.threads), "--worker", str(folder)]
-    job = {"model": str(folder / "1"), "signature": "serving_bytes", "pictures": [str(folder / "p.png")]}
+    job = {"model": str(folder / "1"), "signature": "serving_bytes", "images": [str(folder / "p.png")]}
     job.update(out=str(folder / "found.npz"), runs=options.runs)
     if form == "compiled":
         from kdet.ops import build, compiled
@@ -112,7 +112,7 @@ def median(results, key):
 
 
 def measure(options):
-    """The side of ``predict``; writes the pictures and the exported models where there are none yet."""
+    """The side of ``predict``; writes the images and the exported models where there are none yet."""
     import time
 
     start = time.perf_counter()
@@ -132,15 +132,15 @@ def measure(options):
     def noise(height, width):
         return np.random.default_rng(0).integers(0, 255, (height, width, 3)).astype(np.uint8)
 
-    picture, new = folder / "p.png", not (folder / "1").exists()
+    image, new = folder / "p.png", not (folder / "1").exists()
     if new:
-        picture.write_bytes(tf.io.encode_png(noise(*map(int, options.picture.split("x")))).numpy())
+        image.write_bytes(tf.io.encode_png(noise(*map(int, options.image.split("x")))).numpy())
     start = time.perf_counter()
     model = zoo.load(options.name, weights=None)
     load = time.perf_counter() - start
     shapes = {name: slot.shape for name, slot in convert.torch_items(model).items()}
     convert.load_state_dict(model, weights.generate_all(shapes))
-    _, times = time_calls(lambda: model.predict([str(picture)]), options.runs)
+    _, times = time_calls(lambda: model.predict([str(image)]), options.runs)
     if new:
         model.export(folder / "1", ops=options.ops[0])
         for dtype in options.tflite:

@@ -112,21 +112,21 @@ def kdet_cases(tf, only):
         "paste_masks": lambda: ops.paste_masks(
             data["probabilities"][None], boxes[:, :100], 800, 1333, threshold=0.5
         ),
-        "rasterise_polygons": lambda: ops.rasterise_polygons(polygons, 800, 1333),
-        "nms_of_8_pictures": lambda: ops.nms(
+        "rasterize_polygons": lambda: ops.rasterize_polygons(polygons, 800, 1333),
+        "nms_of_8_images": lambda: ops.nms(
             data["many_candidates"],
             data["many_scores"],
             data["many_labels"],
             iou_threshold=0.5,
             max_output=5000,
         ),
-        "soft_nms_of_8_pictures": lambda: ops.soft_nms(
+        "soft_nms_of_8_images": lambda: ops.soft_nms(
             data["many_candidates"][:, :1000], data["many_scores"][:, :1000], max_output=100, min_score=0.05
         ),
-        "crop_masks_of_8_pictures": lambda: ops.crop_masks(
+        "crop_masks_of_8_images": lambda: ops.crop_masks(
             data["many_packed"], data["many_boxes"], data["many_index"], 28
         ),
-        "rasterise_polygons_of_8_pictures": lambda: ops.rasterise_polygons(many_polygons, 800, 1333),
+        "rasterize_polygons_of_8_images": lambda: ops.rasterize_polygons(many_polygons, 800, 1333),
         "nothing": lambda: tf.identity(data["scores"]),  # what any call takes
     }
     return chosen(cases, only), chosen(plain, only)
@@ -294,14 +294,14 @@ def time_mmcv(threads, repeats, only):
     image, kernel = cases["deform_conv2d"][1][:2]
     many = {k: torch.tensor(v) for k, v in arrays.items() if k.startswith("many") and k != "many_polygons"}
     many_masks = torch.tensor(np.unpackbits(arrays["many_packed"], axis=-1))
-    pictures = range(len(many_masks))
+    images = range(len(many_masks))
 
     def crop(masks, index, boxes):
         rois = torch.cat([torch.arange(float(len(boxes)))[:, None], boxes], 1)
         chosen = masks[index.long()][:, None].float()
         return ops.roi_align(chosen, rois, (28, 28), 1.0, 0, "avg", True) >= 0.5
 
-    def rasterise(objects):
+    def rasterize(objects):
         return [coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(p, 800, 1333))) for p in objects]
 
     plain = {
@@ -315,20 +315,20 @@ def time_mmcv(threads, repeats, only):
             _do_paste_mask(probabilities[i : i + 1], boxes[i : i + 1], 800, 1333, True)[0] >= 0.5
             for i in range(100)
         ],
-        "rasterise_polygons": lambda: rasterise(arrays["polygons"]),
-        # picture by picture, as they are used
-        "nms_of_8_pictures": lambda: [
-            ops.batched_nms(*of_picture, {"type": "nms", "iou_threshold": 0.5})
-            for of_picture in zip(many["many_candidates"], many["many_scores"], many["many_labels"].long())
+        "rasterize_polygons": lambda: rasterize(arrays["polygons"]),
+        # image by image, as they are used
+        "nms_of_8_images": lambda: [
+            ops.batched_nms(*of_image, {"type": "nms", "iou_threshold": 0.5})
+            for of_image in zip(many["many_candidates"], many["many_scores"], many["many_labels"].long())
         ],
-        "soft_nms_of_8_pictures": lambda: [
+        "soft_nms_of_8_images": lambda: [
             ops.soft_nms(boxes, scores, 0.3, 0.5, 0.05, "linear")
             for boxes, scores in zip(many["many_candidates"][:, :1000], many["many_scores"][:, :1000])
         ],
-        "crop_masks_of_8_pictures": lambda: [
-            crop(many_masks[k], many["many_index"][k], many["many_boxes"][k]) for k in pictures
+        "crop_masks_of_8_images": lambda: [
+            crop(many_masks[k], many["many_index"][k], many["many_boxes"][k]) for k in images
         ],
-        "rasterise_polygons_of_8_pictures": lambda: rasterise(arrays["many_polygons"]),
+        "rasterize_polygons_of_8_images": lambda: rasterize(arrays["many_polygons"]),
     }
     results = {}
     cases, plain = chosen(cases, only), chosen(plain, only)

@@ -1,4 +1,4 @@
-"""A detector's TFLite files beside the detector: size, accuracy on data.val, CPU time per picture.
+"""A detector's TFLite files beside the detector: size, accuracy on data.val, CPU time per image.
 
     python benchmarks/benchmark_tflite.py my_config.yaml --weights runs/mine/final.weights.h5
 
@@ -35,7 +35,7 @@ def main():
     (canvas,) = pipeline.shapes
     model = config.build("model")
     zoo.fill(model, config, options.weights)
-    print("| form | MB | AP | AP50 | AP against kdet | CPU ms per picture |\n|-|-|-|-|-|-|")
+    print("| form | MB | AP | AP50 | AP against kdet | CPU ms per image |\n|-|-|-|-|-|-|")
 
     forward_function(model)
     weights = sum(variable.numpy().nbytes for variable in model.weights)

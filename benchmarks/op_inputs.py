@@ -7,7 +7,7 @@ SIZES = ((200, 336), (100, 168), (50, 84), (25, 42))
 RESNEXTS = {"32x4d": (32, 4), "64x4d": (64, 4), "32x8d": (32, 8)}
 
 
-def boxes_of_pictures(rng, count):
+def boxes_of_images(rng, count):
     """Boxes as proposals have them: log-uniform in size, within 1333 x 800; and their pyramid levels."""
     side = np.exp(rng.uniform(np.log(16), np.log(600), count))
     aspect = np.exp(rng.uniform(-1, 1, count) / 2)
@@ -22,8 +22,8 @@ def boxes_of_pictures(rng, count):
 def inputs():
     """The sizes that the models use, as NumPy arrays in NHWC."""
     rng = np.random.RandomState(0)
-    boxes, levels = boxes_of_pictures(rng, 1000)
-    candidates, _ = boxes_of_pictures(rng, 5000)
+    boxes, levels = boxes_of_images(rng, 1000)
+    candidates, _ = boxes_of_images(rng, 5000)
     return {
         "maps": [rng.randn(1, h, w, 256).astype("f") for h, w in SIZES],
         "boxes": boxes,
@@ -55,19 +55,19 @@ def inputs():
     }
 
 
-def batch_inputs(pictures=8):
-    """What training and inference hand over for some pictures at once."""
+def batch_inputs(images=8):
+    """What training and inference hand over for some images at once."""
     rng = np.random.RandomState(1)
-    boxes, _ = boxes_of_pictures(rng, pictures * 128)
-    candidates, _ = boxes_of_pictures(rng, pictures * 5000)
+    boxes, _ = boxes_of_images(rng, images * 128)
+    candidates, _ = boxes_of_images(rng, images * 5000)
     return {
-        "many_candidates": candidates.reshape(pictures, 5000, 4),
-        "many_scores": rng.rand(pictures, 5000).astype("f"),
-        "many_labels": rng.randint(0, 80, (pictures, 5000)).astype("i4"),
-        "many_packed": rng.randint(0, 256, (pictures, 20, 800, 168)).astype("u1"),
-        "many_boxes": boxes.reshape(pictures, 128, 4),
-        "many_index": rng.randint(0, 20, (pictures, 128)).astype("i4"),
-        "many_polygons": [[outline(rng, box)] for box in boxes[: pictures * 20]],
+        "many_candidates": candidates.reshape(images, 5000, 4),
+        "many_scores": rng.rand(images, 5000).astype("f"),
+        "many_labels": rng.randint(0, 80, (images, 5000)).astype("i4"),
+        "many_packed": rng.randint(0, 256, (images, 20, 800, 168)).astype("u1"),
+        "many_boxes": boxes.reshape(images, 128, 4),
+        "many_index": rng.randint(0, 20, (images, 128)).astype("i4"),
+        "many_polygons": [[outline(rng, box)] for box in boxes[: images * 20]],
     }
 
 

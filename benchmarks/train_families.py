@@ -1,4 +1,4 @@
-"""Trains a small variant of every family on real pictures and writes the table in ``training.md``.
+"""Trains a small variant of every family on real images and writes the table in ``training.md``.
 
     python benchmarks/train_families.py            # all that are missing in training_families.json
     python benchmarks/train_families.py atss dcn   # these, again
@@ -25,7 +25,7 @@ DATA = ROOT.parent / "shared" / "data"
 SIZE, CANVAS = [160, 120], [128, 160]
 PARTS, BATCH, CLIP = 3, 4, 10.0
 RATES = {"SGD": 0.02, "AdamW": 5e-4}
-# Attention over the whole picture is learned slowly: the published rate and limit, so many times the steps.
+# Attention over the whole image is learned slowly: the published rate and limit, so many times the steps.
 SLOWER = {"detr": {"longer": 12, "rate": 1e-4, "clip": 0.1}}
 
 NO_SEMANTICS = {"model.roi_head.semantic_head": None, "model.roi_head.semantic_roi_extractor": None}

@@ -11,9 +11,9 @@ def area(boxes):
 
 
 def scale_boxes(boxes, factor):
-    """Boxes ``[..., 4]`` with their sides times ``factor`` and the same centres."""
-    centre, half = (boxes[..., :2] + boxes[..., 2:]) * 0.5, (boxes[..., 2:] - boxes[..., :2]) * (0.5 * factor)
-    return tf.concat([centre - half, centre + half], -1)
+    """Boxes ``[..., 4]`` with their sides times ``factor`` and the same centers."""
+    center, half = (boxes[..., :2] + boxes[..., 2:]) * 0.5, (boxes[..., 2:] - boxes[..., :2]) * (0.5 * factor)
+    return tf.concat([center - half, center + half], -1)
 
 
 def centers(boxes):
@@ -23,8 +23,8 @@ def centers(boxes):
 
 def from_center_size(boxes):
     """Corners ``[..., 4]`` of boxes given as (cx, cy, w, h)."""
-    centre, half = boxes[..., :2], boxes[..., 2:] * 0.5
-    return tf.concat([centre - half, centre + half], -1)
+    center, half = boxes[..., :2], boxes[..., 2:] * 0.5
+    return tf.concat([center - half, center + half], -1)
 
 
 def to_center_size(boxes):
@@ -78,8 +78,8 @@ def aligned_iou(a, b, mode="iou", epsilon=1e-6):
         enclosing = tf.maximum(hull[..., 0] * hull[..., 1], epsilon)
         return iou - (enclosing - union) / enclosing
     diagonal = tf.reduce_sum(tf.square(hull), -1) + epsilon
-    centres = (a[..., :2] + a[..., 2:]) - (b[..., :2] + b[..., 2:])
-    distance = tf.reduce_sum(tf.square(centres), -1) / 4.0
+    apart = (a[..., :2] + a[..., 2:]) - (b[..., :2] + b[..., 2:])
+    distance = tf.reduce_sum(tf.square(apart), -1) / 4.0
     if mode == "diou":
         return iou - distance / diagonal
     size_a, size_b = a[..., 2:] - a[..., :2], b[..., 2:] - b[..., :2]
@@ -92,7 +92,7 @@ def aligned_iou(a, b, mode="iou", epsilon=1e-6):
 
 
 def clip(boxes, size):
-    """Boxes cut to the picture.
+    """Boxes cut to the image.
 
     Args:
         boxes: ``[B, ..., 4]``.

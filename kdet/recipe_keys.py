@@ -31,7 +31,7 @@ METRICS = {
 DATASET = {
     "format": ("coco", "voc", "cityscapes", "wider_face", "tfrecord"),
     "annotations": FILES,  # file(s); for voc the image-set file(s)
-    "images": FILES,  # picture folder(s), one per annotation file or one for all
+    "images": FILES,  # image folder(s), one per annotation file or one for all
     "classes": List(Text("the name of a class"), least=1),  # default: data.classes
     "masks": bool,  # read instance masks
     "resize": {
@@ -55,8 +55,8 @@ DATASET = {
     "divisor": SIDE,
     "center_pad": COUNT_OR_0,
     "buckets": List(PAIR, least=1),
-    "filter_empty": bool,  # leave out pictures without objects
-    "min_size": NOT_NEGATIVE,  # leave out pictures with a shorter side
+    "filter_empty": bool,  # leave out images without objects
+    "min_size": NOT_NEGATIVE,  # leave out images with a shorter side
     "min_box": POSITIVE,  # leave out objects whose sides are not longer
     "ignore_below": POSITIVE,  # objects with a side below become ignore regions
     "oversample": Number(0, above=True),  # repeat images with classes that are rarer than this share
@@ -70,7 +70,7 @@ DATASET = {
     "shuffle": bool,
     "remainder": ("fill", "drop"),
     "repeat": COUNT,  # passes over the files that count as one epoch
-    "limit": COUNT,  # only the first pictures
+    "limit": COUNT,  # only the first images
     "difficulty_lists": Text("a folder"),  # of WIDER FACE's lists of easy, medium and hard faces
 }
 # Where a value of DATASET is a mapping, its keys.
@@ -100,7 +100,7 @@ SUBSECTIONS = {
         "dx": POSITIVE,
         "dy": POSITIVE,
         "theta": List(Number(-360, 360, whole=True), length=2, ordered=True),
-        "colour_probability": SHARE,
+        "color_probability": SHARE,
     },
 }
 SECTIONS = {
@@ -137,7 +137,7 @@ SECTIONS = {
             "warmup_ratio": Number(0, 1, above=True),
         },
         "epochs": COUNT,
-        "batch_size": COUNT,  # pictures of one step, over all devices
+        "batch_size": COUNT,  # images of one step, over all devices
         "clip": POSITIVE,  # largest global norm of the gradients
         "precision": ("float32", "mixed_float16", "mixed_bfloat16"),
         "loss_scale": Either((POSITIVE, ("dynamic",))),

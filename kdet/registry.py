@@ -10,7 +10,7 @@ _CLASSES = {}
 
 
 def register(cls):
-    """Class decorator: makes ``cls`` buildable from YAML and serialisable by Keras.
+    """Class decorator: makes ``cls`` buildable from YAML and serializable by Keras.
 
     Layers and models get ``get_config`` and ``from_config`` from the arguments of their constructor,
     which may be plain values, components, layers, and lists or dicts of these.

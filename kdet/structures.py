@@ -61,7 +61,7 @@ def size_as_box(size):
 
 
 def original_boxes(boxes, info):
-    """Boxes ``[B,K,4]`` in network pixels as boxes in pixels of the original picture, mirrored back."""
+    """Boxes ``[B,K,4]`` in network pixels as boxes in pixels of the original image, mirrored back."""
     if "flipped" in info:
         boxes = _mirrored(boxes, info)
     return boxes / size_as_box(info["scale"])

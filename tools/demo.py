@@ -1,7 +1,7 @@
 """The whole road in a few minutes on two cores, without a download: ``make demo``.
 
-Renders pictures of circles, squares and triangles, trains a small Mask R-CNN on them from random weights,
-scores it, saves it, and draws what it finds in pictures it has not seen.
+Renders images of circles, squares and triangles, trains a small Mask R-CNN on them from random weights,
+scores it, saves it, and draws what it finds in images it has not seen.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import numpy as np
 CLASSES = ("circle", "square", "triangle")
 SIDE = 128
 MODEL = {
-    # A quarter of the usual width: easy objects, small pictures.
+    # A quarter of the usual width: easy objects, small images.
     "model.backbone.base_channels": 32,
     "model.backbone.frozen_stages": -1,
     "model.backbone.norm_eval": False,
@@ -42,7 +42,7 @@ Look at {out}/detections.png: what it found. Beside it lie detections.json (COCO
 (keras.models.load_model reads it after `import kdet`), run/log.jsonl and run/tensorboard/.
 
 Next:
-  python tools/predict.py {out}/run/config.yaml PICTURE --weights {out}/run/final.weights.h5 --out found
+  python tools/predict.py {out}/run/config.yaml IMAGE --weights {out}/run/final.weights.h5 --out found
   docs/getting_started.md   published models in one line
   docs/fine_tuning.md       your own COCO or VOC data
 """
@@ -53,7 +53,7 @@ def main(arguments=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", default="runs/demo", help="folder for everything; emptied first")
-    parser.add_argument("--pictures", type=int, default=240, help="training pictures to render")
+    parser.add_argument("--images", type=int, default=240, help="training images to render")
     parser.add_argument("--epochs", type=int, default=10)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -62,12 +62,12 @@ def main(arguments=None):
         shutil.rmtree(out, ignore_errors=True)
     elif any(out.iterdir()):
         sys.exit(f"demo: {out} holds something else; choose another --out.")
-    run(out, options.pictures, options.epochs)
+    run(out, options.images, options.epochs)
 
 
-def run(out, pictures, epochs):
-    print(f"1. Rendering {pictures} + 24 pictures with circles, squares and triangles")
-    for split, count, seed in (("train", pictures, 0), ("val", 24, 1)):
+def run(out, images, epochs):
+    print(f"1. Rendering {images} + 24 images with circles, squares and triangles")
+    for split, count, seed in (("train", images, 0), ("val", 24, 1)):
         render(out / "data", split, count, seed)
 
     from kdet.config import Config
@@ -78,7 +78,7 @@ def run(out, pictures, epochs):
     config = Config.load("mask_rcnn_r18_fpn_1x", {**MODEL, **recipe(out, epochs)})
     model, _ = train(config, out / "run", verbose=1 if sys.stdout.isatty() else 2)
 
-    print("3. Scoring it on pictures it has not seen")
+    print("3. Scoring it on images it has not seen")
     figures = evaluate(model, load_data(config, "val", 8), ["bbox", "segm"], out=out / "detections.json")
     for name in ("bbox/AP", "bbox/AP50", "segm/AP", "segm/AP50"):
         print(f"   {name:10} {figures[name]:.3f}")
@@ -110,7 +110,7 @@ def recipe(out, epochs):
 
 
 def render(folder, split, count, seed):
-    """Writes ``count`` pictures with one to four shapes, and their COCO JSON with masks."""
+    """Writes ``count`` images with one to four shapes, and their COCO JSON with masks."""
     import tensorflow as tf
     from pycocotools import mask as coco_mask
 
@@ -119,9 +119,9 @@ def render(folder, split, count, seed):
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(CLASSES)]
     content = {"images": [], "annotations": [], "categories": categories}
     for i in range(count):
-        picture, shapes = scene(random)
+        image, shapes = scene(random)
         name = f"{i:04d}.png"
-        (folder / split / name).write_bytes(tf.io.encode_png(picture).numpy())
+        (folder / split / name).write_bytes(tf.io.encode_png(image).numpy())
         content["images"].append({"id": i, "file_name": name, "height": SIDE, "width": SIDE})
         for label, mask in shapes:
             rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
@@ -133,8 +133,8 @@ def render(folder, split, count, seed):
 
 
 def scene(random):
-    """One picture ``[h, w, 3]`` uint8 and its ``[(label, visible mask [h, w] bool), ...]``."""
-    picture = random.normal(random.uniform(40, 200, 3), 12, (SIDE, SIDE, 3))
+    """One image ``[h, w, 3]`` uint8 and its ``[(label, visible mask [h, w] bool), ...]``."""
+    image = random.normal(random.uniform(40, 200, 3), 12, (SIDE, SIDE, 3))
     y, x = np.mgrid[:SIDE, :SIDE] + 0.5
     shapes = []
     for _ in range(random.integers(1, 5)):
@@ -146,25 +146,25 @@ def scene(random):
             (abs(u) <= 0.85) & (abs(v) <= 0.85),
             (v <= 0.8) & (v >= 2 * abs(u) - 1),
         )[label]
-        colour = random.uniform(0, 255, 3)
-        picture[inside] = random.normal(colour, 8, (inside.sum(), 3))
+        color = random.uniform(0, 255, 3)
+        image[inside] = random.normal(color, 8, (inside.sum(), 3))
         shapes = [(other, mask & ~inside) for other, mask in shapes] + [(label, inside)]
-    picture = np.clip(picture, 0, 255).astype(np.uint8)
-    return picture, [(label, mask) for label, mask in shapes if mask.sum() >= 60]
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    return image, [(label, mask) for label, mask in shapes if mask.sum() >= 60]
 
 
 def draw(model, paths, target):
-    """Draws the detections of some pictures side by side."""
+    """Draws the detections of some images side by side."""
     import tensorflow as tf
 
     from kdet import visualize
-    from kdet.data import pictures
+    from kdet.data import decoding
 
     found = model.predict([str(path) for path in paths])
     sheet = []
     for i, path in enumerate(paths):
         one = {key: value[i] for key, value in found.items()}
-        image = np.repeat(np.repeat(pictures.load(str(path)), 3, 0), 3, 1)  # large enough to read the labels
+        image = np.repeat(np.repeat(decoding.load(str(path)), 3, 0), 3, 1)  # large enough to read the labels
         one["boxes"], one["masks"] = one["boxes"] * 3, np.repeat(np.repeat(one["masks"], 3, 1), 3, 2)
         sheet.append(visualize.draw_detections(image, one, CLASSES, threshold=0.5))
     target.write_bytes(tf.io.encode_png(visualize.grid(sheet, 3)).numpy())

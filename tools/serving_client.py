@@ -1,4 +1,4 @@
-"""Asks a TensorFlow Serving server what is in pictures, over REST or gRPC.
+"""Asks a TensorFlow Serving server what is in images, over REST or gRPC.
 
     python tools/serving_client.py street.jpg kitchen.png --model mask_rcnn --rest http://localhost:8501
     python tools/serving_client.py street.jpg --model mask_rcnn --grpc localhost:8500
@@ -12,21 +12,21 @@ import base64
 import sys
 
 SIGNATURE, INPUT = "serving_bytes", "encoded"
-# of the server: masks of many pictures are large
+# of the server: masks of many images are large
 MAX_MESSAGE = 1 << 30
 
 
-def ask_rest(url, model, pictures, timeout=60):
+def ask_rest(url, model, images, timeout=60):
     """Detections over REST.
 
     Args:
         url: of the server, ``http://host:8501``.
         model: its name there.
-        pictures: list of encoded pictures (bytes).
+        images: list of encoded images (bytes).
         timeout: seconds.
 
     Returns:
-        Per picture a dict of lists: ``detection_boxes``, ``detection_scores`` ...
+        Per image a dict of lists: ``detection_boxes``, ``detection_scores`` ...
 
     Raises:
         ValueError: the address is none of REST. RuntimeError: what the server answers instead.
@@ -35,7 +35,7 @@ def ask_rest(url, model, pictures, timeout=60):
 
     if not url.startswith(("http://", "https://")):
         raise ValueError(f"--rest takes an address as http://host:8501, not {url!r}.")
-    instances = [{INPUT: {"b64": base64.b64encode(picture).decode()}} for picture in pictures]
+    instances = [{INPUT: {"b64": base64.b64encode(image).decode()}} for image in images]
     body = {"signature_name": SIGNATURE, "instances": instances}
     answer = requests.post(f"{url}/v1/models/{model}:predict", json=body, timeout=timeout)
     if not answer.ok:
@@ -43,7 +43,7 @@ def ask_rest(url, model, pictures, timeout=60):
     return answer.json()["predictions"]
 
 
-def ask_grpc(address, model, pictures, timeout=60):
+def ask_grpc(address, model, images, timeout=60):
     """Detections over gRPC: as ``ask_rest``, with arrays instead of lists; ``address`` is ``host:8500``."""
     import grpc
     import tensorflow as tf
@@ -51,7 +51,7 @@ def ask_grpc(address, model, pictures, timeout=60):
 
     request = predict_pb2.PredictRequest()
     request.model_spec.name, request.model_spec.signature_name = model, SIGNATURE
-    request.inputs[INPUT].CopyFrom(tf.make_tensor_proto(pictures, tf.string))
+    request.inputs[INPUT].CopyFrom(tf.make_tensor_proto(images, tf.string))
     limits = [(f"grpc.max_{way}_message_length", MAX_MESSAGE) for way in ("send", "receive")]
     with grpc.insecure_channel(address, limits) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -60,14 +60,14 @@ def ask_grpc(address, model, pictures, timeout=60):
         except grpc.RpcError as error:
             raise RuntimeError(f"{address}: {error.code().name} {error.details()}") from error
     found = {name: tf.make_ndarray(value) for name, value in answer.outputs.items()}
-    return [{name: value[i] for name, value in found.items()} for i in range(len(pictures))]
+    return [{name: value[i] for name, value in found.items()} for i in range(len(images))]
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("pictures", nargs="+", help="JPEG or PNG files")
+    parser.add_argument("images", nargs="+", help="JPEG or PNG files")
     parser.add_argument("--model", required=True, help="name of the model on the server")
     server = parser.add_mutually_exclusive_group(required=True)
     server.add_argument("--rest", metavar="URL", help="http://host:8501")
@@ -75,11 +75,11 @@ def main(arguments=None):
     parser.add_argument("--min-score", type=float, default=0.3)
     options = parser.parse_args(arguments)
     encoded = []
-    for path in options.pictures:
+    for path in options.images:
         with open(path, "rb") as file:
             encoded.append(file.read())
     ask, where = (ask_rest, options.rest) if options.rest else (ask_grpc, options.grpc)
-    for path, found in zip(options.pictures, ask(where, options.model, encoded)):
+    for path, found in zip(options.images, ask(where, options.model, encoded)):
         rows = zip(found["detection_scores"], found["detection_classes"], found["detection_boxes"])
         for score, label, box in list(rows)[: int(found["num_detections"])]:
             if score >= options.min_score:

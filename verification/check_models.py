@@ -22,12 +22,12 @@ CLAUSES = ("same_after_loading", "finite_in_bfloat16", "learns_from_no_objects",
 STORE, PAGE = ROOT / "verification" / "results" / "contract.json", ROOT / "docs" / "contract.md"
 HEADER = """# What holds for every model
 
-Made by `verification/check_models.py`; do not edit. With generated weights, on two pictures of 96x128:
+Made by `verification/check_models.py`; do not edit. With generated weights, on two images of 96x128:
 
 - the `.keras` file gives exactly the same detections;
 - `mixed_bfloat16` gives finite detections of the same shapes;
 - a batch without an object has finite losses and gradients;
-- a batch of two pictures gives the detections that two batches of one give.
+- a batch of two images gives the detections that two batches of one give.
 
 *small* models are the recipe's small variant (`verification.small`): the same parts with fewer channels.
 Recipes that give the same model stand here once.

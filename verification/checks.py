@@ -37,7 +37,7 @@ def worst_row(stage, kind, errors, notes=None):
 
 
 def info_of(golden, only=None):
-    """ImageInfo of the golden's pictures, with their padded sizes."""
+    """ImageInfo of the golden's images, with their padded sizes."""
     metas = golden.meta["img_metas"][:only]
     scale = np.float32([m["scale_factor"] for m in metas])
     info = {
@@ -63,8 +63,8 @@ def apply_test_settings(model, notes):
             model.roi_head.postprocess.max_per_image = int(value)
 
 
-def pictures(golden):
-    """The golden's normalised pictures as ``[2,H,W,3]``."""
+def golden_images(golden):
+    """The golden's normalized images as ``[2,H,W,3]``."""
     return tf.constant(golden.images().transpose(0, 2, 3, 1))
 
 
@@ -85,7 +85,7 @@ def stage_rows(model, golden):
     rows = compare_outputs(golden, outer, recorder)
     detections += batches
     if roi:
-        features = model.extract_features(pictures(golden))
+        features = model.extract_features(golden_images(golden))
         given = with_proposals(golden, info_of(golden))
         with Recorder(model, roi) as recorder:
             fixed = model.roi_head.predict(features, given["proposals"], given)
@@ -99,8 +99,8 @@ def stage_rows(model, golden):
 
 
 def detect(model, golden):
-    """The model's detections, batch by batch: both pictures, or each alone where the golden's were."""
-    images, info = pictures(golden), info_of(golden)
+    """The model's detections, batch by batch: both images, or each alone where the golden's were."""
+    images, info = golden_images(golden), info_of(golden)
     if golden.meta["model_type"] == "FastRCNN":
         info = with_proposals(golden, info)
     if golden.meta["test_mode"] != "per_image":
@@ -184,16 +184,16 @@ def roi_rows(golden, call, recorder, shape):
     )
     for extractor in extractors:
         wanted = golden.full(f"{extractor}/rois")
-        # some heads go over the pictures one by one; their first calls are those of the first picture
+        # some heads go over the images one by one; their first calls are those of the first image
         if shape[0] in (len(wanted), int((wanted[:, 0] == 0).sum())):
             return match_rows(wanted[: shape[0]], recorder.rois[extractor])[0]
     return None
 
 
-def detections_of(detections, picture):
-    """Boxes, scores, labels and masks of one picture from one batch, or from batches of one."""
-    batch = detections[0] if len(detections) == 1 else detections[picture]
-    index = picture if len(detections) == 1 else 0
+def detections_of(detections, image):
+    """Boxes, scores, labels and masks of one image from one batch, or from batches of one."""
+    batch = detections[0] if len(detections) == 1 else detections[image]
+    index = image if len(detections) == 1 else 0
     count = int(batch["num_detections"][index])
     return {k: np.asarray(v[index])[:count] for k, v in batch.items() if k != "num_detections"}
 
@@ -225,7 +225,7 @@ def mask_row(model, golden, detections):
         wanted = np.unpackbits(packed, axis=-1)[..., :w].astype(bool)
         ours = detections_of(detections, i)
         matches = match_detections(golden.full(f"det/{i}/boxes"), golden.full(f"det/{i}/labels"), ours)
-        masks = model.picture_masks({**ours, "num_detections": len(ours["boxes"])}, h, w)
+        masks = model.image_masks({**ours, "num_detections": len(ours["boxes"])}, h, w)
         for mask, match in zip(wanted, matches):
             if match < 0:
                 worst = 1.0

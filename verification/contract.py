@@ -22,7 +22,7 @@ EASY = {"score_threshold": 0.0, "max_distance": 1e4}
 
 
 class Subject:
-    """A model with generated weights and two pictures to show it.
+    """A model with generated weights and two images to show it.
 
     Thresholds are lowered so that untrained scores pass them.
 
@@ -56,11 +56,11 @@ class Subject:
             )
 
     def row(self, index):
-        """The inputs of one of the pictures, on the canvas of both."""
+        """The inputs of one of the images, on the canvas of both."""
         return {name: value[index : index + 1] for name, value in self.inputs.items()}
 
     def empty_targets(self):
-        """Targets of two pictures without an object."""
+        """Targets of two images without an object."""
         h, w = self.size
         targets = {
             "boxes": tf.zeros([2, 3, 4]),
@@ -110,7 +110,7 @@ def learns_from_no_objects(subject):
 
 
 def two_are_one_and_one(subject):
-    """A batch of two pictures gives what two batches of one give, up to rounding."""
+    """A batch of two images gives what two batches of one give, up to rounding."""
     detections, total = subject.model(subject.inputs), 0
     for index in range(2):
         alone = detections_of([subject.model(subject.row(index))], 0)

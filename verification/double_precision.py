@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow
 
-# what makes the goldens' float32 weights and pictures, and what says so
+# what makes the goldens' float32 weights and images, and what says so
 KEPT = (
     "verification.weights", "verification.inputs", "verification.golden", "verification.report",
     "kdet.convert.", "kdet.data.",
@@ -144,12 +144,12 @@ def _batch_norm(x, scale, offset, mean, variance, epsilon, is_training):
         return types.SimpleNamespace(y=y)
 
     @tensorflow.recompute_grad  # the backward pass needs x alone, as that of the fused kernel
-    def normalise(x, scale, offset):
+    def normalize(x, scale, offset):
         mean, variance = tensorflow.nn.moments(x, [0, 1, 2])
         y = tensorflow.nn.batch_normalization(x, mean, variance, offset, scale, epsilon)
         return y, mean, variance
 
-    y, mean, variance = normalise(x, scale, offset)
+    y, mean, variance = normalize(x, scale, offset)
     count = x.shape[:-1].num_elements()
     unbiased = variance * count / max(count - 1, 1)
     return types.SimpleNamespace(y=y, batch_mean=mean, batch_variance=unbiased)

@@ -24,8 +24,8 @@ def _bilinear_up(g, h, w):
 
 
 def make_images(n, h, w, seed=0, img_shapes=None):
-    """(n, 3, h, w) float32, already 'normalised' (about N(0, 1)); rows/cols
-    beyond img_shapes[i] are zero, as mmdet pads after normalising."""
+    """(n, 3, h, w) float32, already 'normalized' (about N(0, 1)); rows/cols
+    beyond img_shapes[i] are zero, as mmdet pads after normalizing."""
     out = np.zeros((n, 3, h, w), np.float64)
     for i in range(n):
         for k, (cell, amp) in enumerate(((48, 1.6), (16, 1.0), (5, 0.6),

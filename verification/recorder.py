@@ -61,7 +61,7 @@ class Recorder:
             self.outputs[name] = flatten(result)
             if "roi_extractor" in path:
                 self.rois[name] = np.asarray(args[1] if len(args) > 1 else kwargs["rois"])
-                self.outputs[name].append(("/rois", with_picture(self.rois[name])))
+                self.outputs[name].append(("/rois", with_image(self.rois[name])))
             return result
 
         return recording
@@ -72,10 +72,10 @@ class Recorder:
                 layer.__dict__.pop("call", None)
 
 
-def with_picture(rois):
-    """Regions ``[B,N,4]`` in the reference's form ``[B*N,5]``, the index of the picture first."""
-    picture = np.broadcast_to(np.arange(len(rois), dtype=rois.dtype)[:, None, None], (*rois.shape[:2], 1))
-    return np.concatenate([picture, rois], -1).reshape(-1, 5)
+def with_image(rois):
+    """Regions ``[B,N,4]`` in the reference's form ``[B*N,5]``, the index of the image first."""
+    image = np.broadcast_to(np.arange(len(rois), dtype=rois.dtype)[:, None, None], (*rois.shape[:2], 1))
+    return np.concatenate([image, rois], -1).reshape(-1, 5)
 
 
 def to_reference_layout(array, shape, rows=None):
@@ -104,12 +104,12 @@ def to_reference_layout(array, shape, rows=None):
 
 
 def match_rows(golden_rois, rois):
-    """Our row for each of the golden's RoIs: the nearest box of the same picture that has no RoI yet.
+    """Our row for each of the golden's RoIs: the nearest box of the same image that has no RoI yet.
 
     Detections of two classes can have the same box; both sides list them in the order of their scores.
 
     Args:
-        golden_rois: ``[R,5]`` (picture, x1, y1, x2, y2).
+        golden_rois: ``[R,5]`` (image, x1, y1, x2, y2).
         rois: ``[B,N,4]``.
 
     Returns:
@@ -117,10 +117,10 @@ def match_rows(golden_rois, rois):
     """
     rows, worst = [], 0.0
     free = np.ones(rois.shape[:2], bool)
-    for picture, *box in golden_rois:
-        distance = np.abs(rois[int(picture)] - np.asarray(box)).max(-1)
-        best = int(np.where(free[int(picture)], distance, np.inf).argmin())
-        free[int(picture), best] = False
+    for image, *box in golden_rois:
+        distance = np.abs(rois[int(image)] - np.asarray(box)).max(-1)
+        best = int(np.where(free[int(image)], distance, np.inf).argmin())
+        free[int(image), best] = False
         worst = max(worst, float(distance[best]))
-        rows.append(int(picture) * rois.shape[1] + best)
+        rows.append(int(image) * rois.shape[1] + best)
     return np.asarray(rows, int), worst

@@ -209,7 +209,7 @@ def built(recipe, divide, changes=(), prefix=""):
 
 @functools.cache
 def batch(number):
-    """Two pictures with objects, an ignore region each, masks and a class map: ``(inputs, targets)``."""
+    """Two images with objects, an ignore region each, masks and a class map: ``(inputs, targets)``."""
     h, w = SIZE
     pixels = synthetic.make_images(2, h, w, seed=number).transpose(0, 2, 3, 1)
     truth = [synthetic.make_gt(i, h, w, CLASSES, seed=number) for i in range(2)]

@@ -4,7 +4,7 @@
     python -m verification.sweep_exports --name "retinanet*" --kinds tflite --again
     python -m verification.sweep_exports --small                          # the same parts with fewer channels
 
-Weights are generated and pictures small, so that every layer and the whole post-processing run in little
+Weights are generated and images small, so that every layer and the whole post-processing run in little
 time. SavedModels run in a process with TensorFlow alone. Recipes whose models differ in training only are
 exported once; first comes one of each family, then one of each of its backbones. The report,
 ``verification/results/exports.json``, holds per recipe ``"saved_model": "ok" | "fails: why"`` and
@@ -36,8 +36,8 @@ REPORT = ROOT / "verification" / "results" / "exports.json"
 ALONE = [sys.executable, "-I", str(ROOT / "benchmarks" / "peers" / "tensorflow_alone.py")]
 # (w, h) of the network's input, for models that resize by aspect
 SMALL = [160, 128]
-# (h, w) of the picture
-PICTURE = (90, 120)
+# (h, w) of the image
+IMAGE = (90, 120)
 # regions of a second stage
 FEW = 100
 MARK = " (small)"
@@ -59,7 +59,7 @@ SATURATED = 0.9
 # predictions until the scores are neither saturated nor all too small
 TRIALS = 8
 # What a model section says of training alone (as do the losses: no head asks them at inference), and
-# numbers by which pictures are normalised.
+# numbers by which images are normalized.
 TRAINING = frozenset(
     "allowed_border assigner class_names frozen_stages init_assigner location_assigner mean norm_eval "
     "pretrained refine_assigner sampler shape_assigner shape_sampler stage_loss_weights std teacher "
@@ -172,7 +172,7 @@ def groups(small=False):
 
 
 def load_config(name, small=False, **overrides):
-    """A recipe, or its small variant, for small pictures and few regions."""
+    """A recipe, or its small variant, for small images and few regions."""
     from kdet.config import Config
     from verification.small import small_variant
 
@@ -197,7 +197,7 @@ def at_inference(spec):
 
 
 def resizes(model):
-    """Whether a model section takes pictures of any size in their own proportion; the sweep's are small."""
+    """Whether a model section takes images of any size in their own proportion; the sweep's are small."""
     rule = model.get("preprocessor", {})
     return rule.get("keep_ratio", True) and isinstance(rule.get("size"), list)
 
@@ -242,9 +242,9 @@ def work():
 def check(folder, alone, name, kinds, small):
     """``{"verdicts": {kind: verdict}, "notes": [...]}`` of one recipe."""
     try:
-        picture = write_picture(folder / "picture.png")
+        image = write_image(folder / "image.png")
         model = load_config(name, small).build("model")
-        predicted = predict_calmly(model, picture)
+        predicted = predict_calmly(model, image)
         if not predicted["num_detections"][0]:
             raise ValueError("the generated weights find nothing, so there is nothing to compare")
     except Exception as error:
@@ -252,7 +252,7 @@ def check(folder, alone, name, kinds, small):
     verdicts, notes = {}, [f"{predicted['num_detections'][0]} found"]
     for kind in kinds:
         try:
-            verdicts[kind], note = CHECKS[kind](model, predicted, picture, folder, alone)
+            verdicts[kind], note = CHECKS[kind](model, predicted, image, folder, alone)
             notes.append(note)
         except Exception as error:  # whatever it is, it is the verdict on this model
             verdicts[kind] = f"fails: {reason(error)}"
@@ -267,21 +267,21 @@ def reason(error):
     return text if isinstance(error, ExportError) else f"{type(error).__name__}: {text}"
 
 
-def check_saved_model(model, predicted, picture, folder, alone):
+def check_saved_model(model, predicted, image, folder, alone):
     from kdet.export import checks
 
-    path = model.export(folder / "1", box_format="xyxy", label_offset=0, masks="picture")
-    served = run_alone(alone, path, picture, **proposals_for(model, *PICTURE))
+    path = model.export(folder / "1", box_format="xyxy", label_offset=0, masks="image")
+    served = run_alone(alone, path, image, **proposals_for(model, *IMAGE))
     wrong = served if isinstance(served, str) else checks.disagreement(predicted, served)
     return f"fails: {wrong}" if wrong else "ok", ""
 
 
-def check_tflite(model, predicted, picture, folder, alone):
-    """Compares the file with ``predict`` on a picture that fills the canvas."""
+def check_tflite(model, predicted, image, folder, alone):
+    """Compares the file with ``predict`` on an image that fills the canvas."""
     from kdet.detectors import predict
     from kdet.export import Program, litert, tflite
 
-    _, (inputs, *_) = next(iter(predict.view_batches(model, [picture], 1, predict.Augmentation(flip=False))))
+    _, (inputs, *_) = next(iter(predict.view_batches(model, [image], 1, predict.Augmentation(flip=False))))
     height, width = inputs["images"].shape[1:3]
     traced = Program(model).on_canvas(height, width, proposals=FEW)
     content, select = tflite.convert(traced, model.name)
@@ -291,7 +291,7 @@ def check_tflite(model, predicted, picture, folder, alone):
         model.name,
         content,
         functools.partial(predict_full, model),
-        [litert.noise_pictures(model, height, width)],
+        [litert.noise_images(model, height, width)],
         litert.Bound(box=1e-3, score=1e-3, mask=1e-3, lost=0.0),
         **proposals_for(model, height, width),
     )
@@ -299,7 +299,7 @@ def check_tflite(model, predicted, picture, folder, alone):
 
 
 def predict_full(model, images, **proposals):
-    """``predict`` of pictures that fill their canvas."""
+    """``predict`` of images that fill their canvas."""
     import tensorflow as tf
 
     size = tf.constant([images.shape[1:3]] * images.shape[0], tf.float32)
@@ -308,7 +308,7 @@ def predict_full(model, images, **proposals):
 
 
 def proposals_for(model, height, width):
-    """``proposals [1,FEW,4]`` by name for a picture of this size, where a model takes them; else nothing."""
+    """``proposals [1,FEW,4]`` by name for an image of this size, where a model takes them; else nothing."""
     from kdet.export import litert
 
     return {"proposals": litert.some_boxes(height, width, 1, FEW)} if model.takes_proposals else {}
@@ -317,7 +317,7 @@ def proposals_for(model, height, width):
 CHECKS = {"saved_model": check_saved_model, "tflite": check_tflite}
 
 
-def predict_calmly(model, picture):
+def predict_calmly(model, image):
     """What ``model`` predicts with generated weights of which it finds something and does not saturate.
 
     Scores of one tie, and boxes that are moved by their width many times over show rounding in pixels. So the
@@ -326,7 +326,7 @@ def predict_calmly(model, picture):
     """
     from kdet import convert
 
-    predict = functools.partial(model.predict, [picture], **proposals_for(model, *PICTURE))
+    predict = functools.partial(model.predict, [image], **proposals_for(model, *IMAGE))
     state = generate_weights(model)
     last = {key: value for key, value in state.items() if re.search(r"\bfc_(cls|reg)\.(weight|bias)$", key)}
     factor, too_small, too_large = 1.0, None, None
@@ -370,23 +370,23 @@ def generate_weights(model):
     return state
 
 
-def write_picture(path):
-    """A picture of coloured squares."""
+def write_image(path):
+    """An image of colored squares."""
     import numpy as np
     import tensorflow as tf
 
-    coarse = (PICTURE[0] // 5, PICTURE[1] // 5, 3)
+    coarse = (IMAGE[0] // 5, IMAGE[1] // 5, 3)
     pixels = np.random.default_rng(0).integers(0, 255, coarse).astype(np.uint8)
     path.write_bytes(tf.io.encode_png(pixels.repeat(5, 0).repeat(5, 1)).numpy())
     return str(path)
 
 
-def run_alone(alone, path, picture, **proposals):
+def run_alone(alone, path, image, **proposals):
     """Outputs (dict of arrays, or the error as text) of a SavedModel in the process ``alone``."""
     import numpy as np
 
     out = f"{path}.npz"
-    job = {"model": str(path), "signature": "serving_bytes", "pictures": [picture], "out": out}
+    job = {"model": str(path), "signature": "serving_bytes", "images": [image], "out": out}
     job.update({name: boxes.tolist() for name, boxes in proposals.items()})
     try:
         error = alone.ask(job).get("error")

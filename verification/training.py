@@ -9,7 +9,7 @@ from kdet import convert
 from kdet.convert import layouts
 from verification import inputs as parity_inputs
 from verification import randomness
-from verification.checks import Row, info_of, pictures, worst_row
+from verification.checks import Row, golden_images, info_of, worst_row
 
 MAX_POSITIVES = 64
 
@@ -27,7 +27,7 @@ def apply_train_settings(model, notes):
         if hasattr(sampler, "num"):
             sampler.num, sampler.neg_pos_ub = 1_000_000, -1
             if sampler.add_gt_as_proposals:
-                # no golden has more positives in a picture; mask heads need not run on padding
+                # no golden has more positives in an image; mask heads need not run on padding
                 sampler.pos_fraction = (MAX_POSITIVES + 0.5) / sampler.num
 
 
@@ -62,7 +62,7 @@ def training_targets(golden):
     if "gt_masks" in used:
         masks = [np.zeros((len(t[0]), h, w), np.uint8) for t in truths]
         for i, mask in enumerate(masks):
-            own = golden.gt_masks(i)[:, :h, :w]  # as large as the picture padded alone, which may be larger
+            own = golden.gt_masks(i)[:, :h, :w]  # as large as the image padded alone, which may be larger
             mask[:, : own.shape[1], : own.shape[2]] = own
         targets["masks"] = tf.constant(np.packbits(pad(masks), axis=-1))
     if "gt_semantic_seg" in used:
@@ -101,9 +101,9 @@ def make_deterministic(model, golden):
 
 
 def losses_of(model, golden):
-    """The model's losses of the golden's pictures and objects."""
+    """The model's losses of the golden's images and objects."""
     return model.forward_losses(
-        pictures(golden), info_of(golden), training_targets(golden), proposals=training_proposals(golden)
+        golden_images(golden), info_of(golden), training_targets(golden), proposals=training_proposals(golden)
     )
 
 

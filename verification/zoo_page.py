@@ -69,7 +69,7 @@ def markdown(parity, comparisons, exports):
 def model_key(config):
     """What two recipes share when one's outputs, losses and gradients speak for the other.
 
-    The model section without what only decides which numbers go in: normalisation and first weights.
+    The model section without what only decides which numbers go in: normalization and first weights.
     """
     model = copy.deepcopy({k: v for k, v in config["model"].items() if k != "preprocessor"})
     model.get("backbone", {}).pop("pretrained", None)

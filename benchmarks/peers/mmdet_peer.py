@@ -1,7 +1,7 @@
 """The reference's side of benchmarks/benchmark.py; runs in an environment with PyTorch and MMDetection 2.x.
 
 Prints one JSON line: {"ms": [...], "peak_mb": ..., "load_s": ..., "first_s": ...}. Of kdet it
-needs only ``verification/weights.py``, which is NumPy alone, and its neighbour here.
+needs only ``verification/weights.py``, which is NumPy alone, and its neighbor here.
 """
 
 import copy

@@ -3,7 +3,7 @@
     python -I benchmarks/peers/tensorflow_alone.py [jobs.json]
 
 A job is one line of JSON, of the file or the standard input: ``{"model": folder, "signature": name,
-"pictures": [files], "out": ...npz}``, with ``"runs": N`` to time N calls after the first and
+"images": [files], "out": ...npz}``, with ``"runs": N`` to time N calls after the first and
 ``"library": file`` to load compiled ops before. ``serving_default`` is given the decoded pixels, the others
 the files' bytes; ``"proposals"`` are passed on to models that take them. Writes the outputs and prints one
 line of JSON per job: ``import_s``, ``load_s``, ``first_s``, ``ms``, ``cpu_ms`` (of all threads) and
@@ -53,7 +53,7 @@ def run(job):
     loaded = tf.saved_model.load(job["model"])
     signature = loaded.signatures[job["signature"]]
     load = time.perf_counter() - start
-    inputs = make_inputs(job["signature"], job["pictures"])
+    inputs = make_inputs(job["signature"], job["images"])
     if "proposals" in job:
         inputs["proposals"] = tf.constant(job["proposals"], tf.float32)
     found, times = time_calls(
@@ -63,16 +63,16 @@ def run(job):
     return {"import_s": IMPORT, "load_s": load, **times}
 
 
-def make_inputs(signature, pictures):
+def make_inputs(signature, images):
     encoded = []
-    for path in pictures:
+    for path in images:
         with open(path, "rb") as file:
             encoded.append(file.read())
     if signature == "serving_bytes":
         return {"encoded": tf.constant(encoded)}
     if signature == "serving_tf_example":
-        return {"examples": tf.constant([example(picture) for picture in encoded])}
-    return {"images": tf.stack([tf.io.decode_image(picture, channels=3) for picture in encoded])}
+        return {"examples": tf.constant([example(image) for image in encoded])}
+    return {"images": tf.stack([tf.io.decode_image(image, channels=3) for image in encoded])}
 
 
 def example(encoded):

@@ -1,4 +1,4 @@
-// Batch normalisation in training on CUDA: blocks of some channels and a part of the rows for the sums and for the
+// Batch normalization in training on CUDA: blocks of some channels and a part of the rows for the sums and for the
 // output, some channels and all parts for the statistics. Sums are in float64 and come in an order that depends on
 // the size of the map alone, so they are the same in every run.
 #include "batch_norm/batch_norm_cuda.h"

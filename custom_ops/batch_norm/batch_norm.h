@@ -1,4 +1,4 @@
-// Batch normalisation in training: the interface of its kernels.
+// Batch normalization in training: the interface of its kernels.
 #ifndef KDET_BATCH_NORM_BATCH_NORM_H_
 #define KDET_BATCH_NORM_BATCH_NORM_H_
 
@@ -29,9 +29,9 @@ struct BatchNorm {
   // Values that the statistics of a channel are made of. counted: [batch], above 0 for what counts, or null.
   KDET_HOST_DEVICE double count(const float* counted) const {
     if (counted == nullptr) return double(rows());
-    int64_t pictures = 0;
-    for (int64_t i = 0; i < batch; ++i) pictures += counted[i] > 0;
-    return double(pictures * cells);
+    int64_t images = 0;
+    for (int64_t i = 0; i < batch; ++i) images += counted[i] > 0;
+    return double(images * cells);
   }
   // Doubles that a pass sums into: [parts, 2, channels].
   int64_t sums() const { return parts() * 2 * channels; }

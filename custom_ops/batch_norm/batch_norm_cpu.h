@@ -1,4 +1,4 @@
-// Batch normalisation in training on the CPU: one pass for the sums, one for the output.
+// Batch normalization in training on the CPU: one pass for the sums, one for the output.
 #ifndef KDET_BATCH_NORM_BATCH_NORM_CPU_H_
 #define KDET_BATCH_NORM_BATCH_NORM_CPU_H_
 
@@ -19,9 +19,9 @@ constexpr int kTogether = 4;
 template <typename Visit>
 void each_run(const BatchNorm& p, const float* counted, int64_t begin, int64_t end, const Visit& visit) {
   while (begin < end) {
-    const int64_t picture = begin / p.cells;
-    const int64_t stop = counted == nullptr ? end : std::min(end, (picture + 1) * p.cells);
-    visit(begin, stop, counted == nullptr || counted[picture] > 0);
+    const int64_t image = begin / p.cells;
+    const int64_t stop = counted == nullptr ? end : std::min(end, (image + 1) * p.cells);
+    visit(begin, stop, counted == nullptr || counted[image] > 0);
     begin = stop;
   }
 }

@@ -1,4 +1,4 @@
-// Launchers of the CUDA kernels of batch normalisation; see batch_norm.cu.
+// Launchers of the CUDA kernels of batch normalization; see batch_norm.cu.
 #ifndef KDET_BATCH_NORM_BATCH_NORM_CUDA_H_
 #define KDET_BATCH_NORM_BATCH_NORM_CUDA_H_
 

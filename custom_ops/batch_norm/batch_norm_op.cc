@@ -1,4 +1,4 @@
-// TensorFlow wrapper of batch normalisation in training.
+// TensorFlow wrapper of batch normalization in training.
 #include "batch_norm/batch_norm_cpu.h"
 
 #include "batch_norm/batch_norm_cuda.h"
@@ -55,7 +55,7 @@ REGISTER_OP("KdetBatchNormGrad")
 const float* floats_of(const Tensor& tensor) { return tensor.flat<float>().data(); }
 float* floats_of(Tensor* tensor) { return tensor->flat<float>().data(); }
 
-// The sizes of x; counted is empty where all rows count, otherwise it has one number per picture.
+// The sizes of x; counted is empty where all rows count, otherwise it has one number per image.
 Status describe(const char* op, const Tensor& x, const Tensor& counted, BatchNorm* p) {
   if (x.dims() < 2) {
     return errors::InvalidArgument(op, ": x must be [B,...,C], not ", x.shape().DebugString());

@@ -13,13 +13,13 @@ __global__ void forward_kernel(Carafe p, const T* features, const T* masks, T* o
     const int64_t at = index / p.channels;
     const int column = int(at % (p.width * p.scale)) / p.scale;
     const int row = int(at / (p.width * p.scale) % (p.height * p.scale)) / p.scale;
-    const int64_t picture = at / (int64_t(p.width) * p.scale * p.height * p.scale);
+    const int64_t image = at / (int64_t(p.width) * p.scale * p.height * p.scale);
     const T* weights = masks + (at * p.groups + channel / group_width) * cells;
     float sum = 0;
     for (int cell = 0; cell < cells; ++cell) {
       const int y = row + cell / p.kernel - radius, x = column + cell % p.kernel - radius;
       if (y < 0 || y >= p.height || x < 0 || x >= p.width) continue;
-      const int64_t pixel = (picture * p.height + y) * p.width + x;
+      const int64_t pixel = (image * p.height + y) * p.width + x;
       sum += load(weights + cell) * load(features + pixel * p.channels + channel);
     }
     store(sum, out + index);
@@ -33,13 +33,13 @@ __global__ void features_kernel(Carafe p, const T* masks, const T* upstream, T* 
     const int channel = int(index % p.channels);
     const int64_t pixel = index / p.channels;
     const int column = int(pixel % p.width), row = int(pixel / p.width % p.height);
-    const int64_t picture = pixel / p.width / p.height;
+    const int64_t image = pixel / p.width / p.height;
     float sum = 0;
     for (int cell = 0; cell < cells; ++cell) {
       const int y = row - cell / p.kernel + radius, x = column - cell % p.kernel + radius;
       if (y < 0 || y >= p.height || x < 0 || x >= p.width) continue;
       for (int part = 0; part < p.scale * p.scale; ++part) {
-        const int64_t line = (picture * p.height + y) * p.scale + part / p.scale;
+        const int64_t line = (image * p.height + y) * p.scale + part / p.scale;
         const int64_t at = line * p.width * p.scale + x * p.scale + part % p.scale;
         const float weight = load(masks + (at * p.groups + channel / group_width) * cells + cell);
         sum += weight * load(upstream + at * p.channels + channel);
@@ -57,11 +57,11 @@ __global__ void masks_kernel(Carafe p, const T* features, const T* upstream, T* 
     const int64_t at = index / cells / p.groups;
     const int x = int(at % (p.width * p.scale)) / p.scale + cell % p.kernel - radius;
     const int y = int(at / (p.width * p.scale) % (p.height * p.scale)) / p.scale + cell / p.kernel - radius;
-    const int64_t picture = at / (int64_t(p.width) * p.scale * p.height * p.scale);
+    const int64_t image = at / (int64_t(p.width) * p.scale * p.height * p.scale);
     float sum = 0;
     if (y >= 0 && y < p.height && x >= 0 && x < p.width) {
       const T* up = upstream + at * p.channels + group * group_width;
-      const T* values = features + ((picture * p.height + y) * p.width + x) * p.channels + group * group_width;
+      const T* values = features + ((image * p.height + y) * p.width + x) * p.channels + group * group_width;
       for (int c = 0; c < group_width; ++c) sum += load(up + c) * load(values + c);
     }
     store(sum, for_masks + index);

@@ -171,8 +171,8 @@ inline tensorflow::Status get_pair(tensorflow::OpKernelConstruction* context, co
   return tensorflow::OkStatus();
 }
 
-// An input (height, width) of a picture.
-inline tensorflow::Status get_picture_size(const Tensor& size, const char* op, int* height, int* width) {
+// An input (height, width) of an image.
+inline tensorflow::Status get_image_size(const Tensor& size, const char* op, int* height, int* width) {
   if (size.shape() != tensorflow::TensorShape({2})) {
     return tensorflow::errors::InvalidArgument(op, ": size must be [2], not ", size.shape().DebugString());
   }

@@ -51,21 +51,21 @@ inline void multiply(const float* a, const float* weights, int count, int depth,
   }
 }
 
-// Corner of a tile in its picture.
+// Corner of a tile in its image.
 struct Place {
-  int64_t picture;
+  int64_t image;
   int y, x;
   Place(const Conv3x3& p, int64_t tile) {
-    const int64_t per_picture = int64_t{1} * p.tiles_y() * p.tiles_x();
-    picture = tile / per_picture;
-    y = static_cast<int>(tile % per_picture / p.tiles_x()) * kTile;
+    const int64_t per_image = int64_t{1} * p.tiles_y() * p.tiles_x();
+    image = tile / per_image;
+    y = static_cast<int>(tile % per_image / p.tiles_x()) * kTile;
     x = static_cast<int>(tile % p.tiles_x()) * kTile;
   }
 };
 
 // The 36 transformed values of one tile's patch, `stride` apart, for all input channels.
 inline void scatter_patch(const Conv3x3& p, const float* x, const Place& at, int64_t stride, float* out) {
-  const float* picture = x + at.picture * p.height * p.width * p.inputs;
+  const float* image = x + at.image * p.height * p.width * p.inputs;
   for (int c = 0; c < p.inputs; c += kLanes) {
     Lanes half[kPatch][kPatch];
     for (int j = 0; j < kPatch; ++j) {
@@ -75,7 +75,7 @@ inline void scatter_patch(const Conv3x3& p, const float* x, const Place& at, int
         const int from_y = at.y + i - 1;
         const bool inside = from_y >= 0 && from_y < p.height && from_x >= 0 && from_x < p.width;
         column[i] =
-            inside ? load_lanes(picture + (int64_t{from_y} * p.width + from_x) * p.inputs + c) : Lanes{};
+            inside ? load_lanes(image + (int64_t{from_y} * p.width + from_x) * p.inputs + c) : Lanes{};
       }
       transform_input(column, done);
       for (int i = 0; i < kPatch; ++i) half[i][j] = done[i];
@@ -91,7 +91,7 @@ inline void scatter_patch(const Conv3x3& p, const float* x, const Place& at, int
 // The 4x4 outputs of one tile from its 36 products, with bias and activation.
 inline void gather_tile(const Conv3x3& p, const float* products, int64_t stride, const Place& at,
                         const float* bias, bool relu, float* out) {
-  float* picture = out + at.picture * p.height * p.width * p.outputs;
+  float* image = out + at.image * p.height * p.width * p.outputs;
   for (int c = 0; c < p.outputs; c += kLanes) {
     const int lanes = std::min(kLanes, p.outputs - c);
     Lanes shift{}, half[kTile][kPatch];
@@ -108,7 +108,7 @@ inline void gather_tile(const Conv3x3& p, const float* products, int64_t stride,
       for (int j = 0; j < kTile && at.x + j < p.width; ++j) {
         Lanes value = done[j] + shift;
         if (relu) value = value > 0.0f ? value : Lanes{};
-        std::memcpy(picture + (int64_t{at.y + i} * p.width + at.x + j) * p.outputs + c, &value,
+        std::memcpy(image + (int64_t{at.y + i} * p.width + at.x + j) * p.outputs + c, &value,
                     lanes * sizeof(float));
       }
     }

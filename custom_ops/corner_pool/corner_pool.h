@@ -21,9 +21,9 @@ struct CornerPool {
   // Offset of the values of the pixel that the scan of a line meets at step t.
   KDET_HOST_DEVICE int64_t at(int64_t line, int t) const {
     const int place = after ? length() - 1 - t : t;
-    const int64_t picture = line / (vertical ? width : height), other = line % (vertical ? width : height);
+    const int64_t image = line / (vertical ? width : height), other = line % (vertical ? width : height);
     const int64_t row = vertical ? place : other, column = vertical ? other : place;
-    return ((picture * height + row) * width + column) * channels;
+    return ((image * height + row) * width + column) * channels;
   }
 };
 

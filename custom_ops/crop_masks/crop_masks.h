@@ -11,7 +11,7 @@ namespace kdet {
 constexpr float kCovered = 0.5f - 1e-6f;
 
 struct CropMasks {
-  int64_t batch, instances, boxes;  // per picture
+  int64_t batch, instances, boxes;  // per image
   int height, width_bytes;          // a mask is [height, width_bytes], eight pixels per byte
   int bins_y, bins_x;
 };

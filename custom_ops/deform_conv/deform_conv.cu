@@ -1,5 +1,5 @@
 // The columns of deformable convolution on CUDA: a block works out where some samples lie, then its threads take their
-// channels, neighbouring threads neighbouring ones.
+// channels, neighboring threads neighboring ones.
 #include "common/cuda.h"
 #include "deform_conv/deform_conv_cuda.h"
 
@@ -70,7 +70,7 @@ __global__ void columns_kernel(DeformConv p, int lanes, const T* __restrict__ x,
 }
 
 // The gradients of offsets and mask are sums over the channels of a sample: the lanes' sums are summed up at the end.
-// One channel at a time, so that the threads of a warp add to neighbouring numbers of for_x.
+// One channel at a time, so that the threads of a warp add to neighboring numbers of for_x.
 template <typename T>
 __global__ void gradients_kernel(DeformConv p, int lanes, const T* __restrict__ x, const float* offsets,
                                  const float* mask, const T* __restrict__ upstream, float* for_x, float* for_offsets,

@@ -20,7 +20,7 @@ struct DeformConv {
   KDET_HOST_DEVICE int64_t pixels() const { return batch * out_height * out_width; }
   KDET_HOST_DEVICE int64_t samples() const { return pixels() * deform_groups * cells(); }
 
-  // The index of the first pixel of the picture that an output pixel belongs to.
+  // The index of the first pixel of the image that an output pixel belongs to.
   KDET_HOST_DEVICE int64_t first_pixel(int64_t pixel) const {
     return pixel / (int64_t(out_height) * out_width) * height * width;
   }

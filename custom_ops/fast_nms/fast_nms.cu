@@ -1,4 +1,4 @@
-// Fast NMS on CUDA: one block per class finds and thins out its best candidates, then one per picture finds the best
+// Fast NMS on CUDA: one block per class finds and thins out its best candidates, then one per image finds the best
 // of what is left.
 #include "common/select_best.h"
 #include "fast_nms/fast_nms_cuda.h"
@@ -10,9 +10,9 @@ namespace {
 __global__ void __launch_bounds__(kWideBlock) class_kernel(FastNms p, const float* boxes, const float* scores,
                                                            int* found, int* chosen, float* left) {
   constexpr int kLanes = 32;  // boxes at a time; threads of a warp read the same better box
-  const int picture = blockIdx.x / int(p.classes), label = blockIdx.x % int(p.classes);
-  boxes += 4 * picture * p.boxes;
-  scores += picture * p.boxes * p.classes + label;
+  const int image = blockIdx.x / int(p.classes), label = blockIdx.x % int(p.classes);
+  boxes += 4 * image * p.boxes;
+  scores += image * p.boxes * p.classes + label;
   found += blockIdx.x * p.top_k;
   chosen += blockIdx.x * p.top_k;
   left += blockIdx.x * p.top_k;
@@ -37,16 +37,16 @@ __global__ void __launch_bounds__(kWideBlock) class_kernel(FastNms p, const floa
   }
 }
 
-__global__ void __launch_bounds__(kWideBlock) picture_kernel(FastNms p, const int* chosen, const float* left,
+__global__ void __launch_bounds__(kWideBlock) image_kernel(FastNms p, const int* chosen, const float* left,
                                                              int* found, int* indices, int* labels, float* kept,
                                                              int* counts) {
-  const int64_t picture = blockIdx.x, places = p.classes * p.top_k;
-  chosen += picture * places;
-  left += picture * places;
-  found += picture * places;
-  indices += picture * p.max_output;
-  labels += picture * p.max_output;
-  kept += picture * p.max_output;
+  const int64_t image = blockIdx.x, places = p.classes * p.top_k;
+  chosen += image * places;
+  left += image * places;
+  found += image * places;
+  indices += image * p.max_output;
+  labels += image * p.max_output;
+  kept += image * p.max_output;
   const auto score_of = [&](int place) { return left[place]; };
   const int count = select_best(int(places), p.max_output, score_of, found, [&](int rank, int place, float score) {
     indices[rank] = chosen[place];
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(kWideBlock) picture_kernel(FastNms p, const in
     indices[k] = labels[k] = 0;
     kept[k] = 0;
   }
-  if (threadIdx.x == 0) counts[picture] = count;
+  if (threadIdx.x == 0) counts[image] = count;
 }
 
 }  // namespace
@@ -71,7 +71,7 @@ extern "C" cudaError_t kdet_cuda_fast_nms(const kdet::FastNms* p, const float* b
     kdet::class_kernel<<<int(p->batch * p->classes), kdet::kWideBlock, 0, stream>>>(*p, boxes, scores, found, chosen,
                                                                                     left);
   }
-  kdet::picture_kernel<<<int(p->batch), kdet::kWideBlock, 0, stream>>>(*p, chosen, left, found, indices, labels, kept,
+  kdet::image_kernel<<<int(p->batch), kdet::kWideBlock, 0, stream>>>(*p, chosen, left, found, indices, labels, kept,
                                                                        counts);
   return cudaGetLastError();
 }

@@ -1,4 +1,4 @@
-// Fast NMS on the CPU; classes run in parallel, then pictures.
+// Fast NMS on the CPU; classes run in parallel, then images.
 #ifndef KDET_FAST_NMS_FAST_NMS_CPU_H_
 #define KDET_FAST_NMS_FAST_NMS_CPU_H_
 
@@ -50,28 +50,28 @@ inline void fast_nms(const FastNms& p, const float* boxes, const float* scores, 
   using fast_nms_detail::Candidate;
   std::vector<std::vector<Candidate>> of_class(p.batch * p.classes);
   parallel.run(p.batch * p.classes, [&](int64_t task) {
-    const int64_t picture = task / p.classes, label = task % p.classes;
+    const int64_t image = task / p.classes, label = task % p.classes;
     std::vector<Candidate>& all = of_class[task];
     for (int64_t i = 0; i < p.boxes; ++i) {
-      const float score = scores[(picture * p.boxes + i) * p.classes + label];
+      const float score = scores[(image * p.boxes + i) * p.classes + label];
       if (score > p.score_threshold) all.push_back({score, i, int(i)});
     }
     fast_nms_detail::keep_best(&all, p.top_k);
-    fast_nms_detail::drop_overlapping(boxes + 4 * picture * p.boxes, p.iou_threshold, &all);
+    fast_nms_detail::drop_overlapping(boxes + 4 * image * p.boxes, p.iou_threshold, &all);
   });
-  parallel.run(p.batch, [&](int64_t picture) {
+  parallel.run(p.batch, [&](int64_t image) {
     std::vector<Candidate> all;
     for (int64_t label = 0; label < p.classes; ++label) {
-      const std::vector<Candidate>& own = of_class[picture * p.classes + label];
+      const std::vector<Candidate>& own = of_class[image * p.classes + label];
       for (size_t k = 0; k < own.size(); ++k) {
         all.push_back({own[k].score, label * p.boxes + int64_t(k), own[k].box});
       }
     }
     fast_nms_detail::keep_best(&all, p.max_output);
-    counts[picture] = int(all.size());
+    counts[image] = int(all.size());
     for (int64_t k = 0; k < p.max_output; ++k) {
       const bool real = k < int64_t(all.size());
-      const int64_t to = picture * p.max_output + k;
+      const int64_t to = image * p.max_output + k;
       indices[to] = real ? all[k].box : 0;
       kept[to] = real ? all[k].score : 0.0f;
       labels[to] = real ? int(all[k].place / p.boxes) : 0;

@@ -18,7 +18,7 @@ namespace grouped_conv {
 // Vectors of channels that are worked on at a time: a few rows of them fit the second-level cache.
 constexpr int kMostVectors = 4;
 
-// Some neighbouring channels, whole groups of them.
+// Some neighboring channels, whole groups of them.
 struct Channels {
   int first, count;
   int vectors() const { return (count + kLanes - 1) / kLanes; }
@@ -33,7 +33,7 @@ class Rows {
       : map_(map), width_(width), channels_(channels), own_(own), known_(rows, -1),
         values_(new AlignedLanes[int64_t{rows} * own.vectors() * width]) {}
 
-  // The columns of one vector of row `row`, counted through all pictures. It stays until so many other rows are read.
+  // The columns of one vector of row `row`, counted through all images. It stays until so many other rows are read.
   const AlignedLanes* get(int64_t row, int vector) {
     const int64_t slot = row % int64_t(known_.size());
     AlignedLanes* to = values_.get() + slot * own_.vectors() * width_;
@@ -101,7 +101,7 @@ class Weights {
   std::unique_ptr<AlignedLanes[]> values_;
 };
 
-// Rows [begin, end), counted through all pictures, of the output or of the input's gradient: every output pixel sums
+// Rows [begin, end), counted through all images, of the output or of the input's gradient: every output pixel sums
 // up what it sees, every input pixel what the output pixels that saw it send back. weights are, by channel of `to`
 // and channel of `from` within the group, the kernel.
 template <int N, bool kForward, typename T>

@@ -115,17 +115,17 @@ struct Maps {
   int64_t batch;
   int height, width, channels;
 
-  T* pixel(int64_t picture, int y, int x) const { return values + ((picture * height + y) * width + x) * channels; }
-  int64_t tile_rows() const { return (height + kTile - 1) / kTile; }  // of a picture
+  T* pixel(int64_t image, int y, int x) const { return values + ((image * height + y) * width + x) * channels; }
+  int64_t tile_rows() const { return (height + kTile - 1) / kTile; }  // of an image
 };
 
-// Neighbouring tiles of a row, by the corner of the first.
+// Neighboring tiles of a row, by the corner of the first.
 struct Tiles {
-  int64_t picture;
+  int64_t image;
   int y, x, count;
 };
 
-// visit(tiles) for the rows of tiles [begin, end), counted through all pictures.
+// visit(tiles) for the rows of tiles [begin, end), counted through all images.
 template <typename T, typename Visit>
 void each_tiles(const Maps<T>& maps, int64_t begin, int64_t end, const Visit& visit) {
   const int columns = (maps.width + kTile - 1) / kTile, parts = (columns + kTogether - 1) / kTogether;
@@ -140,11 +140,11 @@ void each_tiles(const Maps<T>& maps, int64_t begin, int64_t end, const Visit& vi
 // points [kPoints, tiles, block] of the windows of Side x Side pixels that begin at the tiles less the padding.
 template <int Group, int Side, Along along, typename T>
 void scatter(const Maps<const T>& maps, const Tiles& tiles, int pad_y, int pad_x, int channel, float* points) {
-  constexpr int kShared = Side - kTile;  // columns that neighbouring windows share
+  constexpr int kShared = Side - kTile;  // columns that neighboring windows share
   const T* rows[Side];
   for (int i = 0; i < Side; ++i) {
     const int y = tiles.y - pad_y + i;
-    rows[i] = y >= 0 && y < maps.height ? maps.pixel(tiles.picture, y, 0) + channel : nullptr;
+    rows[i] = y >= 0 && y < maps.height ? maps.pixel(tiles.image, y, 0) + channel : nullptr;
   }
   for (int c = 0; c < kBlock<Group>; c += kLanes) {
     Lanes half[kPatch][Side];
@@ -185,7 +185,7 @@ void gather(const float* points, const Tiles& tiles, int channel, const Maps<T>&
         const int y = tiles.y + k / kTile, x = tiles.x + t * kTile + k % kTile;
         if (y >= maps.height || x >= maps.width) continue;
         const Lanes pixel = transpose_lanes<kLanes / kAbreast<Group>>(tile[k / kTile][k % kTile]);
-        store_floats(reinterpret_cast<const float*>(&pixel), kLanes, maps.pixel(tiles.picture, y, x) + channel + c);
+        store_floats(reinterpret_cast<const float*>(&pixel), kLanes, maps.pixel(tiles.image, y, x) + channel + c);
       }
     }
   }

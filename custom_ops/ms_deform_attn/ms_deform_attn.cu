@@ -11,7 +11,7 @@ __global__ void forward_kernel(MsDeformAttn p, const T* value, const P* location
   KDET_EACH(index, p.batch * p.queries * p.heads * p.depth) {
     const int64_t row = index / p.depth;
     const int channel = int(index % p.depth), head = int(row % p.heads);
-    const int64_t picture = row / p.heads / p.queries;
+    const int64_t image = row / p.heads / p.queries;
     float sum = 0;
     int64_t s = row * p.levels * p.points;
     for (int level = 0; level < p.levels; ++level) {
@@ -19,7 +19,7 @@ __global__ void forward_kernel(MsDeformAttn p, const T* value, const P* location
         const Bilinear at = p.sample(load(locations + 2 * s), load(locations + 2 * s + 1), level);
         for (int k = 0; k < 4; ++k) {
           if (at.weight[k] == 0.0f) continue;
-          sum += load(weights + s) * at.weight[k] * load(value + p.row(picture, level, at.pixel[k], head) + channel);
+          sum += load(weights + s) * at.weight[k] * load(value + p.row(image, level, at.pixel[k], head) + channel);
         }
       }
     }
@@ -33,7 +33,7 @@ __global__ void backward_kernel(MsDeformAttn p, const T* value, const P* locatio
   KDET_EACH(index, p.batch * p.queries * p.heads * p.depth) {
     const int64_t row = index / p.depth;
     const int channel = int(index % p.depth), head = int(row % p.heads);
-    const int64_t picture = row / p.heads / p.queries;
+    const int64_t image = row / p.heads / p.queries;
     const float up = load(upstream + index);
     int64_t s = row * p.levels * p.points;
     for (int level = 0; level < p.levels; ++level) {
@@ -43,7 +43,7 @@ __global__ void backward_kernel(MsDeformAttn p, const T* value, const P* locatio
         float gains[4] = {0, 0, 0, 0}, total = 0, by_y, by_x;
         for (int k = 0; k < 4; ++k) {
           if (!at.valid[k]) continue;
-          const int64_t place = p.row(picture, level, at.pixel[k], head) + channel;
+          const int64_t place = p.row(image, level, at.pixel[k], head) + channel;
           gains[k] = up * load(value + place);
           total += at.weight[k] * gains[k];
           atomicAdd(for_value + place, at.weight[k] * weight * up);

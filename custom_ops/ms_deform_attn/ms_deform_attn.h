@@ -16,15 +16,15 @@ struct MsDeformAttn {
   int height[kMostAttentionLevels], width[kMostAttentionLevels];
   int64_t start[kMostAttentionLevels];  // first pixel of the level
 
-  // Sample s = ((picture * queries + query) * heads + head) * levels * points + level * points + point;
+  // Sample s = ((image * queries + query) * heads + head) * levels * points + level * points + point;
   // locations [samples, 2] as (x, y) relative to the level. Here at x and y of a level:
   KDET_HOST_DEVICE Bilinear sample(float x, float y, int level) const {
     return Bilinear(y * float(height[level]) - 0.5f, x * float(width[level]) - 0.5f, height[level], width[level]);
   }
 
   // Offset of a pixel's values of one head in value [batch, pixels, heads, depth].
-  KDET_HOST_DEVICE int64_t row(int64_t picture, int level, int64_t pixel, int head) const {
-    return ((picture * pixels + start[level] + pixel) * heads + head) * depth;
+  KDET_HOST_DEVICE int64_t row(int64_t image, int level, int64_t pixel, int head) const {
+    return ((image * pixels + start[level] + pixel) * heads + head) * depth;
   }
 };
 

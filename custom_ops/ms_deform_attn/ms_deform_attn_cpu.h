@@ -19,7 +19,7 @@ void ms_deform_attn_forward(const MsDeformAttn& p, const T* value, const P* loca
     std::vector<float> sum(p.depth), scratch(p.depth);
     for (int64_t row = begin * p.heads; row < end * p.heads; ++row) {
       const int head = int(row % p.heads);
-      const int64_t picture = row / p.heads / p.queries;
+      const int64_t image = row / p.heads / p.queries;
       std::fill(sum.begin(), sum.end(), 0.0f);
       int64_t s = row * p.levels * p.points;
       for (int level = 0; level < p.levels; ++level) {
@@ -28,7 +28,7 @@ void ms_deform_attn_forward(const MsDeformAttn& p, const T* value, const P* loca
           const float weight = to_float(weights[s]);
           for (int k = 0; k < 4; ++k) {
             if (at.weight[k] == 0.0f) continue;
-            const T* pixel = value + p.row(picture, level, at.pixel[k], head);
+            const T* pixel = value + p.row(image, level, at.pixel[k], head);
             add_scaled(at.weight[k] * weight, as_floats(pixel, p.depth, scratch.data()), p.depth, sum.data());
           }
         }
@@ -38,7 +38,7 @@ void ms_deform_attn_forward(const MsDeformAttn& p, const T* value, const P* loca
   });
 }
 
-// Writes all of the three gradients. Every task owns one head of one picture or, where those are too few, some of its
+// Writes all of the three gradients. Every task owns one head of one image or, where those are too few, some of its
 // pixels (of all levels, counted through) and every parts-th query. So nothing is written twice, and sums come in the
 // order of the queries whatever the number of threads.
 template <typename T, typename P>
@@ -48,16 +48,16 @@ void ms_deform_attn_backward(const MsDeformAttn& p, const T* value, const P* loc
   const int64_t heads = p.batch * p.heads, wanted = int64_t{parallel.threads} * kPartsPerThread<T>;
   const int64_t parts = heads < 1 || heads >= wanted ? 1 : (wanted + heads - 1) / heads;
   parallel.run(heads * parts, [&](int64_t task) {
-    const int64_t part = task % parts, picture = task / parts / p.heads;
+    const int64_t part = task % parts, image = task / parts / p.heads;
     const int head = int(task / parts % p.heads);
     const int64_t begin = p.pixels * part / parts, end = p.pixels * (part + 1) / parts;
     const int64_t step = int64_t{p.heads} * p.depth;
     SummedPart<T> pixels;
-    pixels.start(for_value + p.row(picture, 0, begin, head), end - begin, p.depth, step);
+    pixels.start(for_value + p.row(image, 0, begin, head), end - begin, p.depth, step);
     std::vector<float> scratch(p.depth), up_scratch(p.depth);
     for (int64_t query = 0; query < p.queries; ++query) {
       const bool own = query % parts == part;
-      const int64_t row = (picture * p.queries + query) * p.heads + head;
+      const int64_t row = (image * p.queries + query) * p.heads + head;
       const float* up = as_floats(upstream + row * p.depth, p.depth, up_scratch.data());
       int64_t s = row * p.levels * p.points;
       for (int level = 0; level < p.levels; ++level) {
@@ -72,7 +72,7 @@ void ms_deform_attn_backward(const MsDeformAttn& p, const T* value, const P* loc
               add_scaled(at.weight[k] * weight, up, p.depth, pixels.row(number - begin));
             }
             if (!own) continue;
-            const T* pixel = value + p.row(picture, level, at.pixel[k], head);
+            const T* pixel = value + p.row(image, level, at.pixel[k], head);
             dots[k] = dot(up, as_floats(pixel, p.depth, scratch.data()), p.depth);
             total += at.weight[k] * dots[k];
           }

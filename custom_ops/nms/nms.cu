@@ -1,5 +1,5 @@
 // NMS and soft-NMS on CUDA. NMS ranks the boxes by counting, keeps the best of each class in a block of its own, and
-// collects a picture's kept boxes by rank. Soft-NMS: one block per picture takes the best box again and again.
+// collects an image's kept boxes by rank. Soft-NMS: one block per image takes the best box again and again.
 #include "common/best.h"
 #include "common/running_sum.h"
 #include "nms/nms_cuda.h"
@@ -11,12 +11,12 @@ struct alignas(16) Box {
   float corner[4];
 };
 
-// What NMS reads, and the scratch that a kernel leaves to the next: one entry per box, picture after picture.
+// What NMS reads, and the scratch that a kernel leaves to the next: one entry per box, image after image.
 struct Candidates {
   const float *boxes, *scores;
   const int* labels;
-  int* order;    // a picture's boxes by label, of a label by score
-  int* ranks;    // by score, of all of a picture
+  int* order;    // an image's boxes by label, of a label by score
+  int* ranks;    // by score, of all of an image
   int* winners;  // by rank: the box if it is kept, else -1
   Box* kept;     // those of a class, from the place on where it starts in `order`
 
@@ -71,7 +71,7 @@ __global__ void rank_kernel(Nms p, Candidates all) {
   }
 }
 
-// Keeps the best boxes of the class that starts at that place of a picture's order, as many as the output takes.
+// Keeps the best boxes of the class that starts at that place of an image's order, as many as the output takes.
 // All threads of a block of kWideBlock must call it.
 __device__ void keep_best(const Nms& p, const Candidates& c, int start) {
   __shared__ Box box[kTile];

@@ -15,7 +15,7 @@
 
 namespace kdet {
 
-// The candidates of a picture by falling score, the lower index first where scores are equal. They are sorted some
+// The candidates of an image by falling score, the lower index first where scores are equal. They are sorted some
 // at a time: few are looked at where the output fills up early.
 class Ranking {
  public:
@@ -46,7 +46,7 @@ class Ranking {
   int64_t taken_ = 0;
 };
 
-// A picture's boxes, of which every class is moved to where it meets no other: by `label * (m + 1)`, with m the largest
+// An image's boxes, of which every class is moved to where it meets no other: by `label * (m + 1)`, with m the largest
 // coordinate of the candidates. `apart` says whether boxes of different classes certainly do not meet, so that they
 // need not be compared.
 inline std::vector<float> move_classes(const Nms& p, const float* boxes, const float* scores, const int* labels,
@@ -77,8 +77,8 @@ inline std::vector<float> move_classes(const Nms& p, const float* boxes, const f
 }
 
 // boxes [batch, n, 4]; labels [batch, n] or null: boxes of different labels are not compared, or with `move` where they
-// do not meet when they are moved apart. indices [batch, max_output] and counts [batch] are written in full. Pictures
-// run in parallel; of a single picture the comparisons of the next
+// do not meet when they are moved apart. indices [batch, max_output] and counts [batch] are written in full. Images
+// run in parallel; of a single image the comparisons of the next
 // candidates with the boxes kept so far do, where there are many. Those of the candidates among each other come one
 // by one.
 inline void nms(const Nms& p, const float* boxes, const float* scores, const int* labels, bool move, int* indices,

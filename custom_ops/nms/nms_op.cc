@@ -38,7 +38,7 @@ Status nms_shapes(InferenceContext* c) {
 
 // Boxes of different labels are not compared.
 KDET_NMS("KdetNms");
-// The same of boxes that are moved apart by class first, each picture's on a thread of its own. On a GPU TensorFlow's
+// The same of boxes that are moved apart by class first, each image's on a thread of its own. On a GPU TensorFlow's
 // own ops do that.
 KDET_NMS("KdetClassNms");
 

@@ -40,7 +40,7 @@ tensorflow::Status check_candidates(const char* op, const Tensor& boxes, const T
     if (candidate == score + (i + 1) * classes) continue;
     for (int k = 0; k < 4; ++k) {
       if (std::isfinite(corner[4 * i + k])) continue;
-      return tensorflow::errors::InvalidArgument(op, ": box ", i % scores.dim_size(1), " of picture ",
+      return tensorflow::errors::InvalidArgument(op, ": box ", i % scores.dim_size(1), " of image ",
                                                  i / scores.dim_size(1), " has the score ", *candidate,
                                                  " and a coordinate ", corner[4 * i + k],
                                                  "; boxes must be finite.");

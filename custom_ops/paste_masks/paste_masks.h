@@ -1,4 +1,4 @@
-// Masks in the frames of their boxes, pasted into the picture: the interface of the kernels.
+// Masks in the frames of their boxes, pasted into the image: the interface of the kernels.
 #ifndef KDET_PASTE_MASKS_PASTE_MASKS_H_
 #define KDET_PASTE_MASKS_PASTE_MASKS_H_
 
@@ -10,9 +10,9 @@
 namespace kdet {
 
 struct PasteMasks {
-  int64_t count;                // masks of all pictures
+  int64_t count;                // masks of all images
   int mask_height, mask_width;  // cells of a mask
-  int height, width;            // of the picture
+  int height, width;            // of the image
   float threshold;              // binary masks are true from here on
 };
 

@@ -21,16 +21,16 @@ REGISTER_OP("KdetPasteMasks")
     .Attr("Out: {float, bool}")
     .Attr("threshold: float = 0.0")
     .SetShapeFn([](InferenceContext* c) {
-      ShapeHandle masks, boxes, picture, out;
+      ShapeHandle masks, boxes, image, out;
       DimensionHandle batch, count, unused;
       TF_RETURN_IF_ERROR(c->WithRank(c->input(0), 4, &masks));
       TF_RETURN_IF_ERROR(c->WithRank(c->input(1), 3, &boxes));
       TF_RETURN_IF_ERROR(c->WithValue(c->Dim(boxes, 2), 4, &unused));
       TF_RETURN_IF_ERROR(c->Merge(c->Dim(masks, 0), c->Dim(boxes, 0), &batch));
       TF_RETURN_IF_ERROR(c->Merge(c->Dim(masks, 1), c->Dim(boxes, 1), &count));
-      TF_RETURN_IF_ERROR(c->MakeShapeFromShapeTensor(2, &picture));
-      TF_RETURN_IF_ERROR(c->WithRank(picture, 2, &picture));
-      TF_RETURN_IF_ERROR(c->Concatenate(c->MakeShape({batch, count}), picture, &out));
+      TF_RETURN_IF_ERROR(c->MakeShapeFromShapeTensor(2, &image));
+      TF_RETURN_IF_ERROR(c->WithRank(image, 2, &image));
+      TF_RETURN_IF_ERROR(c->Concatenate(c->MakeShape({batch, count}), image, &out));
       c->set_output(0, out);
       return OkStatus();
     });
@@ -49,7 +49,7 @@ class PasteMasksKernel : public OpKernel {
     const int64_t batch = masks.dim_size(0), count = masks.dim_size(1);
     OP_REQUIRES_OK(context, check_shape(boxes, {batch, count, 4}, "KdetPasteMasks", "boxes"));
     int height, width;
-    OP_REQUIRES_OK(context, get_picture_size(size, "KdetPasteMasks", &height, &width));
+    OP_REQUIRES_OK(context, get_image_size(size, "KdetPasteMasks", &height, &width));
     const PasteMasks p = {batch * count, int(masks.dim_size(2)), int(masks.dim_size(3)), height, width, threshold_};
     Tensor* out;
     OP_REQUIRES_OK(context, allocate_sized(context, {batch, count, height, width}, &out));

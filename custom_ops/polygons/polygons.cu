@@ -33,7 +33,7 @@ __global__ void polygon_kernel(Polygons p, const double* points, const int* poly
 }  // namespace
 }  // namespace kdet
 
-extern "C" cudaError_t kdet_cuda_rasterise_polygons(const kdet::Polygons* p, const double* points,
+extern "C" cudaError_t kdet_cuda_rasterize_polygons(const kdet::Polygons* p, const double* points,
                                                     const int* polygons, const int* objects, uint8_t* out,
                                                     cudaStream_t stream) {
   const int64_t count = p->objects * p->height * p->row_bytes();

@@ -14,7 +14,7 @@ namespace kdet {
 // Object g has the polygons [objects[g], objects[g + 1]), polygon q the points [polygons[q], polygons[q + 1]) of
 // points [.., 2] as (x, y); fewer than three make no polygon. out [objects, height, row_bytes], most significant
 // bit first, holds the union of each object's polygons.
-inline void rasterise_polygons(const Polygons& p, const double* points, const int* polygons, const int* objects,
+inline void rasterize_polygons(const Polygons& p, const double* points, const int* polygons, const int* objects,
                                uint8_t* out, const ParallelFor& parallel) {
   const int64_t size = int64_t{p.height} * p.row_bytes();
   parallel.run(p.objects, [&](int64_t object) {

@@ -1,4 +1,4 @@
-// Launcher of the CUDA kernel of polygon rasterisation; see polygons.cu.
+// Launcher of the CUDA kernel of polygon rasterization; see polygons.cu.
 #ifndef KDET_POLYGONS_POLYGONS_CUDA_H_
 #define KDET_POLYGONS_POLYGONS_CUDA_H_
 
@@ -8,7 +8,7 @@
 extern "C" {
 
 // As the CPU kernel.
-cudaError_t kdet_cuda_rasterise_polygons(const kdet::Polygons* p, const double* points, const int* polygons,
+cudaError_t kdet_cuda_rasterize_polygons(const kdet::Polygons* p, const double* points, const int* polygons,
                                          const int* objects, uint8_t* out, cudaStream_t stream);
 }
 

@@ -40,7 +40,7 @@ struct RoiSample {
 // The samples of one bin. offset is null or (x, y) of the bin.
 struct Bin {
   RoiOnMap roi;
-  int64_t map;  // first pixel of the picture's map
+  int64_t map;  // first pixel of the image's map
   int height, width, grid_y, grid_x;
   float low_y, low_x, step_y, step_x;
 

@@ -14,9 +14,9 @@ struct RoiAlign {
   int levels;                // maps; map l is [batch, height[l], width[l], channels]
   int height[kMostLevels];
   int width[kMostLevels];
-  float scale[kMostLevels];  // map pixels per picture pixel
+  float scale[kMostLevels];  // map pixels per image pixel
   int64_t batch;
-  int64_t rois;              // per picture
+  int64_t rois;              // per image
   int channels;
   int bins_y, bins_x;
   int sampling_ratio;        // samples per bin and axis, 0 adapts to the RoI

@@ -1,4 +1,4 @@
-// RoIAlign on the CPU. All maps are NHWC; boxes are [batch, rois, 4] xyxy in picture pixels.
+// RoIAlign on the CPU. All maps are NHWC; boxes are [batch, rois, 4] xyxy in image pixels.
 #ifndef KDET_ROI_ALIGN_ROI_ALIGN_CPU_H_
 #define KDET_ROI_ALIGN_ROI_ALIGN_CPU_H_
 

@@ -69,7 +69,7 @@ RowRange rows_of(const Taps& taps, int bins) {
 
 // Adds up what the bins send back to the maps they took from. gradients: one map per level, written in full. Every
 // task owns some rows of one map, so nothing is written twice, and every pixel sums up in the order of the RoIs
-// whatever the number of threads. (Owning channels of all pixels does not scale: neighbouring channels share
+// whatever the number of threads. (Owning channels of all pixels does not scale: neighboring channels share
 // what the processor fetches ahead.)
 template <typename T, typename Taps>
 void scatter_rois(const RoiAlign& p, const Taps& unplaced, const T* upstream, const float* boxes, const int* levels,
@@ -86,15 +86,15 @@ void scatter_rois(const RoiAlign& p, const Taps& unplaced, const T* upstream, co
   const int64_t strips = std::max(2, kPartsPerThread<T>) * parallel.threads;  // of every map
   parallel.run(p.batch * p.levels * strips, [&](int64_t task) {
     const int level = int(task / strips % p.levels), height = p.height[level], width = p.width[level];
-    const int64_t picture = task / strips / p.levels, strip = task % strips;
+    const int64_t image = task / strips / p.levels, strip = task % strips;
     const int begin = int(height * strip / strips), end = int(height * (strip + 1) / strips);
     const int64_t first = int64_t(begin) * width;
     SummedPart<T> pixels;
-    pixels.start(gradients[level] + (picture * height * width + first) * p.channels, int64_t(end - begin) * width,
+    pixels.start(gradients[level] + (image * height * width + first) * p.channels, int64_t(end - begin) * width,
                  p.channels, p.channels);
     Taps taps = unplaced;
     std::vector<float> scratch(p.channels);
-    for (int64_t r = picture * p.rois; r < (picture + 1) * p.rois; ++r) {
+    for (int64_t r = image * p.rois; r < (image + 1) * p.rois; ++r) {
       if (levels[r] != level || rows[r].end <= begin || rows[r].begin >= end) continue;
       taps.fill(r, RoiOnMap(p, boxes + 4 * r, level));
       for (int bin = 0; bin < bins; ++bin) {

@@ -43,7 +43,7 @@ inline void check_suppression() {
   failures += counts[0].at[0] != 0;
 }
 
-// So many boxes of one picture that its threads share the comparisons, against the definition.
+// So many boxes of one image that its threads share the comparisons, against the definition.
 inline void check_large_suppression() {
   constexpr int kCount = 4000;
   const auto boxes = random_boxes(kCount, 3000);
@@ -80,7 +80,7 @@ inline void check_crop() {
   same("crop_masks", out[0], out[1], 0);
 }
 
-// A mask of ones pastes nothing above 1, and a box within the picture the same for every element type.
+// A mask of ones pastes nothing above 1, and a box within the image the same for every element type.
 template <typename T>
 void check_paste(float tolerance) {
   const PasteMasks p = {20, 5, 7, 33, 41, 0.5f};
@@ -109,7 +109,7 @@ inline void check_polygons() {
   const int64_t bytes = 30 * 6;
   Buffer<uint8_t> out[] = {Buffer<uint8_t>(4 * bytes), Buffer<uint8_t>(4 * bytes)};
   for (int k = 0; k < 2; ++k) {
-    rasterise_polygons(p, points.data(), polygons.data(), objects.data(), out[k].get(), threads(k ? 4 : 1));
+    rasterize_polygons(p, points.data(), polygons.data(), objects.data(), out[k].get(), threads(k ? 4 : 1));
   }
   for (int64_t i = 0; i < 4 * bytes; ++i) failures += out[0].at[i] != out[1].at[i];
   int area = 0, all = 0;

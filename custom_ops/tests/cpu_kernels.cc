@@ -238,8 +238,8 @@ void check_grouped_conv(const char* name, float tolerance, int width, int stride
       const int column = int(at % out_columns) * stride + (cell % 3 - 1) * dilation;
       if (y < 0 || y >= 9 || column < 0 || column >= columns) continue;
       for (int c = 0; c < channels; ++c) {
-        const int64_t picture = at / out_columns / out_rows;
-        const int64_t from = ((picture * 9 + y) * columns + column) * channels + c / width * width + k % width;
+        const int64_t image = at / out_columns / out_rows;
+        const int64_t from = ((image * 9 + y) * columns + column) * channels + c / width * width + k % width;
         forward += double(kdet::to_float(x.at[from])) * kernel.at[k * channels + c] *
                    kdet::to_float(up.at[at * channels + c]);
       }
@@ -289,12 +289,12 @@ void check_conv3x3() {
   }
   same("conv3x3", out[0], out[1], 0);
   for (int64_t i = 0; i < direct.n; ++i) {
-    const int n = i % 40, column = i / 40 % 9, row = i / 360 % 7, picture = i / 2520;
+    const int n = i % 40, column = i / 40 % 9, row = i / 360 % 7, image = i / 2520;
     float sum = bias.get()[n];
     for (int cell = 0; cell < 9; ++cell) {
       const int from_y = row + cell / 3 - 1, from_x = column + cell % 3 - 1;
       if (from_y < 0 || from_y >= 7 || from_x < 0 || from_x >= 9) continue;
-      const float* pixel = x.get() + ((picture * 7 + from_y) * 9 + from_x) * 32;
+      const float* pixel = x.get() + ((image * 7 + from_y) * 9 + from_x) * 32;
       for (int c = 0; c < 32; ++c) sum += pixel[c] * kernel.get()[(cell * 32 + c) * 40 + n];
     }
     direct.get()[i] = std::max(sum, 0.0f);

@@ -313,9 +313,9 @@ void check_polygons() {
   for (double& value : values) value = std::uniform_int_distribution<int>(-200, 600)(generator) / 10.0;
   Both<double> points(values);
   Both<uint8_t> out(4 * 30 * p.row_bytes());
-  require(kdet_cuda_rasterise_polygons(&p, points.device, polygons.device, objects.device, out.device, nullptr),
+  require(kdet_cuda_rasterize_polygons(&p, points.device, polygons.device, objects.device, out.device, nullptr),
           "polygons");
-  kdet::rasterise_polygons(p, points.host.data(), polygons.host.data(), objects.host.data(), out.host.data(),
+  kdet::rasterize_polygons(p, points.host.data(), polygons.host.data(), objects.host.data(), out.host.data(),
                            kdet::serial());
   compare("polygons", out, 0);
 }

@@ -29,9 +29,9 @@ class Assignment(NamedTuple):
         return tf.logical_and(self.gt_index < 0, self.weight > 0)
 
     def count_positive(self):
-        """Positives of the batch, but at least one of every picture (the reference's normaliser): float32."""
-        per_picture = tf.reduce_sum(tf.cast(self.positive, tf.float32), 1)
-        return tf.reduce_sum(tf.maximum(per_picture, 1.0))
+        """Positives of the batch, but at least one of every image (the reference's normalizer): float32."""
+        per_image = tf.reduce_sum(tf.cast(self.positive, tf.float32), 1)
+        return tf.reduce_sum(tf.maximum(per_image, 1.0))
 
     def gather(self, values):
         """Rows ``[B,P,...]`` of the targets' ``values [B,G,...]``; row 0 for background."""

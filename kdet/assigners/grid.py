@@ -1,4 +1,4 @@
-"""YOLO's assignment: an object belongs to the cell of its centre (Redmon et al., 2015)."""
+"""YOLO's assignment: an object belongs to the cell of its center (Redmon et al., 2015)."""
 
 import tensorflow as tf
 
@@ -10,7 +10,7 @@ from kdet.registry import Component, register
 
 @register
 class GridAssigner(Component):
-    """As ``MaxIoUAssigner``, but only priors in a cell that holds some object's centre become positive.
+    """As ``MaxIoUAssigner``, but only priors in a cell that holds some object's center become positive.
 
     Args:
         pos_iou: a responsible prior whose best IoU is above this is positive.

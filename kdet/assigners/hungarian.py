@@ -19,7 +19,7 @@ class HungarianAssigner(Component):
         cls_weight, bbox_weight, iou_weight: weights of the three.
         focal: class scores are sigmoids and cost what the focal loss would; otherwise a softmax, whose
             probability counts.
-        corners: the L1 distance is that of the corners, not of centre and size.
+        corners: the L1 distance is that of the corners, not of center and size.
         alpha, gamma: of the focal cost.
     """
 
@@ -42,9 +42,9 @@ class HungarianAssigner(Component):
 
         Args:
             logits: ``[L,B,Q,C]``, of ``L`` decoder layers.
-            boxes: ``[L,B,Q,4]`` (cx, cy, w, h) in 0..1 of the picture.
+            boxes: ``[L,B,Q,4]`` (cx, cy, w, h) in 0..1 of the image.
             targets: the data contract's dict.
-            size: ``[B,1,4]`` (w, h, w, h) of the pictures.
+            size: ``[B,1,4]`` (w, h, w, h) of the images.
 
         Returns:
             A list of ``L`` ``Assignment [B,Q]``; all predictions count.

@@ -1,4 +1,4 @@
-"""Assignment of the points nearest to each object's centre (RepPoints, Yang et al., 2019)."""
+"""Assignment of the points nearest to each object's center (RepPoints, Yang et al., 2019)."""
 
 import tensorflow as tf
 
@@ -9,7 +9,7 @@ from kdet.registry import Component, register
 
 @register
 class NearestPointAssigner(Component):
-    """Every object takes the points nearest to its centre, on the level that fits its size.
+    """Every object takes the points nearest to its center, on the level that fits its size.
 
     Args:
         scale: an object of this many strides belongs to the level of that stride.

@@ -15,7 +15,7 @@ class PointInBoxAssigner(Component):
         strides: of the levels.
         regress_ranges: (low, high) per level; the largest distance from the point to a side of the box must
             lie in between, ends included.
-        center_radius: only points so many strides around the centre of the box; None for the whole box.
+        center_radius: only points so many strides around the center of the box; None for the whole box.
     """
 
     def __init__(self, strides, regress_ranges, center_radius=None):
@@ -56,7 +56,7 @@ class PointInBoxAssigner(Component):
         return Assignment(index, weight)
 
     def _within_center(self, boxes, points, stride):
-        """Distance to the nearer side, per axis, of the square around the centre cut to the box."""
+        """Distance to the nearer side, per axis, of the square around the center cut to the box."""
         center, radius = geometry.centers(boxes), stride * self.center_radius
         lower = tf.maximum(center - radius, boxes[..., :2])
         upper = tf.minimum(center + radius, boxes[..., 2:])

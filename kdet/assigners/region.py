@@ -1,4 +1,4 @@
-"""Assignment by where the centre of an anchor lies in an object (Wang et al., 2019)."""
+"""Assignment by where the center of an anchor lies in an object (Wang et al., 2019)."""
 
 import math
 
@@ -43,7 +43,7 @@ class RegionAssigner(Component):
         # TensorFlow's graphs divide by approximate reciprocals, which moves places that lie between two cells
         cells = tf.repeat(tf.constant([1.0 / s for s in strides], tf.float32), counts)[:, None]  # per pixel
         limit = tf.repeat(tf.cast([[w, h] for h, w in shapes], tf.float32), counts, axis=0)  # [P, 2]
-        centre = (priors[:, :2] * cells + priors[:, 2:] * cells) * 0.5
+        center = (priors[:, :2] * cells + priors[:, 2:] * cells) * 0.5
         boxes, real = targets["boxes"], targets["labels"] >= 0
 
         def within(ratio):
@@ -52,7 +52,7 @@ class RegionAssigner(Component):
             low = tf.round((1.0 - margin) * places[..., :2] + margin * places[..., 2:])
             high = tf.round(margin * places[..., :2] + (1.0 - margin) * places[..., 2:])
             low, high = (tf.clip_by_value(x, 0.0, limit) for x in (low, high))
-            return tf.reduce_all((centre >= low) & (centre <= high), -1) & real[..., None]
+            return tf.reduce_all((center >= low) & (center <= high), -1) & real[..., None]
 
         side = tf.sqrt(tf.maximum(tf.reduce_prod(boxes[..., 2:] - boxes[..., :2], -1), 1e-6))
         fitting = tf.floor(tf.math.log(side / base_size) / math.log(2.0) + 0.5)

@@ -1,4 +1,4 @@
-"""Backbones: pictures to feature maps."""
+"""Backbones: images to feature maps."""
 
 from kdet.backbones.darknet import Darknet
 from kdet.backbones.feedback_resnet import FeedbackResNet

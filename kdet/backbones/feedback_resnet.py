@@ -32,7 +32,7 @@ class FeedbackResNet(ResNet):
 
     Args:
         feedback: the stages from the second on take maps of the pyramid (the backbone inside ``RFP``).
-        output_image: the pictures are the first output (the backbone before ``RFP``).
+        output_image: the images are the first output (the backbone before ``RFP``).
         other arguments: see ``ResNet``.
 
     Call: ``[B,H,W,3]`` and, with ``feedback``, one map ``[B,h,w,C]`` per stage -> tuple of maps.

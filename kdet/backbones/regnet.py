@@ -5,7 +5,7 @@ import numpy as np
 from kdet.backbones.resnet import Bottleneck, ResNet
 from kdet.registry import register
 
-# name -> (first width, slope of the widths, ratio of neighbouring widths, blocks, channels of a group)
+# name -> (first width, slope of the widths, ratio of neighboring widths, blocks, channels of a group)
 ARCHITECTURES = {
     "regnetx_400mf": (24, 24.48, 2.54, 22, 16),
     "regnetx_800mf": (56, 35.73, 2.28, 16, 16),
@@ -28,7 +28,7 @@ def stage_widths(first, slope, ratio, depth, group_width, divisor=8):
     """``[(channels, blocks), ...]`` of the stages.
 
     The widths of the blocks lie on a line (equation 2 of the paper), are moved to the nearest power of
-    ``ratio`` (3, 4), then to a multiple of 8; equal neighbours are a stage, whose channels are made to
+    ``ratio`` (3, 4), then to a multiple of 8; equal neighbors are a stage, whose channels are made to
     hold whole groups.
     """
     line = first + slope * np.arange(depth)

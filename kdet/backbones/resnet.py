@@ -302,7 +302,7 @@ class ResNet(NormedConvs):
                 layer.trainable = False
 
     def apply_stem(self, x):
-        """Pictures to the map that the first stage sees."""
+        """Images to the map that the first stage sees."""
         if self.stem is None:
             x = self.conv_norm(1, x, relu=True)
         else:

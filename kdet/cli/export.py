@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     served.add_argument("--box-format", help="rel_yxyx (default), rel_xyxy, yxyx, xyxy or xywh")
     served.add_argument("--label-offset", type=int, help="number of the first class (default 1)")
-    served.add_argument("--masks", choices=["box", "picture"], help="frame of the masks (default box)")
+    served.add_argument("--masks", choices=["box", "image"], help="frame of the masks (default box)")
 
 
 def run(options: argparse.Namespace) -> None:

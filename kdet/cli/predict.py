@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
     import tensorflow as tf
 
     from kdet import visualize
-    from kdet.data import pictures
+    from kdet.data import decoding
 
     paths = common.find_images(options.images)
     _, model = common.load_model(options)
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
             found = {
                 key: value[0] for key, value in model.predict([str(path)], canvas=options.canvas).items()
             }
-            image = pictures.load(str(path))
+            image = decoding.load(str(path))
             detections = describe(found, model.class_names, options.min_score)
             entry = {"image": str(path), "height": image.shape[0], "width": image.shape[1]}
             entries.append({**entry, "detections": detections})

@@ -19,7 +19,7 @@ class BucketingCoder(Component):
         num_buckets: per axis.
         scale: factor by which priors are enlarged.
         num_offsets: buckets per side that learn an offset, the nearest first.
-        clip_border: decoded boxes are cut to the last pixel of the picture.
+        clip_border: decoded boxes are cut to the last pixel of the image.
     """
 
     def __init__(self, num_buckets=14, scale=1.7, num_offsets=2, clip_border=True):
@@ -32,7 +32,7 @@ class BucketingCoder(Component):
         return math.ceil(self.num_buckets / 2)
 
     def buckets(self, priors):
-        """Centres of the buckets ``[..., 4, n]`` and their sizes ``[..., 4, 1]``."""
+        """Centers of the buckets ``[..., 4, n]`` and their sizes ``[..., 4, 1]``."""
         x1, y1, x2, y2 = tf.unstack(geometry.scale_boxes(priors, self.scale), axis=-1)
         w, h = (x2 - x1) / self.num_buckets, (y2 - y1) / self.num_buckets
         size = tf.stack([w, w, h, h], -1)[..., None]
@@ -48,11 +48,11 @@ class BucketingCoder(Component):
 
         Returns:
             ``(buckets, bucket_weights, offsets, offset_weights)``, each float32 ``[..., 4, n]``: one-hot
-            buckets, and offsets in sizes of a bucket. The neighbour of the right bucket has no weight.
+            buckets, and offsets in sizes of a bucket. The neighbor of the right bucket has no weight.
         """
-        centres, size = self.buckets(priors)
+        centers, size = self.buckets(priors)
         x1, y1, x2, y2 = tf.unstack(boxes, axis=-1)
-        offsets = (centres - tf.stack([x1, x2, y1, y2], -1)[..., None]) / size
+        offsets = (centers - tf.stack([x1, x2, y1, y2], -1)[..., None]) / size
         distance = tf.abs(offsets)
         nearest, places = tf.math.top_k(-distance, self.num_offsets)
         chosen = tf.one_hot(places, self.side_buckets)  # [..., 4, num_offsets, n]
@@ -74,11 +74,11 @@ class BucketingCoder(Component):
         Returns:
             float32 ``[..., 4]``.
         """
-        centres, size = self.buckets(priors)
+        centers, size = self.buckets(priors)
         places = tf.argmax(self.per_side(buckets), -1)
         best = tf.one_hot(places, self.side_buckets, True, False)
         # a choice, not a product with 0: priors of padding may have infinite buckets
-        sides = tf.where(best, centres - self.per_side(offsets) * size, 0.0)
+        sides = tf.where(best, centers - self.per_side(offsets) * size, 0.0)
         left, right, top, bottom = tf.unstack(tf.reduce_sum(sides, -1), axis=-1)
         boxes = tf.stack([left, top, right, bottom], -1)
         return geometry.clip(boxes, max_size - 1.0) if self.clip_border and max_size is not None else boxes
@@ -86,7 +86,7 @@ class BucketingCoder(Component):
     def confidence(self, buckets):
         """How sure the sides are: ``[..., 4*n]`` logits -> ``[...]``, the mean share of each best bucket.
 
-        The second best counts too where it is the neighbour of the best.
+        The second best counts too where it is the neighbor of the best.
         """
         share, places = tf.math.top_k(tf.nn.softmax(self.per_side(buckets)), 2)
         beside = tf.cast(tf.abs(places[..., 0] - places[..., 1]) == 1, tf.float32)

@@ -1,4 +1,4 @@
-"""Boxes as shifts of the centre and log-ratios of the sides (Girshick et al., 2013)."""
+"""Boxes as shifts of the center and log-ratios of the sides (Girshick et al., 2013)."""
 
 import math
 
@@ -13,9 +13,9 @@ class DeltaXYWHCoder(Component):
     """The box coding of the R-CNN family.
 
     Args:
-        means, stds: normalisation of the four deltas.
-        clip_border: decoded boxes are cut to the picture.
-        center_clamp: largest shift of the centre in pixels (YOLOF), None for no limit. With it the
+        means, stds: normalization of the four deltas.
+        clip_border: decoded boxes are cut to the image.
+        center_clamp: largest shift of the center in pixels (YOLOF), None for no limit. With it the
             sides are limited from above only.
         side_ratio: decoding shrinks no side further than by this factor, and stretches none further than
             by its inverse.

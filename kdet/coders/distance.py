@@ -11,7 +11,7 @@ class DistanceCoder(Component):
     """Left, top, right, bottom distances from a point, in pixels.
 
     Args:
-        clip_border: decoded boxes are cut to the picture.
+        clip_border: decoded boxes are cut to the image.
     """
 
     def __init__(self, clip_border=True):

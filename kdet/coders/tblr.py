@@ -1,4 +1,4 @@
-"""Boxes as distances of the sides from an anchor's centre, in units of its size (FSAF, Zhu et al., 2019)."""
+"""Boxes as distances of the sides from an anchor's center, in units of its size (FSAF, Zhu et al., 2019)."""
 
 import tensorflow as tf
 

@@ -9,13 +9,13 @@ _EPSILON = 1e-6
 
 @register
 class YOLOCoder(Component):
-    """The box coding of YOLO: the centre as a share of its cell, the sides against the prior's.
+    """The box coding of YOLO: the center as a share of its cell, the sides against the prior's.
 
-    Predictions of the centre are logits of that share.
+    Predictions of the center are logits of that share.
     """
 
     def encode(self, priors, boxes, strides):
-        """Targets ``[..., 4]``: the centre's share of the cell in (0, 1), log-ratios of the sides.
+        """Targets ``[..., 4]``: the center's share of the cell in (0, 1), log-ratios of the sides.
 
         Args:
             priors, boxes: ``[..., 4]``.
@@ -27,7 +27,7 @@ class YOLOCoder(Component):
         return tf.concat([center, tf.math.log(tf.maximum(ratio, _EPSILON))], -1)
 
     def decode(self, priors, predictions, strides):
-        """Boxes ``[..., 4]`` from predictions ``[..., 4]``; not cut to the picture."""
+        """Boxes ``[..., 4]`` from predictions ``[..., 4]``; not cut to the image."""
         shift = (tf.sigmoid(predictions[..., :2]) - 0.5) * strides
         center = (priors[..., :2] + priors[..., 2:]) * 0.5 + shift
         half = (priors[..., 2:] - priors[..., :2]) * 0.5 * tf.exp(predictions[..., 2:])

@@ -53,7 +53,7 @@ _FILES = {
     ),
 }
 
-# Parts that detectors add to a classification network; they start from their own initialisers. (VGG's
+# Parts that detectors add to a classification network; they start from their own initializers. (VGG's
 # features 31 and 33 are SSD's fc6 and fc7.)
 _ADDED = re.compile(
     r"(^|\.)(conv_offset|context_block|gen_attention_block|switch|weight_diff|pre_context|post_context"

@@ -1,4 +1,4 @@
-"""Data: annotation readers, the tf.data pipeline, and pictures for prediction.
+"""Data: annotation readers, the tf.data pipeline, and images for prediction.
 
 ``load`` takes a plain dict, the ``data.train`` or ``data.val`` section of a config:
 
@@ -7,24 +7,24 @@
 - ``annotations`` (required): COCO: the JSON file; VOC: the split, ``.../ImageSets/Main/train.txt``;
   Cityscapes: the folder ``gtFine/train``; WIDER FACE: ``wider_face_train_bbx_gt.txt``; TFRecord: a file
   pattern. A list joins several.
-- ``images``: COCO: the picture folder; Cityscapes: ``leftImg8bit/train``; VOC: the folder with
+- ``images``: COCO: the image folder; Cityscapes: ``leftImg8bit/train``; VOC: the folder with
   ``JPEGImages/`` (default: the one around the split). A list goes with a list of annotations.
 - ``classes`` (all): class names in label order; selects and reorders.
 - ``masks`` (false): deliver instance masks.
 - ``resize`` ([1333, 800]): ``{mode: keep_ratio | fixed | factor, sizes: [[1333, 800], ...],
   multiscale: value | range, ratio_range: [low, high]}``. Sizes are (long, short) limits; (w, h) in mode
-  ``fixed``; factors of a picture's own size in mode ``factor``.
+  ``fixed``; factors of an image's own size in mode ``factor``.
 - ``divisor`` (32; fixed sizes: 1): canvas sides are multiples of it.
 - ``center_pad``: with mode ``factor``: canvas sides are ``side | center_pad``, as the preprocessor's.
 - ``buckets`` (training: from ``resize``): canvas shapes ``[[h, w], ...]``; see ``bucket_shapes``. Evaluation
   without them pads every batch to its own largest height and width, as MMDetection does.
-- ``on_missing``, ``on_corrupt`` (error): or ``skip``: leave such pictures out, count and report them;
+- ``on_missing``, ``on_corrupt`` (error): or ``skip``: leave such images out, count and report them;
   ``on_corrupt`` also covers annotations with values of the wrong kind and damaged segmentations.
 - ``allow_outside`` (false): image names may lead out of the folder ``images``.
 - ``crowds`` (ignore): ``objects`` takes objects marked ``iscrowd`` as objects, not as ignore regions.
 - ``max_boxes`` (from the data): padded number of objects G.
 - ``proposals``, ``max_proposals`` (2000): Fast R-CNN's proposal file (``.npz``, ``.json``, ``.pkl``).
-- ``limit``: only the first pictures.
+- ``limit``: only the first images.
 - ``difficulty_lists``: folder of WIDER FACE's lists of easy, medium and hard faces, for its metric.
 
 For training only (ignored in evaluation):
@@ -32,26 +32,26 @@ For training only (ignored in evaluation):
 - ``flip`` (0.5): probability of mirroring left to right.
 - ``crop``: ``[w, h]`` of a random window, cut out after resizing; or ``{type: absolute | absolute_range |
   relative | relative_range, size: ...}``, see ``windows.RandomCrop``.
-- ``crop_first``: ``{probability: 0.5, sizes: [[1333, 400], ...], crop: [384, 600]}``: in some pictures resize
+- ``crop_first``: ``{probability: 0.5, sizes: [[1333, 400], ...], crop: [384, 600]}``: in some images resize
   to one of the sizes and cut a window of sides 384..600, before resizing (DETR).
 - ``center_crop``: ``{size: [w, h], ratios: [...], border: 128, mean: [r, g, b]}``: CornerNet's window around
   a random point, before resizing.
-- ``shift``: ``{probability: 0.5, max_pixels: 32}``: moves the picture after resizing (YOLOF).
-- ``photometric`` (false): random brightness, contrast, colour, first of all or (``last``) after everything
-  else; pictures become float32.
+- ``shift``: ``{probability: 0.5, max_pixels: 32}``: moves the image after resizing (YOLOF).
+- ``photometric`` (false): random brightness, contrast, color, first of all or (``last``) after everything
+  else; images become float32.
 - ``expand``: ``{mean: [r, g, b], ratio: [1, 4]}``: on a larger canvas, before resizing.
 - ``overlap_crop``: ``{min_ious: [...], min_size: 0.3}``: SSD's random window, before resizing.
 - ``albumentations``: list of ``{type: name, ...}``, transforms of that library, after resizing and flipping.
 - ``instaboost``: ``{probability: 0.5, actions: {normal: 1}, scale: [0.8, 1.2], dx: 15, dy: 15,
-  theta: [-1, 1], colour_probability: 0.5}``: in some pictures objects move a little, before everything else;
+  theta: [-1, 1], color_probability: 0.5}``: in some images objects move a little, before everything else;
   needs masks and OpenCV. See ``instaboost.InstaBoost``.
-- ``filter_empty`` (true), ``min_size`` (32): leave out pictures without objects, or with a shorter side.
-- ``min_box``: leave out objects with a side of so many pixels or less, and pictures of such only.
-- ``ignore_below``: objects with a side below so many pixels become ignore regions; their pictures stay.
+- ``filter_empty`` (true), ``min_size`` (32): leave out images without objects, or with a shorter side.
+- ``min_box``: leave out objects with a side of so many pixels or less, and images of such only.
+- ``ignore_below``: objects with a side below so many pixels become ignore regions; their images stay.
 - ``shuffle`` (true), ``repeat`` (1): random order; passes over the data per epoch.
-- ``oversample``: repeat pictures with classes that are in a smaller share of the pictures (LVIS: 0.001).
+- ``oversample``: repeat images with classes that are in a smaller share of the images (LVIS: 0.001).
 - ``semantic``, ``semantic_stride`` (8): folder of class maps (PNG, 255 = none); deliver every 8th cell.
-- ``remainder`` (fill): pictures that do not make up a batch: ``fill`` with others of the bucket, or ``drop``.
+- ``remainder`` (fill): images that do not make up a batch: ``fill`` with others of the bucket, or ``drop``.
 
 Unknown keys and values fail with the nearest valid name.
 """
@@ -66,7 +66,7 @@ from kdet.data.buckets import bucket_shapes, choose_bucket
 from kdet.data.cityscapes import read_cityscapes
 from kdet.data.coco import read_coco
 from kdet.data.index import DatasetIndex, Record, concatenate
-from kdet.data.inference import batches, preprocess_pictures
+from kdet.data.inference import batches, preprocess_images
 from kdet.data.pipeline import Pipeline
 from kdet.data.proposals import attach_proposals
 from kdet.data.tfrecord import read_tfrecord, write_tfrecords
@@ -85,7 +85,7 @@ __all__ = [
     "bucket_shapes",
     "choose_bucket",
     "load",
-    "preprocess_pictures",
+    "preprocess_images",
     "read_cityscapes",
     "read_coco",
     "read_index",
@@ -117,7 +117,7 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
     Args:
         spec: dict.
         training: augment, shuffle and repeat endlessly; else one pass in order.
-        batch_size: pictures per global batch.
+        batch_size: images per global batch.
         seed: of everything random.
         num_classes: what the model expects, to be compared with the dataset.
 
@@ -138,7 +138,7 @@ def load(spec, training=False, batch_size=1, seed=0, num_classes=None):
     if spec["limit"]:
         index = index.first(spec["limit"])
     if not len(index):
-        raise DataError(f"No picture is left to read.\n{index.report()}")
+        raise DataError(f"No image is left to read.\n{index.report()}")
     if not training and (len(spec["resize"]["sizes"]) > 1 or spec["resize"]["ratio_range"]):
         raise DataError("data.resize must be one size for evaluation; several are for training.")
     if training and not any(len(record.labels) for record in index.records):
@@ -169,7 +169,7 @@ _READER_KEYS = {
 
 
 def read_index(spec):
-    """The ``DatasetIndex`` alone: what is there, before any picture is read."""
+    """The ``DatasetIndex`` alone: what is there, before any image is read."""
     spec = _spec.complete(spec)
     readers = {
         "coco": read_coco,
@@ -209,14 +209,14 @@ def _one_each(spec, key, parts):
 
 
 def _canvas(spec, training, records):
-    """Canvas shapes (h, w), and what maps a picture's (h, w) to its new size (None: all fit)."""
+    """Canvas shapes (h, w), and what maps an image's (h, w) to its new size (None: all fit)."""
     rule, resized = spec["resize"], None
     crop = spec["crop"] or {} if training else {}
     if crop.get("type", "").startswith("absolute"):
         largest = crop["size"] if crop["type"] == "absolute" else [max(crop["size"])] * 2
         shapes = _spec.canvas_shapes(largest, True, spec["divisor"])
     elif training and spec["crop_first"] and rule["mode"] != "factor":
-        # a window may be upright in a wide picture: one canvas for all
+        # a window may be upright in a wide image: one canvas for all
         shapes = _spec.canvas_shapes([max(Resize(**rule).largest())] * 2, True, spec["divisor"] or 32)
     elif rule["mode"] == "factor":
         resizing = [key for key in ("expand", "center_crop", "crop_first") if training and spec[key]]

@@ -12,9 +12,9 @@ from kdet.errors import DataError, short
 class Albumentations:
     """A chain of albumentations, a function of the seed like every other transform.
 
-    The library also moves two pictures that hold the source row and column of every pixel: from them come the
+    The library also moves two images that hold the source row and column of every pixel: from them come the
     index maps by which masks follow. So only transforms that keep rows and columns straight (flips, shifts,
-    crops, resizing, and everything about colour) are possible where there are masks.
+    crops, resizing, and everything about color) are possible where there are masks.
 
     Args:
         transforms: list of ``{"type": name, **arguments}``; ``OneOf`` and its like hold such a list under
@@ -69,7 +69,7 @@ class Albumentations:
             same = (row == np.where(inside, rows[:, None], -1)) & (column == np.where(inside, columns, -1))
             if not same.all():
                 raise DataError(
-                    "data.albumentations turns or bends pictures, which masks cannot follow here: leave such "
+                    "data.albumentations turns or bends images, which masks cannot follow here: leave such "
                     "transforms out."
                 )
         boxes = np.asarray(found["bboxes"], np.float32).reshape(-1, 4)

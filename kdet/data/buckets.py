@@ -1,4 +1,4 @@
-"""Static canvas shapes, and which pictures share a batch."""
+"""Static canvas shapes, and which images share a batch."""
 
 import math
 
@@ -7,10 +7,10 @@ import tensorflow as tf
 
 
 def bucket_shapes(max_size=(1333, 800), divisor=32, aspects=(4 / 3,)):
-    """The few canvas shapes (h, w) that hold any picture resized with its aspect ratio into ``max_size``.
+    """The few canvas shapes (h, w) that hold any image resized with its aspect ratio into ``max_size``.
 
     A wide and a tall canvas of the full size, and for each of ``aspects`` (long : short) a pair of
-    shorter ones, so that common pictures carry less padding. All sides are multiples of ``divisor``.
+    shorter ones, so that common images carry less padding. All sides are multiples of ``divisor``.
     """
     long, short = max(max_size), min(max_size)
     longs = sorted({min(long, int(short * aspect + 0.5)) for aspect in aspects} | {long})
@@ -22,7 +22,7 @@ def bucket_shapes(max_size=(1333, 800), divisor=32, aspects=(4 / 3,)):
 
 
 def own_canvas(size, divisor=1, center_pad=None):
-    """The canvas (h, w) for one picture: sides as multiples of ``divisor``, or ``side | center_pad``."""
+    """The canvas (h, w) for one image: sides as multiples of ``divisor``, or ``side | center_pad``."""
     if center_pad is not None:
         return tuple(int(side) | center_pad for side in size)
     return tuple(round_up(side, divisor) for side in size)
@@ -47,18 +47,18 @@ def choose_bucket(sizes, shapes):
 
 
 class BatchPlan:
-    """Which pictures make up every training step: a pure function of (seed, step).
+    """Which images make up every training step: a pure function of (seed, step).
 
-    Each epoch shuffles the pictures of every bucket, cuts them into batches of one bucket and shuffles
+    Each epoch shuffles the images of every bucket, cuts them into batches of one bucket and shuffles
     the batches. Because nothing is carried from step to step, training resumes at any step exactly.
 
     Args:
-        buckets: int ``[n]``, the bucket of each picture.
-        batch_size: pictures per global batch.
+        buckets: int ``[n]``, the bucket of each image.
+        batch_size: images per global batch.
         seed: of the shuffling.
         shuffle: False keeps the order of the dataset within each bucket.
-        remainder: "fill" completes the last batch of a bucket with pictures from its beginning (so an
-            epoch sees every picture), "drop" leaves it out.
+        remainder: "fill" completes the last batch of a bucket with images from its beginning (so an
+            epoch sees every image), "drop" leaves it out.
     """
 
     def __init__(self, buckets, batch_size, *, seed=0, shuffle=True, remainder="fill"):
@@ -70,7 +70,7 @@ class BatchPlan:
         self._cached = (None, None)
 
     def batch(self, step):
-        """int ``[batch_size]``: the pictures of global step ``step`` (0-based, over all epochs)."""
+        """int ``[batch_size]``: the images of global step ``step`` (0-based, over all epochs)."""
         epoch, position = divmod(int(step), self.steps_per_epoch)
         cached_epoch, batches = self._cached  # one tuple: map functions run in several threads
         if cached_epoch != epoch:

@@ -17,7 +17,7 @@ from pycocotools import mask as coco_mask
 from scipy import ndimage
 
 from kdet.data import coco
-from kdet.data.folders import PictureFolder, missing_picture
+from kdet.data.folders import ImageFolder, missing_image
 from kdet.data.index import DatasetIndex, Record, Skips, select_classes
 
 # fmt: off
@@ -73,12 +73,12 @@ def read_cityscapes(
     """
     class_names = select_classes(CLASSES, classes, annotations)
     label_of = {CLASSES[name]: label for label, name in enumerate(class_names)}
-    skips, folder, listed = Skips(), PictureFolder(images), []
+    skips, folder, listed = Skips(), ImageFolder(images), []
     for source in _files(annotations):
         name = _image_name(source, annotations)
         path = folder.find(name)
         if path is None:
-            missing_picture(folder, name, annotations, on_missing, skips)
+            missing_image(folder, name, annotations, on_missing, skips)
         else:
             listed.append((source, name, path))
     with concurrent.futures.ThreadPoolExecutor() as pool:  # reading is decoding PNG, which threads can do

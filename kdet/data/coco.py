@@ -4,7 +4,7 @@ import logging
 
 from kdet.data import segmentations as shapes
 from kdet.data.coco_file import CocoFile, is_box, without_collection
-from kdet.data.folders import PictureFolder, find_or_report
+from kdet.data.folders import ImageFolder, find_or_report
 from kdet.data.index import DatasetIndex, Faults, Record, Skips, as_boxes, as_labels, select_classes
 
 logger = logging.getLogger("kdet.data")
@@ -26,8 +26,8 @@ def read_coco(
 ):
     """Reads one COCO annotation file.
 
-    Left out, counted and reported: boxes outside the picture or thinner than a pixel, annotations marked
-    ``ignore``, without a usable box, of a picture or category that is not listed, and with ``masks``
+    Left out, counted and reported: boxes outside the image or thinner than a pixel, annotations marked
+    ``ignore``, without a usable box, of an image or category that is not listed, and with ``masks``
     objects without a usable segmentation. Crowds become ignore regions. An object without a box gets that
     around its polygons. A category that only heads others (Roboflow's root) is no class.
 
@@ -36,7 +36,7 @@ def read_coco(
         images: folder that the ``file_name`` entries start from.
         classes: names to use, in label order; None takes all categories in the file's order.
         masks: keep the segmentations.
-        on_missing: "error" or "skip", for pictures that are not on disk.
+        on_missing: "error" or "skip", for images that are not on disk.
         on_corrupt: "error" or "skip", for entries with values of the wrong kind and damaged segmentations.
         allow_outside: image names may lead out of the folder.
         crowds: "ignore", or "objects" for files that mark single objects as crowds (CVAT's run lengths).
@@ -47,7 +47,7 @@ def read_coco(
     Raises:
         MissingFile, DataError: naming the file, the entry, its value and what to do.
     """
-    folder = PictureFolder(images, allow_outside=allow_outside)
+    folder = ImageFolder(images, allow_outside=allow_outside)
     skips = Skips()
     faults = Faults(skips, on_corrupt)
     content = CocoFile(annotations, faults, masks)
@@ -108,7 +108,7 @@ def make_record(info, source, annotations, label_of, masks, skips, crowds="ignor
 
     Args:
         info: dict with ``id``, ``file_name``, ``height``, ``width``.
-        source: what the index reads the picture from.
+        source: what the index reads the image from.
         annotations: COCO annotation dicts.
         label_of: label of every wanted category id.
         masks: keep the segmentations, and require them.
@@ -166,7 +166,7 @@ def _defect(annotation, box, info, masks):
     if w < 1 or h < 1 or (area is not None and area <= 0):
         return "degenerate box (thinner than a pixel, or no area)"
     if inside_w <= 0 or inside_h <= 0:
-        return "box outside the picture"
+        return "box outside the image"
     if masks and annotation.get("segmentation") is None:
         return "object without a usable segmentation"
     return None

@@ -124,7 +124,7 @@ class CocoFile:
                     raise DataError(f"{self.path}: two annotations have the id {number}; number them anew.")
                 seen.add(number)
             if annotation["image_id"] not in groups:
-                skips.add("annotation of a picture that is not listed", f"annotation {number}")
+                skips.add("annotation of an image that is not listed", f"annotation {number}")
             elif annotation["category_id"] not in names:
                 skips.add("annotation of an unknown category id", f"annotation {number}")
             else:

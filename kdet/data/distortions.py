@@ -11,9 +11,9 @@ EPSILON = 2.0**-23  # of float32, where OpenCV keeps a division from zero
 
 
 class Photometric:
-    """Random brightness, contrast, saturation, hue and channel order, each in half of the pictures.
+    """Random brightness, contrast, saturation, hue and channel order, each in half of the images.
 
-    The picture becomes float32 and is not clipped to 0..255.
+    The image becomes float32 and is not clipped to 0..255.
     """
 
     brightness, contrast, saturation, hue = 32.0, (0.5, 1.5), (0.5, 1.5), 18.0  # hue in degrees
@@ -37,11 +37,11 @@ class Photometric:
 
 
 class Expand:
-    """Puts the picture somewhere on a larger canvas of one colour, in half of the cases.
+    """Puts the image somewhere on a larger canvas of one color, in half of the cases.
 
     Args:
-        mean: the colour, RGB 0..255.
-        ratio: (low, high) size of the canvas relative to the picture.
+        mean: the color, RGB 0..255.
+        ratio: (low, high) size of the canvas relative to the image.
     """
 
     def __init__(self, mean=(0, 0, 0), ratio=(1, 4)):
@@ -59,13 +59,13 @@ class Expand:
         corner = tf.cast(draws[1:] * (size - tf.cast(source, tf.float64)), tf.int32)  # (y, x)
         after = tf.cast(size, tf.int32) - source - corner
         padding = tf.stack([corner, after], axis=1)  # [2, 2]
-        colour = tf.cast(tf.constant(self.mean, tf.float32), image.dtype)
+        color = tf.cast(tf.constant(self.mean, tf.float32), image.dtype)
         inside = tf.pad(tf.ones(source, tf.bool), padding)
         image = tf.pad(image, tf.concat([padding, [[0, 0]]], 0))
         moved = tf.cast(tf.stack([corner[1], corner[0]] * 2), tf.float32)
         return dict(
             sample,
-            image=tf.where(inside[..., None], image, colour),
+            image=tf.where(inside[..., None], image, color),
             rows=tf.pad(sample["rows"], padding[:1], constant_values=-1),
             columns=tf.pad(sample["columns"], padding[1:], constant_values=-1),
             **{key: sample[key] + moved for key in transforms.BOX_KEYS},
@@ -76,12 +76,12 @@ class OverlapCrop:
     """Cuts a window that overlaps every object by a randomly chosen IoU at least (or none at all).
 
     A round draws one of ``min_ious``, 0 or "leave it", and tries 50 windows of sides ``min_size``..1 of the
-    picture and aspect 1/2..2; the first that fits is taken. Rounds go on until one succeeds or leaves the
-    picture whole (of seven choices one does: after all rounds, 1e-9 of the pictures stay whole without it).
-    Objects whose centre lies outside are dropped.
+    image and aspect 1/2..2; the first that fits is taken. Rounds go on until one succeeds or leaves the
+    image whole (of seven choices one does: after all rounds, 1e-9 of the images stay whole without it).
+    Objects whose center lies outside are dropped.
     """
 
-    rounds, tries, blocks = 8, 50, 16  # rounds are drawn in blocks; most pictures need one
+    rounds, tries, blocks = 8, 50, 16  # rounds are drawn in blocks; most images need one
 
     def __init__(self, min_ious=(0.1, 0.3, 0.5, 0.7, 0.9), min_size=0.3):
         self.min_ious, self.min_size = tuple(min_ious), min_size
@@ -105,11 +105,11 @@ class OverlapCrop:
         picks = tf.random.stateless_uniform(
             [self.rounds], tf.random.fold_in(seed, 1), 0, modes.shape[0], tf.int32
         )
-        mode = tf.gather(modes, picks)  # [R], 1: leave the picture
+        mode = tf.gather(modes, picks)  # [R], 1: leave the image
         some = tf.shape(boxes)[0] > 0
         overlaps = _iou(boxes, windows[:, :, None, :])  # [R, T, n]
         fits = allowed & tf.reduce_all(overlaps >= mode[:, None, None], -1)
-        fits &= tf.reduce_any(transforms.centre_inside(boxes, windows[:, :, None, :]), -1) | ~some
+        fits &= tf.reduce_any(transforms.center_inside(boxes, windows[:, :, None, :]), -1) | ~some
         leave = mode == 1
         ended = leave | tf.reduce_any(fits, -1)  # [R]
         round_ = tf.argmax(ended, output_type=tf.int32)
@@ -129,8 +129,8 @@ class OverlapCrop:
 
     @staticmethod
     def _cut(sample, window):
-        sample = transforms.keep_objects(sample, transforms.centre_inside(sample["boxes"], window))
-        kept = transforms.centre_inside(sample["ignore_boxes"], window)
+        sample = transforms.keep_objects(sample, transforms.center_inside(sample["boxes"], window))
+        kept = transforms.center_inside(sample["ignore_boxes"], window)
         sample["ignore_boxes"] = tf.boolean_mask(sample["ignore_boxes"], kept)
         whole = tf.cast(window, tf.int32)
         return transforms.crop(sample, whole[1::-1], whole[:1:-1] - whole[1::-1])
@@ -139,7 +139,7 @@ class OverlapCrop:
 def to_hsv(image):
     """RGB ``[...,3]`` float -> hue in degrees, saturation and value ``[...]``, as OpenCV defines them.
 
-    Values below 0 (darkened pixels) keep their colour.
+    Values below 0 (darkened pixels) keep their color.
     """
     red, green, blue = tf.unstack(image, axis=-1)
     value = tf.reduce_max(image, -1)

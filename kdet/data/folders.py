@@ -8,7 +8,7 @@ from kdet.data import files
 from kdet.errors import DataError, MissingFile, short
 
 
-class PictureFolder:
+class ImageFolder:
     """Which regular files a folder has: one listing per directory instead of one look-up per image.
 
     Args:
@@ -95,7 +95,7 @@ def find_or_report(folder, name, where, on_missing, faults):
     """The path of an image, or None where it is missing or may not be used and that was counted.
 
     Args:
-        folder: ``PictureFolder``.
+        folder: ``ImageFolder``.
         name: as the annotations give it.
         where: the annotation file, for messages.
         on_missing: "error" or "skip".
@@ -110,11 +110,11 @@ def find_or_report(folder, name, where, on_missing, faults):
         faults.add("image name that leads out of the folder", str(where), str(error).rstrip("."))
         return None
     if path is None:
-        missing_picture(folder, name, where, on_missing, faults.skips)
+        missing_image(folder, name, where, on_missing, faults.skips)
     return path
 
 
-def missing_picture(folder, name, where, on_missing, skips):
+def missing_image(folder, name, where, on_missing, skips):
     """Raises or counts, by the option ``on_missing`` (error | skip), an image that is not there.
 
     Raises:
@@ -130,10 +130,10 @@ def missing_picture(folder, name, where, on_missing, skips):
         near = folder.nearest(name)
         hint = f" The folder holds {near!r}." if near and not exists else ""
         raise MissingFile(
-            f"{where} lists the picture {short(path)}, which {fault}.{hint} Check {folder.key}, or set "
-            "data.on_missing: skip to leave such pictures out."
+            f"{where} lists the image {short(path)}, which {fault}.{hint} Check {folder.key}, or set "
+            "data.on_missing: skip to leave such images out."
         )
-    skips.add("picture file missing", short(path))
+    skips.add("image file missing", short(path))
 
 
 def read_file(record):

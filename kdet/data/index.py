@@ -1,4 +1,4 @@
-"""What every reader produces: the list of pictures with their objects, and what was left out."""
+"""What every reader produces: the list of images with their objects, and what was left out."""
 
 import dataclasses
 import difflib
@@ -14,7 +14,7 @@ logger = logging.getLogger("kdet.data")
 
 @dataclasses.dataclass
 class Record:
-    """One picture and its objects, in pixels of the picture on disk.
+    """One image and its objects, in pixels of the image on disk.
 
     ``boxes [n,4]`` float32 xyxy, ``labels [n]`` int32; ``ignore_boxes [m,4]``, ``ignore_labels [m]``:
     crowds and difficult objects. ``segmentations``: per object a COCO polygon list, an RLE dict or PNG
@@ -79,7 +79,7 @@ class Faults:
 
 
 class DatasetIndex:
-    """The pictures of a dataset.
+    """The images of a dataset.
 
     Attributes:
         class_names: list; a label is a position in it.
@@ -132,13 +132,13 @@ class DatasetIndex:
         objects = sum(len(r.labels) for r in self.records)
         ignored = sum(len(r.ignore_boxes) for r in self.records)
         head = (
-            f"{self.name}: {len(self)} pictures, {objects} objects of {len(self.class_names)} classes, "
+            f"{self.name}: {len(self)} images, {objects} objects of {len(self.class_names)} classes, "
             f"{ignored} ignore regions"
         )
         return "\n  ".join([head, *self.skips.lines()])
 
     def first(self, count):
-        """The first ``count`` pictures only."""
+        """The first ``count`` images only."""
         return self._with_records(self.records[:count])
 
     def counts(self):
@@ -149,9 +149,9 @@ class DatasetIndex:
         return dict(zip(self.class_names, totals.tolist(), strict=True))
 
     def repeats(self, threshold):
-        """How often each picture comes per epoch so that rare classes are seen more often: int ``[n]``.
+        """How often each image comes per epoch so that rare classes are seen more often: int ``[n]``.
 
-        A picture's factor is that of its rarest class, ``sqrt(threshold / share of pictures with it)``
+        An image's factor is that of its rarest class, ``sqrt(threshold / share of images with it)``
         rounded up (Gupta et al., 2019, "LVIS", section 5).
         """
         present = [np.union1d(r.labels, r.ignore_labels).astype(int) for r in self.records]
@@ -163,9 +163,9 @@ class DatasetIndex:
         return np.array([int(np.ceil(factors[labels].max(initial=1.0))) for labels in present])
 
     def filtered(self, *, empty, min_size, min_box=None, ignore_below=None):
-        """Without pictures that have no object (``empty``) or a side below ``min_size``, and without objects
-        that have a side of ``min_box`` or less (pictures of such only go too): counted skips. Objects with a
-        side below ``ignore_below`` become ignore regions, and their pictures stay."""
+        """Without images that have no object (``empty``) or a side below ``min_size``, and without objects
+        that have a side of ``min_box`` or less (images of such only go too): counted skips. Objects with a
+        side below ``ignore_below`` become ignore regions, and their images stay."""
         kept, skips = [], self.skips
         for record in self.records:
             if min_box and len(record.labels):
@@ -175,15 +175,15 @@ class DatasetIndex:
             if record is None:
                 continue
             if empty and record.empty:
-                skips.add("picture without objects (filter_empty)", record.name)
+                skips.add("image without objects (filter_empty)", record.name)
             elif min(record.height, record.width) < min_size:
-                skips.add(f"picture with a side below {min_size} pixels (min_size)", record.name)
+                skips.add(f"image with a side below {min_size} pixels (min_size)", record.name)
             else:
                 kept.append(record)
         return self._with_records(kept)
 
     def to_coco(self, masks=True):
-        """A COCO ground-truth dict of these pictures and classes, for any evaluator that takes one.
+        """A COCO ground-truth dict of these images and classes, for any evaluator that takes one.
 
         Of a COCO file it is the file's own content, with all its annotations, areas and crowds, and with what
         it says of images and categories beyond COCO (LVIS does): published figures are computed on it. Of
@@ -291,7 +291,7 @@ def _without_small(record, min_box, skips):
         return record
     skips.add(f"object with a side of {min_box} pixels or less (min_box)", record.name, int((~large).sum()))
     if not large.any():
-        skips.add("picture of such objects only", record.name)
+        skips.add("image of such objects only", record.name)
         return None
     return _with_objects(record, large)
 
@@ -326,7 +326,7 @@ def _with_objects(record, keep):
 
 
 def concatenate(parts):
-    """One index out of several with the same classes. Picture ids that clash are numbered anew.
+    """One index out of several with the same classes. Image ids that clash are numbered anew.
 
     Raises:
         ValueError: the class lists differ.

@@ -1,34 +1,34 @@
-"""Pictures of any size and kind -> the inputs of a detector, by the pixel and canvas rule of the pipeline."""
+"""Images of any size and kind -> the inputs of a detector, by the pixel and canvas rule of the pipeline."""
 
 import functools
 
 import numpy as np
 import tensorflow as tf
 
-from kdet.data import buckets, pictures, resize
+from kdet.data import buckets, decoding, resize
 from kdet.data import spec as specs
 from kdet.structures import check_canvas
 
 
-def preprocess_pictures(
+def preprocess_images(
     given, size=None, *, divisor=None, center_pad=None, shapes=None, canvas="own", smallest=1
 ):
     """One batch of inputs.
 
     Args:
-        given: list of pictures: paths, encoded bytes, or RGB arrays ``[h, w, 3]`` of 0..255.
-        size: the ``resize`` section of a data spec, a (long, short) limit, or a factor of the picture's own
+        given: list of images: paths, encoded bytes, or RGB arrays ``[h, w, 3]`` of 0..255.
+        size: the ``resize`` section of a data spec, a (long, short) limit, or a factor of the image's own
             size; default (1333, 800).
         divisor: canvas sides are multiples of it; default 32, or 1 for a fixed size.
         center_pad: for factors: canvas sides are ``side | center_pad``.
         shapes: canvas shapes (h, w) to choose from, instead of what ``canvas`` says.
-        canvas: "own": the largest height and width of the resized pictures, rounded up, as MMDetection pads
-            a batch. "buckets": the smallest of ``bucket_shapes`` that holds all pictures, or for pictures
+        canvas: "own": the largest height and width of the resized images, rounded up, as MMDetection pads
+            a batch. "buckets": the smallest of ``bucket_shapes`` that holds all images, or for images
             that share none (wide and tall ones) a square that does: few static shapes, for accelerators
-            and XLA. What the detector sees behind a picture differs, and with it what it finds, a little.
-            Pictures in (a factor of) their own size, or of a fixed size, have no buckets.
+            and XLA. What the detector sees behind an image differs, and with it what it finds, a little.
+            Images in (a factor of) their own size, or of a fixed size, have no buckets.
         smallest: no side of a canvas is shorter. The one deviation from MMDetection: a model cannot be run on
-            less than it was built on (``Detector.smallest``); it concerns pictures that are 20 times as long
+            less than it was built on (``Detector.smallest``); it concerns images that are 20 times as long
             as wide, or small sizes.
 
     Returns:
@@ -36,13 +36,13 @@ def preprocess_pictures(
         ``[B,2]``).
 
     Raises:
-        FileNotFoundError, CorruptPicture, TypeError: naming the picture.
-        ValueError: no picture, or another ``canvas``.
+        FileNotFoundError, CorruptImage, TypeError: naming the image.
+        ValueError: no image, or another ``canvas``.
     """
     rule = SizeRule(size, divisor, center_pad, shapes, canvas, smallest)
-    rows = [rule.resized(_loaded(picture)) for picture in given]
+    rows = [rule.resized(_loaded(one)) for one in given]
     if not rows:
-        raise ValueError("No picture was given.")
+        raise ValueError("No image was given.")
     return _stack(rows, rule)
 
 
@@ -57,15 +57,15 @@ def batches(
     canvas="own",
     smallest=1,
 ):
-    """Cuts many pictures into batches of like shape, reading them one by one.
+    """Cuts many images into batches of like shape, reading them one by one.
 
     Args:
-        given: iterable of pictures.
-        sizes: list of the sizes that every picture is wanted in.
-        batch_size: rows of every batch. Pictures that share a bucket go together, so that little of a canvas
-            is padding. The last batch of a bucket repeats its last picture: a model is traced for one
+        given: iterable of images.
+        sizes: list of the sizes that every image is wanted in.
+        batch_size: rows of every batch. Images that share a bucket go together, so that little of a canvas
+            is padding. The last batch of a bucket repeats its last image: a model is traced for one
             number of rows.
-        other arguments: as in ``preprocess_pictures``, which also says what a size is.
+        other arguments: as in ``preprocess_images``, which also says what a size is.
 
     Yields:
         ``(positions, [inputs of every size])``: which of ``given`` the first ``len(positions)`` rows are.
@@ -73,8 +73,8 @@ def batches(
     """
     rules = [SizeRule(size, divisor, center_pad, shapes, canvas, smallest) for size in sizes]
     waiting = {}
-    for position, picture in enumerate(given):
-        image = _loaded(picture)
+    for position, one in enumerate(given):
+        image = _loaded(one)
         views = [rule.resized(image) for rule in rules]
         bucket = tuple(rule.bucket([v["image"].shape[:2]]) for rule, v in zip(rules, views, strict=True))
         group = waiting.setdefault(bucket, [])
@@ -92,15 +92,15 @@ def _batch(group, batch_size, rules):
     return [position for position, _ in group], inputs
 
 
-def _loaded(picture):
-    image = pictures.load(picture)
+def _loaded(given):
+    image = decoding.load(given)
     if 0 in image.shape[:2]:
-        raise pictures.CorruptPicture(f"A picture of size {image.shape[:2]} holds nothing.")
+        raise decoding.CorruptImage(f"An image of size {image.shape[:2]} holds nothing.")
     return image
 
 
 class SizeRule:
-    """Sizes of resized pictures and of their canvases; arguments as in ``preprocess_pictures``."""
+    """Sizes of resized images and of their canvases; arguments as in ``preprocess_images``."""
 
     def __init__(self, size=None, divisor=None, center_pad=None, shapes=None, canvas="own", smallest=1):
         check_canvas(canvas)
@@ -118,7 +118,7 @@ class SizeRule:
             self._buckets = specs.canvas_shapes(self._limit, fixed, divisor)
 
     def resized(self, image):
-        """The picture in its new size, with its old one."""
+        """The image in its new size, with its old one."""
         source = image.shape[:2]
         target = self.target(source)
         if target != source:
@@ -126,21 +126,21 @@ class SizeRule:
         return {"image": image, "original_size": source}
 
     def target(self, size):
-        """The size (h, w) that a picture of ``size`` is resized to."""
+        """The size (h, w) that an image of ``size`` is resized to."""
         if self._mode == "fixed":
             return tuple(self._limit[::-1])
         fit = resize.scaled if self._mode == "factor" else resize.fitted
         return fit(size, self._limit)
 
     def bucket(self, sizes):
-        """The bucket (h, w) of pictures of these sizes: what goes together, and the canvas if it is fixed."""
+        """The bucket (h, w) of images of these sizes: what goes together, and the canvas if it is fixed."""
         if self._buckets is None:
             return self._own(np.max(sizes, axis=0))
         chosen = buckets.choose_bucket(sizes, self._buckets)
         return tuple(self._buckets[chosen] if chosen >= 0 else np.max([*self._buckets, *sizes], axis=0))
 
     def canvas(self, sizes):
-        """The canvas (h, w) for a batch of pictures of these sizes."""
+        """The canvas (h, w) for a batch of images of these sizes."""
         own = self.bucket(sizes) if self._fixed_canvases else self._own(np.max(sizes, axis=0))
         return tuple(max(int(side), self._smallest) for side in own)
 

@@ -1,4 +1,4 @@
-"""InstaBoost: the objects of a picture moved a little, as an augmentation for instance segmentation.
+"""InstaBoost: the objects of an image moved a little, as an augmentation for instance segmentation.
 
 Fang et al., "InstaBoost: Boosting Instance Segmentation via Probability Map Guided Copy-Pasting", 2019
 (https://arxiv.org/abs/1908.07801), as the published recipes use it: every object moves near its own place.
@@ -23,9 +23,9 @@ except ImportError:
     cv2 = None
 
 MIRRORS = {"horizontal": (-1, 1), "vertical": (1, -1)}  # signs of x and y
-BORDER = 10  # pixels: an object that comes closer to the picture's border counts as cut off by it
+BORDER = 10  # pixels: an object that comes closer to the image's border counts as cut off by it
 INPAINT_RADIUS = 5
-COLOURS = {"Color": (0, 30), "Brightness": (10, 20), "Contrast": (10, 20), "Sharpness": (0, 30)}  # tenths
+COLORS = {"Color": (0, 30), "Brightness": (10, 20), "Contrast": (10, 20), "Sharpness": (0, 30)}  # tenths
 
 
 class InstaBoost:
@@ -33,26 +33,26 @@ class InstaBoost:
 
     Objects whose boxes overlap move together, so that what belongs together stays so. The move is about the
     middle of their common box: a size out of ``scale``, whole degrees out of ``theta``, whole pixels of at
-    most a ``dx``-th of the box's width and a ``dy``-th of its height. What the picture's border cuts off
+    most a ``dx``-th of the box's width and a ``dy``-th of its height. What the image's border cuts off
     neither shrinks nor turns, is not mirrored, and moves outwards only: its cut edge never shows.
 
     A group hides what lies below, be it an earlier one (by its first annotation). Masks lose what other
-    groups hide and what leaves the picture, boxes are those of the masks, and objects of which nothing is
+    groups hide and what leaves the image, boxes are those of the masks, and objects of which nothing is
     left are dropped. Ignore regions keep their boxes and their place.
 
-    The holes take the time: half a second where objects fill a third of an 800x600 picture.
+    The holes take the time: half a second where objects fill a third of an 800x600 image.
 
     The sample must hold ``shapes [n]``, the ``counts`` of every object's compressed RLE. They come out with
     as many rows, to be found by ``objects`` whatever is dropped.
 
     Args:
-        probability: share of the pictures in which this happens; the others stay as they are.
+        probability: share of the images in which this happens; the others stay as they are.
         actions: weights of what happens to a group of objects: it moves ("normal"), moves mirrored
             ("horizontal", "vertical") or stays ("skip"). None: all move.
         scale: (low, high) factor of the size.
         dx, dy: what part of its width and height a group moves at most.
         theta: (low, high) degrees.
-        colour_probability: of these pictures, the share whose saturation, brightness, contrast and sharpness
+        color_probability: of these images, the share whose saturation, brightness, contrast and sharpness
             change too.
 
     Raises:
@@ -67,12 +67,12 @@ class InstaBoost:
         dx=15,
         dy=15,
         theta=(-1, 1),
-        colour_probability=0.5,
+        color_probability=0.5,
     ):
         if cv2 is None:
             raise ImportError("data.instaboost needs OpenCV: pip install opencv-python-headless.")
         actions = actions or {"normal": 1.0}
-        self.probability, self.colour_probability = probability, colour_probability
+        self.probability, self.color_probability = probability, color_probability
         self.scale, self.theta, self.parts = tuple(scale), tuple(map(int, theta)), np.array([dx, dy])
         self.weights = np.array([actions.get(action, 0) for action in ACTIONS], float)
 
@@ -100,12 +100,12 @@ class InstaBoost:
             groups = overlapping(boxes)
             matrices = [self.matrix(enclosing(boxes[group]), image.shape[:2], rng) for group in groups]
             image, rles = moved(image, rles, groups, matrices)
-        if rng.random() < self.colour_probability:
-            image = recoloured(image, rng)
+        if rng.random() < self.color_probability:
+            image = recolored(image, rng)
         return image, boxes_of(rles).astype(np.float32), np.array([r["counts"] for r in rles], object)
 
     def matrix(self, box, size, rng):
-        """Draws the move of what is in ``box``, in a picture of ``size`` (h, w)."""
+        """Draws the move of what is in ``box``, in an image of ``size`` (h, w)."""
         cut = np.array([box[:2] < BORDER, box[2:] > np.array(size)[::-1] - BORDER])  # low and high, x and y
         weights = self.weights * (1, not cut.any(), not cut.any(), 1)
         action = rng.choice(ACTIONS, p=weights / weights.sum()) if weights.any() else "skip"
@@ -138,7 +138,7 @@ def overlapping(boxes):
 
 
 def moved(image, rles, groups, matrices):
-    """The picture with each group of objects cut out and pasted where its matrix says, in this order.
+    """The image with each group of objects cut out and pasted where its matrix says, in this order.
 
     Args:
         image: uint8 ``[h, w, 3]``.
@@ -147,7 +147,7 @@ def moved(image, rles, groups, matrices):
         matrices: one per group.
 
     Returns:
-        the new picture, and the RLEs of what shows of the objects (of one that does not show: empty).
+        the new image, and the RLEs of what shows of the objects (of one that does not show: empty).
     """
     boxes, size = boxes_of(rles), image.shape[:2]
     canvas = cv2.inpaint(image, _union(rles), INPAINT_RADIUS, cv2.INPAINT_NS)
@@ -171,12 +171,12 @@ def moved(image, rles, groups, matrices):
     return canvas, results
 
 
-def recoloured(image, rng):
+def recolored(image, rng):
     """Saturation, brightness, contrast and sharpness times random factors, in this order."""
-    picture = Image.fromarray(image)
-    for name, tenths in COLOURS.items():
-        picture = getattr(ImageEnhance, name)(picture).enhance(rng.integers(*tenths, endpoint=True) / 10)
-    return np.asarray(picture)
+    pil = Image.fromarray(image)
+    for name, tenths in COLORS.items():
+        pil = getattr(ImageEnhance, name)(pil).enhance(rng.integers(*tenths, endpoint=True) / 10)
+    return np.asarray(pil)
 
 
 def boxes_of(rles):
@@ -195,7 +195,7 @@ def _union(rles):
 
 
 def _window(box, matrix, size):
-    """The part of the picture that a moved box can touch, as four ints: never empty."""
+    """The part of the image that a moved box can touch, as four ints: never empty."""
     corners = np.array([[x, y, 1] for x in box[::2] for y in box[1::2]])
     places = corners @ matrix.T  # [4, 2] (x, y)
     limit = np.array(size)[::-1]
@@ -205,7 +205,7 @@ def _window(box, matrix, size):
 
 
 def _warp(pixels, matrix, window, interpolation):
-    """What moves into ``window``; pixels from outside the picture are 0 in masks, those of its edge else."""
+    """What moves into ``window``; pixels from outside the image are 0 in masks, those of its edge else."""
     x1, y1, x2, y2 = window
     edge = cv2.BORDER_REPLICATE if pixels.ndim == 3 else cv2.BORDER_CONSTANT
     matrix = matrix - [[0, 0, x1], [0, 0, y1]]

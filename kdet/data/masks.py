@@ -1,15 +1,15 @@
-"""Instance masks: rasterised at the picture's own size, moved by index maps, packed to bits.
+"""Instance masks: rasterized at the image's own size, moved by index maps, packed to bits.
 
 Every geometric transform of the pipeline is separable, so a whole chain of crops, resizes, flips and
 pads is two integer vectors: which source row and which source column each output row and column copies
-(-1: outside). Applying them to a mask is one gather, and it is the reference's nearest-neighbour rule.
+(-1: outside). Applying them to a mask is one gather, and it is the reference's nearest-neighbor rule.
 """
 
 import numpy as np
 import tensorflow as tf
 from pycocotools import mask as coco_mask
 
-from kdet.data import pictures, segmentations
+from kdet.data import decoding, segmentations
 from kdet.errors import DataError, first_line
 
 
@@ -17,7 +17,7 @@ def encode(segmentation, height, width):
     """COCO polygons, RLE (compressed or not), or PNG bytes -> one compressed RLE (``counts`` a string).
 
     Raises:
-        DataError: it cannot be rasterised, or is for an image of another size.
+        DataError: it cannot be rasterized, or is for an image of another size.
     """
     if isinstance(segmentation, bytes):
         return encode_pixels(_png(segmentation, height, width))
@@ -43,12 +43,12 @@ def encode_pixels(pixels):
 
 def _png(encoded, height, width):
     try:
-        size = pictures.stored_size(encoded)
+        size = decoding.stored_size(encoded)
         if size != (height, width):
-            raise DataError(f"A mask of size {size} belongs to a picture of {(height, width)}.")
+            raise DataError(f"A mask of size {size} belongs to an image of {(height, width)}.")
         with tf.device("CPU"):
             return tf.io.decode_png(encoded, channels=1).numpy()[..., 0]
-    except (pictures.CorruptPicture, tf.errors.OpError) as error:
+    except (decoding.CorruptImage, tf.errors.OpError) as error:
         raise DataError(f"An instance mask is no readable PNG: it {first_line(error)}.") from error
 
 
@@ -62,7 +62,7 @@ def area(rle):
     return float(coco_mask.area(rle))
 
 
-def rasterise(segmentation, height, width):
+def rasterize(segmentation, height, width):
     """One object's mask ``[h, w]`` uint8, 0 or 1."""
     return coco_mask.decode(encode(segmentation, height, width))
 
@@ -72,7 +72,7 @@ def transformed(segmentations, size, rows, columns, count):
 
     Args:
         segmentations: one per object (see ``encode``).
-        size: (h, w) of the picture they belong to.
+        size: (h, w) of the image they belong to.
         rows: int ``[H]`` source row of every output row, -1 for none.
         columns: int ``[W]`` likewise.
         count: rows of the result; objects beyond it are dropped.

@@ -11,12 +11,12 @@ from kdet import compat
 from kdet.data import (
     albu,
     buckets,
+    decoding,
     distortions,
     faults,
     instaboost,
     masks,
     padding,
-    pictures,
     semantic,
     transforms,
     windows,
@@ -39,14 +39,14 @@ class Pipeline:
 
     Attributes:
         index: the ``DatasetIndex``; ``class_names`` are its labels.
-        batch_size: pictures per global batch.
+        batch_size: images per global batch.
         shapes: the canvas shapes (h, w) that batches come in; with a single one the shapes are static. In
-            evaluation without ``data.<split>.buckets`` they only say which pictures share a batch, and the
+            evaluation without ``data.<split>.buckets`` they only say which images share a batch, and the
             canvas is the batch's own: its largest height and width, each a multiple of the divisor.
         fixed_canvases: batches come in ``shapes`` alone.
         steps_per_epoch: global batches per epoch (training) or in the dataset (evaluation).
         max_boxes, max_ignore: padded lengths G and I of the targets.
-        skips: pictures that turned out unusable while reading (with ``on_corrupt="skip"``).
+        skips: images that turned out unusable while reading (with ``on_corrupt="skip"``).
     """
 
     def __init__(self, index, *, shapes, resized, batch_size, training, seed, spec):
@@ -90,7 +90,7 @@ class Pipeline:
 
         Training: endless, reshuffled every epoch (use ``steps_per_epoch``). Evaluation: one pass, bucket
         by bucket, each batch on its own canvas (see ``shapes``); the last batch of a bucket is filled with
-        pictures of ``image_id`` -1 without objects, which do not count.
+        images of ``image_id`` -1 without objects, which do not count.
 
         Args:
             skip: global batches to leave out at the start (to resume training). Costs nothing.
@@ -119,8 +119,8 @@ class Pipeline:
         return faults.reporting(data.with_options(options).prefetch(2))
 
     def _batch_of(self, step, start, size):
-        pictures_of = tf.numpy_function(self._plan.batch, [step], tf.int64, stateful=False)
-        chosen = tf.gather(tf.constant(self._order), tf.ensure_shape(pictures_of, [self.batch_size]))
+        images_of = tf.numpy_function(self._plan.batch, [step], tf.int64, stateful=False)
+        chosen = tf.gather(tf.constant(self._order), tf.ensure_shape(images_of, [self.batch_size]))
         positions = step * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
         return chosen[start : start + size], positions[start : start + size]
 
@@ -144,12 +144,12 @@ class Pipeline:
         return data.map(lambda i, position: self._element(i, position, shapes), tf.data.AUTOTUNE)
 
     def _element(self, i, position, shapes):
-        """Picture ``i`` as (inputs, targets) without the batch axis; a negative position: only a filler.
+        """Image ``i`` as (inputs, targets) without the batch axis; a negative position: only a filler.
 
         On the canvas of its bucket, of ``shapes`` if that is a single one, or (None) on its own.
         """
         image, i = tf.numpy_function(
-            faults.remembered(self._picture), [i], [tf.uint8, tf.int64], stateful=False
+            faults.remembered(self._image), [i], [tf.uint8, tf.int64], stateful=False
         )
         image, i = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(i, [])
         original_size = tf.shape(image)[:2]
@@ -212,7 +212,7 @@ class Pipeline:
         return targets
 
     def _semantic(self, sample, i, canvas):
-        """Every ``semantic_stride``-th cell of the class map, as the picture's, 255 outside of it."""
+        """Every ``semantic_stride``-th cell of the class map, as the image's, 255 outside of it."""
         stride = self._spec["semantic_stride"]
         maps = [
             padding.pad_index(sample[k], canvas[axis])[::stride] for axis, k in enumerate(("rows", "columns"))
@@ -250,15 +250,15 @@ class Pipeline:
             *last,
         ]
 
-    def _picture(self, i):
-        """The decoded picture ``i``, or with ``on_corrupt="skip"`` the next usable one of its bucket."""
+    def _image(self, i):
+        """The decoded image ``i``, or with ``on_corrupt="skip"`` the next usable one of its bucket."""
         for candidate in self._candidates(int(i)):
             image = self._usable(self.index.records[candidate])
             if image is not None:
                 return image, np.int64(candidate)
-        raise DataError(f"No usable picture is left in {self.index.name}.")
+        raise DataError(f"No usable image is left in {self.index.name}.")
 
-    def pictures(self):
+    def images(self):
         """Yields ``(Record, RGB uint8 [h,w,3])`` one by one, as they are on disk; for evaluation.
 
         Unusable ones are left out and counted with ``on_corrupt="skip"``.
@@ -269,14 +269,14 @@ class Pipeline:
                 yield record, image
 
     def _usable(self, record):
-        """The decoded picture; None where it is unusable and may be skipped."""
+        """The decoded image; None where it is unusable and may be skipped."""
         try:
             return self._decoded(record)
         except (DataError, OSError) as error:
             if not self._skip_corrupt:
                 kind = MissingFile if isinstance(error, FileNotFoundError) else DataError
                 raise kind(
-                    f"Picture {record.name} of {self.index.name} {str(error).rstrip('.')}. Repair or remove "
+                    f"Image {record.name} of {self.index.name} {str(error).rstrip('.')}. Repair or remove "
                     "it, or set data.on_corrupt: skip."
                 ) from error
             self._note(record, error)
@@ -284,17 +284,17 @@ class Pipeline:
 
     def _candidates(self, i):
         yield i
-        same = np.flatnonzero(self._bucket == self._bucket[i])  # only when picture i was unusable
+        same = np.flatnonzero(self._bucket == self._bucket[i])  # only when image i was unusable
         yield from np.roll(same, -int(np.searchsorted(same, i)))[1:]
 
     def _decoded(self, record):
         encoded = self.index.read(record)
-        image = pictures.decode(encoded)
+        image = decoding.decode(encoded)
         expected = (record.height, record.width)
         if image.shape[:2] != expected and image.shape[1::-1] == expected:
-            image = pictures.decode(encoded, orient=False)  # annotated on the picture as it lies on disk
+            image = decoding.decode(encoded, orient=False)  # annotated on the image as it lies on disk
         if image.shape[:2] != expected:
-            raise pictures.CorruptPicture(
+            raise decoding.CorruptImage(
                 f"is {image.shape[0]}x{image.shape[1]} (h x w) but its annotation says "
                 f"{record.height}x{record.width}"
             )
@@ -303,8 +303,8 @@ class Pipeline:
     def _note(self, record, error):
         if record.name not in self._noted:
             self._noted.add(record.name)
-            self.skips.add("unusable picture", f"{record.name} {error}")
-            logger.warning("Skipping picture %s, which %s", record.name, error)
+            self.skips.add("unusable image", f"{record.name} {error}")
+            logger.warning("Skipping image %s, which %s", record.name, error)
 
     def _shapes(self, i):
         record = self.index.records[int(i)]
@@ -323,11 +323,11 @@ class Pipeline:
 
 @contextlib.contextmanager
 def _naming(record, index):
-    """Names the picture in errors about its masks."""
+    """Names the image in errors about its masks."""
     try:
         yield
     except DataError as error:
-        raise DataError(f"Picture {record.name} of {index.name}: {error}") from error
+        raise DataError(f"Image {record.name} of {index.name}: {error}") from error
 
 
 def _crop_first(probability, sizes, crop):
@@ -337,7 +337,7 @@ def _crop_first(probability, sizes, crop):
 
 
 class _Tables:
-    """The records as tensors: flat values and row splits, gathered by picture number."""
+    """The records as tensors: flat values and row splits, gathered by image number."""
 
     def __init__(self, records):
         no_boxes = np.zeros((0, 4), np.float32)
@@ -370,7 +370,7 @@ def _assign_buckets(records, shapes, resized):
     if -1 in chosen:
         record = records[chosen.index(-1)]
         raise DataError(
-            f"Picture {record.name} ({record.height}x{record.width}) fits none of the canvas shapes {shapes} "
+            f"Image {record.name} ({record.height}x{record.width}) fits none of the canvas shapes {shapes} "
             "after resizing: add a larger one to data.buckets."
         )
     return np.asarray(chosen, np.int64)

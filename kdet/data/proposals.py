@@ -22,14 +22,14 @@ def attach_proposals(records, path, limit):
 
 
 def read_proposals(path, image_ids, limit):
-    """The boxes of every picture, best first, in pixels of the picture on disk.
+    """The boxes of every image, best first, in pixels of the image on disk.
 
     Args:
-        path: ``.pkl`` (the reference's: a list of ``[n, 4 or 5]`` arrays, one per picture in the dataset's
-            order), ``.npz`` (one array per picture, named by its id) or ``.json`` (COCO results:
+        path: ``.pkl`` (the reference's: a list of ``[n, 4 or 5]`` arrays, one per image in the dataset's
+            order), ``.npz`` (one array per image, named by its id) or ``.json`` (COCO results:
             ``image_id``, ``bbox`` xywh, ``score``).
-        image_ids: of the dataset's pictures, in its order.
-        limit: boxes per picture to keep.
+        image_ids: of the dataset's images, in its order.
+        limit: boxes per image to keep.
 
     Returns:
         list of float32 ``[<= limit, 4]`` xyxy, one per entry of ``image_ids``.
@@ -44,13 +44,11 @@ def read_proposals(path, image_ids, limit):
     found = reader(path)
     if isinstance(found, list):
         if len(found) != len(image_ids):
-            raise DataError(
-                f"{path} has proposals of {len(found)} pictures; the dataset has {len(image_ids)}."
-            )
+            raise DataError(f"{path} has proposals of {len(found)} images; the dataset has {len(image_ids)}.")
     else:
         missing = [i for i in image_ids if i not in found]
         if missing:
-            raise DataError(f"{path} has no proposals for {len(missing)} pictures, e.g. id {missing[0]}.")
+            raise DataError(f"{path} has no proposals for {len(missing)} images, e.g. id {missing[0]}.")
         found = [found[i] for i in image_ids]
     return [_boxes(rows, limit, f"{path}: image {i}") for i, rows in zip(image_ids, found, strict=True)]
 
@@ -84,7 +82,7 @@ def _read_pickle(path):
     except pickles.PickleError as error:
         raise DataError(f"The proposal file {path} cannot be read: {error}.") from error
     if not isinstance(content, list):
-        raise DataError(f"{path} must hold a list with one array per picture; got {short(content)}.")
+        raise DataError(f"{path} must hold a list with one array per image; got {short(content)}.")
     return [_plain_rows(item, path) for item in content]
 
 
@@ -93,7 +91,7 @@ def _plain_rows(item, path):
         return item.value
     if isinstance(item, (list, tuple)) and all(_is_row(row) for row in item):
         return [list(row) for row in item]
-    raise DataError(f"{path} must hold one array per picture; an entry is {short(type(item).__name__)}.")
+    raise DataError(f"{path} must hold one array per image; an entry is {short(type(item).__name__)}.")
 
 
 def _is_row(row):
@@ -153,7 +151,7 @@ def _read_json(path):
 
 
 class _Sparse(dict):
-    """COCO results do not mention a picture without boxes."""
+    """COCO results do not mention an image without boxes."""
 
     def __contains__(self, key):
         return True

@@ -1,6 +1,6 @@
-"""Sizes and pixels of a resized picture, equal to the reference's ``cv2.resize``.
+"""Sizes and pixels of a resized image, equal to the reference's ``cv2.resize``.
 
-OpenCV interpolates uint8 pictures in 11-bit fixed point. Where it is installed it does the work itself, at
+OpenCV interpolates uint8 images in 11-bit fixed point. Where it is installed it does the work itself, at
 a sixth of the cost of TensorFlow operations. Elsewhere the same sums are done in float32, which holds all
 but the last product exactly: about two values in a million differ, by one. (``tf.image.resize`` differs by
 one in 10-13 % of the values.)
@@ -15,7 +15,7 @@ except ImportError:
 
 
 def keep_ratio_size(size, limit):
-    """Size of a picture after fitting it into ``limit`` with its aspect ratio kept.
+    """Size of an image after fitting it into ``limit`` with its aspect ratio kept.
 
     Args:
         size: int ``[2]`` (h, w).
@@ -38,7 +38,7 @@ def fitted(size, limit):
 
 
 def scaled(size, factor):
-    """A picture's (h, w) times a factor, its aspect ratio kept as ``fitted`` does."""
+    """An image's (h, w) times a factor, its aspect ratio kept as ``fitted`` does."""
     return fitted(size, [int(side * factor) for side in size])
 
 
@@ -52,7 +52,7 @@ def nearest_index(source, target):
 def resize_bilinear(image, size, portable=False):
     """Resizes ``[h, w, 3]`` uint8 or float32 to ``size`` (h, w), same dtype.
 
-    float32 pictures are interpolated in float, as OpenCV does for them. ``portable``: by TensorFlow
+    float32 images are interpolated in float, as OpenCV does for them. ``portable``: by TensorFlow
     operations alone even where OpenCV is installed, for graphs that leave this process.
     """
     interpolate = portable_bilinear if portable or cv2 is None else _opencv_bilinear

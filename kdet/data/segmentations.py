@@ -1,7 +1,7 @@
-"""Checks of segmentations before anything rasterises them: COCO polygons and run lengths.
+"""Checks of segmentations before anything rasterizes them: COCO polygons and run lengths.
 
-The rasterisers of pycocotools trust their input. Run lengths that do not cover the image leave the rest of
-the mask uninitialised, and a polygon whose corners lie far away takes memory by its length. So every
+The rasterizers of pycocotools trust their input. Run lengths that do not cover the image leave the rest of
+the mask uninitialized, and a polygon whose corners lie far away takes memory by its length. So every
 segmentation passes :func:`fault` (one) or :func:`faults` (many at once, a few nanoseconds per coordinate).
 """
 
@@ -18,7 +18,7 @@ _BLOCK = 4096
 
 
 def fault(segmentation, height, width):
-    """Why one segmentation cannot be rasterised on an image ``(height, width)``, or None."""
+    """Why one segmentation cannot be rasterized on an image ``(height, width)``, or None."""
     if isinstance(segmentation, dict):
         return _rle_fault(segmentation, height, width)
     if isinstance(segmentation, list):
@@ -48,7 +48,7 @@ def faults(segmentations, sizes):
 
 
 def is_empty(segmentation):
-    """Whether there is nothing to rasterise: none given, or no polygon with three corners."""
+    """Whether there is nothing to rasterize: none given, or no polygon with three corners."""
     if type(segmentation) is list:
         for polygon in segmentation:
             if type(polygon) is list and len(polygon) >= 6 and len(polygon) % 2 == 0:

@@ -1,30 +1,30 @@
-"""Class maps of whole pictures (COCO-Stuff): one PNG per picture, a class per pixel, 255 for none."""
+"""Class maps of whole images (COCO-Stuff): one PNG per image, a class per pixel, 255 for none."""
 
 import os
 
 import numpy as np
 import tensorflow as tf
 
-from kdet.data import files, pictures
-from kdet.data.folders import PictureFolder
+from kdet.data import decoding, files
+from kdet.data.folders import ImageFolder
 from kdet.errors import DataError, MissingFile
 
 IGNORED = 255
 
 
 def attach(records, folder, on_missing, skips, where):
-    """The records with the path of their map, which has the picture's name with the ending ``png``.
+    """The records with the path of their map, which has the image's name with the ending ``png``.
 
     Args:
         records: list of ``Record``.
         folder: of the maps.
-        on_missing: "error", or "skip" to leave out pictures without a map, counted in ``skips``.
-        where: what lists the pictures, for messages.
+        on_missing: "error", or "skip" to leave out images without a map, counted in ``skips``.
+        where: what lists the images, for messages.
 
     Raises:
         FileNotFoundError: naming the map.
     """
-    maps, kept = PictureFolder(folder, "data.semantic"), []
+    maps, kept = ImageFolder(folder, "data.semantic"), []
     for record in records:
         name = os.path.splitext(record.name)[0] + ".png"
         record.semantic = maps.find(name)
@@ -33,7 +33,7 @@ def attach(records, folder, on_missing, skips, where):
             if on_missing == "error":
                 raise MissingFile(
                     f"{where}: there is no class map {path}. Check data.semantic, or set data.on_missing: "
-                    "skip to leave such pictures out."
+                    "skip to leave such images out."
                 )
             skips.add("class map missing", path)
         else:
@@ -45,13 +45,13 @@ def moved(record, rows, columns):
     """The classes ``[H,W]`` int32 of a record's map at source rows ``[H]`` and columns ``[W]`` (-1: outside).
 
     Raises:
-        ValueError: the map is no PNG or has another size than the picture.
+        ValueError: the map is no PNG or has another size than the image.
     """
     classes = _read(record.semantic)
     if classes.shape != (record.height, record.width):
         raise DataError(
             f"The class map {record.semantic} is {classes.shape[0]}x{classes.shape[1]} (h x w) but its "
-            f"picture {record.height}x{record.width}."
+            f"image {record.height}x{record.width}."
         )
     found = classes[np.maximum(rows, 0)][:, np.maximum(columns, 0)].astype(np.int32)
     found[rows < 0] = IGNORED
@@ -63,12 +63,12 @@ def _read(path):
     """The values ``[h, w]`` of a PNG with one channel."""
     encoded = files.read_bytes(path, "class map")
     try:
-        if pictures.kind_of(encoded) != "png":
-            raise pictures.CorruptPicture("is another kind of image")
-        pictures.stored_size(encoded)
+        if decoding.kind_of(encoded) != "png":
+            raise decoding.CorruptImage("is another kind of image")
+        decoding.stored_size(encoded)
         with tf.device("CPU"):
             classes = tf.io.decode_png(encoded).numpy()
-    except pictures.CorruptPicture as error:
+    except decoding.CorruptImage as error:
         raise DataError(f"The class map {path} is no readable PNG: it {error}.") from error
     except tf.errors.OpError as error:
         raise DataError(f"The class map {path} is no readable PNG.") from error

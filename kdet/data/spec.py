@@ -68,14 +68,14 @@ SECTION_KEYS = {
         "dx": 15,
         "dy": 15,
         "theta": [-1, 1],
-        "colour_probability": 0.5,
+        "color_probability": 0.5,
     },
 }
 PROBABILITIES = (
     ("crop_first", "probability"),
     ("shift", "probability"),
     ("instaboost", "probability"),
-    ("instaboost", "colour_probability"),
+    ("instaboost", "color_probability"),
 )
 ACTIONS = ("normal", "horizontal", "vertical", "skip")  # of InstaBoost
 CROP_TYPES = ("absolute", "absolute_range", "relative", "relative_range")
@@ -153,7 +153,7 @@ def _check_sections(full, where):
         if crop["type"].startswith("absolute"):
             crop["size"] = _pair(crop["size"], f"{where}.crop.size")
         elif not all(0 < share <= 1 for share in crop["size"]):
-            raise DataError(f"{where}.crop.size must hold shares of the picture; got {crop['size']!r}.")
+            raise DataError(f"{where}.crop.size must hold shares of the image; got {crop['size']!r}.")
     if full["center_crop"]:
         full["center_crop"]["size"] = _pair(full["center_crop"]["size"], f"{where}.center_crop.size")
     if full["crop_first"]:
@@ -204,7 +204,7 @@ def canvas_shapes(size, fixed, divisor=None):
 def complete_resize(resize, where="resize"):
     """The ``resize`` section with defaults.
 
-    ``None`` gives the (1333, 800) rule, a pair that limit, a number that factor of the picture's own size.
+    ``None`` gives the (1333, 800) rule, a pair that limit, a number that factor of the image's own size.
     """
     if isinstance(resize, (int, float)) and not isinstance(resize, bool):
         resize = {"mode": "factor", "sizes": [resize]}

@@ -1,8 +1,8 @@
 """TFRecord files in Model Garden's TFExample layout: written from any index, and read back.
 
-One example per picture: ``image/encoded``, ``image/height``, ``image/width``, ``image/filename``,
-``image/source_id`` (the picture id), ``image/format``; per object ``image/object/bbox/{xmin,xmax,ymin,ymax}``
-(divided by the picture's size), ``image/object/class/label`` (category id), ``image/object/class/text``,
+One example per image: ``image/encoded``, ``image/height``, ``image/width``, ``image/filename``,
+``image/source_id`` (the image id), ``image/format``; per object ``image/object/bbox/{xmin,xmax,ymin,ymax}``
+(divided by the image's size), ``image/object/class/label`` (category id), ``image/object/class/text``,
 ``image/object/area``, ``image/object/is_crowd`` (also difficult objects) and ``image/object/mask`` (PNG).
 
 Shards are ``PREFIX-00000-of-00008.tfrecord``; ``PREFIX.json`` beside them holds the categories.
@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from kdet.data import files, pictures
+from kdet.data import decoding, files
 from kdet.data import masks as instance_masks
 from kdet.data.coco import make_record
 from kdet.data.index import DatasetIndex, Faults, Skips, select_classes
@@ -43,16 +43,16 @@ def write_tfrecords(index, prefix, shards=1, progress=True):
         the paths, and how many of them were already there.
 
     Raises:
-        DataError: files with other settings lie under the same prefix; more shards than pictures.
+        DataError: files with other settings lie under the same prefix; more shards than images.
     """
     if not 1 <= shards <= len(index):
-        raise DataError(f"{len(index)} pictures cannot be written as {shards} shards.")
+        raise DataError(f"{len(index)} images cannot be written as {shards} shards.")
     os.makedirs(os.path.dirname(os.path.abspath(prefix)), exist_ok=True)
     _write_manifest(index, prefix, shards)
     paths = [f"{prefix}-{i:05d}-of-{shards:05d}.tfrecord" for i in range(shards)]
     edges = [i * len(index) // shards for i in range(shards + 1)]
     found = 0
-    with tqdm.tqdm(total=len(index), unit="picture", disable=not progress) as bar:
+    with tqdm.tqdm(total=len(index), unit="image", disable=not progress) as bar:
         for path, first, last in zip(paths, edges[:-1], edges[1:], strict=True):
             if os.path.exists(path):
                 found += 1
@@ -76,11 +76,11 @@ def read_tfrecord(
     on_corrupt="error",
     crowds="ignore",
 ):
-    """Reads TFRecord files; pictures stay in them and are fetched by position.
+    """Reads TFRecord files; images stay in them and are fetched by position.
 
     Args:
         annotations: path or glob pattern of the files.
-        images: not used: the pictures are in the files.
+        images: not used: the images are in the files.
         classes: names to use, in label order. None takes those of ``PREFIX.json``, or without that file
             those that occur, by category id.
         masks: keep the instance masks.
@@ -139,10 +139,10 @@ def read_tfrecord(
 def _example(index, record):
     encoded = index.read(record)
     try:
-        kind = pictures.kind_of(encoded)
-        pictures.stored_size(encoded)
-    except pictures.CorruptPicture as error:
-        raise DataError(f"The picture {record.name} of {index.name} {error}. Repair or remove it.") from error
+        kind = decoding.kind_of(encoded)
+        decoding.stored_size(encoded)
+    except decoding.CorruptImage as error:
+        raise DataError(f"The image {record.name} of {index.name} {error}. Repair or remove it.") from error
     count, ignored = len(record.labels), len(record.ignore_labels)
     labels = np.concatenate([record.labels, record.ignore_labels]).astype(int)
     boxes = np.concatenate([record.boxes, record.ignore_boxes]).astype(np.float64)
@@ -162,7 +162,7 @@ def _example(index, record):
     }
     if index.has_masks:
         segmentations = index.segmentations(record) + index.segmentations(record, ignored=True)
-        rasters = [instance_masks.rasterise(s, record.height, record.width) for s in segmentations]
+        rasters = [instance_masks.rasterize(s, record.height, record.width) for s in segmentations]
         areas = [float(raster.sum()) for raster in rasters]
         features[f"{_OBJECT}mask"] = [tf.io.encode_png(raster[..., None]).numpy() for raster in rasters]
     features[f"{_OBJECT}area"] = [float(area) for area in areas]
@@ -247,8 +247,8 @@ def _info(features):
     if not encoded or not encoded[0]:
         raise DataError(f"{short(name)} has no image/encoded")
     try:
-        stored = pictures.size_of(encoded[0])
-    except pictures.CorruptPicture as error:
+        stored = decoding.size_of(encoded[0])
+    except decoding.CorruptImage as error:
         raise DataError(f"the image {short(name)} {error}") from error
     info = {"file_name": name}
     source_id = (_bytes(features, "image/source_id") or [b""])[0]
@@ -268,7 +268,7 @@ def _info(features):
 
 
 def _annotations(features, masks):
-    """An example as COCO-like (picture, annotations); a mask is kept as its position in the example."""
+    """An example as COCO-like (image, annotations); a mask is kept as its position in the example."""
     info = _info(features)
     name = short(info["file_name"])
     labels = _values(features, f"{_OBJECT}class/label", int)
@@ -326,7 +326,7 @@ def _write_manifest(index, prefix, shards):
     categories = zip(index.category_ids, index.class_names, strict=True)
     manifest = {
         "source": index.name,
-        "pictures": len(index),
+        "images": len(index),
         "shards": shards,
         "masks": index.has_masks,
         "categories": [{"id": i, "name": name} for i, name in categories],

@@ -1,8 +1,8 @@
-"""Geometry and colour of one picture with its boxes: small functions on a ``sample`` dict.
+"""Geometry and color of one image with its boxes: small functions on a ``sample`` dict.
 
 A sample holds ``image [h,w,3]``, ``boxes [n,4]``, ``labels [n]``, ``objects [n]`` (the position of each
 object in its record, by which the masks are found later), ``ignore_boxes [m,4]``, ``proposals [p,4]``,
-``scale [2]`` (y, x) and the index maps ``rows [h]``, ``columns [w]`` into the picture on disk (-1:
+``scale [2]`` (y, x) and the index maps ``rows [h]``, ``columns [w]`` into the image on disk (-1:
 outside; see ``kdet.data.masks``). Where masks are not those of the record any more (``InstaBoost``) it holds
 them as ``shapes``: the ``counts`` of an RLE, in the record's frame, for each of its objects.
 
@@ -17,11 +17,11 @@ BOX_KEYS = ("boxes", "ignore_boxes", "proposals")
 
 
 class Resize:
-    """Resizes the picture; boxes are scaled and clipped to it.
+    """Resizes the image; boxes are scaled and clipped to it.
 
     Args:
         sizes: list of (long, short) limits with ``keep_ratio``, of (w, h) with ``fixed``, of factors of the
-            picture's own size with ``factor``.
+            image's own size with ``factor``.
         mode: "keep_ratio", "fixed" or "factor".
         multiscale: with several sizes, "value" picks one of them and "range" draws the long and the
             short side from the ranges they span (both ends included).
@@ -74,7 +74,7 @@ class Resize:
 
 
 class Flip:
-    """Mirrors the picture left to right with the given probability."""
+    """Mirrors the image left to right with the given probability."""
 
     def __init__(self, probability=0.5):
         self.probability = probability
@@ -108,13 +108,13 @@ def crop(sample, corner, size):
     return keep_objects(sample, has_area(sample["boxes"]))
 
 
-def moved_window(sample, corner, size, limit, colour, least=0.0):
-    """A window that may stick out of the picture, where it has one colour.
+def moved_window(sample, corner, size, limit, color, least=0.0):
+    """A window that may stick out of the image, where it has one color.
 
     Args:
         corner, size: (y, x) and (h, w) of the window, int32 ``[2]``.
-        limit: (h, w) from which on the picture's pixels are left out.
-        colour: RGB 0..255; other than black makes the picture float32.
+        limit: (h, w) from which on the image's pixels are left out.
+        color: RGB 0..255; other than black makes the image float32.
         least: objects whose sides are not larger than this after clipping are dropped.
     """
     sources, insides = [], []
@@ -123,13 +123,13 @@ def moved_window(sample, corner, size, limit, colour, least=0.0):
         inside = (source >= 0) & (source < limit[axis])
         sources.append(tf.clip_by_value(source, 0, tf.shape(sample["image"])[axis] - 1))
         insides.append(inside)
-    image = sample["image"] if not any(colour) else tf.cast(sample["image"], tf.float32)
+    image = sample["image"] if not any(color) else tf.cast(sample["image"], tf.float32)
     image = tf.gather(tf.gather(image, sources[0]), sources[1], axis=1)
     inside = (insides[0][:, None] & insides[1])[..., None]
     offset = tf.cast(tf.tile(corner[::-1], [2]), tf.float32)
     sample = dict(
         sample,
-        image=tf.where(inside, image, tf.cast(tf.constant(colour, tf.float32), image.dtype)),
+        image=tf.where(inside, image, tf.cast(tf.constant(color, tf.float32), image.dtype)),
         rows=tf.where(insides[0], tf.gather(sample["rows"], sources[0]), -1),
         columns=tf.where(insides[1], tf.gather(sample["columns"], sources[1]), -1),
         **{key: clip(sample[key] - offset, size) for key in BOX_KEYS},
@@ -144,7 +144,7 @@ def keep_objects(sample, keep):
 
 
 def clip(boxes, size):
-    """Clips ``[n,4]`` boxes to a picture of ``size`` (h, w)."""
+    """Clips ``[n,4]`` boxes to an image of ``size`` (h, w)."""
     height, width = tf.cast(size[0], tf.float32), tf.cast(size[1], tf.float32)
     return tf.clip_by_value(boxes, 0.0, tf.stack([width, height, width, height]))
 
@@ -160,7 +160,7 @@ def has_area(boxes):
     return tf.reduce_all(boxes[..., 2:] > boxes[..., :2], axis=-1)
 
 
-def centre_inside(boxes, windows):
-    """Whether the centres of boxes lie strictly inside of windows, both broadcast ``[..., 4]``."""
-    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
-    return tf.reduce_all((centre > windows[..., :2]) & (centre < windows[..., 2:]), -1)
+def center_inside(boxes, windows):
+    """Whether the centers of boxes lie strictly inside of windows, both broadcast ``[..., 4]``."""
+    center = (boxes[..., :2] + boxes[..., 2:]) / 2
+    return tf.reduce_all((center > windows[..., :2]) & (center < windows[..., 2:]), -1)

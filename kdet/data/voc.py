@@ -3,8 +3,8 @@
 import os
 import xml.etree.ElementTree as ElementTree
 
-from kdet.data import files, pictures
-from kdet.data.folders import PictureFolder, missing_picture
+from kdet.data import decoding, files
+from kdet.data.folders import ImageFolder, missing_image
 from kdet.data.index import DatasetIndex, Faults, Record, Skips, as_boxes, as_labels, select_classes
 from kdet.errors import DataError, MissingFile, short
 
@@ -27,22 +27,22 @@ def read_voc(
     """Reads one split of a VOC folder (``Annotations/``, ``ImageSets/Main/``, ``JPEGImages/``).
 
     Coordinates follow the reference: truncated to whole pixels, then 1 subtracted from all four (VOC
-    counts from 1). Difficult objects become ignore regions. Boxes without area or outside the picture
+    counts from 1). Difficult objects become ignore regions. Boxes without area or outside the image
     are skipped and counted, and so are objects of classes that are not asked for.
 
     Args:
-        annotations: the split, a text file with one picture name per line (with or without its ending; a
+        annotations: the split, a text file with one image name per line (with or without its ending; a
             second column of 1, 0 or -1, as in the files of one class, is passed over).
         images: the VOC folder; None takes the one that holds ``annotations`` (three levels up). A folder
             without ``JPEGImages`` and ``Annotations`` is taken to hold images and XML files side by side.
         classes: names to use, in label order; None takes all names found, sorted.
         masks: not available in this format; must be False.
-        on_missing: "error" or "skip", for pictures that are not on disk.
+        on_missing: "error" or "skip", for images that are not on disk.
         on_corrupt: "error" or "skip", for annotations that cannot be read and objects with wrong values.
         allow_outside: names may lead out of the folder.
 
     Returns:
-        ``DatasetIndex``; picture ids count from 0 in the order of the split.
+        ``DatasetIndex``; image ids count from 0 in the order of the split.
 
     Raises:
         MissingFile, DataError: naming the file, the value and what to do.
@@ -54,8 +54,8 @@ def read_voc(
     parts = [os.path.join(root, part) for part in ("JPEGImages", "Annotations")]
     if not any(map(os.path.isdir, parts)):
         parts = [root, root]
-    skips, folder = Skips(), PictureFolder(parts[0], allow_outside=allow_outside)
-    xml, faults = PictureFolder(parts[1], "data.images", allow_outside), Faults(skips, on_corrupt)
+    skips, folder = Skips(), ImageFolder(parts[0], allow_outside=allow_outside)
+    xml, faults = ImageFolder(parts[1], "data.images", allow_outside), Faults(skips, on_corrupt)
     reader = _Reader(annotations, folder, xml, on_missing, faults)
     entries = [entry for entry in map(reader.read, names) if entry is not None]
     found = sorted({o["name"] for *_, objects in entries for o in objects})
@@ -82,7 +82,7 @@ def _names(path):
         if name:
             names[name] = None
     if not names:
-        raise DataError(f"VOC split file {path} lists no picture.")
+        raise DataError(f"VOC split file {path} lists no image.")
     return list(names)
 
 
@@ -103,7 +103,7 @@ class _Reader:
             self.faults.add("image name that leads out of the folder", self.split, str(error).rstrip("."))
             return None
         if path is None:
-            missing_picture(self.folder, name + ".jpg", self.split, self.on_missing, self.faults.skips)
+            missing_image(self.folder, name + ".jpg", self.split, self.on_missing, self.faults.skips)
             return None
         annotation = os.path.join(self.xml.root, name + ".xml")
         if self.xml.find(name + ".xml") is None:
@@ -217,12 +217,12 @@ def _defect(box, height, width):
     if box[2] <= box[0] or box[3] <= box[1]:
         return "degenerate box (no area)"
     if box[0] >= width or box[1] >= height or box[2] <= 0 or box[3] <= 0:
-        return "box outside the picture"
+        return "box outside the image"
     return None
 
 
 def _size(tree, path, annotation):
-    """(h, w) from the XML, or from the picture itself where the XML does not say."""
+    """(h, w) from the XML, or from the image itself where the XML does not say."""
     size = tree.find("size")
     if size is not None:
         try:
@@ -234,6 +234,6 @@ def _size(tree, path, annotation):
         if height < 0 or width < 0 or height != int(height) or width != int(width):
             raise DataError(f"{annotation}: its <size> is {height:g}x{width:g} (h x w), which no image has.")
     try:
-        return pictures.size_of(files.read_bytes(path, "image"))
-    except pictures.CorruptPicture as error:
+        return decoding.size_of(files.read_bytes(path, "image"))
+    except decoding.CorruptImage as error:
         raise DataError(f"{path} {error}, and its annotation does not give its <size>.") from error

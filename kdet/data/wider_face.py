@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from PIL import Image, UnidentifiedImageError
 
 from kdet.data import coco
-from kdet.data.folders import PictureFolder, missing_picture
+from kdet.data.folders import ImageFolder, missing_image
 from kdet.data.index import DatasetIndex, Skips, select_classes
 
 CLASS = "face"
@@ -48,11 +48,11 @@ def read_wider_face(
     if masks:
         raise ValueError("WIDER FACE has no instance masks: set data.masks: false.")
     class_names = select_classes([CLASS], classes, annotations)
-    skips, folder, records = Skips(), PictureFolder(images), []
+    skips, folder, records = Skips(), ImageFolder(images), []
     for name, faces in _entries(annotations):
         path = folder.find(name)
         if path is None:
-            missing_picture(folder, name, annotations, on_missing, skips)
+            missing_image(folder, name, annotations, on_missing, skips)
             continue
         width, height = _size(path)
         info = {"id": len(records), "file_name": name, "height": height, "width": width}

@@ -1,4 +1,4 @@
-"""Random windows of a picture, on the ``sample`` of ``kdet.data.transforms``."""
+"""Random windows of an image, on the ``sample`` of ``kdet.data.transforms``."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,16 +7,16 @@ from kdet.data import transforms
 
 
 class RandomCrop:
-    """Cuts a window out of the picture.
+    """Cuts a window out of the image.
 
     Boxes are shifted and clipped; objects without area left are dropped. Of ``tries`` positions the first
-    that keeps an object is taken. (The reference draws another picture when its one try keeps none;
-    here the picture is then kept without objects, so that a step stays a function of its seed.)
+    that keeps an object is taken. (The reference draws another image when its one try keeps none;
+    here the image is then kept without objects, so that a step stays a function of its seed.)
 
     Args:
         size: by ``type``: "absolute" (w, h) in pixels; "absolute_range" (low, high), both sides are drawn
-            between them; "relative" (w, h) as shares of the picture; "relative_range" (w, h), the smallest
-            shares. A side is at most the picture's.
+            between them; "relative" (w, h) as shares of the image; "relative_range" (w, h), the smallest
+            shares. A side is at most the image's.
         type: one of ``kdet.data.spec.CROP_TYPES``.
         tries: positions to try.
     """
@@ -48,10 +48,10 @@ class RandomCrop:
 
 
 class CropFirst:
-    """In some of the pictures: resize, cut a window. DETR's second policy, before the resizing of all.
+    """In some of the images: resize, cut a window. DETR's second policy, before the resizing of all.
 
     Args:
-        probability: share of the pictures.
+        probability: share of the images.
         resize: ``Resize`` before the cut.
         crop: ``RandomCrop``.
     """
@@ -72,14 +72,14 @@ class CenterCrop:
     """A window around a random point, larger or smaller than asked for, filled up where it sticks out.
 
     CornerNet (Law & Deng, 2018). Each of ``rounds`` draws a size and tries 50 points; the first window that
-    holds the centre of an object is taken (any, if there are no objects). The picture becomes float32.
+    holds the center of an object is taken (any, if there are no objects). The image becomes float32.
     (The reference goes on until a round succeeds; here the window may be without objects after ten.)
 
     Args:
         size: (w, h) in pixels.
         ratios: factors of ``size`` to choose from.
-        border: points keep this distance from the picture's edge, or less in small pictures.
-        mean: the colour that fills it up, RGB 0..255.
+        border: points keep this distance from the image's edge, or less in small images.
+        mean: the color that fills it up, RGB 0..255.
     """
 
     rounds, tries = 10, 50
@@ -102,7 +102,7 @@ class CenterCrop:
         points = margin + tf.cast(share * span, tf.int32)  # [R, T, 2] (y, x)
         low, high = tf.maximum(points - sizes // 2, 0), tf.minimum(points + sizes // 2, source)
         patches = tf.cast(tf.concat([low[..., ::-1], high[..., ::-1]], -1), tf.float32)  # [R, T, 4]
-        fits = transforms.centre_inside(sample["boxes"], patches[:, :, None, :])
+        fits = transforms.center_inside(sample["boxes"], patches[:, :, None, :])
         fits = tf.reduce_any(fits, -1) | (tf.shape(sample["boxes"])[0] == 0)
         chosen = tf.argmax(tf.reshape(fits, [-1]), output_type=tf.int32)
         size = sizes[chosen // self.tries, 0]
@@ -121,7 +121,7 @@ class CenterCrop:
         # an odd window's last row and column lie beyond its halves and are filled
         limit = tf.minimum(tf.shape(sample["image"])[:2], point + size // 2)
         for key in ("boxes", "ignore_boxes"):
-            inside = transforms.centre_inside(sample[key], patch)
+            inside = transforms.center_inside(sample[key], patch)
             if key == "boxes":
                 sample = transforms.keep_objects(sample, inside)
             else:
@@ -130,13 +130,13 @@ class CenterCrop:
 
 
 class Shift:
-    """Moves the picture by a few pixels in some of the cases; what comes in is black.
+    """Moves the image by a few pixels in some of the cases; what comes in is black.
 
     YOLOF (Chen et al., 2021). Objects of which no more than a pixel's width or height is left are dropped; if
-    that were all of them, the picture stays.
+    that were all of them, the image stays.
 
     Args:
-        probability: share of the pictures.
+        probability: share of the images.
         max_pixels: largest shift along each axis.
     """
 

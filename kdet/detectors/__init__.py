@@ -3,8 +3,8 @@
 from kdet.detectors.base import Detector
 from kdet.detectors.distilled import DistilledDetector
 from kdet.detectors.preprocessor import Preprocessor
-from kdet.detectors.prototype import PrototypeDetector
-from kdet.detectors.query import QueryDetector, SparseDetector
+from kdet.detectors.prototype import YOLACT
+from kdet.detectors.query import QueryDetector, SparseRCNN
 from kdet.detectors.single_stage import SingleStageDetector
 from kdet.detectors.trident import TridentDetector
 from kdet.detectors.two_stage import ProposalNetwork, TwoStageDetector
@@ -14,10 +14,10 @@ __all__ = [
     "DistilledDetector",
     "Preprocessor",
     "ProposalNetwork",
-    "PrototypeDetector",
+    "YOLACT",
     "QueryDetector",
     "SingleStageDetector",
-    "SparseDetector",
+    "SparseRCNN",
     "TridentDetector",
     "TwoStageDetector",
 ]

@@ -8,7 +8,7 @@ import tensorflow as tf
 from kdet.compat import BuiltModel, layers_of
 from kdet.detectors.exporting import Exporting
 from kdet.detectors.given import is_network_input
-from kdet.detectors.predict import paste, predict_pictures
+from kdet.detectors.predict import paste, predict_images
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.detectors.saving import Saving
 from kdet.detectors.traces import Traces
@@ -20,21 +20,21 @@ from kdet.targets import as_targets, check_images
 
 
 class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
-    """A detector as a ``keras.Model``: pictures in, detections in original pixels out.
+    """A detector as a ``keras.Model``: images in, detections in original pixels out.
 
     Subclasses call ``super().__init__``, set their parts, and end with ``self.create_variables()``.
-    They define ``detect`` and ``forward_losses`` on normalised images. Training: ``TrainingSteps``;
+    They define ``detect`` and ``forward_losses`` on normalized images. Training: ``TrainingSteps``;
     export: ``Exporting``; files: ``Saving``.
 
     Args:
-        preprocessor: normalisation and resize rule.
+        preprocessor: normalization and resize rule.
         class_names: names of the classes, in the order of the labels, or None.
 
     Call: an image tensor ``[B,H,W,3]`` (RGB, 0..255) or the dict of the data contract ->
     ``{"boxes" [B,N,4], "scores" [B,N], "labels" [B,N], "num_detections" [B], ...}``.
     """
 
-    # smallest picture on which every layer can be built; a part that needs a larger one says so likewise
+    # smallest image on which every layer can be built; a part that needs a larger one says so likewise
     build_size = 64
     # whether the inputs hold ``proposals``: a second stage alone
     takes_proposals = False
@@ -77,7 +77,7 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
     # ---- building
 
     def create_variables(self):
-        """Builds every layer by one call on an empty picture and applies freezing."""
+        """Builds every layer by one call on an empty image and applies freezing."""
         parts = layers_of(self)  # this model among them
         size = self.smallest = max(getattr(part, "build_size", 0) for part in parts)
         images, info = self.preprocess(tf.zeros([1, size, size, 3]))
@@ -97,37 +97,37 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
     # ---- the flow
 
     def preprocess(self, inputs):
-        """Normalised images ``[B,H,W,3]`` and ImageInfo (with ``padded_size``) from the inputs."""
+        """Normalized images ``[B,H,W,3]`` and ImageInfo (with ``padded_size``) from the inputs."""
         images, info = as_inputs(inputs)
         info["padded_size"] = self.preprocessor.padded_size(info["valid_size"], tf.shape(images)[1:3])
         return self.preprocessor.normalize(images, info["valid_size"]), info
 
     def extract_features(self, images, training=False):
-        """Maps of backbone and neck for normalised images."""
+        """Maps of backbone and neck for normalized images."""
         features = self.backbone(images, training=training)
         for neck in self.neck if isinstance(self.neck, (list, tuple)) else [self.neck]:
             features = features if neck is None else neck(features, training=training)
         return features
 
     def detect(self, images, info):
-        """Detections from normalised images."""
+        """Detections from normalized images."""
         raise NotImplementedError(f"{type(self).__name__} must define detect().")
 
     def detect_views(self, views):
-        """Detections from several views ``[(images, info), ...]`` of the same pictures."""
+        """Detections from several views ``[(images, info), ...]`` of the same images."""
         raise NotImplementedError(
             f"{type(self).__name__} has no test-time augmentation: predict without `augment`."
         )
 
     def forward_losses(self, images, info, targets, proposals=None):
-        """Losses by name from normalised images; ``proposals [B,P,4]`` replace the model's own."""
+        """Losses by name from normalized images; ``proposals [B,P,4]`` replace the model's own."""
         raise NotImplementedError(f"{type(self).__name__} must define forward_losses().")
 
     def call(self, inputs, training=False):
         return self.detect_inputs([inputs])
 
     def detect_inputs(self, inputs, flip=False):
-        """Detections from the same pictures in several sizes.
+        """Detections from the same images in several sizes.
 
         Args:
             inputs: list of inputs of the data contract, one per size.
@@ -139,7 +139,7 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
         with inference():
             return self.detect(*views[0]) if len(views) == 1 else self.detect_views(views)
 
-    # ---- pictures
+    # ---- images
 
     def predict(
         self,
@@ -152,37 +152,37 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
         proposals=None,
         canvas="own",
     ):
-        """Detections of pictures of any sizes, in original pixels.
+        """Detections of images of any sizes, in original pixels.
 
         Args:
             x: paths, folders, URLs, encoded bytes, PIL images, arrays or tensors ``[H,W,3]`` (RGB, 0..255)
                 or ``[H,W]``; a list, an array or a generator of these. Or network inputs, which go to Keras'
                 ``predict``: a tensor ``[B,H,W,3]``, a dict with ``images``, a ``tf.data.Dataset``. Where they
                 have an ``image_id``, the results have it too, and fillers (``image_id`` -1) are left out.
-            augment: look at a picture several times and merge what was seen: True (mirrored too) or
+            augment: look at an image several times and merge what was seen: True (mirrored too) or
                 ``{"scales": [...], "flip": True}``, see ``kdet.detectors.predict.Augmentation``.
-            proposals: of every picture boxes ``[p,4]``, xyxy in its pixels, for a model that makes none
+            proposals: of every image boxes ``[p,4]``, xyxy in its pixels, for a model that makes none
                 itself (Fast R-CNN).
-            canvas: what pictures are padded to. "own": as MMDetection does, to the next multiples of the
+            canvas: what images are padded to. "own": as MMDetection does, to the next multiples of the
                 preprocessor's divisor, in one graph for all sizes. "buckets": to one of a few static shapes
-                with a graph each, for accelerators and XLA; see ``kdet.data.preprocess_pictures``.
+                with a graph each, for accelerators and XLA; see ``kdet.data.preprocess_images``.
             other arguments: as in Keras; ``batch_size`` is 1 when not given.
 
         Returns:
-            For pictures see ``kdet.detectors.predict.predict_pictures``.
+            For images see ``kdet.detectors.predict.predict_images``.
 
         Raises:
             TypeError: ``x`` is none of these, or holds values outside of 0..255 or NaN.
         """
         if not is_network_input(x):
             shown = verbose not in (0, "auto")
-            return predict_pictures(
+            return predict_images(
                 self, x, batch_size or 1,
                 verbose=shown, augment=augment, proposals=proposals, canvas=canvas,
             )  # fmt: skip
         if augment or proposals is not None or canvas != "own":
             raise ValueError(
-                "augment, proposals and canvas go with pictures (paths, bytes, arrays), not with network "
+                "augment, proposals and canvas go with images (paths, bytes, arrays), not with network "
                 "inputs."
             )
         found = super().predict(x, batch_size, verbose, steps, callbacks)
@@ -220,8 +220,8 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
             self._inference = Traces(self.detect_inputs)
         return {name: value.numpy() for name, value in self._inference(inputs, flip, canvas).items()}
 
-    def picture_masks(self, detections, height, width):
-        """Masks of one picture's detections in its own size: bool ``[num_detections,height,width]``."""
+    def image_masks(self, detections, height, width):
+        """Masks of one image's detections in its own size: bool ``[num_detections,height,width]``."""
         threshold = getattr(self.roi_head.mask_head, "mask_threshold", 0.5)
         return paste(detections, height, width, threshold)
 

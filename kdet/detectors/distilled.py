@@ -15,7 +15,7 @@ class _Teacher:
 
 @register
 class DistilledDetector(SingleStageDetector):
-    """A single-stage detector whose head also gets what a teacher's head makes of the pictures.
+    """A single-stage detector whose head also gets what a teacher's head makes of the images.
 
     The teacher is needed for training only and is no part of the model: it is neither saved nor trained.
 

@@ -5,7 +5,7 @@ class Exporting:
     """Mixin: Keras' ``export`` for detectors, whose inputs and outputs Keras cannot know."""
 
     def export(self, filepath, format="saved_model", verbose=None, **options):
-        """Writes the detector for use without kdet: pictures in, detections out.
+        """Writes the detector for use without kdet: images in, detections out.
 
         Args:
             filepath: folder of the SavedModel, or the ``.tflite`` file.

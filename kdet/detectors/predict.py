@@ -1,4 +1,4 @@
-"""Prediction on pictures as users have them: paths, encoded bytes, arrays of any size."""
+"""Prediction on images as users have them: paths, encoded bytes, arrays of any size."""
 
 import dataclasses
 import difflib
@@ -14,11 +14,11 @@ from kdet.structures import network_boxes
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """The views of a picture that are merged into one set of detections (test-time augmentation).
+    """The views of an image that are merged into one set of detections (test-time augmentation).
 
     Attributes:
         scales: sizes to look at it in: (long, short) limits, (w, h) for a preprocessor without
-            ``keep_ratio``, or factors of the picture's own size; None for the preprocessor's size alone.
+            ``keep_ratio``, or factors of the image's own size; None for the preprocessor's size alone.
         flip: look at every size mirrored left to right too.
     """
 
@@ -52,45 +52,45 @@ class Augmentation:
         return cls(**{**spec, "scales": None if scales is None else tuple(scales)})
 
 
-def view_batches(model, pictures, batch_size, augmentation, canvas="own"):
-    """``data.batches`` of pictures in the sizes that an ``Augmentation`` wants of a model."""
+def view_batches(model, images, batch_size, augmentation, canvas="own"):
+    """``data.batches`` of images in the sizes that an ``Augmentation`` wants of a model."""
     from kdet import data  # the pipeline is only needed here, and import time is precious
 
     rule = model.preprocessor
     sizes = [rule.resize_rule(scale) for scale in augmentation.scales or (None,)]
     return data.batches(
-        pictures, sizes, batch_size=batch_size, divisor=rule.pad_divisor, center_pad=rule.center_pad,
+        images, sizes, batch_size=batch_size, divisor=rule.pad_divisor, center_pad=rule.center_pad,
         canvas=canvas, smallest=model.smallest,
     )  # fmt: skip
 
 
-def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None, proposals=None, canvas="own"):
-    """Detections of pictures of any sizes, in their own pixels.
+def predict_images(model, images, batch_size=1, verbose=0, augment=None, proposals=None, canvas="own"):
+    """Detections of images of any sizes, in their own pixels.
 
     Args:
         model: detector.
-        pictures: see ``kdet.detectors.given.TAKEN``; arrays are RGB. A generator is read as it goes.
-        batch_size: pictures of like shape that go through together, on the smallest canvas that holds them.
+        images: see ``kdet.detectors.given.TAKEN``; arrays are RGB. A generator is read as it goes.
+        batch_size: images of like shape that go through together, on the smallest canvas that holds them.
         verbose: 1 for a progress bar.
         augment: an ``Augmentation`` or what ``Augmentation.of`` takes.
-        proposals: for a model that makes none itself (Fast R-CNN): of every picture boxes ``[p,4]``, xyxy in
+        proposals: for a model that makes none itself (Fast R-CNN): of every image boxes ``[p,4]``, xyxy in
             its pixels.
         canvas: "own" or "buckets", see ``Detector.predict``.
 
     Returns:
-        dict of NumPy arrays over the pictures in their order: ``boxes [P,N,4]``, ``scores [P,N]``,
+        dict of NumPy arrays over the images in their order: ``boxes [P,N,4]``, ``scores [P,N]``,
         ``labels [P,N]`` (-1 for padding), ``num_detections [P]``, and where the model has them ``masks``,
-        a list of bool ``[num_detections, h, w]`` in the picture's size.
+        a list of bool ``[num_detections, h, w]`` in the image's size.
     """
     augmentation = Augmentation.of(augment)
-    pictures = images_of(pictures)
+    images = images_of(images)
     if proposals is not None or model.takes_proposals:
-        pictures = list(pictures)
-    count = len(pictures) if isinstance(pictures, list) else None
+        images = list(images)
+    count = len(images) if isinstance(images, list) else None
     given = given_proposals(model, proposals, count)
     bar = keras.utils.Progbar(count) if verbose else None
     rows = {}
-    for positions, views in view_batches(model, pictures, batch_size, augmentation, canvas):
+    for positions, views in view_batches(model, images, batch_size, augmentation, canvas):
         if given is not None:
             views = [with_proposals(inputs, given[positions]) for inputs in views]
         found = model.predict_views_on_batch(views, augmentation.flip, canvas)
@@ -98,7 +98,7 @@ def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None, pro
         for row, position in enumerate(positions):
             own = {k: v[row] for k, v in found.items()}
             if "masks" in own:
-                own["masks"] = model.picture_masks(own, *sizes[row])
+                own["masks"] = model.image_masks(own, *sizes[row])
             rows[position] = own
         if bar is not None:
             bar.add(len(positions))
@@ -109,7 +109,7 @@ def predict_pictures(model, pictures, batch_size=1, verbose=0, augment=None, pro
 
 
 def no_predictions(model):
-    """What ``predict_pictures`` gives for no picture: arrays of the usual shapes with no row."""
+    """What ``predict_images`` gives for no image: arrays of the usual shapes with no row."""
     inputs = {"images": tf.zeros([1, model.smallest, model.smallest, 3])}
     if model.takes_proposals:
         inputs["proposals"] = tf.zeros([1, 1, 4])
@@ -117,15 +117,15 @@ def no_predictions(model):
     return {k: [] if k == "masks" else v for k, v in found.items()}
 
 
-def given_proposals(model, proposals, pictures):
-    """The ``proposals`` of ``predict_pictures`` as one array ``[pictures,P,4]`` padded with zeros, or None.
+def given_proposals(model, proposals, images):
+    """The ``proposals`` of ``predict_images`` as one array ``[images,P,4]`` padded with zeros, or None.
 
     Raises:
-        ValueError: proposals are missing, not wanted, or not of this number of pictures or form.
+        ValueError: proposals are missing, not wanted, or not of this number of images or form.
     """
     if (proposals is not None) != model.takes_proposals:
         raise ValueError(
-            f"{model.name} has no RPN: give predict(pictures, proposals=[boxes [p,4] of every picture])."
+            f"{model.name} has no RPN: give predict(images, proposals=[boxes [p,4] of every image])."
             if model.takes_proposals
             else f"{model.name} makes its own proposals: predict takes none."
         )
@@ -133,16 +133,16 @@ def given_proposals(model, proposals, pictures):
         return None
     rows = [np.asarray(boxes, np.float32) for boxes in proposals]
     shapes = [boxes.shape for boxes in rows]
-    if len(rows) != pictures or any(len(shape) != 2 or shape[1] != 4 for shape in shapes):
-        raise ValueError(f"proposals must be {pictures} arrays [p,4], one per picture; got shapes {shapes}.")
-    padded = np.zeros((pictures, max([1, *(shape[0] for shape in shapes)]), 4), np.float32)
+    if len(rows) != images or any(len(shape) != 2 or shape[1] != 4 for shape in shapes):
+        raise ValueError(f"proposals must be {images} arrays [p,4], one per image; got shapes {shapes}.")
+    padded = np.zeros((images, max([1, *(shape[0] for shape in shapes)]), 4), np.float32)
     for one, boxes in zip(padded, rows):
         one[: len(boxes)] = boxes
     return padded
 
 
 def with_proposals(inputs, boxes):
-    """Network inputs with ``boxes [b,P,4]`` of their first b rows, xyxy in pixels of the pictures."""
+    """Network inputs with ``boxes [b,P,4]`` of their first b rows, xyxy in pixels of the images."""
     rows = np.zeros((inputs["images"].shape[0], *boxes.shape[1:]), np.float32)  # the last ones are fillers
     rows[: len(boxes)] = boxes
     return {**inputs, "proposals": network_boxes(rows, inputs)}

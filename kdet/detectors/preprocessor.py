@@ -1,4 +1,4 @@
-"""What happens to a picture before the backbone."""
+"""What happens to an image before the backbone."""
 
 import tensorflow as tf
 
@@ -7,16 +7,16 @@ from kdet.registry import Component, register
 
 @register
 class Preprocessor(Component):
-    """Normalisation inside the model, and the rule by which ``predict`` resizes pictures.
+    """Normalization inside the model, and the rule by which ``predict`` resizes images.
 
     Args:
         mean, std: per channel, in ``channel_order``, of values 0..255.
         channel_order: "rgb" or "bgr": the order that the backbone expects. Inputs are always RGB.
-        size: (long, short) side that pictures are scaled to fit, or (width, height) without ``keep_ratio``,
+        size: (long, short) side that images are scaled to fit, or (width, height) without ``keep_ratio``,
             or a factor of their own size.
         keep_ratio: scale both sides by one factor.
-        pad_divisor: a picture on its own is padded to multiples of this.
-        center_pad: at inference pictures lie in the middle of a canvas whose sides are ``side | center_pad``
+        pad_divisor: an image on its own is padded to multiples of this.
+        center_pad: at inference images lie in the middle of a canvas whose sides are ``side | center_pad``
             (CornerNet: 127); None: at the top left.
     """
 
@@ -44,7 +44,7 @@ class Preprocessor(Component):
         return {"mode": "keep_ratio" if self.keep_ratio else "fixed", "sizes": [list(size)]}
 
     def normalize(self, images, valid_size):
-        """``[B,H,W,3]`` RGB 0..255 to float32 normalised, exactly 0 in the padding."""
+        """``[B,H,W,3]`` RGB 0..255 to float32 normalized, exactly 0 in the padding."""
         images = tf.cast(images, tf.float32)
         if self.channel_order == "bgr":
             images = images[..., ::-1]
@@ -56,14 +56,14 @@ class Preprocessor(Component):
         return tf.where(inside, images, 0.0)
 
     def padded_size(self, valid_size, canvas):
-        """Size ``[B,2]`` of each picture padded on its own, at most the ``canvas [2]``."""
+        """Size ``[B,2]`` of each image padded on its own, at most the ``canvas [2]``."""
         padded = tf.math.ceil(valid_size / self.pad_divisor) * self.pad_divisor
         return tf.minimum(padded, tf.cast(canvas, tf.float32))
 
     def placed(self, images, info):
-        """Normalised pictures ``[B,H,W,3]`` and ImageInfo as inference wants them: see ``center_pad``.
+        """Normalized images ``[B,H,W,3]`` and ImageInfo as inference wants them: see ``center_pad``.
 
-        Adds ``info["border"] [B,4]``: (top, bottom, left, right) of the picture in the canvas. A side as long
+        Adds ``info["border"] [B,4]``: (top, bottom, left, right) of the image in the canvas. A side as long
         as the canvas loses its last pixel: so the published models were measured.
         """
         if self.center_pad is None:
@@ -85,9 +85,9 @@ class Preprocessor(Component):
         return images, {**info, "border": border, "padded_size": tf.stack(targets, -1)}
 
     def mirrored(self, images, info):
-        """The same pictures mirrored left to right, with ``info["flipped"]``; padding stays where it is.
+        """The same images mirrored left to right, with ``info["flipped"]``; padding stays where it is.
 
-        In a canvas around the picture everything is mirrored, the padding too.
+        In a canvas around the image everything is mirrored, the padding too.
         """
         width = info["padded_size" if "border" in info else "valid_size"][:, 1]
         images = tf.reverse_sequence(images, tf.cast(width, tf.int32), seq_axis=2, batch_axis=0)

@@ -10,10 +10,10 @@ from kdet.structures import network_boxes, upright_masks
 
 
 @register
-class PrototypeDetector(Detector):
+class YOLACT(Detector):
     """Backbone, neck, a box head with mask coefficients, a head with prototypes (YOLACT).
 
-    ``masks [B,N,h,w]`` of its detections are probabilities in the frame of the whole picture.
+    ``masks [B,N,h,w]`` of its detections are probabilities in the frame of the whole image.
 
     Args:
         backbone, neck: feature extractors.
@@ -63,7 +63,7 @@ class PrototypeDetector(Detector):
         )
         return losses
 
-    def picture_masks(self, detections, height, width):
+    def image_masks(self, detections, height, width):
         masks = np.zeros((int(detections["num_detections"]), height, width), bool)
         for mask, small in zip(masks, detections["masks"]):  # one by one: they are large
             full = tf.image.resize(small[..., None], (height, width))[..., 0]

@@ -9,7 +9,7 @@ from kdet.registry import register
 
 @register
 class QueryDetector(SingleStageDetector):
-    """Backbone, neck, and a head that looks at the whole picture (DETR and its kin).
+    """Backbone, neck, and a head that looks at the whole image (DETR and its kin).
 
     The head is called with ImageInfo too, which holds the size of the canvas as ``canvas``, float32 ``[2]``.
 
@@ -35,7 +35,7 @@ def with_canvas(info, images):
 
 
 @register
-class SparseDetector(Detector):
+class SparseRCNN(Detector):
     """Backbone, neck, learned proposals and the stages that refine them (Sparse R-CNN).
 
     Args:

@@ -8,9 +8,9 @@ from kdet.registry import register
 
 @register
 class TridentDetector(TwoStageDetector):
-    """Two-stage detector on ``TridentResNet``: every branch learns all pictures and objects.
+    """Two-stage detector on ``TridentResNet``: every branch learns all images and objects.
 
-    Args: see ``TwoStageDetector``. Given proposals are for the pictures, or for all branches of them.
+    Args: see ``TwoStageDetector``. Given proposals are for the images, or for all branches of them.
     """
 
     def forward_losses(self, images, info, targets, proposals=None):

@@ -62,7 +62,7 @@ class TwoStageDetector(Detector):
         if "proposals" not in info:
             raise ValueError(
                 f"{self.name} has no RPN: give it inputs={{'images': ..., 'proposals': [B,P,4]}}, or "
-                "predict(pictures, proposals=[...])."
+                "predict(images, proposals=[...])."
             )
         return tf.cast(info["proposals"], tf.float32)
 

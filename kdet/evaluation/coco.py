@@ -21,9 +21,9 @@ def coco_metrics(ground_truth, results, metric="bbox", image_ids=None, category_
         results: list of COCO result dicts (``image_id``, ``category_id``, ``bbox`` xywh, ``score`` and for
             masks ``segmentation``); may be empty. What is not finite does not count.
         metric: ``"bbox"``, ``"segm"`` or ``"proposal"`` (classes ignored, recall only).
-        image_ids: evaluate these pictures only; default all of ``ground_truth``.
+        image_ids: evaluate these images only; default all of ``ground_truth``.
         category_ids: evaluate these categories only; default all of ``ground_truth``.
-        max_detections: detections per picture and class that count (``proposal``: 100, 300 and 1000).
+        max_detections: detections per image and class that count (``proposal``: 100, 300 and 1000).
 
     Returns:
         ``{"AP", "AP50", "AP75", "APs", "APm", "APl", "AR", "AP/<class name>": ...}`` for ``bbox`` and
@@ -31,7 +31,7 @@ def coco_metrics(ground_truth, results, metric="bbox", image_ids=None, category_
         there is no ground truth is NaN.
 
     Raises:
-        ValueError: unknown metric, or a result for a picture that is not in ``ground_truth``.
+        ValueError: unknown metric, or a result for an image that is not in ``ground_truth``.
     """
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}.")
@@ -68,14 +68,14 @@ def refuse_unknown_images(results, known):
     """Raise ValueError when a result is of an image that is not among the ``known`` ids."""
     unknown = {r["image_id"] for r in results} - set(known)
     if unknown:
-        raise ValueError(f"Results for pictures that the ground truth does not hold: {sorted(unknown)[:5]}.")
+        raise ValueError(f"Results for images that the ground truth does not hold: {sorted(unknown)[:5]}.")
 
 
 def with_masks(ground_truth, results):
     """The ground truth without annotations that have no mask, after a check of all masks, of results too.
 
     Raises:
-        DataError: a mask cannot be rasterised, or is for another size than its image's; or a result has none.
+        DataError: a mask cannot be rasterized, or is for another size than its image's; or a result has none.
     """
     sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
     annotations = ground_truth.get("annotations", [])

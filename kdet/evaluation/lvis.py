@@ -1,6 +1,6 @@
 """LVIS metrics (Gupta et al., 2019, "LVIS"): federated AP of boxes and masks, by faster-coco-eval.
 
-Of an LVIS picture only some classes are known: those with annotations (present), those in
+Of an LVIS image only some classes are known: those with annotations (present), those in
 ``neg_category_ids`` (absent) and those in ``not_exhaustive_category_ids`` (present, not all annotated).
 Detections of all other classes do not count, and a detection of a class that is not exhaustively
 annotated is never wrong. The figures equal those of the package ``lvis``, which is not used: its last

@@ -18,19 +18,19 @@ class ResultList:
 
     Args:
         category_ids: the category id of each label of the model, in label order.
-        picture_masks: ``Detector.picture_masks`` of the model; masks framed by their boxes when None.
+        image_masks: ``Detector.image_masks`` of the model; masks framed by their boxes when None.
 
     Attributes:
         entries: list of COCO result dicts (``image_id``, ``category_id``, ``bbox`` xywh, ``score`` and,
             where the model has masks, ``segmentation`` as compressed RLE).
-        image_ids: the pictures seen, with detections or without.
+        image_ids: the images seen, with detections or without.
         not_finite: number of detections left out because their box or score is NaN or infinite (JSON has
             neither).
     """
 
-    def __init__(self, category_ids, picture_masks=None):
+    def __init__(self, category_ids, image_masks=None):
         self.category_ids = list(category_ids)
-        self.picture_masks = picture_masks or paste
+        self.image_masks = image_masks or paste
         self.entries = []
         self.image_ids = []
         self.not_finite = 0
@@ -40,9 +40,9 @@ class ResultList:
 
         Args:
             detections: ``boxes [B,N,4]``, ``scores [B,N]``, ``labels [B,N]`` (-1 = padding) and optional
-                ``masks [B,N,m,m]``, in pixels of the original pictures.
+                ``masks [B,N,m,m]``, in pixels of the original images.
             image_ids: ``[B]``; a negative id marks padding of the batch and is left out.
-            sizes: ``[B,2]`` (h, w) of the original pictures.
+            sizes: ``[B,2]`` (h, w) of the original images.
         """
         detections = {k: np.asarray(v) for k, v in detections.items()}
         for i, image_id in enumerate(np.asarray(image_ids).tolist()):
@@ -60,7 +60,7 @@ class ResultList:
                 )
             rles = [None] * len(labels)
             if "masks" in detections:
-                rles = encode_masks(detections["masks"][i][keep], boxes, sizes[i], self.picture_masks)
+                rles = encode_masks(detections["masks"][i][keep], boxes, sizes[i], self.image_masks)
             xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
             for box, score, label, rle in zip(xywh.tolist(), scores.tolist(), labels.tolist(), rles):
                 entry = {"image_id": image_id, "category_id": self.category_ids[label]}
@@ -99,13 +99,13 @@ def finite(results: list[dict]) -> list[dict]:
     return kept
 
 
-def encode_masks(masks, boxes, size, picture_masks=paste):
-    """Compressed RLE, on a picture ``(h, w)``, of the masks ``[N,...]`` of boxes ``[N,4]``."""
+def encode_masks(masks, boxes, size, image_masks=paste):
+    """Compressed RLE, on an image ``(h, w)``, of the masks ``[N,...]`` of boxes ``[N,4]``."""
     height, width = (int(round(float(s))) for s in size)
     encoded = []
     for mask, box in zip(masks, boxes):  # one by one: a hundred whole masks would fill the memory
         one = {"masks": mask[None], "boxes": box[None], "num_detections": 1}
-        encoded.append(encode_mask(picture_masks(one, height, width)[0]))
+        encoded.append(encode_mask(image_masks(one, height, width)[0]))
     return encoded
 
 

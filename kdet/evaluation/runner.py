@@ -21,8 +21,8 @@ def evaluate(model, pipeline, metrics=("bbox",), out=None, on_first_batch=None, 
         metrics: any of ``kdet.schema.METRICS``, which says what each is.
         out: path for the detections as a COCO result file.
         on_first_batch: called with ``(inputs, detections)`` of the first batch, as NumPy.
-        progress: called with the number of pictures done after every batch.
-        augment: test-time augmentation, see ``kdet.detectors.predict.Augmentation``; the pictures then get
+        progress: called with the number of images done after every batch.
+        augment: test-time augmentation, see ``kdet.detectors.predict.Augmentation``; the images then get
             the sizes of the augmentation or of the model's preprocessor, not the pipeline's.
 
     Returns:
@@ -63,7 +63,7 @@ def evaluate(model, pipeline, metrics=("bbox",), out=None, on_first_batch=None, 
 
 def collect(model, pipeline, on_first_batch=None, progress=None, augment=None):
     """The detections of a whole dataset as a :class:`ResultList`; arguments as in ``evaluate``."""
-    results = ResultList(pipeline.index.category_ids, getattr(model, "picture_masks", None))
+    results = ResultList(pipeline.index.category_ids, getattr(model, "image_masks", None))
     augmentation = Augmentation.of(augment)
     run = augmented_batches if augment else plain_batches
     for number, (inputs, detections) in enumerate(run(model, pipeline, augmentation)):
@@ -79,7 +79,7 @@ def plain_batches(model, pipeline, augmentation):
     """``(inputs, detections)`` of the pipeline's batches.
 
     The model runs as one graph for all canvases, or one per canvas where those of the pipeline are fixed: a
-    smaller last batch is filled up with its first picture.
+    smaller last batch is filled up with its first image.
     """
     canvas = "buckets" if pipeline.fixed_canvases else "own"
     for inputs, _ in pipeline.dataset():
@@ -90,11 +90,11 @@ def plain_batches(model, pipeline, augmentation):
 
 
 def augmented_batches(model, pipeline, augmentation):
-    """``(inputs of the first size, detections)``, the pictures read one by one and resized for every view."""
+    """``(inputs of the first size, detections)``, the images read one by one and resized for every view."""
     records = []
 
     def images():
-        for record, image in pipeline.pictures():
+        for record, image in pipeline.images():
             records.append(record)
             yield image
 
@@ -115,7 +115,7 @@ def enlarged(inputs, smallest):
 
 
 def fill_batch(inputs, batch_size):
-    """Repeats the first picture until the batch is full; the copies get the image id -1."""
+    """Repeats the first image until the batch is full; the copies get the image id -1."""
     count = int(inputs["images"].shape[0])
     if count == batch_size:
         return inputs

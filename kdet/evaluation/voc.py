@@ -23,7 +23,7 @@ def voc_metrics(ground_truth, results, rule="12", iou_threshold=0.5, image_ids=N
         rule: ``"07"``: mean of the best precision at recall 0, 0.1, ..., 1; ``"12"``: area under the
             precision envelope.
         iou_threshold: smallest overlap of a match.
-        image_ids: evaluate these pictures only; default all of ``ground_truth``.
+        image_ids: evaluate these images only; default all of ``ground_truth``.
         pixel_inclusive: corners are pixels inside the box, so widths are ``x2 - x1 + 1`` (the devkit's).
 
     Returns:

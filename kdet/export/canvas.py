@@ -1,4 +1,4 @@
-"""Pictures of any size onto the canvas of the network inside a graph, by the rule of ``predict``."""
+"""Images of any size onto the canvas of the network inside a graph, by the rule of ``predict``."""
 
 import tensorflow as tf
 
@@ -7,27 +7,27 @@ from kdet.data import spec as specs
 
 
 class Canvas:
-    """The canvases of an exported model and the way of pictures onto one.
+    """The canvases of an exported model and the way of images onto one.
 
-    A picture is resized as ``predict`` does and put into the upper left corner. Without a ``shape`` the
+    An image is resized as ``predict`` does and put into the upper left corner. Without a ``shape`` the
     canvas is the batch's own, as in ``predict``: the largest height and width, rounded up. With a (height,
-    width) pictures that would be larger than it are made to fit it; models that stretch pictures to a fixed
+    width) images that would be larger than it are made to fit it; models that stretch images to a fixed
     size stretch them to the shape.
 
     Args:
         preprocessor: of the detector, for its size rule.
         shape: (height, width) of the one canvas; "buckets" for the smallest of ``kdet.data.bucket_shapes``
-            that holds all pictures of the batch (a square one where wide and tall pictures meet); or None.
-            Pictures in (a factor of) their own size have no buckets.
+            that holds all images of the batch (a square one where wide and tall images meet); or None.
+            Images in (a factor of) their own size have no buckets.
         smallest: without a ``shape`` no side of the canvas is shorter.
 
     Attributes:
-        shapes: the canvases to choose from, from the smallest on; empty where the pictures decide.
+        shapes: the canvases to choose from, from the smallest on; empty where the images decide.
     """
 
     def __init__(self, preprocessor, shape=None, smallest=1):
         self.rule, self.limit, self.smallest = preprocessor, preprocessor.size, smallest
-        # pictures in (a factor of) their own size get canvases of their own
+        # images in (a factor of) their own size get canvases of their own
         self.own_size = isinstance(self.limit, (int, float))
         self.stretches = not preprocessor.keep_ratio and not self.own_size
         one = shape not in (None, "buckets")
@@ -42,14 +42,14 @@ class Canvas:
 
     @property
     def static_shape(self):
-        """(height, width), each None where the pictures decide."""
+        """(height, width), each None where the images decide."""
         return self.shapes[0] if len(self.shapes) == 1 else (None, None)
 
-    def inputs(self, picture, count):
+    def inputs(self, read, count):
         """Network inputs of a batch.
 
         Args:
-            picture: function of an index that gives a picture ``[h,w,3]`` uint8.
+            read: function of an index that gives an image ``[h,w,3]`` uint8.
             count: scalar int32.
 
         Returns:
@@ -61,7 +61,7 @@ class Canvas:
         sizes = tf.TensorArray(tf.int32, count, element_shape=[2, 2])
 
         def add(i, resized, sizes):
-            image = tf.ensure_shape(picture(i), shape)
+            image = tf.ensure_shape(read(i), shape)
             original = tf.shape(image)[:2]
             target = self.target(original)
             resized = resized.write(i, resize.resize_bilinear(image, target, portable=True))
@@ -86,7 +86,7 @@ class Canvas:
         }
 
     def target(self, size):
-        """Size ``[2]`` (h, w) that a picture of ``size`` is resized to."""
+        """Size ``[2]`` (h, w) that an image of ``size`` is resized to."""
         if self.stretches:
             return tf.constant(self.stretched_size, tf.int32)
         limit = self.limit
@@ -114,7 +114,7 @@ class Canvas:
 
 
 def _bucket_shapes(preprocessor, smallest):
-    """The bucket canvases of ``predict`` from the smallest to one that holds every resized picture."""
+    """The bucket canvases of ``predict`` from the smallest to one that holds every resized image."""
     stretches = not preprocessor.keep_ratio
     shapes = specs.canvas_shapes(preprocessor.size, stretches, preprocessor.pad_divisor)
     shapes = sorted(shapes, key=lambda shape: shape[0] * shape[1])

@@ -7,9 +7,9 @@ def disagreement(predicted, served, max_pixels=2e-3, max_score=1e-5, max_mask=1e
     """None, or a sentence on the first thing that differs.
 
     Args:
-        predicted: of ``model.predict`` for one picture.
+        predicted: of ``model.predict`` for one image.
         served: of the exported model for the same, as arrays by output name; exported with
-            ``box_format="xyxy"``, ``label_offset=0`` and ``masks="picture"``.
+            ``box_format="xyxy"``, ``label_offset=0`` and ``masks="image"``.
         max_pixels, max_score: largest differences of boxes and scores.
         max_mask: largest share of pixels in which masks differ.
     """

@@ -1,4 +1,4 @@
-"""Encoded pictures to pixels inside a graph, as ``kdet.data.pictures.decode`` does outside of one."""
+"""Encoded images to pixels inside a graph, as ``kdet.data.decoding.decode`` does outside of one."""
 
 import tensorflow as tf
 
@@ -7,7 +7,7 @@ _ORIENTATION_TAG, _SHORT = 0x0112, 3
 
 
 def decode(encoded):
-    """One picture: scalar string of JPEG, PNG, BMP or GIF (first frame) -> ``[h,w,3]`` uint8 RGB.
+    """One image: scalar string of JPEG, PNG, BMP or GIF (first frame) -> ``[h,w,3]`` uint8 RGB.
 
     JPEG by the accurate integer transform, turned as its EXIF orientation says.
     """

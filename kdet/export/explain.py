@@ -12,7 +12,7 @@ def cause(error):
     Keras puts ``Exception encountered when calling X.call().`` before a message and the arguments behind it,
     TensorFlow the whole node into it.
     """
-    text = re.sub(r"\x1b\[[\d;]*m", "", str(error))  # Keras' colours
+    text = re.sub(r"\x1b\[[\d;]*m", "", str(error))  # Keras' colors
     text = text.partition("Arguments received by")[0]
     text = re.split(r"Exception encountered when calling [^\n]*\n", text)[-1]
     text = re.sub(r" for '\{\{node .*?\}\} = .*?' with", " with", text)

@@ -21,7 +21,7 @@ class Bound:
         mask: largest mean difference of a pair's masks.
         lost: largest share of the detections without a partner. Candidates that score the same but for
             rounding change places, which decides who survives suppression.
-        spare: so many more may lack one: scores near the threshold of a picture with few objects.
+        spare: so many more may lack one: scores near the threshold of an image with few objects.
         network: where nothing is found, largest difference of the network's outputs, see ``silence.check``.
     """
 
@@ -76,16 +76,16 @@ def _interpreters():
         return compat.tflite().interpreter
 
 
-def noise_pictures(model, height, width, batch=1, seed=0):
-    """Smooth random pictures uint8 ``[batch,height,width,3]`` of the brightness that the model expects."""
+def noise_images(model, height, width, batch=1, seed=0):
+    """Smooth random images uint8 ``[batch,height,width,3]`` of the brightness that the model expects."""
     random, total = np.random.default_rng(seed), 0.0
     for cell, amplitude in ((48, 1.6), (16, 1.0), (5, 0.6), (1, 0.25)):
         coarse = random.uniform(-1, 1, (batch, height // cell + 2, width // cell + 2, 3))
         total += amplitude * tf.image.resize(coarse, (height, width)).numpy()
     rule = model.preprocessor
-    pictures = total * np.float32(rule.std) + np.float32(rule.mean)
-    pictures = pictures if rule.channel_order == "rgb" else pictures[..., ::-1]
-    return np.clip(np.round(pictures), 0, 255).astype(np.uint8)
+    images = total * np.float32(rule.std) + np.float32(rule.mean)
+    images = images if rule.channel_order == "rgb" else images[..., ::-1]
+    return np.clip(np.round(images), 0, 255).astype(np.uint8)
 
 
 def some_boxes(height, width, batch, count):
@@ -100,26 +100,26 @@ def some_boxes(height, width, batch, count):
     return np.tile(boxes.astype(np.float32), (batch, 1, 1))
 
 
-def check(name, content, function, pictures, bound, **proposals):
+def check(name, content, function, batches, bound, **proposals):
     """Runs a TFLite model beside the function that it was made of.
 
     Args:
         name: of the model, for the error.
         content: bytes of the flatbuffer.
         function: images (and proposals) -> Detections.
-        pictures: list of batches uint8 ``[B,H,W,3]``.
+        batches: list of images uint8 ``[B,H,W,3]``.
         bound: ``Bound``.
         **proposals: where the model takes them ``proposals``, float32 ``[B,P,4]``, for all batches.
 
     Returns:
-        ``Difference`` over all pictures.
+        ``Difference`` over all images.
 
     Raises:
         ExportError: values that are not numbers, or a difference beyond the bound.
     """
     runner, given = Runner(content), {name: tf.constant(value) for name, value in proposals.items()}
     total = Difference()
-    for images in pictures:
+    for images in batches:
         got = runner(images, **proposals)
         if any(np.isnan(value).any() for value in got.values()):
             raise ExportError(f"{name}: the exported TFLite model computes NaN; it was not written.")
@@ -127,7 +127,7 @@ def check(name, content, function, pictures, bound, **proposals):
         total = total + difference(wanted, got, bound)
     if not total.found:  # NaN never passes a score threshold: nothing found is no proof
         runner = Runner(content, keep_all=True)
-        runner(pictures[0], **proposals)
+        runner(batches[0], **proposals)
         if runner.holds_nan():
             raise ExportError(f"{name}: the exported TFLite model computes NaN inside; it was not written.")
     if total.lost > bound.lost * total.found + bound.spare:

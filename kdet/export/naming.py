@@ -14,7 +14,7 @@ class Naming:
 
     Args:
         box_format: one of `BOX_FORMATS`: order of the coordinates (``xywh``: corner and size), in shares of
-            the picture (``rel_``) or in its pixels.
+            the image (``rel_``) or in its pixels.
         label_offset: the number of the first class, from 0 on. The zoo counts from 1.
 
     Raises:
@@ -35,7 +35,7 @@ class Naming:
         """The outputs of a signature.
 
         Args:
-            detections: of a detector (boxes xyxy in pixels of the original picture).
+            detections: of a detector (boxes xyxy in pixels of the original image).
             original_size: ``[N,2]`` (h, w).
 
         Returns:
@@ -54,7 +54,7 @@ class Naming:
         return found
 
     def read_boxes(self, boxes, original_size):
-        """Boxes ``[N,P,4]`` written in ``box_format`` as xyxy in pixels of the picture."""
+        """Boxes ``[N,P,4]`` written in ``box_format`` as xyxy in pixels of the image."""
         if self.box_format.endswith("yxyx"):
             boxes = tf.gather(boxes, [1, 0, 3, 2], axis=-1)
         if self.box_format == "xywh":

@@ -1,4 +1,4 @@
-"""What a canvas and a number of pictures may be, for every format and for the tools."""
+"""What a canvas and a number of images may be, for every format and for the tools."""
 
 
 def shape_of(input_size):
@@ -24,7 +24,7 @@ def shape_of(input_size):
 
 
 def batch_of(batch):
-    """None for None or "dynamic", otherwise a number of pictures from 1 on, from a number or its digits.
+    """None for None or "dynamic", otherwise a number of images from 1 on, from a number or its digits.
 
     Raises:
         ValueError: neither.
@@ -36,7 +36,7 @@ def batch_of(batch):
     except (TypeError, ValueError):
         number = 0
     if number < 1:
-        raise ValueError(f"The batch is 'dynamic' or a number of pictures from 1 on, not {batch!r}.")
+        raise ValueError(f"The batch is 'dynamic' or a number of images from 1 on, not {batch!r}.")
     return number
 
 

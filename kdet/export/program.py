@@ -21,7 +21,7 @@ def save(module, path, signatures):
 
 
 class Program:
-    """Normalisation, network and post-processing of a detector, traced without Python around it.
+    """Normalization, network and post-processing of a detector, traced without Python around it.
 
     Args:
         model: detector.
@@ -31,7 +31,7 @@ class Program:
         ValueError: another ``form``. Unavailable: ``compiled`` without the library.
 
     Attributes:
-        takes_proposals: the model's second stage looks at boxes that come with the pictures (Fast R-CNN).
+        takes_proposals: the model's second stage looks at boxes that come with the images (Fast R-CNN).
     """
 
     def __init__(self, model, form="portable"):
@@ -56,12 +56,12 @@ class Program:
             return self.model(inputs, training=False)
 
     def on_canvas(self, height, width, batch=1, proposals=None):
-        """``detect`` for pictures that fill a canvas of one shape: a ``ConcreteFunction``.
+        """``detect`` for images that fill a canvas of one shape: a ``ConcreteFunction``.
 
         Args:
             height, width: of the canvas; None leaves them open.
-            batch: pictures per call; None leaves it open.
-            proposals: how many of them per picture, where the model takes them; None leaves it open.
+            batch: images per call; None leaves it open.
+            proposals: how many of them per image, where the model takes them; None leaves it open.
 
         Returns:
             ConcreteFunction of ``images``, uint8 ``[batch,height,width,3]`` RGB, and where the model takes
@@ -70,15 +70,15 @@ class Program:
         Raises:
             ExportError: see ``trace``.
         """
-        canvas, pictures = (height, width), tf.TensorSpec([batch, height, width, 3], tf.uint8, name="images")
+        canvas, spec = (height, width), tf.TensorSpec([batch, height, width, 3], tf.uint8, name="images")
         if not self.takes_proposals:
-            return self.trace(lambda images: self.detect(images), pictures, canvas=canvas)
+            return self.trace(lambda images: self.detect(images), spec, canvas=canvas)
         boxes = tf.TensorSpec([batch, proposals, 4], tf.float32, name="proposals")
 
         def detect(images, proposals):
             return self.detect({"images": images, "proposals": proposals})
 
-        return self.trace(detect, pictures, boxes, canvas=canvas)
+        return self.trace(detect, spec, boxes, canvas=canvas)
 
     def trace(self, function, *specs, canvas=(None, None)):
         """``ConcreteFunction`` of a function of tensors that calls ``detect``.

@@ -53,7 +53,7 @@ def find_network(model):
         ExportError: there are no convolutions or dense layers.
     """
     graph = model.subgraphs[0]
-    # what comes with the pictures are boxes that somebody has chosen
+    # what comes with the images are boxes that somebody has chosen
     chosen = {i for i in graph.inputs if graph.tensors[i].type != schema.TensorType.UINT8}
     fed, eligible, plain = set(), [], set()
     for index, operator in enumerate(graph.operators):
@@ -97,12 +97,12 @@ def weights_of(model, operator):
     return weights if weights is not None and weights.size >= _LEAST_WEIGHTS else None
 
 
-def to_int8(content, pictures):
+def to_int8(content, images):
     """A float32 flatbuffer whose network computes in 8-bit integers.
 
     Args:
         content: bytes.
-        pictures: iterable of input batches, uint8 ``[B,H,W,3]``; they decide the ranges of the activations.
+        images: iterable of input batches, uint8 ``[B,H,W,3]``; they decide the ranges of the activations.
 
     Raises:
         ExportError: there is no network, or TensorFlow's runtime, which measures it, cannot run an operator.
@@ -113,7 +113,7 @@ def to_int8(content, pictures):
     names = [name.decode() for name in network.float_names]
     try:
         measured = compat.tflite().calibrator.Calibrator(flatbuffer.write(part))
-        measured = measured.calibrate(lambda: ([batch] for batch in pictures))
+        measured = measured.calibrate(lambda: ([batch] for batch in images))
         quantized = compat.tflite().convert.mlir_quantize(measured, denylisted_nodes=names)
     except (RuntimeError, ValueError, compat.tflite().convert.ConverterError) as error:
         where, reason = _operator_of(error, part), str(error).strip().partition("Node number")[0]

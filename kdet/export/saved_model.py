@@ -7,14 +7,14 @@ import tensorflow as tf
 
 from kdet.export.canvas import Canvas
 from kdet.export.decode import decode
+from kdet.export.image_masks import on_images
 from kdet.export.naming import Naming
 from kdet.export.options import batch_of, shape_of
-from kdet.export.picture_masks import on_pictures
 from kdet.export.precision import dtype_of, in_precision
 from kdet.export.program import Program, save
 from kdet.structures import network_boxes
 
-MASKS = ("box", "picture")
+MASKS = ("box", "image")
 # beside the model, for people and clients; servers ignore this folder
 DESCRIPTION = os.path.join("assets.extra", "kdet.json")
 
@@ -33,28 +33,28 @@ def export_saved_model(
 ):
     """Writes a SavedModel with pre- and post-processing inside.
 
-    Signatures: ``serving_default`` (``images``: uint8 ``[N,H,W,3]`` RGB, pictures of one size, any),
+    Signatures: ``serving_default`` (``images``: uint8 ``[N,H,W,3]`` RGB, images of one size, any),
     ``serving_bytes`` (``encoded``: strings ``[N]``, JPEG, PNG, BMP or GIF of any sizes) and
-    ``serving_tf_example`` (``examples``: serialised ``tf.train.Example`` with ``image/encoded``). Each
-    resizes its pictures by the model's own rule and gives boxes in the original picture, as ``predict``
+    ``serving_tf_example`` (``examples``: serialized ``tf.train.Example`` with ``image/encoded``). Each
+    resizes its images by the model's own rule and gives boxes in the original image, as ``predict``
     does. The outputs are those of `Naming`.
 
-    A model that makes no proposals (Fast R-CNN) takes ``proposals`` beside the pictures in each signature:
+    A model that makes no proposals (Fast R-CNN) takes ``proposals`` beside the images in each signature:
     float32 ``[N,P,4]``, written as its boxes are (``box_format``); rows of zeros are padding. What an
     exported RPN calls ``detection_boxes`` can be passed on as it is.
 
     Args:
         model: detector.
         path: folder to write; for TensorFlow Serving it ends in a version number (``.../my_model/1``).
-        input_size: "dynamic" (the pictures' own canvas, as in ``predict``), "buckets" (the few of
+        input_size: "dynamic" (the images' own canvas, as in ``predict``), "buckets" (the few of
             ``predict(..., canvas="buckets")``) or (height, width) of one canvas, see `Canvas`.
-        batch: pictures per call; None or "dynamic" for any number.
+        batch: images per call; None or "dynamic" for any number.
         dtype: None as the model computes, or "fp32", "bf16", "fp16". Outputs stay float32.
         ops: "portable": TensorFlow's own ops only; "compiled": kdet's too, for programs that load its
             library.
         box_format, label_offset: see `Naming`.
         masks: "box": probabilities in the frame of each box (of prototype models in that of the whole
-            picture); "picture": uint8 ``[N,M,H,W]`` of 0 and 1 in the size of the largest picture.
+            image); "image": uint8 ``[N,M,H,W]`` of 0 and 1 in the size of the largest image.
 
     Returns:
         ``path``.
@@ -68,7 +68,7 @@ def export_saved_model(
     canvas, batch = Canvas(model.preprocessor, shape_of(input_size), model.smallest), batch_of(batch)
     naming = Naming(box_format, label_offset)
     program = Program(in_precision(model, dtype), ops)
-    functions = _Functions(program, canvas, naming, batch, masks == "picture")
+    functions = _Functions(program, canvas, naming, batch, masks == "image")
     path = os.fspath(path)
     servable = tf.Module(name=model.name)
     signatures = functions.signatures()
@@ -80,7 +80,7 @@ def export_saved_model(
 
 
 class _Functions:
-    """The signatures: three ways to pictures, one trace of the detector that all share."""
+    """The signatures: three ways to images, one trace of the detector that all share."""
 
     def __init__(self, program, canvas, naming, batch, whole_masks):
         self.program, self.canvas, self.naming = program, canvas, naming
@@ -97,12 +97,12 @@ class _Functions:
     def _outputs(self, inputs):
         detections = self.program.detect(inputs)
         if self.whole_masks and "masks" in detections:
-            masks = on_pictures(self.program.model, detections, inputs["original_size"])
+            masks = on_images(self.program.model, detections, inputs["original_size"])
             detections = {**detections, "masks": masks}
         return self.naming(detections, inputs["original_size"])
 
-    def _detect_pictures(self, picture, count, proposals=None):
-        inputs = self.canvas.inputs(picture, count)
+    def _detect_images(self, read, count, proposals=None):
+        inputs = self.canvas.inputs(read, count)
         if proposals is not None:
             boxes = self.naming.read_boxes(proposals, inputs["original_size"])
             inputs["proposals"] = network_boxes(boxes, inputs)
@@ -111,10 +111,10 @@ class _Functions:
         return self._detect(inputs)
 
     def on_arrays(self, images, proposals=None):
-        return self._detect_pictures(lambda i: images[i], tf.shape(images)[0], proposals)
+        return self._detect_images(lambda i: images[i], tf.shape(images)[0], proposals)
 
     def on_bytes(self, encoded, proposals=None):
-        return self._detect_pictures(lambda i: decode(encoded[i]), tf.size(encoded), proposals)
+        return self._detect_images(lambda i: decode(encoded[i]), tf.size(encoded), proposals)
 
     def on_examples(self, examples, proposals=None):
         features = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
@@ -122,11 +122,11 @@ class _Functions:
 
     def signatures(self):
         """``{name: ConcreteFunction}``."""
-        pictures = tf.TensorSpec([self.batch, None, None, 3], tf.uint8, name="images")
+        images = tf.TensorSpec([self.batch, None, None, 3], tf.uint8, name="images")
         encoded = tf.TensorSpec([self.batch], tf.string, name="encoded")
         examples = tf.TensorSpec([self.batch], tf.string, name="examples")
         signatures = {
-            "serving_default": (self.on_arrays, pictures),
+            "serving_default": (self.on_arrays, images),
             "serving_bytes": (self.on_bytes, encoded),
             "serving_tf_example": (self.on_examples, examples),
         }

@@ -1,6 +1,6 @@
 """What is compared of a detector and its TFLite file when neither finds anything.
 
-Pictures of noise, or a model that has learnt nothing, rarely pass a score threshold, and two empty lists are
+Images of noise, or a model that has learnt nothing, rarely pass a score threshold, and two empty lists are
 equal whatever made them. So the values that the network hands to its decoding are compared: the outputs of a
 dense head; the maps and the proposals' outputs of a two-stage detector, whose second stage stays unseen.
 """
@@ -46,8 +46,8 @@ def check(name, single, content, function, limit, images, **proposals):
             apart[tensor] = min(differences)
     if not apart:
         raise ExportError(
-            f"{name} finds nothing on these pictures, and no tensor of the exported TFLite model could be "
-            "compared instead. It was not written. The way out: representative=[pictures with objects], or "
+            f"{name} finds nothing on these images, and no tensor of the exported TFLite model could be "
+            "compared instead. It was not written. The way out: representative=[images with objects], or "
             "check=False."
         )
     worst = max(apart, key=lambda tensor: np.nan_to_num(apart[tensor], nan=np.inf))

@@ -25,8 +25,8 @@ BOUNDS = {
     "dynamic": litert.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7, spare=5, network=0.5),
     "int8": litert.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7, spare=5, network=0.5),
 }
-CALIBRATION_PICTURES = 100
-_CHECKED_PICTURES = 2
+CALIBRATION_IMAGES = 100
+_CHECKED_IMAGES = 2
 
 
 def export_tflite(
@@ -42,7 +42,7 @@ def export_tflite(
 ):
     """Writes a detector as a TFLite file.
 
-    The file takes ``images`` uint8 ``[batch,h,w,3]`` RGB, pictures resized to fill ``(h, w)``, and gives
+    The file takes ``images`` uint8 ``[batch,h,w,3]`` RGB, images resized to fill ``(h, w)``, and gives
     Detections in pixels of that canvas under their names: ``boxes`` (xyxy), ``scores``, ``labels`` (-1:
     padding), ``num_detections``, ``masks``. Its signature is ``serving_default``. A model that makes no
     proposals (Fast R-CNN) takes ``proposals`` too: float32 ``[batch,num_proposals,4]``, xyxy in pixels of the
@@ -53,13 +53,13 @@ def export_tflite(
         path: the ``.tflite`` file.
         input_size: (h, w), also as "480x640"; default: the size that the model was made for, the long side
             being the width.
-        batch: pictures per call, fixed in the file.
+        batch: images per call, fixed in the file.
         dtype: ``fp32``; ``fp16``: weights in 16 bits; ``dynamic``: weights in 8 bits; ``int8``: the network
             computes in 8 bits. Decoding and suppression are always float32.
-        representative: for ``int8`` (and for the check): pictures like those to come, as paths, encoded bytes
+        representative: for ``int8`` (and for the check): images like those to come, as paths, encoded bytes
             or RGB arrays; or a recipe (``kdet.config.Config`` or dict), whose ``data.train`` or ``data.val``
             is read. The first 100 are used.
-        num_proposals: per picture, fixed in the file, for a model that takes them.
+        num_proposals: per image, fixed in the file, for a model that takes them.
         select_tf_ops: where TFLite's own ops do not suffice take TensorFlow's, which need its Flex delegate;
             False refuses.
         check: run the file and compare it with the model before it is written, by what both find or, where
@@ -70,28 +70,28 @@ def export_tflite(
         ``path``.
 
     Raises:
-        ValueError: an unknown ``dtype``; a dynamic size or batch; ``int8`` without pictures.
+        ValueError: an unknown ``dtype``; a dynamic size or batch; ``int8`` without images.
         ExportError: the model cannot be converted, or the file would not compute what the model does.
     """
     height, width, batch = _fixed(model, input_size, batch, dtype)
-    pictures = representative_batches(representative, height, width, batch)
-    if dtype == "int8" and pictures is None:
+    images = representative_batches(representative, height, width, batch)
+    if dtype == "int8" and images is None:
         raise ValueError(
-            "TFLite: int8 needs pictures to measure the network's values: representative=[paths or arrays], "
+            "TFLite: int8 needs images to measure the network's values: representative=[paths or arrays], "
             "or a recipe with data.train or data.val. Without any take dtype='dynamic'."
         )
     model = in_precision(model, "fp32")
     canvas = (height, width, batch, num_proposals)
     traced = Program(model).on_canvas(*canvas)
     single, select = convert(traced, model.name, select_tf_ops)
-    content = with_dtype(single, dtype, pictures)
+    content = with_dtype(single, dtype, images)
     if select:
         logger.warning(
             "%s: TFLite has no %s. The file needs a runtime with the Flex delegate; no Python package has "
             "it, so the file was not run and compared.", path, ", ".join(select),
         )  # fmt: skip
     elif check:
-        looked_at = (pictures or [litert.noise_pictures(model, height, width, batch)])[:_CHECKED_PICTURES]
+        looked_at = (images or [litert.noise_images(model, height, width, batch)])[:_CHECKED_IMAGES]
         boxes = {"proposals": litert.some_boxes(*canvas)} if model.takes_proposals else {}
         found = litert.check(model.name, content, traced, looked_at, BOUNDS[dtype], **boxes)
         if not found.found:
@@ -121,15 +121,15 @@ def _fixed(model, input_size, batch, dtype):
             f"TFLite: the canvas is fixed in the file: input_size is (height, width), not {input_size!r}."
         )
     if count is None:
-        raise ValueError(f"TFLite: the batch is fixed in the file: a number of pictures, not {batch!r}.")
+        raise ValueError(f"TFLite: the batch is fixed in the file: a number of images, not {batch!r}.")
     return *shape, count
 
 
 def canvas_of(preprocessor):
-    """(h, w) of a landscape picture under the model's size rule, padded to its divisor."""
+    """(h, w) of a landscape image under the model's size rule, padded to its divisor."""
     if isinstance(preprocessor.size, (int, float)):
         raise ValueError(
-            "The model takes pictures in their own size: give the export an input_size (height, width)."
+            "The model takes images in their own size: give the export an input_size (height, width)."
         )
     first, second = preprocessor.size
     width, height = (max(first, second), min(first, second)) if preprocessor.keep_ratio else (first, second)
@@ -137,16 +137,16 @@ def canvas_of(preprocessor):
 
 
 def representative_batches(given, height, width, batch):
-    """List of uint8 ``[batch,height,width,3]`` from pictures or a recipe; None from None."""
+    """List of uint8 ``[batch,height,width,3]`` from images or a recipe; None from None."""
     if given is None:
         return None
     fill = {"mode": "fixed", "sizes": [[width, height]]}
     if isinstance(given, dict) or hasattr(given, "get"):
         split = next((name for name in ("train", "val") if (given.get("data") or {}).get(name)), "train")
         spec = {**data.section(given, split), "resize": fill, "divisor": 1, "buckets": None}
-        spec["limit"] = min(spec.get("limit") or CALIBRATION_PICTURES, CALIBRATION_PICTURES)
+        spec["limit"] = min(spec.get("limit") or CALIBRATION_IMAGES, CALIBRATION_IMAGES)
         try:
-            pictures = [x["images"].numpy()[0] for x, _ in data.load(spec).dataset()]
+            images = [x["images"].numpy()[0] for x, _ in data.load(spec).dataset()]
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{error} int8 measures the network on data.{split}. The way out: data that are there, in "
@@ -154,13 +154,13 @@ def representative_batches(given, height, width, batch):
                 "in tools --dtype dynamic, which needs none."
             ) from error
     else:
-        chosen = itertools.islice(given, CALIBRATION_PICTURES)
-        pictures = (data.preprocess_pictures([one], fill)["images"].numpy()[0] for one in chosen)
-    pictures = list(pictures)
-    if not pictures:
-        raise ValueError("TFLite: representative holds no picture.")
-    pictures += pictures[-1:] * (-len(pictures) % batch)
-    return [np.stack(pictures[i : i + batch]) for i in range(0, len(pictures), batch)]
+        chosen = itertools.islice(given, CALIBRATION_IMAGES)
+        images = (data.preprocess_images([one], fill)["images"].numpy()[0] for one in chosen)
+    images = list(images)
+    if not images:
+        raise ValueError("TFLite: representative holds no image.")
+    images += images[-1:] * (-len(images) % batch)
+    return [np.stack(images[i : i + batch]) for i in range(0, len(images), batch)]
 
 
 def convert(traced, name, select_tf_ops=True):
@@ -222,8 +222,8 @@ def _missing_ops(error):
     return ", ".join(named) or str(error).strip().splitlines()[0]
 
 
-def with_dtype(content, dtype, pictures=None):
-    """A float32 flatbuffer rewritten for ``dtype``; ``int8`` measures on ``pictures``."""
+def with_dtype(content, dtype, images=None):
+    """A float32 flatbuffer rewritten for ``dtype``; ``int8`` measures on ``images``."""
     if dtype == "int8":
-        return quantize.to_int8(content, pictures)
+        return quantize.to_int8(content, images)
     return {"fp32": lambda c: c, "fp16": quantize.to_float16, "dynamic": quantize.to_dynamic}[dtype](content)

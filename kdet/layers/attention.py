@@ -92,7 +92,7 @@ class FeatureLevels:
 
     Args:
         shapes: ``[(h, w), ...]``.
-        valid: bool ``[B,S]``, false in the padding of the pictures.
+        valid: bool ``[B,S]``, false in the padding of the images.
     """
 
     def __init__(self, shapes, valid):
@@ -143,11 +143,11 @@ class DeformableAttention(NoXla, Composite):
         weights = tf.cast(self.attention_weights(query), tf.float32)
         weights = tf.nn.softmax(tf.reshape(weights, [*shape[:3], self.num_levels * self.num_points]))
         offsets = tf.reshape(tf.cast(self.sampling_offsets(query), tf.float32), [*shape, 2])
-        centres = references[:, :, None, :, None, :2]
+        centers = references[:, :, None, :, None, :2]
         if references.shape[-1] == 2:
             sizes = tf.stack([tf.stack([w, h]) for h, w in levels.shapes])
             offsets /= tf.cast(sizes, tf.float32)[:, None, :]
         else:
             offsets *= references[:, :, None, :, None, 2:] * (0.5 / self.num_points)
-        x = ops.ms_deform_attn(value, levels.shapes, centres + offsets, tf.reshape(weights, shape))
+        x = ops.ms_deform_attn(value, levels.shapes, centers + offsets, tf.reshape(weights, shape))
         return dropout(self.output_proj(x), self.dropout, masks)

@@ -11,11 +11,11 @@ from kdet.registry import register
 
 @register
 class CarafeUpsample(NoXla, Composite):
-    """Every output pixel is a weighted mean of a neighbourhood, with weights predicted from the content.
+    """Every output pixel is a weighted mean of a neighborhood, with weights predicted from the content.
 
     Args:
         scale: whole factor.
-        kernel_size: side of the neighbourhood.
+        kernel_size: side of the neighborhood.
         groups: parts of the channels with weights of their own.
         encoder_kernel: side of the predicting convolution.
         compressed_filters: channels that the weights are predicted from.

@@ -9,7 +9,7 @@ from kdet.registry import register
 
 
 class PixelLayerNorm(keras.layers.Layer):
-    """Layer normalisation of ``[B,1,1,C]`` over its channels, with the checkpoints' ``[C,1,1]`` tensors."""
+    """Layer normalization of ``[B,1,1,C]`` over its channels, with the checkpoints' ``[C,1,1]`` tensors."""
 
     torch_tensors = {"weight": ("gamma", None), "bias": ("beta", None)}
 

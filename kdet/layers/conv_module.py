@@ -1,4 +1,4 @@
-"""Convolution, normalisation, activation."""
+"""Convolution, normalization, activation."""
 
 import keras
 

@@ -11,7 +11,7 @@ def num_replicas():
 def replica_mean(value):
     """Mean of a scalar over the replicas.
 
-    Normalisers of losses go through here: with every replica dividing by the same number, the sum of
+    Normalizers of losses go through here: with every replica dividing by the same number, the sum of
     the replicas' gradients (each divided by the number of replicas) is that of one device on the
     whole batch.
     """
@@ -22,12 +22,12 @@ def replica_mean(value):
 
 
 def global_uniform(seed, batch, columns):
-    """Random numbers of this replica's pictures, the same however the batch is split.
+    """Random numbers of this replica's images, the same however the batch is split.
 
     Args:
         seed: int32 ``[2]``.
-        batch: pictures on this replica.
-        columns: numbers per picture.
+        batch: images on this replica.
+        columns: numbers per image.
 
     Returns:
         float32 ``[batch, columns]`` in [0, 1).

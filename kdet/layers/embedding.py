@@ -1,4 +1,4 @@
-"""A learned table that every picture of a batch starts from."""
+"""A learned table that every image of a batch starts from."""
 
 import keras
 import tensorflow as tf
@@ -8,7 +8,7 @@ from kdet.registry import register
 
 @register
 class Embedding(keras.layers.Layer):
-    """A table ``weight [rows,units]``, the same for all pictures (DETR's queries).
+    """A table ``weight [rows,units]``, the same for all images (DETR's queries).
 
     Args:
         rows, units: size of the table.

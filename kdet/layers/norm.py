@@ -1,4 +1,4 @@
-"""Normalisation layers with PyTorch's numerics, and the spec that chooses one."""
+"""Normalization layers with PyTorch's numerics, and the spec that chooses one."""
 
 import keras
 import tensorflow as tf
@@ -12,11 +12,11 @@ from kdet.registry import register
 
 @register
 class BatchNorm(NoXla, keras.layers.Layer):
-    """Batch normalisation (Ioffe & Szegedy, 2015) as PyTorch computes it.
+    """Batch normalization (Ioffe & Szegedy, 2015) as PyTorch computes it.
 
     Differs from Keras' layer: it fuses with the convolution before it at inference, the running
     variance is the unbiased one, and ``use_running_stats`` (``norm_eval`` of the published recipes)
-    normalises with the running statistics while gamma and beta still learn. Under a distribution
+    normalizes with the running statistics while gamma and beta still learn. Under a distribution
     strategy batch statistics are those of the global batch.
 
     Args:
@@ -88,7 +88,7 @@ def _sum_over_replicas(value):
 
 @register
 class GroupNorm(keras.layers.GroupNormalization):
-    """Group normalisation (Wu & He, 2018) with PyTorch's epsilon."""
+    """Group normalization (Wu & He, 2018) with PyTorch's epsilon."""
 
     torch_tensors = {"weight": ("gamma", None), "bias": ("beta", None)}
 
@@ -98,7 +98,7 @@ class GroupNorm(keras.layers.GroupNormalization):
 
 @register
 class LayerNorm(keras.layers.LayerNormalization):
-    """Layer normalisation over the last axis with PyTorch's epsilon."""
+    """Layer normalization over the last axis with PyTorch's epsilon."""
 
     torch_tensors = {"weight": ("gamma", None), "bias": ("beta", None)}
 
@@ -110,13 +110,13 @@ _KINDS = {"bn": ("bn", BatchNorm), "gn": ("gn", GroupNorm), "ln": ("ln", LayerNo
 
 
 def make_norm(spec):
-    """A new normalisation layer and its short name in checkpoints.
+    """A new normalization layer and its short name in checkpoints.
 
     Args:
         spec: None, a kind (``"bn"``, ``"gn"``, ``"ln"``) or a dict ``{"kind": ..., **arguments}``.
 
     Returns:
-        ``(short_name, layer)``, or ``(None, None)`` for no normalisation.
+        ``(short_name, layer)``, or ``(None, None)`` for no normalization.
     """
     if spec is None:
         return None, None

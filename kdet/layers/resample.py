@@ -19,7 +19,7 @@ def upsample_nearest(x, like):
 
 
 def resize_bilinear(x, size):
-    """``x`` bilinearly resized to ``size`` (h, w); pixel centres at half, no antialias."""
+    """``x`` bilinearly resized to ``size`` (h, w); pixel centers at half, no antialias."""
     y = tf.raw_ops.ResizeBilinear(images=x, size=size, half_pixel_centers=True)
     return tf.cast(y, x.dtype)
 

@@ -9,12 +9,12 @@ from kdet.layers.no_xla import NoXla
 from kdet.registry import register
 
 
-def centred_filters(kernel):
+def centered_filters(kernel):
     """Filters ``[h,w,C,F]`` less their mean, and their (sample) variance ``[F]``."""
     kernel = tf.convert_to_tensor(kernel)
-    centred = kernel - tf.reduce_mean(kernel, [0, 1, 2])
+    centered = kernel - tf.reduce_mean(kernel, [0, 1, 2])
     count = kernel.shape[0] * kernel.shape[1] * kernel.shape[2]
-    return centred, tf.reduce_sum(tf.square(centred), [0, 1, 2]) / (count - 1)
+    return centered, tf.reduce_sum(tf.square(centered), [0, 1, 2]) / (count - 1)
 
 
 @register_conv("conv_ws")
@@ -34,8 +34,8 @@ class StandardisedConv2D(Conv2D):
         self.epsilon = epsilon
 
     def effective_kernel(self):
-        centred, variance = centred_filters(self.kernel)
-        return centred / (tf.sqrt(variance) + self.epsilon)
+        centered, variance = centered_filters(self.kernel)
+        return centered / (tf.sqrt(variance) + self.epsilon)
 
 
 @register_conv("conv_aws")
@@ -66,9 +66,9 @@ class AdaptiveConv2D(Conv2D):
         )
 
     def effective_kernel(self):
-        centred, variance = centred_filters(self.kernel)
-        gamma, beta = (tf.cast(x, centred.dtype) for x in (self.weight_gamma, self.weight_beta))
-        return gamma * centred / tf.sqrt(variance + 1e-5) + beta
+        centered, variance = centered_filters(self.kernel)
+        gamma, beta = (tf.cast(x, centered.dtype) for x in (self.weight_gamma, self.weight_beta))
+        return gamma * centered / tf.sqrt(variance + 1e-5) + beta
 
 
 @register_conv("sac")

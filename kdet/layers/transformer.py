@@ -93,7 +93,7 @@ class TransformerEncoder(Composite):
 class TransformerDecoder(TransformerEncoder):
     """The encoder's sequence, which returns what every layer says (Carion et al., 2020).
 
-    Call: as ``TransformerLayer``, but -> ``[layers,B,N,units]``, normalised.
+    Call: as ``TransformerLayer``, but -> ``[layers,B,N,units]``, normalized.
     """
 
     def __init__(self, layers, **kwargs):
@@ -121,11 +121,11 @@ def interleaved_waves(angles):
 
 @register
 class SinePositionEncoding(Component):
-    """Sines and cosines of the place within the valid picture (Carion et al., 2020).
+    """Sines and cosines of the place within the valid image (Carion et al., 2020).
 
     Args:
         units: channels, half for y and half for x.
-        offset: added to the counted places before they are normalised.
+        offset: added to the counted places before they are normalized.
     """
 
     def __init__(self, units=256, offset=0.0):

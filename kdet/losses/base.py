@@ -6,7 +6,7 @@ from kdet.registry import Component
 
 
 class Loss(Component):
-    """Weighted sum of elementwise losses over a normaliser.
+    """Weighted sum of elementwise losses over a normalizer.
 
     Subclasses give ``elementwise(pred, target) -> tensor``. Predictions are taken in float32, whatever
     the compute dtype.

@@ -60,7 +60,7 @@ class CIoULoss(GIoULoss):
 
 @register
 class BoundedIoULoss(Loss):
-    """Upper bounds of the IoU in each of centre and size, smoothed (Tychsen-Smith & Petersson, 2018).
+    """Upper bounds of the IoU in each of center and size, smoothed (Tychsen-Smith & Petersson, 2018).
 
     Gives four values per box.
     """
@@ -74,8 +74,8 @@ class BoundedIoULoss(Loss):
         size = pred[..., 2:] - pred[..., :2]
         target_size = target[..., 2:] - target[..., :2]
         shift = tf.abs(target[..., :2] + target[..., 2:] - pred[..., :2] - pred[..., 2:]) * 0.5
-        centre = 1.0 - tf.maximum(
+        center = 1.0 - tf.maximum(
             (target_size - 2.0 * shift) / (target_size + 2.0 * shift + self.epsilon), 0.0
         )
         ratio = 1.0 - tf.minimum(target_size / (size + self.epsilon), size / (target_size + self.epsilon))
-        return smooth_l1(tf.concat([centre, ratio], -1), self.beta)
+        return smooth_l1(tf.concat([center, ratio], -1), self.beta)

@@ -30,7 +30,7 @@ class GaussianFocalLoss(Loss):
 class AssociativeEmbeddingLoss(Component):
     """Pulls embeddings of an object's corners together, pushes objects apart (Newell et al., 2016).
 
-    Sums over the pictures, means within each.
+    Sums over the images, means within each.
 
     Args:
         pull_weight, push_weight: factors of the two.

@@ -50,5 +50,5 @@ class DistributionFocalLoss(Loss):
 
     def elementwise(self, pred, target):
         places = tf.range(pred.shape[-1], dtype=tf.float32)
-        share = tf.nn.relu(1.0 - tf.abs(places - target[..., None]))  # linear between the neighbours
+        share = tf.nn.relu(1.0 - tf.abs(places - target[..., None]))  # linear between the neighbors
         return -tf.reduce_sum(share * tf.nn.log_softmax(pred), -1)

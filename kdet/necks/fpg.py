@@ -30,7 +30,7 @@ class OutputConv(Composite):
 
 @register
 class FPG(Composite):
-    """A stack of bottom-up pyramids; every node sums up its neighbours in the grid.
+    """A stack of bottom-up pyramids; every node sums up its neighbors in the grid.
 
     A node takes the finer node of its own pyramid (strided convolution), and of the pyramid before the
     node of its level (1x1), the coarser one (enlarged), and of the first pyramid its level (1x1).

@@ -22,7 +22,7 @@ OUTPUTS, CONTEXT = (9, 8, 7), 5
 
 
 class ConcatCell(Composite):
-    """Two maps side by side, every output from a pair of neighbouring channels.
+    """Two maps side by side, every output from a pair of neighboring channels.
 
     Args:
         filters: channels of both maps and of the result.

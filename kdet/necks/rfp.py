@@ -37,7 +37,7 @@ class RFP(FPN):
         aspp_filters: channels of each of the four convolutions on the way back.
         other arguments: see ``FPN``.
 
-    Call: ``(pictures, *maps) -> tuple of [B,h,w,out_channels]``.
+    Call: ``(images, *maps) -> tuple of [B,h,w,out_channels]``.
     """
 
     def __init__(self, rfp_backbone, aspp_filters=64, **kwargs):
@@ -47,12 +47,12 @@ class RFP(FPN):
         self.rfp_weight = Conv2D(1, 1, kernel_initializer="zeros")
 
     def call(self, inputs, training=False):
-        pictures, *maps = inputs
+        images, *maps = inputs
         outputs = super().call(tuple(maps), training=training)
         for backbone in self.rfp_modules:
             # the backbone's first stage takes no feedback
             feedback = [outputs[0], *(self.rfp_aspp(x) for x in outputs[1:])]
-            again = super().call(backbone(pictures, feedback, training=training), training=training)
+            again = super().call(backbone(images, feedback, training=training), training=training)
             weights = [tf.sigmoid(self.rfp_weight(x)) for x in again]
             outputs = tuple(w * new + (1 - w) * old for w, new, old in zip(weights, again, outputs))
         return outputs

@@ -34,7 +34,7 @@ class L2Norm(keras.layers.Layer):
 
 @register
 class SSDNeck(Composite):
-    """Normalises the first backbone map and adds coarser levels behind the last.
+    """Normalizes the first backbone map and adds coarser levels behind the last.
 
     Args:
         filters, strides, paddings: of the 3x3 convolution of each added level.
@@ -57,7 +57,7 @@ class SSDNeck(Composite):
         self.l2_norm = L2Norm(l2_norm_scale)
         kernel_sizes = [3] * (len(filters) - 1) + [last_kernel_size]
         shrinks = any(size > 2 * padding + 1 for size, padding in zip(kernel_sizes, paddings, strict=True))
-        self.build_size = 300 if shrinks else 0  # on smaller pictures the last levels have no pixel left
+        self.build_size = 300 if shrinks else 0  # on smaller images the last levels have no pixel left
 
         def module(*args, **kwargs):
             return ConvModule(*args, kernel_initializer="glorot_uniform", **kwargs)

@@ -17,7 +17,7 @@ from kdet.ops.ms_deform_attn import ms_deform_attn
 from kdet.ops.nms import nms
 from kdet.ops.paste_masks import paste_masks, paste_masks_numpy
 from kdet.ops.point_sample import point_sample
-from kdet.ops.polygons import polygons_of, rasterise_polygons
+from kdet.ops.polygons import polygons_of, rasterize_polygons
 from kdet.ops.ranking import rank_within
 from kdet.ops.resize_masks import resize_masks
 from kdet.ops.roi_align import multilevel_roi_align, roi_align
@@ -45,7 +45,7 @@ __all__ = [
     "point_sample",
     "polygons_of",
     "rank_within",
-    "rasterise_polygons",
+    "rasterize_polygons",
     "resize_masks",
     "roi_align",
     "sample_packed_masks",

@@ -22,8 +22,8 @@ def at_least(op, name, value, least):
     return int(value)
 
 
-def check_picture(op, height, width):
-    """Refuses a size of a picture that is known to be negative."""
+def check_image(op, height, width):
+    """Refuses a size of an image that is known to be negative."""
     for name, size in (("height", height), ("width", width)):
         if isinstance(size, numbers.Integral):
             at_least(op, name, size, 0)

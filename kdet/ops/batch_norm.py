@@ -1,4 +1,4 @@
-"""Batch normalisation in training (Ioffe & Szegedy, 2015)."""
+"""Batch normalization in training (Ioffe & Szegedy, 2015)."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ class BatchNormOutput(NamedTuple):
     """What `batch_norm` returns.
 
     Attributes:
-        y: the normalised map.
+        y: the normalized map.
         mean, variance: float32 ``[C]``, the variance unbiased; 0 where nothing counts. No gradient flows
             through them.
         count: float32 scalar, the values that a channel's statistics are made of, in all replicas.
@@ -26,7 +26,7 @@ class BatchNormOutput(NamedTuple):
 
 
 def batch_norm(x, gamma, beta, epsilon=1e-5, counted=None, total=None, implementation=None):
-    """Normalises every channel with the statistics of the batch.
+    """Normalizes every channel with the statistics of the batch.
 
     The compiled form sums in float64; TensorFlow's fused norm, the portable form, adds up a channel value
     by value in float32 on a CPU. Over 2048 pixels its output is off by 1e-5.
@@ -36,7 +36,7 @@ def batch_norm(x, gamma, beta, epsilon=1e-5, counted=None, total=None, implement
         gamma, beta: float32 ``[C]``.
         epsilon: added to the (biased) variance.
         counted: ``[B]``, above 0 for the rows of the batch that enter the statistics; default all. The
-            others are normalised like them.
+            others are normalized like them.
         total: adds a tensor up over replicas, for statistics of the global batch. That takes the portable
             form.
 
@@ -51,7 +51,7 @@ def batch_norm(x, gamma, beta, epsilon=1e-5, counted=None, total=None, implement
     if counted is None and total is None and x.shape[:-1].num_elements() == 1:
         raise ValueError(
             f"batch_norm in training needs more than one value per channel, x has shape {tuple(x.shape)}: "
-            "train on more than one picture, or with running statistics."
+            "train on more than one image, or with running statistics."
         )
     check_shapes("batch_norm", {"C": x.shape[-1]}, gamma=(gamma, "C"), beta=(beta, "C"))
     counted = None if counted is None else tf.cast(tf.convert_to_tensor(counted) > 0, tf.float32)

@@ -17,7 +17,7 @@ def bilinear_rows(table, first, height, width, step, y, x, weight):
         first: ``[S]`` int32, row of the map's first pixel.
         height, width: size of the maps, int, scalar or ``[S]`` int32.
         step: rows from a pixel to the next.
-        y, x: ``[S]`` float32, in pixels; whole numbers are pixel centres.
+        y, x: ``[S]`` float32, in pixels; whole numbers are pixel centers.
         weight: ``[S]`` float32, factor of each sample.
 
     Returns:

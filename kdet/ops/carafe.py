@@ -7,13 +7,13 @@ from kdet.ops.arguments import at_least, check_shapes, known_size
 
 
 def carafe(features, masks, *, kernel_size, groups=1, scale=2, implementation=None):
-    """Every output pixel is the weighted sum of the neighbourhood of the pixel that it came from.
+    """Every output pixel is the weighted sum of the neighborhood of the pixel that it came from.
 
     Args:
         features: ``[B,H,W,C]``.
         masks: ``[B,scale*H,scale*W,groups*kernel_size**2]``, the weights, channels in the order
-            (group, row, column); already normalised.
-        kernel_size: odd side of the neighbourhood. Pixels off the map count as 0.
+            (group, row, column); already normalized.
+        kernel_size: odd side of the neighborhood. Pixels off the map count as 0.
         groups: parts of the channels with weights of their own.
         scale: whole upsampling factor.
 
@@ -66,7 +66,7 @@ def _portable(features, masks, kernel_size, groups, scale):
     padded = tf.pad(features, [[0, 0], [radius, radius], [radius, radius], [0, 0]])
     shifts = [(y, x) for y in range(kernel_size) for x in range(kernel_size)]
     near = tf.stack([padded[:, y : y + height, x : x + width] for y, x in shifts], axis=3)
-    # pictures and rows are one axis, N: TFLite moves six axes at most, and multiplies three
+    # images and rows are one axis, N: TFLite moves six axes at most, and multiplies three
     rows = batch * height
     near = tf.reshape(near, tf.stack([rows, width, len(shifts), groups, channels // groups]))
     near = tf.transpose(near, [0, 1, 3, 2, 4])  # [N,W,G,K,C/G]

@@ -29,7 +29,7 @@ OPS = (
     "kdet_ms_deform_attn_grad",
     "kdet_nms",
     "kdet_paste_masks",
-    "kdet_rasterise_polygons",
+    "kdet_rasterize_polygons",
     "kdet_roi_align_grad",
     "kdet_soft_nms",
 )

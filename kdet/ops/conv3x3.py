@@ -39,7 +39,7 @@ def conv3x3(x, kernel, bias, relu=False, implementation=None):
 
 def _pays(x, kernel):
     inputs, outputs = kernel.shape[2:]
-    # of one picture: replicas with parts of a batch must decide as one device does with all of it
+    # of one image: replicas with parts of a batch must decide as one device does with all of it
     pixels = x.shape[1:3].num_elements() or _LEAST_PIXELS
     return (
         pixels >= _LEAST_PIXELS

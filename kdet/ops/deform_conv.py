@@ -163,10 +163,10 @@ def _portable(x, kernel, offsets, mask, strides, padding, dilations, groups, def
     cells, channels = kh * kw, x.shape[-1]
     batch, height, width = (tf.shape(x)[k] for k in range(3))
     out_height, out_width = tf.shape(offsets)[1], tf.shape(offsets)[2]
-    # Samples in the order (picture, row, column, deform group, kernel cell).
+    # Samples in the order (image, row, column, deform group, kernel cell).
     grid = tf.stack([batch, out_height, out_width, deform_groups, cells])
-    picture = tf.range(batch)[:, None, None, None, None] * (height * width * deform_groups)
-    first = tf.broadcast_to(picture + tf.range(deform_groups)[:, None], grid)
+    image = tf.range(batch)[:, None, None, None, None] * (height * width * deform_groups)
+    first = tf.broadcast_to(image + tf.range(deform_groups)[:, None], grid)
     # unstacked: TensorFlow's TFLite runtime has no strided slices of six dimensions
     offset_y, offset_x = tf.unstack(tf.reshape(offsets, tf.concat([grid, [2]], 0)), num=2, axis=-1)
     cell_y, cell_x = tf.range(cells) // kw * dilations[0], tf.range(cells) % kw * dilations[1]

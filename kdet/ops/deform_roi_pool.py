@@ -19,7 +19,7 @@ def deform_roi_pool(
 
     Args:
         features: tuple of ``[B,h,w,C]``, one per level.
-        boxes: ``[B,N,4]`` float32 xyxy in pixels of the input picture.
+        boxes: ``[B,N,4]`` float32 xyxy in pixels of the input image.
         levels: ``[B,N]`` int32, index into ``features``.
         offsets: ``[B,N,ph,pw,2]``, (x, y) relative to the RoI's width and height; None for 0.
         output_size: int or ``(ph, pw)``.

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 
 def take_best(scores, max_output, lower):
-    """Takes the best box of every picture until none is left or the output is full.
+    """Takes the best box of every image until none is left or the output is full.
 
     Args:
         scores: ``[B,N]`` float32, N > 0; -inf is no candidate. Of equal ones the first is taken.

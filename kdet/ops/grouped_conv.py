@@ -6,7 +6,7 @@ from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import at_least, check_shapes, known_size, pair
 from kdet.ops.nothing import convolve_nothing, is_empty
 
-# Channels of a group below which the backward pass merges neighbouring groups into one convolution.
+# Channels of a group below which the backward pass merges neighboring groups into one convolution.
 _NARROW = 16
 _MOST_MERGED = 4
 # Widths of a group, as many outputs as inputs, that the compiled form knows; those in which it is quicker

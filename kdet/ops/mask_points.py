@@ -8,7 +8,7 @@ def sample_packed_masks(packed_masks, points, gt_index):
 
     Args:
         packed_masks: ``[B,G,H,ceil(W/8)]`` uint8, bits along the width, most significant first.
-        points: ``[B,N,P,2]`` float32 (x, y) in pixels; pixel centres lie at one half.
+        points: ``[B,N,P,2]`` float32 (x, y) in pixels; pixel centers lie at one half.
         gt_index: ``[B,N]`` int32 into G, the mask that the points of a row ask for.
 
     Returns:
@@ -53,7 +53,7 @@ def packed_areas_in_boxes(packed_masks, boxes, gt_index):
     """
     rows, first_bits = tf.range(tf.shape(packed_masks)[2]), 8 * tf.range(tf.shape(packed_masks)[3])
 
-    def one_picture(arguments):
+    def one_image(arguments):
         masks, boxes, index = arguments
         x1, y1, x2, y2 = (c[:, None] for c in tf.unstack(boxes, axis=-1))
         # of every byte, the bits from the column x1 on without those from x2 on
@@ -65,4 +65,4 @@ def packed_areas_in_boxes(packed_masks, boxes, gt_index):
         return tf.reduce_sum(tf.where(inside, counts, 0.0), -1)
 
     spec = tf.TensorSpec([None], tf.float32)
-    return tf.map_fn(one_picture, (packed_masks, boxes, gt_index), fn_output_signature=spec)
+    return tf.map_fn(one_image, (packed_masks, boxes, gt_index), fn_output_signature=spec)

@@ -76,8 +76,8 @@ def _portable(value, spatial_shapes, locations, weights):
     points = known_size("ms_deform_attn", "locations", locations, 4)
     table = tf.reshape(value, [-1, depth])
     samples = tf.stack([batch, queries, heads, points])
-    picture = tf.range(batch)[:, None, None, None] * (pixels * heads)
-    of_head = tf.reshape(tf.broadcast_to(picture + tf.range(heads)[:, None], samples), [-1])
+    image = tf.range(batch)[:, None, None, None] * (pixels * heads)
+    of_head = tf.reshape(tf.broadcast_to(image + tf.range(heads)[:, None], samples), [-1])
     # unstacked: TensorFlow's TFLite runtime has no strided slices of six dimensions
     of_width, of_height = tf.unstack(locations, num=2, axis=-1)
     level_start, total = 0, 0.0

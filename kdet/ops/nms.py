@@ -27,7 +27,7 @@ def nms(
     """Keeps the best boxes that do not overlap a better one.
 
     There are two ways to keep a class apart from the others. ``offset`` is the reference's: its boxes are
-    moved by ``label * (m + 1)`` with ``m`` the largest coordinate of the picture's candidates, and the IoU
+    moved by ``label * (m + 1)`` with ``m`` the largest coordinate of the image's candidates, and the IoU
     is taken of the moved boxes. In float32 this rounds differently from unmoved ones, and boxes with
     coordinates below -1 may meet those of another class. ``label`` is exact: only boxes of equal labels are
     compared, where they are.
@@ -131,7 +131,7 @@ def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold,
         boxes, scores, order = _ranked(boxes, tf.where(candidates, scores, float("-inf")), max_output)
         score_threshold = 0.0
 
-    def one_picture(arguments):
+    def one_image(arguments):
         picked = tf.raw_ops.NonMaxSuppressionV4(
             boxes=arguments[0],
             scores=arguments[1],
@@ -143,7 +143,7 @@ def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold,
         return tuple(picked)
 
     spec = (tf.TensorSpec([max_output], tf.int32), tf.TensorSpec([], tf.int32))
-    indices, num = tf.map_fn(one_picture, (_with_area(boxes), scores), fn_output_signature=spec)
+    indices, num = tf.map_fn(one_image, (_with_area(boxes), scores), fn_output_signature=spec)
     real = tf.range(max_output) < num[:, None]  # XLA pads with anything
     if order is not None:
         indices = tf.gather(order, tf.where(real, indices, 0), batch_dims=1)

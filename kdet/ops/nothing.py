@@ -1,6 +1,6 @@
-"""What ops give for nothing: no pictures or no boxes, where that shows in the shapes.
+"""What ops give for nothing: no images or no boxes, where that shows in the shapes.
 
-TensorFlow (with oneDNN, on the CPU) gives a convolution of no pictures the input's shape, and XLA has no
+TensorFlow (with oneDNN, on the CPU) gives a convolution of no images the input's shape, and XLA has no
 loops over nothing.
 """
 
@@ -13,7 +13,7 @@ def holds_nothing(tensor):
 
 
 def is_empty(x):
-    """Whether ``x`` is known to hold no picture."""
+    """Whether ``x`` is known to hold no image."""
     return x.shape[0] == 0
 
 

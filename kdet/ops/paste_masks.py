@@ -1,22 +1,22 @@
-"""Masks in the frame of their box, pasted into the picture."""
+"""Masks in the frame of their box, pasted into the image."""
 
 import numpy as np
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
-from kdet.ops.arguments import check_picture, check_shapes, known_size
+from kdet.ops.arguments import check_image, check_shapes, known_size
 
 
 def paste_masks(masks, boxes, height, width, threshold=None, implementation=None):
-    """Resamples mask probabilities over a whole picture.
+    """Resamples mask probabilities over a whole image.
 
-    The pixel centre ``(x + 0.5, y + 0.5)`` takes the bilinear value of its place in the box;
+    The pixel center ``(x + 0.5, y + 0.5)`` takes the bilinear value of its place in the box;
     outside the mask's pixels the value is 0. Boxes of no area (padding) give an empty mask.
 
     Args:
         masks: ``[B,N,m,m]`` probabilities of any dtype, bool too.
-        boxes: ``[B,N,4]`` float32 xyxy in the picture's pixels.
-        height, width: the picture's size.
+        boxes: ``[B,N,4]`` float32 xyxy in the image's pixels.
+        height, width: the image's size.
         threshold: None for probabilities, otherwise True where the probability is at least this.
 
     Returns:
@@ -25,7 +25,7 @@ def paste_masks(masks, boxes, height, width, threshold=None, implementation=None
     masks = tf.stop_gradient(tf.convert_to_tensor(masks))
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
     check_shapes("paste_masks", masks=(masks, "B N mh mw"), boxes=(boxes, "B N 4"))
-    check_picture("paste_masks", height, width)
+    check_image("paste_masks", height, width)
     form = dispatch.choose(
         "paste_masks", implementation, portable=_portable, compiled_form=_compiled, dtype=masks.dtype
     )
@@ -57,9 +57,9 @@ def _portable(masks, boxes, height, width, threshold):
         masks = tf.where(tf.math.is_nan(masks), _NAN, masks)
 
     def axis_weights(low, high, size, pixels):
-        centre = tf.range(size, dtype=tf.float32) + 0.5
+        center = tf.range(size, dtype=tf.float32) + 0.5
         extent = tf.maximum(high - low, 1e-6)[..., None]
-        place = (centre - low[..., None]) / extent * pixels - 0.5  # [B,N,size]
+        place = (center - low[..., None]) / extent * pixels - 0.5  # [B,N,size]
         cells = tf.range(pixels, dtype=tf.float32)
         weights = tf.maximum(1.0 - tf.abs(place[..., None] - cells), 0.0)
         return tf.where((high > low)[..., None, None], weights, 0.0)  # [B,N,size,m]
@@ -74,10 +74,10 @@ def _portable(masks, boxes, height, width, threshold):
 
 
 def paste_masks_numpy(masks, boxes, height, width, threshold=0.5):
-    """The same for one picture in NumPy, computing only the pixels around each box.
+    """The same for one image in NumPy, computing only the pixels around each box.
 
     Args:
-        masks: ``[N,m,m]`` probabilities; boxes: ``[N,4]`` xyxy in the picture's pixels.
+        masks: ``[N,m,m]`` probabilities; boxes: ``[N,4]`` xyxy in the image's pixels.
 
     Returns:
         ``[N,height,width]`` bool, True where the probability is at least ``threshold``.

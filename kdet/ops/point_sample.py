@@ -13,7 +13,7 @@ def point_sample(features, points, align_corners=False, implementation=None):
     Args:
         features: ``[B,H,W,C]``.
         points: ``[B,P,2]`` float32, (x, y) relative to the map. Off the map features are 0.
-        align_corners: whether 0 and 1 are the centres of the outer pixels or the map's outer edges.
+        align_corners: whether 0 and 1 are the centers of the outer pixels or the map's outer edges.
 
     Returns:
         ``[B,P,C]`` of the features' dtype. Differentiable in both.

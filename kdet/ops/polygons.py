@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
-from kdet.ops.arguments import check_picture
+from kdet.ops.arguments import check_image
 
 # Pixels lie in a grid of fifths; an edge counts where it passes the middle of a column of pixels.
 _FIFTHS = 5.0
@@ -30,7 +30,7 @@ def polygons_of(segmentations):
     )
 
 
-def rasterise_polygons(polygons, height, width, implementation=None):
+def rasterize_polygons(polygons, height, width, implementation=None):
     """Masks of objects, each the union of its polygons.
 
     The rule is that of pycocotools, in float64, so that training targets are the reference's. Polygons of
@@ -45,30 +45,30 @@ def rasterise_polygons(polygons, height, width, implementation=None):
     """
     if polygons.dtype != tf.float64 or polygons.ragged_rank != 2:
         raise ValueError(
-            f"rasterise_polygons needs float64 of ragged rank 2, not {polygons.dtype.name} of rank "
+            f"rasterize_polygons needs float64 of ragged rank 2, not {polygons.dtype.name} of rank "
             f"{polygons.ragged_rank}: in float32 corners round to other fifths of a pixel."
         )
-    check_picture("rasterise_polygons", height, width)
+    check_image("rasterize_polygons", height, width)
     points = tf.reshape(tf.stop_gradient(polygons.flat_values), [-1, 2])
     splits = (tf.cast(part.row_splits, tf.int32) for part in (polygons.values, polygons))
     size = tf.cast(tf.stack([height, width]), tf.int32)
-    form = dispatch.choose("rasterise_polygons", implementation, portable=_portable, compiled_form=_compiled)
+    form = dispatch.choose("rasterize_polygons", implementation, portable=_portable, compiled_form=_compiled)
     return form(points, *splits, size)
 
 
 def _compiled(points, polygons, objects, size):
-    return compiled.library().kdet_rasterise_polygons(
+    return compiled.library().kdet_rasterize_polygons(
         points=points, polygons=polygons, objects=objects, size=size
     )
 
 
-tf.no_gradient("KdetRasterisePolygons")
+tf.no_gradient("KdetRasterizePolygons")
 
 
 @tf.function(autograph=False, reduce_retracing=True)
 def _portable(points, polygons, objects, size):
     legal = tf.reduce_all(tf.abs(points) <= _FURTHEST)  # not so of NaN
-    sentence = f"rasterise_polygons: coordinates must be finite, at most {_FURTHEST:g} from 0, not"
+    sentence = f"rasterize_polygons: coordinates must be finite, at most {_FURTHEST:g} from 0, not"
     with tf.control_dependencies([tf.debugging.Assert(legal, [sentence, points])]):
         points = tf.identity(points)
     height, width = size[0], size[1]

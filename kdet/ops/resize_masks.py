@@ -4,9 +4,9 @@ import tensorflow as tf
 
 
 def resize_masks(packed_masks, canvas, size):
-    """Bilinear values of bit-packed masks at the pixel centres of a smaller map.
+    """Bilinear values of bit-packed masks at the pixel centers of a smaller map.
 
-    Only the four pixels around each centre are unpacked. Corner alignment: half pixel, no antialias.
+    Only the four pixels around each center are unpacked. Corner alignment: half pixel, no antialias.
 
     Args:
         packed_masks: ``[B,G,H,ceil(W/8)]`` uint8, bits along the width, most significant first.
@@ -16,7 +16,7 @@ def resize_masks(packed_masks, canvas, size):
     Returns:
         ``[B,G,h,w]`` float32 in [0, 1]. No gradient.
     """
-    (top, bottom, down), (left, right, across) = (_neighbours(n, m) for n, m in zip(canvas, size))
+    (top, bottom, down), (left, right, across) = (_neighbors(n, m) for n, m in zip(canvas, size))
 
     def row(index):
         rows = tf.gather(packed_masks, index, axis=2)
@@ -32,8 +32,8 @@ def resize_masks(packed_masks, canvas, size):
     return row(top) * (1.0 - down[:, None]) + row(bottom) * down[:, None]
 
 
-def _neighbours(pixels, cells):
-    """Per cell: the pixel before its centre, the one after, and the latter's share."""
+def _neighbors(pixels, cells):
+    """Per cell: the pixel before its center, the one after, and the latter's share."""
     pixels, scale = tf.cast(pixels, tf.int32), tf.cast(pixels, tf.float32) / tf.cast(cells, tf.float32)
     place = tf.maximum((tf.cast(tf.range(cells), tf.float32) + 0.5) * scale - 0.5, 0.0)
     before = tf.minimum(tf.cast(place, tf.int32), pixels - 1)

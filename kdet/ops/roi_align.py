@@ -22,7 +22,7 @@ def roi_align(
 
     Args:
         features: ``[B,H,W,C]`` float32, float16 or bfloat16.
-        boxes: ``[B,N,4]`` float32 xyxy in pixels of the input picture. Row ``b`` samples map ``b``.
+        boxes: ``[B,N,4]`` float32 xyxy in pixels of the input image. Row ``b`` samples map ``b``.
         output_size: bins per RoI, int or ``(ph, pw)``.
         spatial_scale: map pixels per input pixel, ``1 / stride``.
         sampling_ratio: samples per bin and axis; 0 adapts it to the RoI: ``ceil(roi / bins)``.
@@ -47,7 +47,7 @@ def multilevel_roi_align(
 
     Args:
         features: tuple of ``[B,h,w,C]`` maps, one per level, of one dtype and number of channels.
-        boxes: ``[B,N,4]`` float32 xyxy in pixels of the input picture.
+        boxes: ``[B,N,4]`` float32 xyxy in pixels of the input image.
         levels: ``[B,N]`` int32, index into ``features``.
         output_size: int or ``(ph, pw)``.
         strides: stride per level.
@@ -161,12 +161,12 @@ def flatten_levels(features, levels, scales):
     starts = tf.cumsum(heights * widths * batch, exclusive=True)
     last = tf.maximum(tf.shape(table)[0] - 1, 0)  # for RoIs on a level without pixels, which have no taps
     level = tf.reshape(levels, [-1])
-    picture = tf.reshape(tf.broadcast_to(tf.range(batch)[:, None], tf.shape(levels)), [-1])
+    image = tf.reshape(tf.broadcast_to(tf.range(batch)[:, None], tf.shape(levels)), [-1])
     height, width = tf.gather(heights, level), tf.gather(widths, level)
     geometry = {
         "height": height,
         "width": width,
-        "first_row": tf.minimum(tf.gather(starts, level) + picture * height * width, last),
+        "first_row": tf.minimum(tf.gather(starts, level) + image * height * width, last),
         "scale": tf.gather(tf.constant(scales, tf.float32), level),
     }
     return table, geometry

@@ -28,7 +28,7 @@ class AxisTaps:
             self.grid = tf.fill(tf.shape(start), float(sampling_ratio))
             self.taps = tf.fill(tf.shape(start), 2 * sampling_ratio)
         else:
-            # Graph optimisers turn the division into a multiplication, which may land just above
+            # Graph optimizers turn the division into a multiplication, which may land just above
             # a whole number; the correction makes the ceiling exact.
             grid = tf.math.ceil(extent / bins)
             self.grid = tf.where((grid - 1.0) * bins >= extent, grid - 1.0, grid)

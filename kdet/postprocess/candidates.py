@@ -13,7 +13,7 @@ class PostProcess(Component):
     Args:
         score_threshold: candidates must score strictly more.
         nms: component that removes duplicates.
-        max_per_image: detections of one picture.
+        max_per_image: detections of one image.
         nms_pre: candidates per level that enter the suppression (dense heads).
     """
 
@@ -32,7 +32,7 @@ class ProposalSelection(Component):
 
     Args:
         nms_pre: best anchors per level before suppression.
-        max_per_image: proposals of one picture.
+        max_per_image: proposals of one image.
         iou_threshold: of the suppression, within each level.
         min_size: sides must be strictly longer (pixels).
     """

@@ -11,14 +11,14 @@ class AnchorGenerator(Component):
     """Boxes of several sizes and shapes at every cell of every level.
 
     Args:
-        strides: pixels between neighbouring cells, one per level.
+        strides: pixels between neighboring cells, one per level.
         ratios: height / width of the boxes.
         scales: side lengths in multiples of the base size.
         octave_base_scale, scales_per_octave: RetinaNet's way to give ``scales``:
             ``octave_base_scale * 2 ** (i / scales_per_octave)``.
         base_sizes: base side per level; the strides when None.
         scale_major: boxes of one cell run over scales first, then ratios (else the other way).
-        center_offset: centre of the box in a cell, in multiples of the stride.
+        center_offset: center of the box in a cell, in multiples of the stride.
     """
 
     def __init__(
@@ -77,16 +77,16 @@ class AnchorGenerator(Component):
         return tf.concat([tf.reshape(a, [-1, 4 * self.num_anchors]) for a in self(shapes)], 0)
 
     def valid(self, shapes, padded_size):
-        """Which anchors sit on cells of the picture, not of the batch's padding: ``[B, P]`` bool."""
+        """Which anchors sit on cells of the image, not of the batch's padding: ``[B, P]`` bool."""
         return valid_cells(self.strides, shapes, padded_size, self.num_anchors)
 
 
 def valid_cells(strides, shapes, padded_size, per_cell=1):
-    """Which priors sit on cells of the picture, not of the batch's padding.
+    """Which priors sit on cells of the image, not of the batch's padding.
 
     Args:
         strides, shapes: stride and (h, w) of every level.
-        padded_size: ``[B,2]`` (h, w) of every picture padded on its own.
+        padded_size: ``[B,2]`` (h, w) of every image padded on its own.
         per_cell: priors of one cell, the same for all levels or a list over them.
 
     Returns:

@@ -13,5 +13,5 @@ class LegacyAnchorGenerator(AnchorGenerator):
     def _cell(self, base, stride, scales, ratios):
         boxes = super()._cell(base, stride, scales, ratios)
         sides = boxes[:, 2:] - boxes[:, :2] - 1.0
-        centre = self.center_offset * (base - 1.0)
-        return np.concatenate([centre - 0.5 * sides, centre + 0.5 * sides], -1).round().astype(np.float32)
+        center = self.center_offset * (base - 1.0)
+        return np.concatenate([center - 0.5 * sides, center + 0.5 * sides], -1).round().astype(np.float32)

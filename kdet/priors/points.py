@@ -11,7 +11,7 @@ class PointGenerator(Component):
     """One point per cell of every level.
 
     Args:
-        strides: pixels between neighbouring cells, one per level.
+        strides: pixels between neighboring cells, one per level.
         offset: place of the point in its cell, in strides.
     """
 
@@ -35,7 +35,7 @@ class PointGenerator(Component):
         ]
 
     def valid(self, shapes, padded_size):
-        """Which points lie in the picture, not in the batch's padding: ``[B, P]`` bool."""
+        """Which points lie in the image, not in the batch's padding: ``[B, P]`` bool."""
         return valid_cells(self.strides, shapes, padded_size)
 
 

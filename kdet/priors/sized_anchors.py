@@ -8,10 +8,10 @@ from kdet.registry import register
 
 @register
 class SSDAnchorGenerator(AnchorGenerator):
-    """SSD's default boxes (Liu et al., 2015): two squares and two shapes per ratio at every cell's centre.
+    """SSD's default boxes (Liu et al., 2015): two squares and two shapes per ratio at every cell's center.
 
     Args:
-        strides: pixels between neighbouring cells, one per level.
+        strides: pixels between neighboring cells, one per level.
         ratios: per level, the ratios r; boxes of shapes 1/r and r are made.
         sizes: side of the small square per level, and one value more: a level's large square is the
             geometric mean of its size and the next.
@@ -61,10 +61,10 @@ class LegacySSDAnchorGenerator(SSDAnchorGenerator):
 
 @register
 class YOLOAnchorGenerator(AnchorGenerator):
-    """Boxes of listed widths and heights at every cell's centre (Redmon & Farhadi, 2016).
+    """Boxes of listed widths and heights at every cell's center (Redmon & Farhadi, 2016).
 
     Args:
-        strides: pixels between neighbouring cells, one per level.
+        strides: pixels between neighboring cells, one per level.
         base_sizes: per level, a list of (width, height).
     """
 

@@ -15,7 +15,7 @@ class BalancedSampler(RandomSampler):
     first, with the others last.
 
     Args:
-        num_bins: equal ranges between 0 and the picture's largest IoU.
+        num_bins: equal ranges between 0 and the image's largest IoU.
         other arguments: see ``RandomSampler``.
     """
 

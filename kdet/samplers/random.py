@@ -12,7 +12,7 @@ class RandomSampler(Component):
     """Draws a fixed number of priors, at most a given share of them positive.
 
     Args:
-        num: priors per picture.
+        num: priors per image.
         pos_fraction: largest share of positives.
         neg_pos_ub: at most this many negatives per positive; -1 for no limit.
         add_gt_as_proposals: the objects themselves join the proposals (second stages only).
@@ -26,7 +26,7 @@ class RandomSampler(Component):
 
     @property
     def max_positives(self):
-        """Most positives of one picture."""
+        """Most positives of one image."""
         return int(self.num * self.pos_fraction)
 
     def __call__(self, assignment, seed):
@@ -82,7 +82,7 @@ def first_by_key(candidates, key, limit, budget=None):
         candidates: bool ``[B,P]``.
         key: float ``[B,P]`` in [0, 1).
         limit: static upper bound of how many.
-        budget: int32 ``[B]``, how many per picture (``limit`` when None).
+        budget: int32 ``[B]``, how many per image (``limit`` when None).
 
     Returns:
         bool ``[B,P]``.

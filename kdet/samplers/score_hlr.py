@@ -71,7 +71,7 @@ class ScoreHLRSampler(RandomSampler):
         return tf.argsort(tf.argsort(-importance, axis=1, stable=True), axis=1)
 
     def weights(self, rank, valid, sampled, losses):
-        """Weights ``[B,S]`` of the sampled negatives; their loss keeps its sum in every picture."""
+        """Weights ``[B,S]`` of the sampled negatives; their loss keeps its sum in every image."""
 
         def count(rows):
             return tf.reduce_sum(tf.cast(rows, tf.float32), 1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Keras callbacks of a training run: validation scores, example pictures, a line per epoch."""
+"""Keras callbacks of a training run: validation scores, example images, a line per epoch."""
 
 import json
 import math
@@ -24,18 +24,18 @@ class EvaluateDetections(keras.callbacks.Callback):
         metrics: see :func:`kdet.evaluation.evaluate`.
         every: epochs between evaluations; the last epoch is always evaluated.
         last_epoch: number of epochs of the run.
-        pictures: called with the inputs and detections of the first batch, to show them.
+        images: called with the inputs and detections of the first batch, to show them.
     """
 
-    def __init__(self, pipeline, metrics=("bbox",), every=1, last_epoch=None, pictures=None):
+    def __init__(self, pipeline, metrics=("bbox",), every=1, last_epoch=None, images=None):
         super().__init__()
         self.pipeline, self.metrics = pipeline, metrics
-        self.every, self.last_epoch, self.pictures = every, last_epoch, pictures
+        self.every, self.last_epoch, self.images = every, last_epoch, images
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every and epoch + 1 != self.last_epoch:
             return
-        figures = evaluate(self.model, self.pipeline, self.metrics, on_first_batch=self.pictures)
+        figures = evaluate(self.model, self.pipeline, self.metrics, on_first_batch=self.images)
         logs.update({f"val/{name}": value for name, value in figures.items()})
 
 
@@ -69,13 +69,13 @@ class EpochLog(keras.callbacks.Callback):
             file.write(json.dumps(plain, allow_nan=False) + "\n")
 
 
-def show_pictures(inputs, detections, class_names, count=4, min_score=0.3):
-    """Pictures of a batch with what was detected in them: list of RGB uint8 ``[h, w, 3]``.
+def show_images(inputs, detections, class_names, count=4, min_score=0.3):
+    """Images of a batch with what was detected in them: list of RGB uint8 ``[h, w, 3]``.
 
     Args:
         inputs, detections: of one batch, as NumPy.
         class_names: in label order.
-        count: at most that many pictures.
+        count: at most that many images.
         min_score: draw detections from this score on.
     """
     from kdet import visualize

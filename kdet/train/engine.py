@@ -18,7 +18,7 @@ from kdet.train.callbacks import (
     EpochLog,
     EvaluateDetections,
     optimizer_steps,
-    show_pictures,
+    show_images,
 )
 from kdet.train.checkpoints import Checkpoints, SaveCheckpoints
 from kdet.train.optimizers import SGD, AdamW, LossScaleOptimizer
@@ -187,9 +187,9 @@ class _Run:
                 metrics=self.config["data"].get("metrics", ["bbox"]),
                 every=every,
                 last_epoch=self.settings["epochs"],
-                pictures=lambda inputs, detections: writer.pictures(
+                images=lambda inputs, detections: writer.images(
                     "val/detections",
-                    show_pictures(inputs, detections, pipeline.class_names),
+                    show_images(inputs, detections, pipeline.class_names),
                     optimizer_steps(model),
                 ),
             )

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 class EventWriter:
-    """Scalars and pictures for TensorBoard.
+    """Scalars and images for TensorBoard.
 
     Args:
         folder: where the event file goes.
@@ -21,13 +21,13 @@ class EventWriter:
             for name, value in values.items():
                 self._write(name, "scalars", tf.constant(float(value), tf.float32), step)
 
-    def pictures(self, name, pictures, step):
-        """Writes RGB uint8 pictures ``[[h, w, 3], ...]`` of any sizes."""
+    def images(self, name, images, step):
+        """Writes RGB uint8 images ``[[h, w, 3], ...]`` of any sizes."""
         with self._writer.as_default():
-            for i, picture in enumerate(pictures):
-                h, w = picture.shape[:2]
-                encoded = tf.io.encode_png(np.ascontiguousarray(picture, np.uint8))
-                # The viewer's own layout: width, height, then the encoded picture.
+            for i, image in enumerate(images):
+                h, w = image.shape[:2]
+                encoded = tf.io.encode_png(np.ascontiguousarray(image, np.uint8))
+                # The viewer's own layout: width, height, then the encoded image.
                 self._write(f"{name}/{i}", "images", tf.stack([str(w), str(h), encoded]), step)
 
     def _write(self, name, plugin, tensor, step):

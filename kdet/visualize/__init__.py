@@ -1,4 +1,4 @@
-"""Pictures for people: detections and training batches, drawn with supervision."""
+"""Images for people: detections and training batches, drawn with supervision."""
 
 from kdet.visualize.batches import draw_batch, grid
 from kdet.visualize.drawing import draw, draw_detections

@@ -1,4 +1,4 @@
-"""What the network sees: batches of the data pipeline as pictures."""
+"""What the network sees: batches of the data pipeline as images."""
 
 import math
 
@@ -11,9 +11,9 @@ _FRAME = np.array([255, 160, 0], np.uint8)
 
 
 def draw_batch(inputs, targets=None, class_names=None):
-    """The pictures of one batch with their targets drawn in, padding included.
+    """The images of one batch with their targets drawn in, padding included.
 
-    Ignore regions are dimmed and a line marks where the picture ends and padding begins.
+    Ignore regions are dimmed and a line marks where the image ends and padding begins.
 
     Args:
         inputs, targets: one element of a ``Pipeline`` dataset.
@@ -41,15 +41,15 @@ def draw_batch(inputs, targets=None, class_names=None):
     return drawn
 
 
-def grid(pictures, columns=None, gap=8):
-    """Pictures of any sizes in rows on one white sheet, ``[H, W, 3]`` uint8."""
-    if not pictures:
-        raise ValueError("grid: there is no picture to show.")
-    columns = columns or math.ceil(math.sqrt(len(pictures)))
-    height, width = np.max([p.shape[:2] for p in pictures], axis=0) + gap
-    rows = math.ceil(len(pictures) / columns)
-    sheet = np.full((rows * height - gap, min(columns, len(pictures)) * width - gap, 3), 255, np.uint8)
-    for number, picture in enumerate(pictures):
+def grid(images, columns=None, gap=8):
+    """Images of any sizes in rows on one white sheet, ``[H, W, 3]`` uint8."""
+    if not images:
+        raise ValueError("grid: there is no image to show.")
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    height, width = np.max([p.shape[:2] for p in images], axis=0) + gap
+    rows = math.ceil(len(images) / columns)
+    sheet = np.full((rows * height - gap, min(columns, len(images)) * width - gap, 3), 255, np.uint8)
+    for number, image in enumerate(images):
         y, x = number // columns * height, number % columns * width
-        sheet[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
+        sheet[y : y + image.shape[0], x : x + image.shape[1]] = image
     return sheet

@@ -1,4 +1,4 @@
-"""Boxes, masks and labels on one picture."""
+"""Boxes, masks and labels on one image."""
 
 import colorsys
 import warnings
@@ -13,15 +13,15 @@ _GOLDEN = 0.61803398875  # steps of the hue that never come near each other soon
 
 
 def draw(image, boxes, labels, class_names=None, *, scores=None, masks=None, outline=False):
-    """Draws objects on a copy of a picture.
+    """Draws objects on a copy of an image.
 
     Args:
         image: ``[h, w, 3]`` uint8 RGB.
-        boxes: ``[n, 4]`` xyxy in pixels of the picture.
-        labels: ``[n]`` int; each class has its own colour. Rows with -1 are padding.
+        boxes: ``[n, 4]`` xyxy in pixels of the image.
+        labels: ``[n]`` int; each class has its own color. Rows with -1 are padding.
         class_names: names by label; None writes the numbers.
         scores: ``[n]``, written behind the name.
-        masks: ``[n, h, w]`` bool or 0/1, at the size of the picture.
+        masks: ``[n, h, w]`` bool or 0/1, at the size of the image.
         outline: boxes only, without text.
 
     Returns:
@@ -37,7 +37,7 @@ def draw(image, boxes, labels, class_names=None, *, scores=None, masks=None, out
         if values is not None and len(values) != len(labels):
             raise ValueError(f"draw: {len(labels)} labels but {len(values)} {name}.")
     if masks is not None and np.shape(masks)[1:] != image.shape[:2]:
-        raise ValueError(f"draw: masks of size {np.shape(masks)[1:]} on a picture of {image.shape[:2]}.")
+        raise ValueError(f"draw: masks of size {np.shape(masks)[1:]} on an image of {image.shape[:2]}.")
     if class_names is not None and labels.max(initial=-1) >= len(class_names):
         raise ValueError(f"draw: label {labels.max()} but only {len(class_names)} class names.")
     keep = labels >= 0
@@ -66,7 +66,7 @@ def draw(image, boxes, labels, class_names=None, *, scores=None, masks=None, out
 
 
 def draw_detections(image, detections, class_names=None, *, threshold=0.3):
-    """Draws one picture's entry of ``model.predict`` from ``threshold`` on.
+    """Draws one image's entry of ``model.predict`` from ``threshold`` on.
 
     Args:
         image: ``[h, w, 3]`` uint8 RGB.
@@ -91,10 +91,10 @@ def _texts(labels, class_names, scores):
 
 
 def _palette(count):
-    """Colours that differ for neighbouring classes and stay the same whatever else is drawn."""
-    colours = []
+    """Colors that differ for neighboring classes and stay the same whatever else is drawn."""
+    colors = []
     for label in range(count):
         hue = (0.02 + label * _GOLDEN) % 1
         rgb = colorsys.hsv_to_rgb(hue, 0.85, 0.8 if label % 2 else 0.95)
-        colours.append(supervision.Color(*(int(255 * v) for v in rgb)))
-    return supervision.ColorPalette(colours)
+        colors.append(supervision.Color(*(int(255 * v) for v in rgb)))
+    return supervision.ColorPalette(colors)

@@ -37,7 +37,7 @@ def test_deltas_come_back_as_the_box():
     np.testing.assert_allclose(coder.decode(priors, deltas), boxes, atol=1e-5)
 
 
-def test_decoded_boxes_are_cut_to_each_picture_and_their_growth_is_limited():
+def test_decoded_boxes_are_cut_to_each_image_and_their_growth_is_limited():
     coder = DeltaXYWHCoder()
     priors = tf.constant([[[0.0, 0, 10, 10]]] * 2)
     deltas = tf.constant([[[0.0, 0, 100, 100]]] * 2)

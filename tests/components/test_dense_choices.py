@@ -9,7 +9,7 @@ from kdet.priors import AnchorGenerator
 
 
 def test_tblr_counts_in_sides_of_the_anchor():
-    anchor = tf.constant([[0.0, 0, 4, 2]])  # 4 wide, 2 high, centre (2, 1)
+    anchor = tf.constant([[0.0, 0, 4, 2]])  # 4 wide, 2 high, center (2, 1)
     boxes = coders.TBLRCoder(normalizer=2.0).decode(anchor, tf.constant([[[1.0, 2.0, 0.5, 1.5]]]))
     np.testing.assert_array_equal(boxes, [[[2 - 0.5 * 8, 1 - 1 * 4, 2 + 1.5 * 8, 1 + 2 * 4]]])
 
@@ -17,7 +17,7 @@ def test_tblr_counts_in_sides_of_the_anchor():
 def test_center_regions_shadows_and_clashes():
     anchors = tf.constant([[0.0, 0, 8, 8], [8, 0, 16, 8], [32, 0, 40, 8], [40, 0, 48, 8]])
     targets = {
-        # the second object, of another class, lies in the middle of the first; the third is a neighbour
+        # the second object, of another class, lies in the middle of the first; the third is a neighbor
         # of the class of the first
         "boxes": tf.constant([[[-20.0, -12, 36, 20], [0, 0, 16, 8], [30, 0, 50, 8], [0, 0, 0, 0]]]),
         "labels": tf.constant([[0, 1, 0, -1]]),

@@ -26,7 +26,7 @@ def test_iou_of_hand_made_boxes():
         (losses.IoULoss(mode="linear"), [0.5, 1.0]),
         (losses.IoULoss(mode="square"), [0.75, 1.0]),
         (losses.GIoULoss(), [0.5, 1 + 425 / 625]),
-        # centres 2.5 apart on a hull of diagonal^2 200; 15*sqrt(2) apart, diagonal^2 1250
+        # centers 2.5 apart on a hull of diagonal^2 200; 15*sqrt(2) apart, diagonal^2 1250
         (losses.DIoULoss(), [0.5 + 6.25 / 200, 1 + 450 / 1250]),
     ],
 )

@@ -10,7 +10,7 @@ from kdet.heads.dense.vfnet import star_offsets
 
 
 def targets(*boxes, padding=1):
-    """One picture with the given boxes, classes 0, 1, ..., and rows of padding."""
+    """One image with the given boxes, classes 0, 1, ..., and rows of padding."""
     rows = [*boxes, *[(0, 0, 0, 0)] * padding]
     labels = [*range(len(boxes)), *[-1] * padding]
     return {"boxes": tf.constant([rows], tf.float32), "labels": tf.constant([labels])}
@@ -94,7 +94,7 @@ def test_atss_takes_the_candidates_above_mean_plus_deviation():
         (assigners.PointInBoxAssigner([8], [[-1, 1e8]]), [4.0, 4, 8], {}),
     ],
 )
-def test_a_picture_without_objects_is_background(assigner, prior, kwargs):
+def test_a_image_without_objects_is_background(assigner, prior, kwargs):
     found = assigner(tf.constant([prior]), targets(), **kwargs)
     np.testing.assert_array_equal(found.gt_index, [[-1]])
     np.testing.assert_array_equal(found.weight, [[1.0]])

@@ -21,7 +21,7 @@ def reference():
 
 @pytest.fixture
 def coco(assets):
-    """A data section over the tiny COCO dataset: three pictures, one of them without objects."""
+    """A data section over the tiny COCO dataset: three images, one of them without objects."""
     return {
         "format": "coco",
         "annotations": str(assets / "coco.json"),

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from kdet import data
-from kdet.data import pictures
+from kdet.data import decoding
 
 
 def slow(*given):
@@ -22,7 +22,7 @@ def slow(*given):
     return decode(*given)
 
 
-decode, pictures.decode = pictures.decode, slow
+decode, decoding.decode = decoding.decode, slow
 
 
 class Trivial(keras.Model):

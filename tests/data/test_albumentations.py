@@ -43,8 +43,8 @@ def test_a_crop_drops_objects_with_their_labels():
 
 
 def test_the_seed_decides():
-    colours = albu.Albumentations([{"type": "RGBShift", "p": 1.0}])
-    images = [colours(sample_of(), tf.constant([1, i]))["image"].numpy() for i in (0, 1, 0)]
+    colors = albu.Albumentations([{"type": "RGBShift", "p": 1.0}])
+    images = [colors(sample_of(), tf.constant([1, i]))["image"].numpy() for i in (0, 1, 0)]
     np.testing.assert_array_equal(images[0], images[2])
     assert (images[0] != images[1]).any()
 
@@ -52,7 +52,7 @@ def test_the_seed_decides():
 def test_what_masks_cannot_follow_is_refused():
     turn = [{"type": "Rotate", "limit": [30, 30], "p": 1.0}]
     assert albu.Albumentations(turn)(sample_of(), tf.constant([1, 2]))["image"].shape == (12, 20, 3)
-    with pytest.raises(Exception, match="turns or bends pictures"):
+    with pytest.raises(Exception, match="turns or bends images"):
         albu.Albumentations(turn, straight=True)(sample_of(), tf.constant([1, 2]))
 
 

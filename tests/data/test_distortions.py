@@ -1,4 +1,4 @@
-"""The random transforms keep pictures, boxes and masks together and do what their names say."""
+"""The random transforms keep images, boxes and masks together and do what their names say."""
 
 import colorsys
 
@@ -72,7 +72,7 @@ def test_geometry_stays_together(transform):
     assert len(shapes) > 1  # it is random
 
 
-def test_expand_fills_with_its_colour():
+def test_expand_fills_with_its_color():
     results = list(runs(distortions.Expand((9, 8, 7), (2, 3))))
     grown = [r for r in results if r["image"].shape != (40, 60, 3)]
     assert 0 < len(grown) < len(results)
@@ -88,13 +88,13 @@ def test_overlap_crop_keeps_its_promise():
     for result in runs(transform, count=40):
         h, w = result["image"].shape[:2]
         assert h >= 11 and w >= 17 and len(result["boxes"]) >= 1 or len(result["ignore_boxes"])
-        centres = (result["boxes"][:, :2] + result["boxes"][:, 2:]) / 2
-        assert (centres > -20).all() and (result["boxes"] >= 0).all()
+        centers = (result["boxes"][:, :2] + result["boxes"][:, 2:]) / 2
+        assert (centers > -20).all() and (result["boxes"] >= 0).all()
         assert (result["boxes"][:, [0, 2]] <= w).all() and (result["boxes"][:, [1, 3]] <= h).all()
 
 
 def test_overlap_crop_goes_on_until_a_round_ends():
-    """Of 21 choices 19 ask for an overlap that no window has with two objects far apart: half of the pictures
+    """Of 21 choices 19 ask for an overlap that no window has with two objects far apart: half of the images
     stay whole, because "leave it" came before "none at all"."""
     sample = dict(sample_of(), boxes=tf.constant([[1.0, 1, 9, 9], [50, 30, 59, 39]]))
     crop = distortions.OverlapCrop(min_ious=[0.9] * 19)
@@ -129,7 +129,7 @@ def test_hue_saturation_and_value_are_those_of_opencv():
     np.testing.assert_allclose(distortions.from_hsv(hue + 11, saturation * 1.3, value), CHANGED, atol=1e-3)
 
 
-def test_photometric_changes_colour_only():
+def test_photometric_changes_color_only():
     results = list(runs(distortions.Photometric()))
     source = sample_of()["image"].numpy().astype(np.float32)
     changes = [np.abs(r["image"] - source).max() for r in results]

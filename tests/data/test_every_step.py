@@ -78,7 +78,7 @@ def write_voc(folder):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The picture, its annotations in every format, its class map and its proposals."""
+    """The image, its annotations in every format, its class map and its proposals."""
     folder = tmp_path_factory.mktemp("drawn")
     (folder / "a.png").write_bytes(tf.io.encode_png(drawing()).numpy())
     write_coco(folder)
@@ -168,7 +168,7 @@ def test_readers_deliver_the_drawing(folder, form):
     np.testing.assert_array_equal(targets["ignore_boxes"], [CROWD])
 
 
-def test_a_mirrored_picture(folder):
+def test_a_mirrored_image(folder):
     ((inputs, targets),) = read(section(folder, "coco", flip=1))
     np.testing.assert_array_equal(inputs["images"], drawing()[:, ::-1])
     check(inputs, targets)
@@ -176,7 +176,7 @@ def test_a_mirrored_picture(folder):
     np.testing.assert_array_equal(targets["boxes"][:2], [[47, 4, 56, 16], [26, 3, 42, 12]])
 
 
-def test_a_picture_twice_as_large(folder):
+def test_a_image_twice_as_large(folder):
     spec = section(folder, "coco", resize={"mode": "fixed", "sizes": [[2 * WIDTH, 2 * HEIGHT]]})
     ((inputs, targets),) = read(spec)
     np.testing.assert_array_equal(inputs["scale"], [2, 2])

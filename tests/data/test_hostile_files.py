@@ -9,7 +9,7 @@ import pytest
 
 import kdet.data
 from kdet import yaml_loader
-from kdet.data import masks, pictures, proposals, segmentations
+from kdet.data import decoding, masks, proposals, segmentations
 from kdet.errors import ConfigError, DataError
 
 
@@ -109,8 +109,8 @@ def test_pickles_cannot_name_what_they_like(tmp_path, content):
 def test_images_are_measured_before_they_are_decoded(assets):
     png = bytearray((assets / "b.png").read_bytes())
     png[16:24] = (100_000).to_bytes(4, "big") * 2
-    with pytest.raises(pictures.CorruptPicture, match="100000x100000 .* at most"):
-        pictures.decode(bytes(png))
+    with pytest.raises(decoding.CorruptImage, match="100000x100000 .* at most"):
+        decoding.decode(bytes(png))
 
 
 def test_deep_json_is_an_error(tmp_path):

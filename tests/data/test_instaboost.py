@@ -15,7 +15,7 @@ from kdet.data import instaboost, masks, spec
 pytest.importorskip("cv2", reason="InstaBoost fills holes with OpenCV, an optional dependency")
 
 SIZE = (64, 96)
-STILL = {"scale": (1, 1), "theta": (0, 0), "dx": 1000, "dy": 1000, "colour_probability": 0}
+STILL = {"scale": (1, 1), "theta": (0, 0), "dx": 1000, "dy": 1000, "color_probability": 0}
 RED, BLUE = (250, 5, 5), (5, 5, 250)
 
 
@@ -30,11 +30,11 @@ def rles_of(*rectangles):
 
 
 def green(*painted):
-    """A picture of greens with rectangles of other colours."""
+    """An image of greens with rectangles of other colors."""
     image = np.zeros((*SIZE, 3), np.uint8)
     image[..., 1] = 100 + np.arange(SIZE[1])
-    for corners, colour in painted:
-        image[rectangle(*corners) > 0] = colour
+    for corners, color in painted:
+        image[rectangle(*corners) > 0] = color
     return image
 
 
@@ -69,8 +69,8 @@ def test_probability_0_changes_nothing():
         assert_same(run(instaboost.InstaBoost(probability=0), sample, seed), sample)
 
 
-@pytest.mark.parametrize("options", [STILL, {"actions": {"skip": 1}, "colour_probability": 0}])
-def test_what_does_not_move_gives_the_picture_back(options):
+@pytest.mark.parametrize("options", [STILL, {"actions": {"skip": 1}, "color_probability": 0}])
+def test_what_does_not_move_gives_the_image_back(options):
     sample = sample_of(noise(), (20, 20, 40, 30), (12, 15, 50, 50), (60, 2, 80, 30))
     assert_same(run(instaboost.InstaBoost(probability=1, **options), sample), sample)
 
@@ -102,16 +102,16 @@ def test_size_turn_and_mirror_are_about_the_middle():
     box, rles = np.array(corners), rles_of(corners)
 
     def found(**options):
-        picture, (rle,) = instaboost.moved(image, rles, [[0]], [instaboost.similarity(box, **options)])
-        return picture, instaboost.boxes_of([rle])[0]
+        new, (rle,) = instaboost.moved(image, rles, [[0]], [instaboost.similarity(box, **options)])
+        return new, instaboost.boxes_of([rle])[0]
 
     np.testing.assert_allclose(found(scale=1.2)[1], [18, 19, 42, 31], atol=1)
     np.testing.assert_allclose(found(scale=0.8)[1], [22, 21, 38, 29], atol=1)
     np.testing.assert_allclose(found(degrees=90)[1], [25, 15, 35, 35], atol=1)
     for axis, mirror in ((1, (-1, 1)), (0, (1, -1))):
-        picture, moved = found(mirror=mirror)
+        new, moved = found(mirror=mirror)
         np.testing.assert_array_equal(moved, corners)
-        np.testing.assert_array_equal(picture[20:30, 20:40], np.flip(image[20:30, 20:40], axis))
+        np.testing.assert_array_equal(new[20:30, 20:40], np.flip(image[20:30, 20:40], axis))
 
 
 def test_overlapping_objects_move_together():
@@ -141,11 +141,11 @@ def test_what_is_pasted_later_hides_what_is_below():
     np.testing.assert_array_equal(instaboost.boxes_of(rles)[2], 0)
 
 
-def test_what_leaves_the_picture_is_cut_or_dropped(monkeypatch):
+def test_what_leaves_the_image_is_cut_or_dropped(monkeypatch):
     corners = (20, 20, 40, 30), (60, 20, 80, 30)
     for x, expected in ((-30, [0, 20, 10, 30]), (-45, None)):
         matrices = iter([instaboost.similarity(np.array(corners[0]), shift=(x, 0)), np.eye(2, 3)])
-        boost = instaboost.InstaBoost(1, colour_probability=0)
+        boost = instaboost.InstaBoost(1, color_probability=0)
         monkeypatch.setattr(boost, "matrix", lambda *_, matrices=matrices: next(matrices))
         found = run(boost, sample_of(noise(), *corners))
         assert len(found["shapes"]) == 2
@@ -199,7 +199,7 @@ def test_actions_are_drawn_by_their_weights():
 
 def test_ignore_regions_stay():
     sample = sample_of(noise(), (12, 12, 40, 30))
-    found = run(instaboost.InstaBoost(1, colour_probability=0), sample)
+    found = run(instaboost.InstaBoost(1, color_probability=0), sample)
     assert (found["image"] != sample["image"].numpy()).any()
     np.testing.assert_array_equal(found["ignore_boxes"], sample["ignore_boxes"])
     np.testing.assert_array_equal(found["image"][40:60, 70:90], sample["image"][40:60, 70:90])
@@ -213,9 +213,9 @@ def test_the_seed_decides():
 
 
 @pytest.mark.parametrize("rectangles", [(), [(20, 20, 44, 42)]])
-def test_colours_change_nothing_else(rectangles):
+def test_colors_change_nothing_else(rectangles):
     sample = sample_of(green(((20, 20, 44, 42), RED)), *rectangles)
-    found = run(instaboost.InstaBoost(1, **{**STILL, "colour_probability": 1}), sample)
+    found = run(instaboost.InstaBoost(1, **{**STILL, "color_probability": 1}), sample)
     assert np.abs(found["image"].astype(int) - sample["image"]).max() > 10
     assert_same(found | {"image": sample["image"]}, sample)
 
@@ -228,7 +228,7 @@ def test_without_opencv_the_error_says_what_to_install(monkeypatch):
 
 @pytest.fixture
 def moving(tmp_path):
-    """A data section of one picture with three objects and a crowd, with what the recipe says."""
+    """A data section of one image with three objects and a crowd, with what the recipe says."""
     corners = (20, 20, 44, 42), (50, 12, 70, 30), (54, 20, 62, 34), (75, 45, 95, 63)
     annotations = [
         {
@@ -242,8 +242,8 @@ def moving(tmp_path):
         }
         for i, (x1, y1, x2, y2) in enumerate(corners, 1)
     ]
-    picture = {"id": 1, "file_name": "a.png", "height": SIZE[0], "width": SIZE[1]}
-    content = {"images": [picture], "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
+    image = {"id": 1, "file_name": "a.png", "height": SIZE[0], "width": SIZE[1]}
+    content = {"images": [image], "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
     (tmp_path / "coco.json").write_text(json.dumps(content))
     Image.fromarray(noise()).save(tmp_path / "a.png")
     recipe = Config.load("mask_rcnn_r50_fpn_instaboost_4x", check=False)["data"]["train"]
@@ -292,7 +292,7 @@ def test_it_is_for_training_only(moving):
         ({"instaboost": {"scale": [0, 1]}}, r"data\.instaboost\.scale must be above 0"),
         ({"instaboost": {"theta": [-0.5, 0.5]}}, r"data\.instaboost\.theta must be whole degrees"),
         ({"instaboost": {"dx": 0}}, r"data\.instaboost\.dx must be above 0"),
-        ({"instaboost": {"colour_probability": 2}}, r"instaboost\.colour_probability must be 0\.\.1; got 2"),
+        ({"instaboost": {"color_probability": 2}}, r"instaboost\.color_probability must be 0\.\.1; got 2"),
         ({"masks": False}, r"data\.instaboost .* set data\.masks: true"),
         ({"semantic": "maps"}, r"data\.semantic cannot follow"),
         ({"proposals": "boxes.npz"}, r"data\.proposals cannot follow"),

@@ -10,7 +10,7 @@ from kdet.data import masks
 
 
 def elements(pipeline, count, **options):
-    """The first pictures of a pipeline, unbatched, as ``{image_id: (inputs, targets)}`` in order."""
+    """The first images of a pipeline, unbatched, as ``{image_id: (inputs, targets)}`` in order."""
     return [
         tuple({k: v[b].numpy() for k, v in part.items()} for part in element)
         for element in pipeline.dataset(**options).take(count)
@@ -53,8 +53,8 @@ def test_coco_equals_reference(coco, reference, name, resize, flip):
     seen = elements(pipeline, 3)
     assert sorted(int(e[0]["image_id"]) for e in seen) == [1, 2, 3]
     for element in seen:
-        picture = int(element[0]["image_id"]) - 1
-        assert_equals_reference(element, reference, f"coco_{name}_{flip}/{picture}")
+        image = int(element[0]["image_id"]) - 1
+        assert_equals_reference(element, reference, f"coco_{name}_{flip}/{image}")
 
 
 @pytest.mark.parametrize("flip", [0, 1])
@@ -71,7 +71,7 @@ def test_voc_equals_reference(assets, reference, flip):
 
 
 def check_one_pass(pipeline, canvas_of):
-    """Every picture once, on the canvas that ``canvas_of`` gives for the valid sizes of a batch."""
+    """Every image once, on the canvas that ``canvas_of`` gives for the valid sizes of a batch."""
     batches = list(pipeline.dataset())
     assert len(batches) == len(pipeline) == 2
     assert sorted(i for x, _ in batches for i in x["image_id"].numpy()) == [-1, 1, 2, 3]
@@ -85,7 +85,7 @@ def check_one_pass(pipeline, canvas_of):
         np.testing.assert_array_equal(first["images"], again["images"])
 
 
-def test_evaluation_visits_every_picture_once_on_the_canvas_of_its_batch(coco):
+def test_evaluation_visits_every_image_once_on_the_canvas_of_its_batch(coco):
     pipeline = kdet.data.load(coco, batch_size=2)
     assert not pipeline.fixed_canvases
     check_one_pass(pipeline, lambda sizes: tuple(np.ceil(sizes.max(0) / 32).astype(int) * 32))
@@ -169,17 +169,17 @@ def test_crop_keeps_masks_and_boxes_together(coco):
                 assert ys.min() >= box[1] - 2 and ys.max() <= box[3] + 2
 
 
-def test_pictures_without_objects_train_or_are_left_out(coco):
+def test_images_without_objects_train_or_are_left_out(coco):
     kept = kdet.data.load(coco, training=True)
     assert len(kept.index) == 3
     coco["filter_empty"] = True
     filtered = kdet.data.load(coco, training=True)
     assert [r.image_id for r in filtered.index.records] == [1, 2]
-    assert "picture without objects" in filtered.report()
+    assert "image without objects" in filtered.report()
     assert len(kdet.data.load(coco).index) == 3  # evaluation sees them all
 
 
-def test_corrupt_picture_is_named_or_skipped_and_counted(coco, assets, tmp_path):
+def test_corrupt_image_is_named_or_skipped_and_counted(coco, assets, tmp_path):
     for name in ("a.jpg", "b.png", "c.jpg"):
         (tmp_path / name).write_bytes((assets / name).read_bytes())
     (tmp_path / "c.jpg").write_bytes((assets / "c.jpg").read_bytes()[:700])
@@ -189,7 +189,7 @@ def test_corrupt_picture_is_named_or_skipped_and_counted(coco, assets, tmp_path)
     coco.update(on_corrupt="skip")
     pipeline = kdet.data.load(coco, training=True)
     assert {int(x["image_id"]) for x, _ in elements(pipeline, 6)} == {1, 2}
-    assert "skipped 1 x unusable picture (e.g. c.jpg" in pipeline.report()
+    assert "skipped 1 x unusable image (e.g. c.jpg" in pipeline.report()
 
 
 def test_class_count_must_fit_the_model(coco):

@@ -40,7 +40,7 @@ def test_kinds_agree(tmp_path, ending):
     assert read_proposals(tmp_path / f"p.{ending}", IDS, limit=1)[0].shape == (1, 4)
 
 
-def test_pipeline_moves_them_with_the_picture(coco, tmp_path):
+def test_pipeline_moves_them_with_the_image(coco, tmp_path):
     coco.update(proposals=write(tmp_path / "p.pkl"), max_proposals=5, flip=1, filter_empty=True)
     pipeline = kdet.data.load(coco, training=True, batch_size=1)
     seen = {int(x["image_id"][0]): x for x, _ in pipeline.dataset().take(2)}
@@ -63,9 +63,9 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 
 
 def test_mismatches_are_explained(tmp_path):
-    with pytest.raises(ValueError, match="3 pictures; the dataset has 2"):
+    with pytest.raises(ValueError, match="3 images; the dataset has 2"):
         read_proposals(write(tmp_path / "p.pkl"), [1, 2], 10)
-    with pytest.raises(ValueError, match="no proposals for 1 pictures, e.g. id 9"):
+    with pytest.raises(ValueError, match="no proposals for 1 images, e.g. id 9"):
         read_proposals(write(tmp_path / "p.npz"), [1, 9], 10)
     with pytest.raises(ValueError, match="must end with"):
         read_proposals("p.txt", [1], 10)

@@ -1,4 +1,4 @@
-"""Which pictures and objects an epoch holds, and the class maps that go with them."""
+"""Which images and objects an epoch holds, and the class maps that go with them."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import kdet.data
 
 def test_rare_classes_are_repeated(coco):
     index = kdet.data.read_index(coco)
-    # cat: in one picture of three, dog: in two; picture 3 is empty
+    # cat: in one image of three, dog: in two; image 3 is empty
     present = [set(r.labels) | set(r.ignore_labels) for r in index.records]
     share = [sum(label in p for p in present) / 3 for label in (0, 1)]
     repeats = index.repeats(2.0)
@@ -39,7 +39,7 @@ def test_small_objects_are_left_out_with_their_masks(coco):
 
 @pytest.fixture
 def maps(coco, tmp_path):
-    """Class maps whose values tell the row (picture 1) or the column."""
+    """Class maps whose values tell the row (image 1) or the column."""
     for record in kdet.data.read_index(coco).records:
         axis = np.arange(record.height)[:, None] if record.image_id == 1 else np.arange(record.width)[None]
         pixels = np.broadcast_to(axis, (record.height, record.width)).astype(np.uint8)
@@ -49,7 +49,7 @@ def maps(coco, tmp_path):
 
 
 @pytest.mark.parametrize("flip", [0, 1])
-def test_class_maps_follow_the_picture(coco, maps, flip):
+def test_class_maps_follow_the_image(coco, maps, flip):
     coco.update(
         semantic=str(maps), semantic_stride=8, flip=flip, resize={"mode": "fixed", "sizes": [[90, 70]]}
     )
@@ -57,7 +57,7 @@ def test_class_maps_follow_the_picture(coco, maps, flip):
     for inputs, targets in kdet.data.load(coco, training=True).dataset().take(6):
         found = targets["semantic"].numpy()[0]
         assert found.shape == (12, 12) and found.dtype == np.int32  # canvas 96 x 96
-        # cells start at 0, 8, ...: nine of 70 rows and twelve of 90 columns are in the picture
+        # cells start at 0, 8, ...: nine of 70 rows and twelve of 90 columns are in the image
         assert (found[9:] == 255).all() and (found[:9] != 255).all()
         height, width = inputs["original_size"].numpy()[0]
         place = np.arange(0, 90, 8)

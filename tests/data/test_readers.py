@@ -9,7 +9,7 @@ import kdet.data
 
 
 def dataset(tmp_path, assets, **change):
-    """A COCO file with one picture and one object, with parts replaced by ``change``."""
+    """A COCO file with one image and one object, with parts replaced by ``change``."""
     (tmp_path / "a.jpg").write_bytes((assets / "a.jpg").read_bytes())
     content = {
         "images": [{"id": 1, "file_name": "a.jpg", "height": 60, "width": 83}],
@@ -53,15 +53,15 @@ def test_classes_select_and_reorder(assets):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"bbox": [90, 10, 20, 20]}, "box outside the picture"),
-        ({"bbox": [10, -30, 20, 30]}, "box outside the picture"),
+        ({"bbox": [90, 10, 20, 20]}, "box outside the image"),
+        ({"bbox": [10, -30, 20, 30]}, "box outside the image"),
         ({"bbox": [10, 10, 0.5, 20]}, "degenerate box"),
         ({"bbox": [10, 10, 20, -5]}, "degenerate box"),
         ({"area": 0}, "degenerate box"),
         ({"bbox": [10, 10, float("nan"), 5]}, "without a usable 'bbox'"),
         ({"bbox": None}, "without a usable 'bbox'"),
         ({"ignore": 1}, "marked 'ignore'"),
-        ({"image_id": 5}, "picture that is not listed"),
+        ({"image_id": 5}, "image that is not listed"),
         ({"category_id": 99}, "unknown category id"),
     ],
 )
@@ -97,16 +97,16 @@ def test_broken_files_are_explained(tmp_path, assets, change, words):
 
 def test_missing_files(tmp_path, assets):
     path, _ = dataset(tmp_path, assets)
-    with pytest.raises(FileNotFoundError, match=r"lists the picture .*a\.jpg.*on_missing: skip"):
+    with pytest.raises(FileNotFoundError, match=r"lists the image .*a\.jpg.*on_missing: skip"):
         kdet.data.read_coco(path, tmp_path / "elsewhere")
     skipped = kdet.data.read_coco(path, tmp_path / "elsewhere", on_missing="skip")
-    assert not len(skipped) and skipped.skips.counts == {"picture file missing": 1}
+    assert not len(skipped) and skipped.skips.counts == {"image file missing": 1}
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):
         kdet.data.read_coco(tmp_path / "broken.json", tmp_path)
 
 
-def test_size_that_is_not_the_pictures_is_an_error(tmp_path, assets):
+def test_size_that_is_not_the_images_is_an_error(tmp_path, assets):
     images = [{"id": 1, "file_name": "a.jpg", "height": 61, "width": 83}]
     path, folder = dataset(tmp_path, assets, images=images)
     with pytest.raises(Exception, match=r"a\.jpg of .* is 60x83 .* annotation says 61x83"):
@@ -216,7 +216,7 @@ def test_section_of_a_recipe():
         kdet.data.section(recipe, "val")
 
 
-def test_lvis_names_lead_to_the_pictures(assets, tmp_path):
+def test_lvis_names_lead_to_the_images(assets, tmp_path):
     size = {"height": 60, "width": 83}
     (tmp_path / "train2017").mkdir()
     (tmp_path / "train2017" / "a.jpg").write_bytes((assets / "a.jpg").read_bytes())

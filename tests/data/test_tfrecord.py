@@ -46,7 +46,7 @@ def test_layout_is_model_gardens(written):
     assert features["image/object/is_crowd"].int64_list.value == [0, 0, 0, 1]
     np.testing.assert_allclose(features["image/object/bbox/xmin"].float_list.value[:2], [10.5 / 83, 20 / 83])
     raster = tf.io.decode_png(features["image/object/mask"].bytes_list.value[1]).numpy()[..., 0]
-    np.testing.assert_array_equal(raster, masks.rasterise(index.records[0].segmentations[1], 60, 83))
+    np.testing.assert_array_equal(raster, masks.rasterize(index.records[0].segmentations[1], 60, 83))
     assert features["image/object/area"].float_list.value[1] == raster.sum()
 
 
@@ -61,7 +61,7 @@ def test_parses_as_model_garden_does(written):
     for serialized in tf.data.TFRecordDataset(paths):
         parsed = tf.io.parse_single_example(serialized, layout)
         counts.append({len(parsed[f"image/object/{key}"].values) for key in kinds})
-    assert counts == [{4}, {1}, {0}]  # the third picture has no objects
+    assert counts == [{4}, {1}, {0}]  # the third image has no objects
 
 
 def test_continues_after_an_interruption(written, tmp_path):

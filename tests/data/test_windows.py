@@ -32,7 +32,7 @@ def test_crop_types_give_the_sizes_that_they_promise():
         crop = windows.RandomCrop(*options)
         return [tuple(crop(sample_of(), seed)["image"].shape[:2]) for seed in seeds(30)]
 
-    assert set(sizes((12, 25))) == {(20, 12)}  # (w, h), at most the picture
+    assert set(sizes((12, 25))) == {(20, 12)}  # (w, h), at most the image
     ranged = sizes((8, 10), "absolute_range")
     assert {h for h, _ in ranged} == {w for _, w in ranged} == {8, 9, 10}
     assert set(sizes((40, 50), "absolute_range")) == {(20, 30)}
@@ -41,7 +41,7 @@ def test_crop_types_give_the_sizes_that_they_promise():
     assert len(set(shares)) > 5 and all(18 <= h <= 20 and 15 <= w <= 30 for h, w in shares)
 
 
-def test_a_window_beyond_the_picture_is_filled():
+def test_a_window_beyond_the_image_is_filled():
     sample = sample_of()
     moved = transforms.moved_window(sample, tf.constant([-2, 25]), [6, 8], [20, 30], (1, 2, 3))
     np.testing.assert_array_equal(moved["rows"], [-1, -1, 0, 1, 2, 3])
@@ -135,7 +135,7 @@ def test_training_sections_have_static_canvases(coco, changes, canvas):
         assert (targets["boxes"].numpy() <= np.tile(size, 2)).all()
 
 
-def test_pictures_in_their_own_size_get_their_own_canvas(coco):
+def test_images_in_their_own_size_get_their_own_canvas(coco):
     coco.update(resize={"mode": "factor", "sizes": [1.0]}, center_pad=127)
     pipeline = kdet.data.load(coco)
     assert pipeline.shapes == [(127, 127)]

@@ -7,7 +7,7 @@ from kdet import zoo
 
 @pytest.fixture(scope="module")
 def targets():
-    """Two pictures of 128x160: one with two objects and masks, one without any."""
+    """Two images of 128x160: one with two objects and masks, one without any."""
     masks = np.zeros((2, 2, 128, 160), np.uint8)
     masks[0, 0, 10:60, 20:70] = 1
     masks[0, 1, 70:110, 80:150] = 1

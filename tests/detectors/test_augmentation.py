@@ -36,7 +36,7 @@ CASES = {
 }
 
 
-def picture(height, width):
+def image(height, width):
     """As ``tests/golden/tta/record.py`` makes it."""
     smooth = inputs.make_images(1, height, width, seed=5)[0].transpose(1, 2, 0)
     return np.clip(smooth * 50 + 120, 0, 255).astype(np.uint8)
@@ -58,7 +58,7 @@ def test_merged_detections_equal_the_reference(case):
     classes = {} if case == "rpn" else {"num_classes": 3}
     model = zoo.load(name, weights=None, **classes, **overrides)
     convert.load_state_dict(model, generated(model, meta["adjust"]))
-    found = model.predict(picture(*meta["size"]), augment=meta["augment"])
+    found = model.predict(image(*meta["size"]), augment=meta["augment"])
     count = int(found["num_detections"][0])
     assert count == len(golden["labels"])
     boxes = np.concatenate([golden["boxes"], golden["scores"][:, None]], 1)
@@ -74,15 +74,15 @@ def test_merged_detections_equal_the_reference(case):
 
 def test_a_batch_of_several_sizes_is_two_batches_of_one():
     model = zoo.load("retinanet_r18_fpn_1x", weights=None, num_classes=3)
-    pictures = [picture(60, 90), picture(64, 88)]
+    images = [image(60, 90), image(64, 88)]
     augment = {"scales": [[96, 64], [72, 48]], "flip": True}
-    together = model.predict(pictures, batch_size=2, augment=augment)
-    for i, one in enumerate(pictures):
+    together = model.predict(images, batch_size=2, augment=augment)
+    for i, one in enumerate(images):
         alone = model.predict(one, augment=augment)
         np.testing.assert_allclose(alone["scores"][0], together["scores"][i], atol=1e-5)
 
 
-def test_boxes_find_back_to_the_picture():
+def test_boxes_find_back_to_the_image():
     info = {
         "valid_size": tf.constant([[20.0, 40.0]] * 2),
         "scale": tf.constant([[2.0, 4.0]] * 2),
@@ -96,7 +96,7 @@ def test_boxes_find_back_to_the_picture():
     np.testing.assert_allclose(structures.upright_masks(masks, info)[:, 0, 0], [[1, 0, 0], [0, 0, 1]])
 
 
-def test_pictures_are_mirrored_within_their_own_width():
+def test_images_are_mirrored_within_their_own_width():
     images = tf.reshape(tf.range(4.0), [1, 1, 4, 1]) + tf.zeros([2, 1, 4, 3])
     info = {"valid_size": tf.constant([[1.0, 4.0], [1.0, 3.0]])}
     mirrored, info = Preprocessor().mirrored(images, info)
@@ -104,7 +104,7 @@ def test_pictures_are_mirrored_within_their_own_width():
     assert info["flipped"].numpy().all()
 
 
-def test_pictures_are_placed_in_the_middle():
+def test_images_are_placed_in_the_middle():
     rule = Preprocessor(center_pad=7)
     images = tf.reshape(tf.range(1.0, 36.0), [1, 7, 5, 1]) + tf.zeros([2, 7, 5, 3])
     info = {"valid_size": tf.constant([[7.0, 5.0], [4.0, 5.0]])}
@@ -143,4 +143,4 @@ def test_bad_augmentations_are_explained(spec, words):
 def test_detectors_without_augmentation_say_so():
     assert QueryDetector.detect_views is Detector.detect_views
     with pytest.raises(NotImplementedError, match="^Detector has no test-time augmentation"):
-        Detector().predict(picture(60, 90), augment=True)
+        Detector().predict(image(60, 90), augment=True)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kdet import zoo
-from kdet.data import preprocess_pictures
+from kdet.data import preprocess_images
 
 
 def equal(a, b, tolerance=0.0):
@@ -122,19 +122,19 @@ def test_predict_on_buckets(detector, traced):
         detector.predict([wide], canvas="static")
 
 
-def test_pictures_of_any_kind(detector, tmp_path):
-    picture = np.random.default_rng(1).integers(0, 255, (60, 90, 3)).astype(np.uint8)
-    data = tf.io.encode_png(picture).numpy()
+def test_images_of_any_kind(detector, tmp_path):
+    image = np.random.default_rng(1).integers(0, 255, (60, 90, 3)).astype(np.uint8)
+    data = tf.io.encode_png(image).numpy()
     path = tmp_path / "a.png"
     path.write_bytes(data)
     detector.preprocessor.size = (128, 96)
-    found = detector.predict([picture, data, str(path)])
+    found = detector.predict([image, data, str(path)])
     for key in ("boxes", "scores", "labels"):
         np.testing.assert_array_equal(found[key][0], found[key][1])
         np.testing.assert_array_equal(found[key][0], found[key][2])
     if "masks" in found:
         assert found["masks"][0].shape == (found["num_detections"][0], 60, 90)
-    assert detector.predict(picture)["boxes"].shape[0] == 1
+    assert detector.predict(image)["boxes"].shape[0] == 1
 
 
 def test_bfloat16_agrees_with_float32(images):
@@ -158,33 +158,33 @@ def test_missing_proposals_are_asked_for(images):
     assert found["boxes"].shape == (2, 100, 4)
 
 
-def test_proposals_come_with_pictures_of_any_size():
+def test_proposals_come_with_images_of_any_size():
     model = zoo.load(
         "fast_rcnn_r18_fpn_1x", weights=None, num_classes=3, **{"model.preprocessor.size": [160, 128]}
     )
     pixels = np.random.default_rng(0)
-    pictures = [pixels.integers(0, 255, (*size, 3)).astype(np.uint8) for size in ((60, 90), (100, 50))]
+    images = [pixels.integers(0, 255, (*size, 3)).astype(np.uint8) for size in ((60, 90), (100, 50))]
     boxes = [np.float32([[10, 10, 60, 50], [0, 0, 90, 60], [5, 20, 30, 40]]), np.float32([[0, 30, 50, 80]])]
-    found = model.predict(pictures, proposals=boxes)
-    for row, (picture, given) in enumerate(zip(pictures, boxes)):
-        one = preprocess_pictures([picture], (160, 128))
+    found = model.predict(images, proposals=boxes)
+    for row, (image, given) in enumerate(zip(images, boxes)):
+        one = preprocess_images([image], (160, 128))
         scale = one["scale"].numpy()[0, ::-1]
         alone = model.predict_on_batch({**one, "proposals": (given * np.tile(scale, 2))[None]})
         assert found["num_detections"][row] == alone["num_detections"][0] > 0
         np.testing.assert_allclose(found["boxes"][row], alone["boxes"][0], atol=1e-3)
         np.testing.assert_allclose(found["scores"][row], alone["scores"][0], atol=1e-6)
-    views = model.predict(pictures, proposals=boxes, augment=True)
+    views = model.predict(images, proposals=boxes, augment=True)
     assert (views["num_detections"] > 0).all()
     assert (views["boxes"] <= [[[90, 60, 90, 60]], [[50, 100, 50, 100]]]).all()
     for wrong, message in (
         (None, "no RPN"),
         (boxes[:1], "2 arrays"),
-        ([[1, 2, 3, 4]] * 2, "one per picture"),
+        ([[1, 2, 3, 4]] * 2, "one per image"),
     ):
         with pytest.raises(ValueError, match=message):
-            model.predict(pictures, proposals=wrong)
+            model.predict(images, proposals=wrong)
     with pytest.raises(ValueError, match="not with network inputs"):
-        model.predict({"images": np.stack(pictures[:1])}, proposals=boxes)
+        model.predict({"images": np.stack(images[:1])}, proposals=boxes)
 
 
 def test_presets_check_their_class():

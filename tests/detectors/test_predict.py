@@ -69,10 +69,10 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_the_same_image(folder, kind):
-    from kdet.data import pictures
+    from kdet.data import decoding
 
     (found,) = images_of(KINDS[kind](folder))
-    np.testing.assert_array_equal(pictures.load(found), IMAGE)
+    np.testing.assert_array_equal(decoding.load(found), IMAGE)
 
 
 def test_predict_takes_folders_lists_and_generators(model, folder):
@@ -86,18 +86,18 @@ def test_predict_takes_folders_lists_and_generators(model, folder):
 
 
 def test_gray_and_turned_images(model):
-    from kdet.data import pictures
+    from kdet.data import decoding
 
     (gray,) = images_of(IMAGE[..., 0])
-    np.testing.assert_array_equal(pictures.load(gray), np.repeat(IMAGE[..., :1], 3, -1))
+    np.testing.assert_array_equal(decoding.load(gray), np.repeat(IMAGE[..., :1], 3, -1))
     exif, file = Image.Exif(), io.BytesIO()
     exif[0x0112] = 6
     Image.fromarray(IMAGE).save(file, "PNG", exif=exif)
     turned = np.rot90(IMAGE, -1)
     for given in (file.getvalue(), Image.open(file)):
         (found,) = images_of(given)
-        np.testing.assert_array_equal(pictures.load(found), turned)
-    assert pictures.size_of(file.getvalue()) == (64, 48)
+        np.testing.assert_array_equal(decoding.load(found), turned)
+    assert decoding.size_of(file.getvalue()) == (64, 48)
 
 
 def test_addresses_are_fetched(address):

@@ -1,4 +1,4 @@
-"""COCO metrics against pycocotools on random scenes with crowds, missing classes and empty pictures."""
+"""COCO metrics against pycocotools on random scenes with crowds, missing classes and empty images."""
 
 import contextlib
 import copy
@@ -24,12 +24,12 @@ def rle(box):
     return {"size": encoded["size"], "counts": encoded["counts"].decode()}
 
 
-def scene(seed=0, pictures=12):
+def scene(seed=0, images=12):
     rng = np.random.default_rng(seed)
     categories = [{"id": i, "name": n} for i, n in ((3, "cat"), (7, "dog"), (9, "never seen"))]
     truth = {"images": [], "annotations": [], "categories": categories}
     results = []
-    for image_id in range(1, pictures + 1):
+    for image_id in range(1, images + 1):
         truth["images"].append({"id": image_id, "width": SIZE, "height": SIZE})
         for _ in range(rng.integers(0, 5)):
             box = np.r_[rng.uniform(0, 120, 2), rng.uniform(8, 80, 2)].round(1)
@@ -118,7 +118,7 @@ def test_ids_of_annotations_do_not_matter():
     np.testing.assert_equal(coco_metrics(without, results), coco_metrics(truth, results))
 
 
-def test_a_part_of_the_pictures():
+def test_a_part_of_the_images():
     truth, results = scene()
     some = {1, 2, 3, 4}
     part = {**truth, "images": [i for i in truth["images"] if i["id"] in some]}

@@ -14,7 +14,7 @@ def detections(labels=((1, 0, -1), (-1, -1, -1))):
     return {"boxes": boxes, "scores": scores, "labels": np.array(labels), "num_detections": np.array([2, 0])}
 
 
-def test_padding_is_left_out_and_empty_pictures_are_seen(tmp_path):
+def test_padding_is_left_out_and_empty_images_are_seen(tmp_path):
     results = ResultList(category_ids=[3, 8])
     results.add(detections(), image_ids=[11, 12], sizes=[[100, 80]] * 2)
     results.add(detections(labels=((0, 0, 0), (0, 0, 0))), image_ids=[-1, -1], sizes=[[100, 80]] * 2)

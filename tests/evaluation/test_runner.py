@@ -32,12 +32,12 @@ class Perfect:
         }
         if self.masks:
             size = record.height, record.width
-            masks = [kdet.data.masks.rasterise(s, *size) for s in self.index.segmentations(record)]
+            masks = [kdet.data.masks.rasterize(s, *size) for s in self.index.segmentations(record)]
             found["masks"] = np.array([*masks, np.ones(size, np.uint8)])[None]
         return found
 
     @staticmethod
-    def picture_masks(detections, height, width):
+    def image_masks(detections, height, width):
         return detections["masks"]
 
 

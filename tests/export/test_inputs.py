@@ -1,4 +1,4 @@
-"""From encoded pictures to the network's input, inside a graph as outside of one."""
+"""From encoded images to the network's input, inside a graph as outside of one."""
 
 import pathlib
 import struct
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kdet.data import inference, pictures, resize
+from kdet.data import decoding, inference, resize
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.export.canvas import Canvas
 from kdet.export.decode import decode, exif_orientation
@@ -32,20 +32,20 @@ def turned(orientation, order):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_jpegs_are_turned_by_their_exif_header(decode_in_graph, orientation, order):
     encoded = turned(orientation, order)
-    assert pictures.exif_orientation(encoded) == orientation
-    np.testing.assert_array_equal(decode_in_graph(encoded), pictures.decode(encoded))
+    assert decoding.exif_orientation(encoded) == orientation
+    np.testing.assert_array_equal(decode_in_graph(encoded), decoding.decode(encoded))
 
 
 def test_headers_that_say_nothing_are_upright():
     for encoded in [JPEG, turned(9, "<"), turned(6, "<")[:30], b"\xff\xd8\xff\xe1\xff\xffExif", b"\xff\xd8"]:
-        assert exif_orientation(encoded) == pictures.exif_orientation(encoded) == 1
+        assert exif_orientation(encoded) == decoding.exif_orientation(encoded) == 1
 
 
 def test_other_formats_are_decoded(decode_in_graph):
     pixels = np.random.default_rng(0).integers(0, 255, (7, 9, 3)).astype(np.uint8)
     np.testing.assert_array_equal(decode_in_graph(tf.io.encode_png(pixels)), pixels)
     gray = tf.io.encode_png(pixels[..., :1]).numpy()
-    np.testing.assert_array_equal(decode_in_graph(gray), pictures.decode(gray))
+    np.testing.assert_array_equal(decode_in_graph(gray), decoding.decode(gray))
 
 
 SIZES = [(90, 120), (120, 90), (50, 50), (128, 160), (30, 200), (200, 31), (7, 300)]
@@ -70,7 +70,7 @@ def test_canvases_are_those_of_predict(monkeypatch, rule, canvases):
         size = {"mode": "fixed", "sizes": [size]}
     for height, width in SIZES:
         batch = np.random.default_rng(0).integers(0, 255, (2, height, width, 3)).astype(np.uint8)
-        wanted = inference.preprocess_pictures(
+        wanted = inference.preprocess_images(
             list(batch), size, divisor=preprocessor.pad_divisor, canvas=canvases, smallest=40
         )
         found = inputs(batch)
@@ -80,7 +80,7 @@ def test_canvases_are_those_of_predict(monkeypatch, rule, canvases):
 
 
 @pytest.mark.parametrize(("canvases", "expected"), [(None, (160, 160)), ("buckets", (192, 192))])
-def test_wide_and_tall_pictures_share_a_canvas(canvases, expected):
+def test_wide_and_tall_images_share_a_canvas(canvases, expected):
     canvas = Canvas(Preprocessor(size=(192, 120)), canvases)
     found = canvas.inputs(lambda i: tf.zeros([90 + 30 * i, 120 - 30 * i, 3], tf.uint8), tf.constant(2))
     assert found["images"].shape == (2, *expected, 3)
@@ -92,7 +92,7 @@ def test_wide_and_tall_pictures_share_a_canvas(canvases, expected):
     ("original", "expected"),
     [((90, 120), (120, 160)), ((120, 90), (128, 96)), ((4, 400), (2, 160)), ((400, 4), (128, 1))],
 )
-def test_one_canvas_holds_every_picture(original, expected):
+def test_one_canvas_holds_every_image(original, expected):
     canvas = Canvas(Preprocessor(size=(160, 128)), shape=(128, 160))
     found = canvas.inputs(lambda i: tf.ones([*original, 3], tf.uint8), tf.constant(1))
     assert found["images"].shape == (1, 128, 160, 3)

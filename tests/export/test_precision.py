@@ -33,16 +33,16 @@ def test_a_copy_in_another_precision(model):
 
 @pytest.mark.parametrize("dtype", BOUNDS)
 def test_saved_models_of_less_precision_find_the_same(model, tmp_path, dtype):
-    pictures = litert.noise_pictures(model, 64, 96)
+    images = litert.noise_images(model, 64, 96)
     path = model.export(tmp_path / "1", dtype=dtype, box_format="xyxy", label_offset=0)
     loaded = tf.saved_model.load(path)
     assert json.loads((tmp_path / "1" / saved_model.DESCRIPTION).read_text())["dtype"] == dtype
     kept = {variable.dtype for variable in loaded.signatures["serving_default"].variables}
     assert kept <= {tf.float32, tf.int32, tf.int64}
-    served = loaded.signatures["serving_default"](images=tf.constant(pictures))
+    served = loaded.signatures["serving_default"](images=tf.constant(images))
     assert all(value.dtype == tf.float32 for value in served.values())
     with ops.use("portable"):
-        wanted = model.predict(pictures)
+        wanted = model.predict(images)
     got = {key.removeprefix("detection_"): value.numpy() for key, value in served.items()}
     got = {"labels": got.pop("classes"), **got, "num_detections": got["num_detections"].astype(int)}
     found = litert.difference(wanted, got, BOUNDS[dtype])
@@ -53,7 +53,7 @@ def test_saved_models_of_less_precision_find_the_same(model, tmp_path, dtype):
 def test_tflite_files_of_mixed_precision_models_are_float32(model, tmp_path):
     copy = in_precision(model, "bf16")
     path = copy.export(tmp_path / "m.tflite", "tflite", input_size=(64, 96), select_tf_ops=False)
-    pictures = litert.noise_pictures(model, 64, 96)
-    got, wanted = litert.Runner(path.read_bytes())(pictures), model.predict_on_batch(pictures)
+    images = litert.noise_images(model, 64, 96)
+    got, wanted = litert.Runner(path.read_bytes())(images), model.predict_on_batch(images)
     found = litert.difference(wanted, got, litert.Bound(1e-3, 1e-3, 0.0, 0.0))
     assert found.found > 20 and not found.lost, found

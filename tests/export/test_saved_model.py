@@ -19,7 +19,7 @@ PROPOSALS = {"model.rpn_head.test_proposals.max_per_image": 20}
 THIN = [64, 32, 16]
 # one of each shape of detector, in two processes: recipe and what makes it small
 DETECTORS = {
-    "whole pictures": {
+    "whole images": {
         "anchors": ("retinanet_r18_fpn_1x", {}),
         "transformer": ("detr_r50_8x2_150e", R18),
         "corners": (
@@ -40,7 +40,7 @@ DETECTORS = {
 
 @pytest.fixture
 def portable(monkeypatch):
-    """Pictures and ops as in a graph that leaves this process."""
+    """Images and ops as in a graph that leaves this process."""
     monkeypatch.setattr(resize, "cv2", None)
     inference._resizer.cache_clear()
     with ops.use("portable"):
@@ -50,14 +50,14 @@ def portable(monkeypatch):
 
 @pytest.mark.parametrize("group", DETECTORS)
 def test_every_shape_of_detector_equals_predict_in_a_process_without_kdet(portable, tmp_path, group):
-    picture = sweep.write_picture(tmp_path / "picture.png")
+    image = sweep.write_image(tmp_path / "image.png")
     alone, wrong = sweep.Isolated(sweep.ALONE), {}
     for kind, (name, overrides) in DETECTORS[group].items():
         model = sweep.load_config(name, **{"model.num_classes": 3}, **overrides).build("model")
-        predicted = sweep.predict_calmly(model, picture)
+        predicted = sweep.predict_calmly(model, image)
         assert predicted["num_detections"][0] > 0, kind
-        path = model.export(tmp_path / kind, box_format="xyxy", label_offset=0, masks="picture")
-        served = sweep.run_alone(alone, path, picture, **sweep.proposals_for(model, *sweep.PICTURE))
+        path = model.export(tmp_path / kind, box_format="xyxy", label_offset=0, masks="image")
+        served = sweep.run_alone(alone, path, image, **sweep.proposals_for(model, *sweep.IMAGE))
         wrong[kind] = served if isinstance(served, str) else checks.disagreement(predicted, served)
         keras.backend.clear_session()
     alone.close()
@@ -70,10 +70,10 @@ def test_compiled_ops_run_where_the_library_is_loaded(generated, tmp_path):
     thin = {"neck.out_channels": 32, "bbox_head.filters": 32, "bbox_head.stacked_convs": 1}
     model = generated("retinanet_r18_fpn_1x", {f"model.{key}": value for key, value in thin.items()})
     model.export(tmp_path / "1", ops="compiled", input_size=(64, 96), box_format="xyxy", label_offset=0)
-    picture = tmp_path / "picture.png"
-    pixels = litert.noise_pictures(model, 64, 96)
-    picture.write_bytes(tf.io.encode_png(pixels[0]).numpy())
-    job = {"model": str(tmp_path / "1"), "signature": "serving_default", "pictures": [str(picture)]}
+    image = tmp_path / "image.png"
+    pixels = litert.noise_images(model, 64, 96)
+    image.write_bytes(tf.io.encode_png(pixels[0]).numpy())
+    job = {"model": str(tmp_path / "1"), "signature": "serving_default", "images": [str(image)]}
     job["out"] = str(tmp_path / "out.npz")
     alone = sweep.Isolated(sweep.ALONE)
     with pytest.raises(sweep.Crash, match="Op type not registered 'Kdet"):
@@ -95,7 +95,7 @@ def saved_library(path):
 def test_masks_in_the_frame_of_each_box(tmp_path):
     model = sweep.load_config("mask_rcnn_r18_fpn_1x", small=True, **PROPOSALS).build("model")
     sweep.generate_weights(model)
-    pixels = litert.noise_pictures(model, 64, 96)
+    pixels = litert.noise_images(model, 64, 96)
     path = model.export(tmp_path / "1", input_size=(64, 96))
     assert not saved_library(path).registered_gradients  # they can be most of a file
     saved = tf.saved_model.load(path)
@@ -109,7 +109,7 @@ def test_masks_in_the_frame_of_each_box(tmp_path):
 def test_trained_saved_and_loaded_models_are_exported(generated, tmp_path):
     thin = {"neck.out_channels": 32, "bbox_head.filters": 32, "bbox_head.stacked_convs": 1, "num_classes": 3}
     model = generated("retinanet_r18_fpn_1x", {f"model.{key}": value for key, value in thin.items()})
-    pixels = litert.noise_pictures(model, 64, 96)
+    pixels = litert.noise_images(model, 64, 96)
     targets = {"boxes": tf.constant([[[8.0, 8, 40, 40]]]), "labels": tf.constant([[1]])}
     model.compile(optimizer=keras.optimizers.SGD(1e-4))
     model.fit(tf.data.Dataset.from_tensors((pixels, targets)), verbose=0, shuffle=False)

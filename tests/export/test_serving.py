@@ -14,8 +14,7 @@ import pytest
 import tensorflow as tf
 
 from kdet import ops, zoo
-from kdet.data import pictures as pictures_of_kdet
-from kdet.data import preprocess_pictures
+from kdet.data import decoding, preprocess_images
 
 CLIENT = pathlib.Path(__file__).parent.parent.parent / "tools" / "serving_client.py"
 client = runpy.run_path(str(CLIENT))
@@ -37,18 +36,18 @@ def signatures(model, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     """A JPEG and a PNG of different sizes."""
     random = np.random.default_rng(0)
     pixels = [random.integers(0, 255, (h, w, 3)).astype(np.uint8) for h, w in [(48, 72), (60, 90)]]
     return [tf.io.encode_jpeg(pixels[0]).numpy(), tf.io.encode_png(pixels[1]).numpy()]
 
 
-def expected(model, picture):
+def expected(model, image):
     """What the model itself says, in the names and forms of the zoo."""
     with ops.use("portable"):
-        found = {key: value[0] for key, value in model.predict([picture]).items()}
-    height, width = pictures_of_kdet.size_of(picture)
+        found = {key: value[0] for key, value in model.predict([image]).items()}
+    height, width = decoding.size_of(image)
     return {
         "detection_boxes": found["boxes"][:, [1, 0, 3, 2]] / [height, width, height, width],
         "detection_scores": found["scores"],
@@ -57,8 +56,8 @@ def expected(model, picture):
     }
 
 
-def check(model, picture, found):
-    wanted = expected(model, picture)
+def check(model, image, found):
+    wanted = expected(model, image)
     assert wanted["num_detections"] > 0
     assert found.keys() == wanted.keys()
     for key, value in wanted.items():
@@ -99,13 +98,13 @@ def rest_server(signatures):
         server.server_close()
 
 
-def test_rest(model, signatures, pictures):
+def test_rest(model, signatures, images):
     with rest_server(signatures) as url:
-        answers = client["ask_rest"](url, "retinanet", pictures)
+        answers = client["ask_rest"](url, "retinanet", images)
         with pytest.raises(RuntimeError, match="404"):
-            client["ask_rest"](url, "another", pictures)
-    for picture, found in zip(pictures, answers, strict=True):
-        check(model, picture, found)
+            client["ask_rest"](url, "another", images)
+    for image, found in zip(images, answers, strict=True):
+        check(model, image, found)
 
 
 @contextlib.contextmanager
@@ -137,11 +136,11 @@ def grpc_server(signatures):
         server.stop(None).wait()
 
 
-def test_grpc(model, signatures, pictures):
+def test_grpc(model, signatures, images):
     with grpc_server(signatures) as address:
-        answers = client["ask_grpc"](address, "retinanet", pictures)
-    for picture, found in zip(pictures, answers, strict=True):
-        check(model, picture, found)
+        answers = client["ask_grpc"](address, "retinanet", images)
+    for image, found in zip(images, answers, strict=True):
+        check(model, image, found)
 
 
 def test_clients_say_what_is_wrong():
@@ -153,13 +152,13 @@ def test_clients_say_what_is_wrong():
         client["ask_grpc"](address, "retinanet", [b""], timeout=5)
 
 
-def test_wide_and_tall_pictures_see_the_square_canvas_of_both(model, signatures, pictures):
+def test_wide_and_tall_images_see_the_square_canvas_of_both(model, signatures, images):
     random = np.random.default_rng(1)
     tall = tf.io.encode_png(random.integers(0, 255, (72, 48, 3)).astype(np.uint8)).numpy()
-    mixed = [pictures[0], tall]
+    mixed = [images[0], tall]
     found = signatures["serving_bytes"](encoded=tf.constant(mixed))
     rule = model.preprocessor
-    inputs = preprocess_pictures(mixed, list(rule.size), divisor=rule.pad_divisor)
+    inputs = preprocess_images(mixed, list(rule.size), divisor=rule.pad_divisor)
     assert inputs["images"].shape[1:3] == (96, 96)
     with ops.use("portable"):
         wanted = model(inputs, training=False)
@@ -170,18 +169,18 @@ def test_wide_and_tall_pictures_see_the_square_canvas_of_both(model, signatures,
     np.testing.assert_allclose(found["detection_scores"], wanted["scores"], atol=2e-4)
 
 
-@pytest.mark.parametrize("broken", [b"", b"no picture", b"\xff\xd8 no JPEG"])
-def test_broken_pictures_are_errors(signatures, pictures, broken):
+@pytest.mark.parametrize("broken", [b"", b"no image", b"\xff\xd8 no JPEG"])
+def test_broken_images_are_errors(signatures, images, broken):
     with pytest.raises(tf.errors.InvalidArgumentError):
-        signatures["serving_bytes"](encoded=tf.constant([pictures[0], broken]))
+        signatures["serving_bytes"](encoded=tf.constant([images[0], broken]))
 
 
-def test_the_signatures_agree(model, signatures, pictures):
-    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=pictures[:1]))
+def test_the_signatures_agree(model, signatures, images):
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=images[:1]))
     example = tf.train.Example(features=tf.train.Features(feature={"image/encoded": feature}))
-    by_bytes = signatures["serving_bytes"](encoded=tf.constant(pictures[:1]))
+    by_bytes = signatures["serving_bytes"](encoded=tf.constant(images[:1]))
     by_example = signatures["serving_tf_example"](examples=tf.constant([example.SerializeToString()]))
-    pixels = tf.io.decode_jpeg(pictures[0], dct_method="INTEGER_ACCURATE")
+    pixels = tf.io.decode_jpeg(images[0], dct_method="INTEGER_ACCURATE")
     by_array = signatures["serving_default"](images=pixels[None])
     for key, value in by_bytes.items():
         assert value.dtype == tf.float32

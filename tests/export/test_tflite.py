@@ -16,35 +16,35 @@ SIZE = (128, 160)
 
 @pytest.fixture(scope="module")
 def exported(generated):
-    """A thin RetinaNet: model, traced function, pictures, float32 file."""
+    """A thin RetinaNet: model, traced function, images, float32 file."""
     thin = {"neck.out_channels": 64, "bbox_head.filters": 64, "bbox_head.stacked_convs": 2}
     model = generated("retinanet_r18_fpn_1x", {f"model.{key}": value for key, value in thin.items()})
-    pictures = [litert.noise_pictures(model, *SIZE, seed=seed) for seed in range(3)]
+    images = [litert.noise_images(model, *SIZE, seed=seed) for seed in range(3)]
     traced = Program(model).on_canvas(*SIZE)
-    return model, traced, pictures, tflite.convert(traced, model.name, select_tf_ops=False)[0]
+    return model, traced, images, tflite.convert(traced, model.name, select_tf_ops=False)[0]
 
 
 def one_op(function, *others):
-    """``ConcreteFunction`` of pictures (and tensors like ``others``) that does next to nothing."""
-    pictures = tf.TensorSpec([1, 8, 8, 3], tf.uint8, name="images")
-    return tf.function(function, input_signature=[pictures, *others]).get_concrete_function()
+    """``ConcreteFunction`` of images (and tensors like ``others``) that does next to nothing."""
+    images = tf.TensorSpec([1, 8, 8, 3], tf.uint8, name="images")
+    return tf.function(function, input_signature=[images, *others]).get_concrete_function()
 
 
 @pytest.mark.parametrize("dtype, size", [("fp32", 1.0), ("fp16", 0.52), ("dynamic", 0.3), ("int8", 0.3)])
 def test_file_finds_what_the_model_finds(exported, dtype, size):
-    model, traced, pictures, content = exported
-    smaller = tflite.with_dtype(content, dtype, pictures)
+    model, traced, images, content = exported
+    smaller = tflite.with_dtype(content, dtype, images)
     assert len(smaller) < size * len(content) + 1
     bound = litert.Bound(1e-3, 1e-3, 1e-3, 0.0) if dtype == "fp32" else tflite.BOUNDS[dtype]
-    found = litert.check(model.name, smaller, traced, pictures[:1], bound)
+    found = litert.check(model.name, smaller, traced, images[:1], bound)
     assert found.found > 20
 
 
 @pytest.mark.parametrize("dtype", tflite.BOUNDS)
 def test_networks_are_compared_where_nothing_is_found(exported, dtype):
-    model, traced, pictures, content = exported
-    smaller = tflite.with_dtype(content, dtype, pictures[:1])
-    apart = silence.check(model.name, content, smaller, traced, tflite.BOUNDS[dtype].network, pictures[0])
+    model, traced, images, content = exported
+    smaller = tflite.with_dtype(content, dtype, images[:1])
+    apart = silence.check(model.name, content, smaller, traced, tflite.BOUNDS[dtype].network, images[0])
     assert (apart < 1e-5) == (dtype == "fp32")
 
 
@@ -69,8 +69,8 @@ def test_a_file_that_finds_nothing_is_no_proof(exported, tmp_path, monkeypatch):
 
 
 def test_int8_ends_where_decoding_starts(exported):
-    _, _, pictures, content = exported
-    graph = flatbuffer.read(tflite.with_dtype(content, "int8", pictures[:1]))
+    _, _, images, content = exported
+    graph = flatbuffer.read(tflite.with_dtype(content, "int8", images[:1]))
     main = graph.subgraphs[0]
     integer = {i for i, tensor in enumerate(main.tensors) if tensor.type == flatbuffer.schema.TensorType.INT8}
     used = {"CONV_2D": [], "EXP": [], "TOPK_V2": [], "GATHER": []}
@@ -81,13 +81,13 @@ def test_int8_ends_where_decoding_starts(exported):
 
 
 def test_export_of_a_detector(exported, tmp_path):
-    model, traced, pictures, content = exported
+    model, traced, images, content = exported
     path = tmp_path / "sub" / "model.tflite"
-    given = [batch[0] for batch in pictures]
+    given = [batch[0] for batch in images]
     written = model.export(path, format="tflite", input_size=SIZE, dtype="int8", representative=given)
     assert written == path and path.stat().st_size < 0.3 * len(content)
-    got = litert.Runner(path.read_bytes())(pictures[0])
-    wanted = traced(tf.constant(pictures[0]))
+    got = litert.Runner(path.read_bytes())(images[0])
+    wanted = traced(tf.constant(images[0]))
     assert {k: v.shape for k, v in got.items()} == {k: tuple(v.shape) for k, v in wanted.items()}
     found = litert.difference({k: v.numpy() for k, v in wanted.items()}, got, tflite.BOUNDS["int8"])
     assert found.lost < 0.5 * found.found
@@ -109,9 +109,9 @@ def test_int8_leaves_a_second_stage_in_float():
     members = quantize.find_network(graph).members
     names = {flatbuffer.op_name(graph, graph.subgraphs[0].operators[i]) for i in members}
     assert "CONV_2D" in names and not names & {"TOPK_V2", "GATHER", "FULLY_CONNECTED", "BATCH_MATMUL"}
-    picture = random.integers(0, 255, (1, 8, 8, 3)).astype(np.uint8)
-    got = litert.Runner(quantize.to_int8(content, [picture]))(picture)["scores"]
-    wanted = traced(tf.constant(picture))["scores"].numpy()
+    image = random.integers(0, 255, (1, 8, 8, 3)).astype(np.uint8)
+    got = litert.Runner(quantize.to_int8(content, [image]))(image)["scores"]
+    wanted = traced(tf.constant(image))["scores"].numpy()
     assert 0.0 < np.abs(got - wanted).max() < 0.05 * np.abs(wanted).max()
 
 
@@ -129,10 +129,10 @@ def test_int8_leaves_given_boxes_and_what_they_touch_in_float():
     graph = flatbuffer.read(content)
     members = quantize.find_network(graph).members
     assert [flatbuffer.op_name(graph, graph.subgraphs[0].operators[i]) for i in members][-1] == "CONV_2D"
-    picture = random.integers(0, 255, (1, 8, 8, 3)).astype(np.uint8)
-    run = litert.Runner(quantize.to_int8(content, [picture]))
+    image = random.integers(0, 255, (1, 8, 8, 3)).astype(np.uint8)
+    run = litert.Runner(quantize.to_int8(content, [image]))
     first, second = random.uniform(0, 1e4, (2, 1, 5, 4)).astype(np.float32)
-    moved = run(picture, proposals=first)["scores"] - run(picture, proposals=second)["scores"]
+    moved = run(image, proposals=first)["scores"] - run(image, proposals=second)["scores"]
     # float32 sums of some 1e4 round by less than 0.1; a step of eight bits over such boxes is 40
     np.testing.assert_allclose(moved, ((first - second) @ dense[32:])[0], rtol=0, atol=0.1)
 
@@ -170,9 +170,9 @@ def test_int8_around_layers_of_many_dimensions(make):
             return {"scores": tf.reshape(layer(maps), [64, 32]) @ np.float32(dense)}
 
     traced = one_op(network)
-    picture = random.integers(0, 255, (1, 8, 8, 3)).astype(np.uint8)
-    content = quantize.to_int8(tflite.convert(traced, "model")[0], [picture])
-    got, wanted = litert.Runner(content)(picture)["scores"], traced(tf.constant(picture))["scores"].numpy()
+    image = random.integers(0, 255, (1, 8, 8, 3)).astype(np.uint8)
+    content = quantize.to_int8(tflite.convert(traced, "model")[0], [image])
+    got, wanted = litert.Runner(content)(image)["scores"], traced(tf.constant(image))["scores"].numpy()
     assert 0.0 < np.abs(got - wanted).max() < 0.1 * np.abs(wanted).max()
 
 
@@ -207,10 +207,10 @@ def test_boxes_without_area_are_chosen_once():
         return {"indices": indices, "count": count + 0 * tf.cast(images[0, 0, 0, :1], tf.int32)}
 
     traced = one_op(keep)
-    picture = np.zeros((1, 8, 8, 3), np.uint8)
-    got = litert.Runner(tflite.convert(traced, "nms")[0])(picture)
+    image = np.zeros((1, 8, 8, 3), np.uint8)
+    got = litert.Runner(tflite.convert(traced, "nms")[0])(image)
     assert got["count"] == 3 and got["indices"][0, :3].tolist() == [0, 1, 3]
-    assert traced(tf.constant(picture))["indices"].numpy()[0].tolist() == [0, 1, 3, 0, 0, 0, 0, 0]
+    assert traced(tf.constant(image))["indices"].numpy()[0].tolist() == [0, 1, 3, 0, 0, 0, 0, 0]
 
 
 def test_ops_that_tflite_lacks_are_named_with_their_layer():
@@ -236,7 +236,7 @@ def test_nan_is_refused():
         value = tf.cast(tf.reduce_sum(tf.cast(images, tf.int32)), tf.float32)
         return {
             "boxes": tf.zeros([1, 1, 4]),
-            "scores": tf.where(value / value > 0.0, [[0.5]], [[0.0]])  # nan where the picture is black
+            "scores": tf.where(value / value > 0.0, [[0.5]], [[0.0]])  # nan where the image is black
             + tf.where(value >= 0.0, 0.0, float("nan")),  # a constant that is never taken does no harm
             "labels": tf.zeros([1, 1], tf.int32),
             "num_detections": tf.zeros([1], tf.int32),
@@ -279,25 +279,25 @@ def test_wrong_options(exported, tmp_path):
         ({"input_size": "dynamic"}, "canvas is fixed in the file.*'dynamic'"),
         ({"input_size": "buckets"}, "canvas is fixed in the file.*'buckets'"),
         ({"input_size": "64x"}, "as in 800x1344, not '64x'"),
-        ({"batch": None}, "batch is fixed in the file: a number of pictures, not None"),
+        ({"batch": None}, "batch is fixed in the file: a number of images, not None"),
         ({"batch": "dynamic"}, "batch is fixed in the file.*'dynamic'"),
         ({"batch": 0}, "from 1 on, not 0"),
     ):
         with pytest.raises(ValueError, match=message):
             tflite.export_tflite(model, tmp_path / "m.tflite", **options)
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="no image"):
         tflite.representative_batches([], 64, 64, 1)
     assert not list(tmp_path.iterdir())
 
 
-def test_pictures_for_calibration(tmp_path):
+def test_images_for_calibration(tmp_path):
     given = [np.full((20, 30, 3), value, np.uint8) for value in (10, 20, 30)]
     batches = tflite.representative_batches(given, 16, 24, batch=2)
     assert [b.shape for b in batches] == [(2, 16, 24, 3)] * 2
     assert [int(b.mean()) for b in batches] == [15, 30]
 
 
-def test_pictures_of_a_recipe():
+def test_images_of_a_recipe():
     data = pathlib.Path(__file__).parent.parent / "assets" / "data"
     split = next(data.rglob("ImageSets/Main/*.txt"))
     recipe = {"data": {"val": {"format": "voc", "annotations": str(split)}}}

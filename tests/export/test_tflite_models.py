@@ -24,13 +24,13 @@ MODELS = {
 @pytest.mark.parametrize("kind", MODELS)
 def test_outputs_are_the_models(kind, generated):
     model = generated(*MODELS[kind])
-    pictures = litert.noise_pictures(model, 128, 160, batch=2)
+    images = litert.noise_images(model, 128, 160, batch=2)
     traced = Program(model).on_canvas(128, 160, batch=2)
     content, select = tflite.convert(traced, model.name)
     assert select == []
-    got = litert.Runner(content)(pictures)
+    got = litert.Runner(content)(images)
     assert ("masks" in got) == (kind == "yolact") and got["num_detections"].min() > 10
-    for wanted in (traced(tf.constant(pictures)), model.predict_on_batch(pictures)):
+    for wanted in (traced(tf.constant(images)), model.predict_on_batch(images)):
         assert set(got) == set(wanted)
         for key, value in wanted.items():
             np.testing.assert_allclose(got[key], value, atol=1e-3, err_msg=key)
@@ -38,10 +38,10 @@ def test_outputs_are_the_models(kind, generated):
 
 def test_int8_of_a_deformable_model(generated, tmp_path):
     model = generated("vfnet_r50_fpn_1x", {**THIN, "model.bbox_head.stacked_convs": 1})
-    pictures = litert.noise_pictures(model, 64, 96, batch=2)
+    images = litert.noise_images(model, 64, 96, batch=2)
     path = model.export(
-        tmp_path / "model.tflite", "tflite", input_size=(64, 96), dtype="int8", representative=list(pictures)
+        tmp_path / "model.tflite", "tflite", input_size=(64, 96), dtype="int8", representative=list(images)
     )
-    got = litert.Runner(path.read_bytes())(pictures[:1])
-    found = litert.difference(model.predict_on_batch(pictures[:1]), got, tflite.BOUNDS["int8"])
+    got = litert.Runner(path.read_bytes())(images[:1])
+    found = litert.difference(model.predict_on_batch(images[:1]), got, tflite.BOUNDS["int8"])
     assert found.found > 5 and found.lost < 0.5 * found.found

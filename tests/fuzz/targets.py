@@ -19,7 +19,7 @@ import kdet.data
 from kdet import schema, yaml_loader
 from kdet.convert import cache, read_pth
 from kdet.convert.pth import StoredTensor
-from kdet.data import pictures, proposals, segmentations
+from kdet.data import decoding, proposals, segmentations
 from kdet.evaluation import coco_metrics, voc_metrics
 from tests.convert.plain_layers import Conv, Norm
 from tests.fuzz.mutations import damaged, hostile, mutated
@@ -180,8 +180,8 @@ class Images(Target):
 
     def case(self, random):
         encoded = damaged(random, random.choice(self.valid))
-        pictures.exif_orientation(encoded)
-        image = pictures.decode(encoded)
+        decoding.exif_orientation(encoded)
+        image = decoding.decode(encoded)
         assert image.dtype == np.uint8 and image.shape[2] == 3
 
 

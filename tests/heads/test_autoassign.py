@@ -12,7 +12,7 @@ def test_points_on_the_border_are_outside():
     assert inside.numpy()[0, :, 0].tolist() == [True, False, True]
 
 
-def test_prior_falls_off_from_the_centre_in_strides():
+def test_prior_falls_off_from_the_center_in_strides():
     prior = CenterPrior(3)
     points = tf.constant([[10.0, 10.0, 8.0], [18.0, 10.0, 8.0], [18.0, 10.0, 16.0]])
     weight = prior(points, tf.constant([[[0.0, 0.0, 20.0, 20.0]]]), tf.constant([[2]]))[0, :, 0]

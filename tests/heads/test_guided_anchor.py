@@ -1,4 +1,4 @@
-"""Guided anchoring: shapes and places of anchors, what the location loss counts, masks per picture."""
+"""Guided anchoring: shapes and places of anchors, what the location loss counts, masks per image."""
 
 import math
 
@@ -53,7 +53,7 @@ def maps(batch):
     return tuple(tf.constant(draw.normal(size=(batch, h, w, 4)), tf.float32) for h, w in SHAPES)
 
 
-def test_shapes_stretch_squares_around_their_centres():
+def test_shapes_stretch_squares_around_their_centers():
     squares = tf.constant([[-4.0, -4.0, 4.0, 4.0]])
     shapes = tf.constant([[[2 * math.log(2.0), 2 * math.log(100.0)]]])  # over deviations of 0.5
     anchors = head().guide(squares, shapes)
@@ -61,7 +61,7 @@ def test_shapes_stretch_squares_around_their_centres():
     np.testing.assert_allclose(anchors[0], [[-8.0, -400.0, 8.0, 400.0]], rtol=1e-5)
 
 
-def test_neighbouring_levels_of_an_object_are_left_out():
+def test_neighboring_levels_of_an_object_are_left_out():
     generator = AnchorGenerator(STRIDES, ratios=[1.0], scales=[2])
     squares = tf.concat(generator(SHAPES), 0)
     # side 16 = the squares of the second level; half of it lies in 12..20, cells 3..5 of the first level
@@ -92,17 +92,17 @@ def test_regions_are_the_same_in_graphs():
     np.testing.assert_array_equal(tf.function(weights)(boxes), weights(boxes))
 
 
-def test_every_picture_is_masked_by_its_own_locations():
+def test_every_image_is_masked_by_its_own_locations():
     layer, features = head(), maps(2)
     layer(features)
     layer.conv_loc.bias.assign([0.0])
     layer.location_threshold = 0.5
     layer.conv_cls.bias.assign([3.0])
     together = layer(features)
-    for picture in range(2):
-        alone = layer(tuple(x[picture : picture + 1] for x in features))
+    for image in range(2):
+        alone = layer(tuple(x[image : image + 1] for x in features))
         for both, own in zip(tf.nest.flatten(together), tf.nest.flatten(alone)):
-            np.testing.assert_allclose(both[picture], own[0], atol=1e-6)
+            np.testing.assert_allclose(both[image], own[0], atol=1e-6)
         scores, locations = alone[0][0].numpy(), alone[3][0].numpy()
         assert 0 < (locations < 0).sum() < locations.size
         assert (scores[locations < 0] == 0.0).all() and (scores[locations > 0] != 0.0).all()

@@ -47,7 +47,7 @@ def test_buckets_decode_what_they_encode():
     buckets, bucket_weights, offsets, offset_weights = coder.encode(priors, boxes)
     np.testing.assert_array_equal(tf.reduce_sum(buckets, -1), 1.0)
     assert set(np.unique(tf.reduce_sum(offset_weights, -1))) <= {1.0, 2.0}  # the next only if near
-    assert tf.reduce_min(tf.reduce_sum(bucket_weights, -1)) == 6.0  # all but the neighbour within a bucket
+    assert tf.reduce_min(tf.reduce_sum(bucket_weights, -1)) == 6.0  # all but the neighbor within a bucket
     flat = [tf.reshape(x, [2, 28]) for x in (buckets * 20.0, offsets)]
     np.testing.assert_allclose(coder.decode(priors, *flat), boxes, atol=1e-4)
     assert np.all(coder.confidence(flat[0]) > 0.99)

@@ -53,9 +53,9 @@ def mining_head(**kwargs):
     return SoftmaxAnchorHead(2, generator, DeltaXYWHCoder(), None, None, None, **kwargs)
 
 
-def test_only_the_hardest_negatives_of_a_picture_count():
+def test_only_the_hardest_negatives_of_a_image_count():
     losses = tf.constant([[1.0, 5.0, 2.0, 4.0, 9.0], [1.0, 5.0, 2.0, 4.0, 9.0]])
-    # the last anchor of each picture is ignored; the second picture has no positive
+    # the last anchor of each image is ignored; the second image has no positive
     index = tf.constant([[0, -1, -1, -1, -1], [-1, -1, -1, -1, -1]])
     assignment = Assignment(index, tf.constant([[1.0, 1.0, 1.0, 1.0, 0.0]] * 2))
     assert mining_head(neg_pos_ratio=2).mined_loss(losses, assignment) == 1 + 5 + 4

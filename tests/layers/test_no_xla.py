@@ -14,7 +14,7 @@ from kdet.heads.roi import SingleRoIExtractor
 
 COMPILED = (
     "batch_norm|carafe|corner_pool|crop_masks|deform_conv2d|deform_roi_pool|fast_nms|masked_conv2d|"
-    "ms_deform_attn|multilevel_roi_align|nms|paste_masks|point_sample|rasterise_polygons|roi_align|soft_nms"
+    "ms_deform_attn|multilevel_roi_align|nms|paste_masks|point_sample|rasterize_polygons|roi_align|soft_nms"
 )
 
 

@@ -19,12 +19,12 @@ def test_deformable_attention_of_one_value_is_that_value():
     layer = DeformableAttention(units=8, num_heads=2, num_levels=1, num_points=2)
     levels = FeatureLevels([(4, 4)], tf.ones([1, 16], tf.bool))
     query, value = tf.zeros([1, 3, 8]), tf.ones([1, 16, 8])
-    # tiny boxes: all samples stay at the centre of the map
+    # tiny boxes: all samples stay at the center of the map
     y = layer(query, value=value, references=tf.fill([1, 3, 1, 4], 0.5) * [1, 1, 0, 0], levels=levels)
     np.testing.assert_allclose(y, layer.output_proj(layer.value_proj(value))[:, :3], atol=1e-5)
 
 
-def test_positions_are_counted_within_the_picture():
+def test_positions_are_counted_within_the_image():
     encode = SinePositionEncoding(units=4)
     valid = tf.constant([[[True, True, False], [True, True, False]]])
     both = encode(valid)[:, :, :2]

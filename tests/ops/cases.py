@@ -155,8 +155,8 @@ CASES = {
         differentiable=False,
         half=False,
     ),
-    "rasterise_polygons": Case(
-        lambda shift: ops.rasterise_polygons(
+    "rasterize_polygons": Case(
+        lambda shift: ops.rasterize_polygons(
             ops.polygons_of(POLYGONS) + tf.cast(shift, tf.float64), height=15, width=21
         ),
         [np.zeros((), np.float32)],

@@ -30,7 +30,7 @@ def masked(mask=PLACES, kernel=KERNEL, bias=BIAS, **settings):
 
 
 def polygons(*coordinates):
-    return lambda: ops.rasterise_polygons(ops.polygons_of([[coordinates]]), 8, 8)
+    return lambda: ops.rasterize_polygons(ops.polygons_of([[coordinates]]), 8, 8)
 
 
 WRONG = {
@@ -81,7 +81,7 @@ WRONG = {
     "fast_nms: top_k is -1": lambda: ops.fast_nms(
         BOXES, f(2, 3, 2), iou_threshold=0.5, score_threshold=0.0, top_k=-1, max_output=3
     ),
-    "rasterise_polygons: height is -1": lambda: ops.rasterise_polygons(ops.polygons_of([]), -1, 8),
+    "rasterize_polygons: height is -1": lambda: ops.rasterize_polygons(ops.polygons_of([]), -1, 8),
 }
 
 

@@ -28,7 +28,7 @@ def check(golden, jit_compile):
         np.testing.assert_allclose(value, case[key], atol=2e-5, err_msg=key)
 
 
-def test_centre_weights_repeat_the_pixels(form):
+def test_center_weights_repeat_the_pixels(form):
     features = tf.reshape(tf.range(12.0), [1, 2, 3, 2])
     masks = tf.one_hot(tf.fill([1, 4, 6], 4), 9)
     out = ops.carafe(features, masks, kernel_size=3)

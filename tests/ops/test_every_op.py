@@ -128,7 +128,7 @@ def check_empty_batch(name, run):
 def skip_where_tensorflow_convolves(form, name):
     """TensorFlow's convolution of a batch that turns out to be empty has another shape, or no gradient."""
     if name == "conv3x3" or (form == "portable" and name in ("grouped_conv2d", "masked_conv2d")):
-        pytest.skip("TensorFlow's convolutions need pictures")
+        pytest.skip("TensorFlow's convolutions need images")
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.batched])
@@ -171,37 +171,37 @@ def test_no_boxes_under_xla(portable, name):
     assert not any(np.any(value) for value in found)
 
 
-# without boxes, and without batch norm, which mixes the pictures
-BY_PICTURE = [
+# without boxes, and without batch norm, which mixes the images
+BY_IMAGE = [
     name
     for name, case in CASES.items()
     if case.differentiable and case.half and "roi" not in name and name != "batch_norm"
 ]
 
 
-@pytest.mark.parametrize("picture", [0, 1])
-@pytest.mark.parametrize("name", BY_PICTURE)
-def test_nan_of_one_picture_stays_there(form, name, picture):
-    """Forwards, and backwards to what every picture has of its own."""
+@pytest.mark.parametrize("image", [0, 1])
+@pytest.mark.parametrize("name", BY_IMAGE)
+def test_nan_of_one_image_stays_there(form, name, image):
+    """Forwards, and backwards to what every image has of its own."""
     case = CASES[name]
 
-    def output_and_gradients(arrays, of_picture):
+    def output_and_gradients(arrays, of_image):
         tensors = [tf.constant(a) for a in arrays]
         own = [tensors[k] for k in case.batched]
         with tf.GradientTape() as tape:
             tape.watch(own)
             out = case.call(*tensors)
         upstream = np.ones(out.shape, np.float32)
-        upstream[picture] = of_picture
+        upstream[image] = of_image
         return out, *tape.gradient(out, own, tf.constant(upstream))
 
     poisoned = [t.copy() for t in case.tensors]
     for k in case.batched:
-        poisoned[k][picture].fill(np.nan)
+        poisoned[k][image].fill(np.nan)
     found, expected = output_and_gradients(poisoned, np.nan), output_and_gradients(case.tensors, 1.0)
     for a, b in zip(found, expected, strict=True):
-        np.testing.assert_allclose(a[1 - picture], b[1 - picture], atol=1e-5)
-    assert np.isnan(found[0][picture]).any()
+        np.testing.assert_allclose(a[1 - image], b[1 - image], atol=1e-5)
+    assert np.isnan(found[0][image]).any()
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_boxes_that_are_no_numbers(form, name, k, value):
         # on a GPU they are not looked at: that would have to wait for it
         with tf.device("CPU"), pytest.raises(tf.errors.InvalidArgumentError, match="must be finite"):
             case.call(*map(tf.constant, tensors))
-    else:  # the portable form cannot refuse; the first picture must not suffer
+    else:  # the portable form cannot refuse; the first image must not suffer
         found = tf.nest.flatten(case.call(*map(tf.constant, tensors)))
         for a, b in zip(found, tf.nest.flatten(case.call(*tensors_of(case))), strict=True):
             np.testing.assert_array_equal(a[0], b[0])

@@ -19,11 +19,11 @@ def test_compiled_shapes_with_unknown_sizes():
 
 
 @needs_library
-def test_compiled_shapes_of_pictures():
+def test_compiled_shapes_of_images():
     library = compiled.library()
 
     def shapes(size):
-        masks = library.kdet_rasterise_polygons([[0.0, 0.0]], [0, 1], [0, 1, 1], size)
+        masks = library.kdet_rasterize_polygons([[0.0, 0.0]], [0, 1], [0, 1, 1], size)
         return masks, library.kdet_paste_masks(tf.ones([1, 2, 3, 3]), tf.ones([1, 2, 4]), size, Out=tf.bool)
 
     known = tf.function(lambda: shapes([20, 33])).get_concrete_function()
@@ -97,10 +97,10 @@ BAD_CALLS = {
     "boxes must be \\[1,2,4\\], not \\[1,1,4\\]|Dimensions must be equal": lambda lib: lib.kdet_paste_masks(
         zeros(1, 2, 4, 4), zeros(1, 1, 4), [5, 5], Out=tf.float32
     ),
-    "objects must rise from 0 to 1": lambda lib: lib.kdet_rasterise_polygons(
+    "objects must rise from 0 to 1": lambda lib: lib.kdet_rasterize_polygons(
         zeros(3, 2, dtype=tf.float64), [0, 3], [0, 2], [4, 4]
     ),
-    "polygons must rise from 0 to 3": lambda lib: lib.kdet_rasterise_polygons(
+    "polygons must rise from 0 to 3": lambda lib: lib.kdet_rasterize_polygons(
         zeros(3, 2, dtype=tf.float64), [1, 3], [0, 1], [4, 4]
     ),
     "groups of 4, 8, 16, 32 or 64 channels": lambda lib: lib.kdet_grouped_conv_grad(
@@ -121,7 +121,7 @@ BAD_CALLS = {
     "and scale 1073741824|negative|too many elements|overflow": lambda lib: lib.kdet_carafe(
         zeros(1, 2, 2, 3), zeros(1, 4, 4, 9), 3, 1, 2**30
     ),
-    "must be within 1e.08": lambda lib: lib.kdet_rasterise_polygons(
+    "must be within 1e.08": lambda lib: lib.kdet_rasterize_polygons(
         zeros(3, 2, dtype=tf.float64), [0, 3], [0, 1], [2**31 - 1, 2**31 - 1]
     ),
     "too many elements|overflow|must be non-negative": lambda lib: lib.kdet_paste_masks(

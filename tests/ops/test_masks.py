@@ -77,7 +77,7 @@ def test_boxes_without_width_on_the_middle_of_a_pixel_paste_nothing(form):
 def test_paste_by_hand(form):
     masks = tf.constant([[[[0.0, 1.0]]]])  # one row of two cells
     pasted = ops.paste_masks(masks, [[[2.0, 1.0, 6.0, 3.0]]], 4, 8).numpy()[0, 0]
-    row = [0, 0, 0, 0.25, 0.75, 0.75, 0.25, 0]  # the values fall off to 0 beyond the cells' centres
+    row = [0, 0, 0, 0.25, 0.75, 0.75, 0.25, 0]  # the values fall off to 0 beyond the cells' centers
     np.testing.assert_allclose(pasted, np.array([0.25, 0.75, 0.75, 0.25])[:, None] * row, atol=1e-6)
     found = ops.paste_masks(masks, [[[2.0, 1.0, 6.0, 3.0]]], 4, 8, threshold=0.5).numpy()[0, 0]
     np.testing.assert_array_equal(found, pasted >= 0.5)

@@ -44,7 +44,7 @@ def test_by_hand(form):
 
 
 def kept(boxes, scores, labels=None, **settings):
-    """The rows that are kept of every picture."""
+    """The rows that are kept of every image."""
     indices, num = ops.nms(boxes, scores, labels, **{"iou_threshold": 0.5, "max_output": 9, **settings})
     return [row[:n].tolist() for row, n in zip(indices.numpy(), num.numpy(), strict=True)]
 
@@ -111,7 +111,7 @@ SCORES = np.round(np.random.RandomState(3).rand(3, 30), 1).astype("f")
         (CANDIDATES[:0], SCORES[:0], 5),
         (CANDIDATES, SCORES, 0),
     ],
-    ids=["ties", "nan", "few", "inverted", "no boxes", "no pictures", "no outputs"],
+    ids=["ties", "nan", "few", "inverted", "no boxes", "no images", "no outputs"],
 )
 def test_xla_equals_the_others(form, boxes, scores, max_output, separate):
     labels = np.arange(scores.size).reshape(scores.shape) % 2

@@ -49,7 +49,7 @@ def test_half_precision_keeps_its_dtype(golden, form, dtype, tolerance):
 
 def test_by_hand(form):
     features = tf.reshape(tf.range(16.0), [1, 4, 4, 1])
-    # Pixel centres lie at half coordinates: this box's one sample is the middle of the map.
+    # Pixel centers lie at half coordinates: this box's one sample is the middle of the map.
     out = ops.roi_align(features, [[[1.0, 1.0, 3.0, 3.0]]], 1, sampling_ratio=1)
     assert out.shape == (1, 1, 1, 1, 1) and float(tf.squeeze(out)) == 7.5
 

@@ -22,8 +22,8 @@ def test_draws_annotations(browse, tmp_path, capsys):
         + ["--count", "3", "--split", "val", "--out", str(out)]
     )
     text = capsys.readouterr().out
-    assert "3 pictures, 4 objects of 2 classes" in text
-    assert "skipped 1 x box outside the picture (e.g. annotation 6 of b.png)" in text
+    assert "3 images, 4 objects of 2 classes" in text
+    assert "skipped 1 x box outside the image (e.g. annotation 6 of b.png)" in text
     sheet = tf.io.decode_png(out.read_bytes()).numpy()
     assert sheet.shape[0] > 800 and sheet.std() > 20
 

@@ -17,17 +17,17 @@ def convert():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "pictures", "objects"),
+    ("arguments", "images", "objects"),
     [
         (["--annotations", str(ASSETS / "coco.json"), "--images", str(ASSETS), "--masks"], 3, 4),
         (["--format", "voc", "--annotations", str(ASSETS / "voc/ImageSets/Main/train.txt")], 1, 2),
     ],
 )
-def test_converts(convert, tmp_path, capsys, arguments, pictures, objects):
+def test_converts(convert, tmp_path, capsys, arguments, images, objects):
     convert([*arguments, "--out", str(tmp_path / "out")])
     assert "Wrote 1 files, 0 were complete" in capsys.readouterr().out
     index = kdet.data.read_tfrecord(str(tmp_path / "out-*.tfrecord"), masks="--masks" in arguments)
-    assert (len(index), sum(len(r.labels) for r in index.records)) == (pictures, objects)
+    assert (len(index), sum(len(r.labels) for r in index.records)) == (images, objects)
 
 
 def test_explains_what_is_wrong(convert, tmp_path, refused):

@@ -18,25 +18,25 @@ main = runpy.run_path(str(ROOT / "tools" / "export.py"))["main"]
 THIN = ["retinanet_r18_fpn_1x", "--set", "model.num_classes=3", "model.neck.out_channels=32"]
 THIN += ["model.bbox_head.filters=32", "model.bbox_head.stacked_convs=1"]
 TRIAL = [*THIN, "--weights", "none", "--input", "64x96", "--batch", "2"]
-PICTURES = np.random.default_rng(0).integers(0, 255, (2, 64, 96, 3)).astype(np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 255, (2, 64, 96, 3)).astype(np.uint8)
 
 
 def test_saved_model_of_one_canvas_and_batch(tmp_path):
     main([*TRIAL, "--out", str(tmp_path / "1")])
     detect = tf.saved_model.load(tmp_path / "1").signatures["serving_default"]
     assert detect.structured_input_signature[1]["images"].shape.as_list() == [2, None, None, 3]
-    for pictures in (PICTURES, PICTURES[:, :30, :50]):  # whatever their size: the canvas is inside
-        found = detect(images=tf.constant(pictures))
+    for given in (IMAGES, IMAGES[:, :30, :50]):  # whatever their size: the canvas is inside
+        found = detect(images=tf.constant(given))
         assert found["detection_boxes"].shape == (2, 100, 4)
     with pytest.raises((ValueError, TypeError, tf.errors.InvalidArgumentError)):
-        detect(images=tf.constant(PICTURES[:1]))
+        detect(images=tf.constant(IMAGES[:1]))
 
 
 def test_tflite_of_one_canvas_and_batch(tmp_path, capsys):
     path = tmp_path / "trial.tflite"
     main([*TRIAL, "--format", "tflite", "--out", str(path)])
     assert capsys.readouterr().out == f"{path}: {path.stat().st_size / 1e6:.1f} MB\n"
-    found = litert.Runner(path.read_bytes())(PICTURES)
+    found = litert.Runner(path.read_bytes())(IMAGES)
     assert found["boxes"].shape == (2, 100, 4) and np.isfinite(found["boxes"]).all()
 
 
@@ -74,7 +74,7 @@ def save(model, file):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--batch", "abc"], "The batch is 'dynamic' or a number of pictures from 1 on, not 'abc'"),
+        (["--batch", "abc"], "The batch is 'dynamic' or a number of images from 1 on, not 'abc'"),
         (["--batch", "0"], "from 1 on, not '0'"),
         (["--input", ""], "as in 800x1344, not ''"),
         (["--out", __file__], "test_export.py is a file"),

@@ -58,11 +58,11 @@ train:
   log_every: 1
   evaluate_every: 2
 """
-PICTURES = 12  # three steps per epoch
+IMAGES = 12  # three steps per epoch
 
 
 def write_data(folder):
-    """Twelve pictures with one to three bright boxes, as COCO JSON."""
+    """Twelve images with one to three bright boxes, as COCO JSON."""
     random = np.random.default_rng(0)
     content = {
         "images": [],
@@ -70,16 +70,16 @@ def write_data(folder):
         "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
     }
     folder.mkdir(parents=True, exist_ok=True)
-    for i in range(PICTURES):
-        picture = random.integers(0, 60, (64, 64, 3), np.uint8)
+    for i in range(IMAGES):
+        image = random.integers(0, 60, (64, 64, 3), np.uint8)
         for _ in range(random.integers(1, 4)):
             x, y, w, h = (int(v) for v in (*random.integers(0, 30, 2), *random.integers(12, 32, 2)))
             category = int(random.integers(1, 3))
-            picture[y : y + h, x : x + w, category] = 220
+            image[y : y + h, x : x + w, category] = 220
             annotation = {"id": len(content["annotations"]) + 1, "image_id": i, "category_id": category}
             content["annotations"].append({**annotation, "bbox": [x, y, w, h], "area": w * h, "iscrowd": 0})
         content["images"].append({"id": i, "file_name": f"{i}.png", "height": 64, "width": 64})
-        (folder / f"{i}.png").write_bytes(tf.io.encode_png(picture).numpy())
+        (folder / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
     (folder / "data.json").write_text(json.dumps(content))
 
 

@@ -146,10 +146,10 @@ def test_checkpoints_are_replaced_whole_and_pruned(tmp_path):
     assert checkpoints.restore(fresh, [slower, Checkpoints(tmp_path / "on another machine")]) == 10
 
 
-def test_event_files_hold_scalars_and_pictures(tmp_path):
+def test_event_files_hold_scalars_and_images(tmp_path):
     writer = EventWriter(tmp_path)
     writer.scalars({"train/loss": 1.5}, step=3)
-    writer.pictures("val/detections", [np.full((4, 6, 3), 7, np.uint8)], step=3)
+    writer.images("val/detections", [np.full((4, 6, 3), 7, np.uint8)], step=3)
     writer.flush()
     events = events_in(tmp_path)
     step, value = events["train/loss"]

@@ -127,7 +127,7 @@ def test_a_key_that_fits_nothing_fails_with_a_hint():
 
 
 @pytest.mark.parametrize("cls", [SGD, AdamW])
-def test_serialisation(cls):
+def test_serialization(cls):
     schedule = Schedule(0.1, steps_per_epoch=5, epochs=3, steps=[2], warmup_steps=3)
     optimizer = cls(schedule, weight_decay=0.05, global_clipnorm=35.0, parameters=RULES)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))

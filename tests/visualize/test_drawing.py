@@ -34,7 +34,7 @@ def test_boxes_masks_and_text_change_their_places_only(gray):
     assert (labelled != drawn)[:30].any()
 
 
-def test_classes_keep_their_colour(gray):
+def test_classes_keep_their_color(gray):
     alone = visualize.draw(gray, [[10, 10, 30, 30]], [1], outline=True)
     among = visualize.draw(gray, [[10, 10, 30, 30], [60, 40, 90, 70]], [1, 5], outline=True)
     np.testing.assert_array_equal(alone[10, 10:30], among[10, 10:30])
@@ -76,12 +76,12 @@ def test_batches_show_padding_and_ignore_regions():
         "resize": [133, 80],
     }
     inputs, targets = next(iter(kdet.data.load(spec).dataset()))
-    (picture,) = visualize.draw_batch(inputs, targets, ["cat", "dog"])
+    (image,) = visualize.draw_batch(inputs, targets, ["cat", "dog"])
     h, w = inputs["valid_size"][0].numpy().astype(int)
-    assert picture.shape == inputs["images"].shape[1:]
-    assert (picture[h, : w - 1] == [255, 160, 0]).all() and not picture[h + 1 :].any()
+    assert image.shape == inputs["images"].shape[1:]
+    assert (image[h, : w - 1] == [255, 160, 0]).all() and not image[h + 1 :].any()
     dimmed = inputs["images"][0, 1:9, 1:9].numpy() // 3
-    np.testing.assert_array_equal(picture[1:9, 1:9], dimmed)  # a crowd, drawn without a box
+    np.testing.assert_array_equal(image[1:9, 1:9], dimmed)  # a crowd, drawn without a box
 
 
 def test_grid():
@@ -90,5 +90,5 @@ def test_grid():
     )
     assert sheet.shape == (62, 64, 3)
     assert not sheet[:10, :20].any() and not sheet[32:, :5].any() and (sheet[10:32, :20] == 255).all()
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="no image"):
         visualize.grid([])

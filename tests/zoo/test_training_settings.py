@@ -13,7 +13,7 @@ RECORDED = pathlib.Path(__file__).parents[1] / "assets" / "reference_training.js
 REFERENCE = json.loads(gzip.decompress(RECORDED.read_bytes()))
 # What the record says beside what trained the published model.
 EXCEPTIONS = {
-    # 60 pictures on each of 8 devices, which the rate is for; the record has the default of 16
+    # 60 images on each of 8 devices, which the rate is for; the record has the default of 16
     "ssd300_wider_face": {"batch_size": 480, "base_batch_size": 480},
 }
 # of how the optimizer goes through the parameters, and a layer that two-stage models do not have

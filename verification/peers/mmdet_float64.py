@@ -3,7 +3,7 @@
     PEER/bin/python verification/peers/mmdet_float64.py --generator DIR --out FOLDER GOLDEN.npz ...
 
 Runs in the environment of PyTorch and MMDetection 2.x; DIR holds the program that made the goldens
-(``make_golden.py``). Weights, pictures and settings are those of the golden; whatever the reference computes
+(``make_golden.py``). Weights, images and settings are those of the golden; whatever the reference computes
 is float64, but for the order of boxes in its NMS, whose kernel knows float32 alone. ``check_parity.py
 --float64`` holds kdet against the results.
 """

@@ -7,7 +7,7 @@ from kdet.layers import replica_mean
 
 
 class AnchorHead(DenseHead):
-    """Anchors -> assign -> sample -> encode -> normalise -> loss.
+    """Anchors -> assign -> sample -> encode -> normalize -> loss.
 
     Subclasses build their convolutions; the first two outputs of ``call`` are the class scores and the
     deltas, ``num_anchors`` of each per cell.
@@ -18,8 +18,8 @@ class AnchorHead(DenseHead):
         coder: box coding.
         loss_cls, loss_bbox: losses; a box loss with ``uses_boxes`` gets decoded boxes.
         assigner: matches anchors with objects.
-        sampler: draws anchors for the loss; None uses all and normalises by the positives.
-        allowed_border: anchors may stick out of the picture by so many pixels; negative for any.
+        sampler: draws anchors for the loss; None uses all and normalizes by the positives.
+        allowed_border: anchors may stick out of the image by so many pixels; negative for any.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class AnchorHead(DenseHead):
         return {}
 
     def assign(self, anchors, shapes, targets, info):
-        """The sampled ``Assignment [B,P]`` and the loss normaliser."""
+        """The sampled ``Assignment [B,P]`` and the loss normalizer."""
         priors, usable = self.assigned_priors(anchors, shapes), self.usable(anchors, shapes, info)
         assignment = self.assigner(priors, targets, usable, **self.level_arguments(shapes))
         return sample_and_count(assignment, self.sampler, info, stream=1)
@@ -96,32 +96,32 @@ class AnchorHead(DenseHead):
         """
         shapes = level_shapes(outputs[0])
         anchors = tf.concat(self.anchor_generator(shapes), 0)  # [P, 4]
-        assignment, normaliser = self.assign(anchors, shapes, targets, info)
-        return self.assigned_losses(outputs, anchors, assignment, targets, normaliser)
+        assignment, normalizer = self.assign(anchors, shapes, targets, info)
+        return self.assigned_losses(outputs, anchors, assignment, targets, normalizer)
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
-        """Losses by name, given which anchor ``[P,4]`` answers for what and the normaliser."""
+    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
+        """Losses by name, given which anchor ``[P,4]`` answers for what and the normalizer."""
         scores = flatten_levels(outputs[0], self.num_classes)
         deltas = flatten_levels(outputs[1], 4)
         labels = assignment.labels(targets, background=self.num_classes)
         return {
-            "loss_cls": self.loss_cls(scores, labels, assignment.weight, normaliser),
-            "loss_bbox": self.box_loss(anchors, deltas, assignment, targets, normaliser),
+            "loss_cls": self.loss_cls(scores, labels, assignment.weight, normalizer),
+            "loss_bbox": self.box_loss(anchors, deltas, assignment, targets, normalizer),
         }
 
-    def box_loss(self, anchors, deltas, assignment, targets, normaliser):
+    def box_loss(self, anchors, deltas, assignment, targets, normalizer):
         """Loss of the positives' boxes, a scalar."""
         boxes = assignment.gather(targets["boxes"])  # [B, P, 4]
         positive = tf.cast(assignment.positive, tf.float32)
         if getattr(self.loss_bbox, "uses_boxes", False):
-            return self.loss_bbox(self.coder.decode(anchors, deltas), boxes, positive, normaliser)
+            return self.loss_bbox(self.coder.decode(anchors, deltas), boxes, positive, normalizer)
         # background rows encode their own anchor, so that no infinity arises
         boxes = tf.where(assignment.positive[..., None], boxes, anchors)
-        return self.loss_bbox(deltas, self.coder.encode(anchors, boxes), positive, normaliser)
+        return self.loss_bbox(deltas, self.coder.encode(anchors, boxes), positive, normalizer)
 
 
 def sample_and_count(assignment, sampler, info, stream):
-    """What a sampler leaves of an ``Assignment [B,P]``, and the normaliser of its losses.
+    """What a sampler leaves of an ``Assignment [B,P]``, and the normalizer of its losses.
 
     Args:
         sampler: None takes all and counts the positives only.
@@ -134,6 +134,6 @@ def sample_and_count(assignment, sampler, info, stream):
         seed = tf.random.experimental.stateless_fold_in(info["seed"], stream)
         assignment = sampler(assignment, seed)
         count = [assignment.positive, assignment.negative]
-    # the reference counts at least one of each kind in every picture
+    # the reference counts at least one of each kind in every image
     totals = [tf.maximum(tf.reduce_sum(tf.cast(c, tf.float32), 1), 1.0) for c in count]
     return assignment, replica_mean(tf.reduce_sum(tf.add_n(totals)))

@@ -54,7 +54,7 @@ class ATSSHead(AnchorHead):
         for (scores, rank, deltas, _), factor in zip(super().level_predictions(outputs), centralities):
             yield scores, rank, deltas, factor
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
+    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
         boxes = assignment.gather(targets["boxes"])  # [B, P, 4]
         distances = DistanceCoder().encode(geometry.centers(anchors), boxes)
         central = centerness(distances, assignment.positive)  # [B, P]
@@ -65,7 +65,7 @@ class ATSSHead(AnchorHead):
         positive = tf.cast(assignment.positive, tf.float32)
         predicted = flatten_levels(outputs[2], 1)[..., 0]
         return {
-            "loss_cls": self.loss_cls(scores, labels, assignment.weight, normaliser),
+            "loss_cls": self.loss_cls(scores, labels, assignment.weight, normalizer),
             "loss_bbox": self.loss_bbox(decoded, boxes, central, total),
-            "loss_centerness": self.loss_centerness(predicted, central, positive, normaliser),
+            "loss_centerness": self.loss_centerness(predicted, central, positive, normalizer),
         }

@@ -11,7 +11,7 @@ from kdet.layers import replica_mean
 from kdet.priors import PointGenerator
 from kdet.registry import register
 
-# the smallest normaliser of a weight
+# the smallest normalizer of a weight
 TINY = 1e-12
 # how much likelier points count more among the positives of an object
 CONFIDENCE = 3.0

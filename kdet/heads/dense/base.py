@@ -86,7 +86,7 @@ class DenseHead(NoXla, Composite):
         return original_boxes(boxes, info), scores, labels
 
     def suppress(self, boxes, scores, labels):
-        """Detections from candidates (of one view of the pictures, or of several)."""
+        """Detections from candidates (of one view of the images, or of several)."""
         return self.postprocess(boxes, scores, labels)
 
     def decode(self, outputs, info):

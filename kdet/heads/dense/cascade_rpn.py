@@ -96,7 +96,7 @@ class CascadeRPNStage(AnchorHead):
         """``{"loss_rpn_cls", "loss_rpn_reg"}``, the first only from stages with scores."""
         _, scores, deltas = outputs
         anchors = tf.concat(anchors, 1)  # [B, P, 4]
-        # a stage that takes all anchors gets the grid's, the same for every picture
+        # a stage that takes all anchors gets the grid's, the same for every image
         priors = anchors[0] if self.sampler is None else anchors
         targets = {**targets, "labels": tf.minimum(targets["labels"], 0)}
         assignment, count = self.assign(priors, level_shapes(deltas), targets, info)

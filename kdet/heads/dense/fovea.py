@@ -17,7 +17,7 @@ class FoveaHead(PointHead):
 
     Args:
         scale_ranges: (low, high) per level of the root of an object's area, in pixels; levels overlap.
-        sigma: the share of a box, around its centre, whose points are positive.
+        sigma: the share of a box, around its center, whose points are positive.
         base_size: the unit of distances, in strides.
         align: look for classes where the predicted box says (FoveaBox-align).
         other arguments: see ``PointHead``.
@@ -78,14 +78,14 @@ class FoveaHead(PointHead):
         assignment = self.assign(points, shapes, targets)
         positive = tf.cast(assignment.positive, tf.float32)
         count = replica_mean(tf.reduce_sum(positive))
-        pictures = tf.cast(tf.shape(positive)[0], tf.float32)
+        images = tf.cast(tf.shape(positive)[0], tf.float32)
         distances = self.coder.encode(points, assignment.gather(targets["boxes"]))
         distances /= self.base_size * points[:, 2:]
         wanted = tf.math.log(tf.clip_by_value(distances, 1 / 16, 16.0))
         labels = assignment.labels(targets, background=self.num_classes)
         scores = flatten_levels(outputs[0], self.num_classes)
         return {
-            "loss_cls": self.loss_cls(scores, labels, None, count + pictures),
+            "loss_cls": self.loss_cls(scores, labels, None, count + images),
             "loss_bbox": self.loss_bbox(
                 flatten_levels(outputs[1], 4), wanted, positive, tf.maximum(count, 1.0)
             ),

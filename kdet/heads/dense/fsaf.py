@@ -55,10 +55,10 @@ class FSAFHead(RetinaHead):
         count = replica_mean(tf.reduce_sum(tf.cast(kept, tf.float32)))
         background = tf.reduce_sum(tf.cast(assignment.negative, tf.float32), 1)
         background = replica_mean(tf.reduce_sum(tf.maximum(background, 1.0)))
-        normaliser = tf.where(count > 0, count, background)
+        normalizer = tf.where(count > 0, count, background)
         return {
-            "loss_cls": tf.reduce_sum(loss_cls) / normaliser,
-            "loss_bbox": tf.reduce_sum(tf.where(kept, loss_bbox, 0.0)) / normaliser,
+            "loss_cls": tf.reduce_sum(loss_cls) / normalizer,
+            "loss_bbox": tf.reduce_sum(tf.where(kept, loss_bbox, 0.0)) / normalizer,
         }
 
     @staticmethod

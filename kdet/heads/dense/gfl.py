@@ -20,7 +20,7 @@ def expectation(logits):
 
 @register
 class GFLHead(AnchorHead):
-    """One anchor per cell, used to assign objects only; boxes are distances from its centre.
+    """One anchor per cell, used to assign objects only; boxes are distances from its center.
 
     Args:
         loss_dfl: loss of the distributions.
@@ -78,7 +78,7 @@ class GFLHead(AnchorHead):
     def decode_boxes(self, priors, regression, info):
         return self.coder.decode(priors, self.distances(priors, regression)[0], info["valid_size"])
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
+    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
         points = tf.concat(self.priors(level_shapes(outputs[0])), 0)  # [P, 3]
         distances, logits = self.distances(points, flatten_levels(outputs[1], 4 * (self.reg_max + 1)))
         decoded = self.coder.decode(points, distances)
@@ -94,13 +94,13 @@ class GFLHead(AnchorHead):
         sides = self.coder.encode(points, boxes) / points[:, 2:]
         sides = tf.clip_by_value(sides, 0.0, self.reg_max - 0.1)
         return {
-            "loss_cls": self.loss_cls(scores, soft, assignment.weight, normaliser),
+            "loss_cls": self.loss_cls(scores, soft, assignment.weight, normalizer),
             "loss_bbox": self.loss_bbox(decoded, boxes, weight, total),
             **self.regression_losses(logits, sides, weight, total, outputs),
         }
 
     def total_weight(self, weight):
-        """The normaliser of the box losses from their weights ``[B,P]``."""
+        """The normalizer of the box losses from their weights ``[B,P]``."""
         return tf.maximum(replica_mean(tf.reduce_sum(weight)), 1.0)
 
     def regression_losses(self, logits, sides, weight, total, outputs):

@@ -14,7 +14,7 @@ class GHMRetinaHead(RetinaHead):
     Args: see ``RetinaHead``; the losses are of ``kdet.losses.ghm``.
     """
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
+    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
         labels = assignment.labels(targets, background=self.num_classes)
         boxes = tf.where(assignment.positive[..., None], assignment.gather(targets["boxes"]), anchors)
         deltas = self.coder.encode(anchors, boxes)

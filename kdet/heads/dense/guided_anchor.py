@@ -21,8 +21,8 @@ class GuidedAnchorHead(AnchorHead):
     """One square per cell, given a shape by the head, scored and refined where the head expects objects.
 
     At inference only cells whose location score reaches ``location_threshold`` are computed and become
-    candidates, in every picture by its own scores. (The reference computes the cells of the batch's first
-    picture for all of them; with one picture the two are the same.) In training all cells count.
+    candidates, in every image by its own scores. (The reference computes the cells of the batch's first
+    image for all of them; with one image the two are the same.) In training all cells count.
 
     Args:
         approx_generator: the anchors that a square stands for when the shapes learn which object is theirs.

@@ -1,4 +1,4 @@
-"""Localisation distillation (Zheng et al., 2022): the distributions of a teacher as soft targets."""
+"""Localization distillation (Zheng et al., 2022): the distributions of a teacher as soft targets."""
 
 import tensorflow as tf
 

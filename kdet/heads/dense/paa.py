@@ -21,8 +21,8 @@ class PAAHead(ATSSHead):
 
     Args:
         top_k: see ``MixtureSelection``.
-        score_voting: boxes become the mean of their neighbours, weighted by score and overlap.
-        max_candidates: pairs of box and class of one picture that enter the suppression.
+        score_voting: boxes become the mean of their neighbors, weighted by score and overlap.
+        max_candidates: pairs of box and class of one image that enter the suppression.
         other arguments: see ``ATSSHead``; the third output is the IoU, ``loss_centerness`` its loss.
     """
 
@@ -35,20 +35,20 @@ class PAAHead(ATSSHead):
 
     # ---- training
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
+    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
         """``{"loss_cls", "loss_bbox", "loss_iou"}``; boxes weigh as much as they overlap."""
         scores = flatten_levels(outputs[0], self.num_classes)
         decoded = self.coder.decode(anchors, flatten_levels(outputs[1], 4))  # [B, P, 4]
         assignment = self.select(scores, decoded, assignment, targets, level_shapes(outputs[0]))
         boxes, positive = assignment.gather(targets["boxes"]), tf.cast(assignment.positive, tf.float32)
         count = replica_mean(tf.reduce_sum(positive))
-        pictures = tf.cast(tf.shape(scores)[0], tf.float32)
+        images = tf.cast(tf.shape(scores)[0], tf.float32)
         overlap = tf.stop_gradient(geometry.aligned_iou(decoded, boxes)) * positive
         weight = tf.maximum(overlap, 1e-12) * positive
         labels = assignment.labels(targets, background=self.num_classes)
         predicted = flatten_levels(outputs[2], 1)[..., 0]
         return {
-            "loss_cls": self.loss_cls(scores, labels, assignment.weight, tf.maximum(count, pictures)),
+            "loss_cls": self.loss_cls(scores, labels, assignment.weight, tf.maximum(count, images)),
             "loss_bbox": self.loss_bbox(decoded, boxes, weight, replica_mean(tf.reduce_sum(overlap))),
             "loss_iou": self.loss_centerness(predicted, overlap, positive, count),
         }

@@ -24,7 +24,7 @@ class PISARetinaHead(RetinaHead):
         self.isr_power, self.isr_bias = isr_power, isr_bias
         self.carl_power, self.carl_bias = carl_power, carl_bias
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
+    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
         """``{"loss_cls", "loss_bbox", "loss_carl"}``; see ``AnchorHead``."""
         scores, deltas = flatten_levels(outputs[0], self.num_classes), flatten_levels(outputs[1], 4)
         labels, positive = assignment.labels(targets, background=self.num_classes), assignment.positive
@@ -36,11 +36,11 @@ class PISARetinaHead(RetinaHead):
             self.isr_power, self.isr_bias,
         )  # fmt: skip
         weighted = assignment._replace(weight=assignment.weight * weight)
-        found = super().assigned_losses(outputs, anchors, weighted, targets, normaliser)
+        found = super().assigned_losses(outputs, anchors, weighted, targets, normalizer)
         own = tf.minimum(labels, self.num_classes - 1)
         right = tf.sigmoid(tf.gather(scores, own, batch_dims=2))
         box_losses = self.loss_bbox.elementwise(deltas, self.coder.encode(anchors, boxes))
         found["loss_carl"] = self.loss_bbox.loss_weight * classification_aware_box_loss(
-            box_losses, right, positive, normaliser, self.carl_power, self.carl_bias
+            box_losses, right, positive, normalizer, self.carl_power, self.carl_bias
         )
         return found

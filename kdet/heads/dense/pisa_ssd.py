@@ -23,7 +23,7 @@ class PISASSDHead(SSDHead):
         super().__init__(**kwargs)
         self.isr, self.carl = (isr_power, isr_bias), (carl_power, carl_bias)
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
+    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
         scores = flatten_levels(outputs[0], self.score_channels)
         deltas = flatten_levels(outputs[1], 4)
         labels = assignment.labels(targets, background=self.num_classes)
@@ -39,12 +39,12 @@ class PISASSDHead(SSDHead):
             each * assignment.weight, *self.isr,
         )  # fmt: skip
         weighted = assignment._replace(weight=assignment.weight * weights)
-        losses = super().assigned_losses(outputs, anchors, weighted, targets, normaliser)
+        losses = super().assigned_losses(outputs, anchors, weighted, targets, normalizer)
         # the plain box loss does not know of the importance
-        losses["loss_bbox"] = self.box_loss(anchors, deltas, assignment, targets, normaliser)
+        losses["loss_bbox"] = self.box_loss(anchors, deltas, assignment, targets, normalizer)
         probability = tf.gather(tf.nn.softmax(scores), labels, batch_dims=2)
         box_losses = self.loss_bbox.elementwise(deltas, encoded)
         losses["loss_carl"] = self.loss_bbox.loss_weight * classification_aware_box_loss(
-            box_losses, probability, positive, normaliser, *self.carl
+            box_losses, probability, positive, normalizer, *self.carl
         )
         return losses

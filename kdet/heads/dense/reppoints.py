@@ -160,7 +160,7 @@ class RepPointsHead(DenseHead):
         unit = self.base_scale * points[:, 2:]
 
         def regression(boxes, assignment, loss):
-            """Loss of the positives' boxes and the normaliser."""
+            """Loss of the positives' boxes and the normalizer."""
             count = replica_mean(assignment.count_positive())
             wanted = assignment.gather(targets["boxes"])
             positive = tf.cast(assignment.positive, tf.float32)

@@ -91,7 +91,7 @@ def select_proposals(settings, coder, levels, info):
 
 
 def view_proposals(rpn_head, features, infos):
-    """The best proposals of several views of the same pictures, in original pixels.
+    """The best proposals of several views of the same images, in original pixels.
 
     Args:
         rpn_head: makes the proposals of each view.

@@ -13,8 +13,8 @@ class SoftmaxAnchorHead(AnchorHead):
     """An anchor head whose classes compete, background among them, trained on its hardest negatives.
 
     Args:
-        neg_pos_ratio: negatives per positive in the class loss: those with the largest loss, by picture.
-        all_negatives_without_objects: a picture without positives counts all its negatives, not none.
+        neg_pos_ratio: negatives per positive in the class loss: those with the largest loss, by image.
+        all_negatives_without_objects: an image without positives counts all its negatives, not none.
         other arguments: see ``AnchorHead``.
     """
 
@@ -33,14 +33,14 @@ class SoftmaxAnchorHead(AnchorHead):
             scores = tf.nn.softmax(flatten_map(scores, self.score_channels))[..., :-1]
             yield scores, tf.identity, flatten_map(deltas, 4), None
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
+    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
         scores = flatten_levels(outputs[0], self.score_channels)
         deltas = flatten_levels(outputs[1], 4)
         labels = assignment.labels(targets, background=self.num_classes)
         each = self.loss_cls.elementwise(scores, labels) * assignment.weight  # [B, P]
         return {
-            "loss_cls": self.loss_cls.loss_weight * self.mined_loss(each, assignment) / normaliser,
-            "loss_bbox": self.box_loss(anchors, deltas, assignment, targets, normaliser),
+            "loss_cls": self.loss_cls.loss_weight * self.mined_loss(each, assignment) / normalizer,
+            "loss_bbox": self.box_loss(anchors, deltas, assignment, targets, normalizer),
         }
 
     def mined_loss(self, losses, assignment):

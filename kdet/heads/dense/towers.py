@@ -10,12 +10,12 @@ from kdet.registry import register
 
 
 def prior_bias(probability=0.01):
-    """Bias initialiser under which a sigmoid starts at ``probability``."""
+    """Bias initializer under which a sigmoid starts at ``probability``."""
     return keras.initializers.Constant(-math.log((1 - probability) / probability))
 
 
 def small_normal(stddev=0.01):
-    """Initialiser of the kernels of dense heads."""
+    """Initializer of the kernels of dense heads."""
     return keras.initializers.RandomNormal(stddev=stddev)
 
 

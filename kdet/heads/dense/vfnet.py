@@ -13,7 +13,7 @@ from kdet.registry import register
 
 
 def star_offsets(distances, stride):
-    """Offsets that put a 3x3 kernel on the corners, the middles of the sides and the centre of a box.
+    """Offsets that put a 3x3 kernel on the corners, the middles of the sides and the center of a box.
 
     Args:
         distances: ``[B,h,w,4]`` left, top, right, bottom in pixels.
@@ -94,7 +94,7 @@ class VFNetHead(AnchorHead):
     def priors(self, shapes):
         return self.point_generator(shapes)
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normaliser):
+    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
         points = tf.concat(self.priors(level_shapes(outputs[0])), 0)  # [P, 3]
         boxes = assignment.gather(targets["boxes"])  # [B, P, 4]
         positive = tf.cast(assignment.positive, tf.float32)

@@ -71,8 +71,8 @@ class YOLACTHead(SoftmaxAnchorHead):
         """``(losses by name, Assignment [B,P])``: the mask head learns on the same positives."""
         shapes = level_shapes(outputs[0])
         anchors = tf.concat(self.priors(shapes), 0)
-        assignment, normaliser = self.assign(anchors, shapes, targets, info)
-        return self.assigned_losses(outputs, anchors, assignment, targets, normaliser), assignment
+        assignment, normalizer = self.assign(anchors, shapes, targets, info)
+        return self.assigned_losses(outputs, anchors, assignment, targets, normalizer), assignment
 
     def decode(self, outputs, info):
         """Detections with ``coefficients [B,N,num_protos]``, in original pixels."""

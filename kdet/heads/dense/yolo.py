@@ -31,14 +31,14 @@ class _PredictionBias(keras.initializers.Initializer):
 class YOLOV3Head(DenseHead):
     """Box, objectness and classes of every anchor from one convolution per level.
 
-    The losses are sums over anchors and pictures, not means: the published rate is meant for eight pictures
+    The losses are sums over anchors and images, not means: the published rate is meant for eight images
     per device, whose gradients are averaged over the devices.
 
     Args:
         num_classes, postprocess: see ``DenseHead``; ``nms_pre`` bounds the candidates of all levels together.
         filters: channels of each level's 3x3 convolution, coarse to fine.
         anchor_generator, coder, assigner: as for ``AnchorHead``; the coder takes strides.
-        loss_cls, loss_conf, loss_xy, loss_wh: of classes, objectness, centres and sides.
+        loss_cls, loss_conf, loss_xy, loss_wh: of classes, objectness, centers and sides.
         objectness_threshold: anchors below it are no candidates.
 
     Call: ``tuple of [B,h,w,C] -> (predictions,)``, a tuple of ``[B,h,w,A*(5+classes)]``; per anchor (x, y, w,
@@ -99,7 +99,7 @@ class YOLOV3Head(DenseHead):
         return original_boxes(boxes, info), scores, labels
 
     def responsible(self, anchors, strides, targets):
-        """Anchors whose cell holds the centre of an object: bool ``[B,P]``."""
+        """Anchors whose cell holds the center of an object: bool ``[B,P]``."""
         centers = (targets["boxes"][..., :2] + targets["boxes"][..., 2:]) * 0.5  # [B, G, 2]
         cells = tf.floor((anchors[:, :2] + anchors[:, 2:]) * 0.5 / strides)  # [P, 2]
         same = tf.reduce_all(tf.floor(centers[:, :, None] / strides) == cells, -1)  # [B, G, P]

@@ -55,12 +55,12 @@ class YOLOFHead(AnchorHead):
         assignment, rows, counted = self.assigner.match(
             anchors, targets, self.usable(anchors, shapes, info), tf.stop_gradient(decoded)
         )
-        normaliser = tf.maximum(replica_mean(assignment.count_positive()), 1.0)
+        normalizer = tf.maximum(replica_mean(assignment.count_positive()), 1.0)
         labels = assignment.labels(targets, background=self.num_classes)
         matched = tf.gather(decoded, rows, batch_dims=1)  # [B, K, G, 4]
         wanted = tf.broadcast_to(targets["boxes"][:, None], tf.shape(matched))
         scores = flatten_levels(outputs[0], self.num_classes)
         return {
-            "loss_cls": self.loss_cls(scores, labels, assignment.weight, normaliser),
-            "loss_bbox": self.loss_bbox(matched, wanted, tf.cast(counted, tf.float32), normaliser),
+            "loss_cls": self.loss_cls(scores, labels, assignment.weight, normalizer),
+            "loss_bbox": self.loss_bbox(matched, wanted, tf.cast(counted, tf.float32), normalizer),
         }

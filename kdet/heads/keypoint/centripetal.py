@@ -1,4 +1,4 @@
-"""The head of CentripetalNet (Dong et al., 2020): corners that point to the centre of their object."""
+"""The head of CentripetalNet (Dong et al., 2020): corners that point to the center of their object."""
 
 import keras
 import tensorflow as tf
@@ -12,10 +12,10 @@ from kdet.registry import register
 
 @register
 class CentripetalHead(CornerHead):
-    """Two corners are a pair when the centres that they point to lie in the middle of their box.
+    """Two corners are a pair when the centers that they point to lie in the middle of their box.
 
     Args:
-        loss_guiding_shift, loss_centripetal_shift: of the two kinds of arrows to the centre; the first guide
+        loss_guiding_shift, loss_centripetal_shift: of the two kinds of arrows to the center; the first guide
             the deformable convolution that the second ones come from.
         other arguments: see ``CornerHead``.
 

@@ -140,7 +140,7 @@ class CornerHead(Composite):
         Args:
             boxes: ``[B,G,4]``; labels: ``[B,G]``.
             shape: (h, w) of the maps.
-            canvas: ``[B,2]`` (h, w) of the pictures with their padding.
+            canvas: ``[B,2]`` (h, w) of the images with their padding.
 
         Returns:
             ``(scaled, corners)``: the boxes in cells, and for top-left and bottom-right corners each
@@ -235,7 +235,7 @@ class CornerHead(Composite):
     def corners(self, heat, offsets, info):
         """The best corners of one kind: scores, labels, cells ``[B,k]`` and places ``[B,k,2]`` (x, y).
 
-        Places are in network pixels, measured from the picture's top-left where it lies within a border.
+        Places are in network pixels, measured from the image's top-left where it lies within a border.
         """
         scores, labels, cells = top_peaks(tf.sigmoid(tf.cast(heat, tf.float32)), self.kernel_size, self.topk)
         w = tf.shape(heat)[2]

@@ -50,8 +50,8 @@ def gaussian_heatmap(centers, radius, labels, shape, num_classes):
     inside = near[0][..., None] & near[1][..., None, :] & (labels >= 0)[..., None, None]
     peaks = tf.where(inside, tf.exp(-power), 0.0)  # [B, G, h, w]
     batch = tf.shape(labels)[0]
-    pictures = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(labels))
-    places = tf.stack([pictures, tf.maximum(labels, 0)], -1)
+    images = tf.broadcast_to(tf.range(batch)[:, None], tf.shape(labels))
+    places = tf.stack([images, tf.maximum(labels, 0)], -1)
     maps = tf.zeros([batch, num_classes, *shape])
     return tf.transpose(tf.tensor_scatter_nd_max(maps, places, peaks), [0, 2, 3, 1])
 
@@ -81,7 +81,7 @@ def values_at(maps, cells):
 
 
 def last_of_its_place(places, real):
-    """Which objects no later one of the picture shares its place with: bool ``[B,G]``.
+    """Which objects no later one of the image shares its place with: bool ``[B,G]``.
 
     Args:
         places: int32 ``[B,G]``.

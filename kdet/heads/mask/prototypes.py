@@ -36,12 +36,12 @@ class Protonet(Composite):
 
 @register
 class PrototypeMaskHead(Composite):
-    """Prototypes of the whole picture; a mask is their sum by an object's coefficients, cut to its box.
+    """Prototypes of the whole image; a mask is their sum by an object's coefficients, cut to its box.
 
     Args:
         num_protos: number of prototypes.
         filters: channels of the convolutions.
-        max_masks: masks per picture in the loss, drawn from the positives.
+        max_masks: masks per image in the loss, drawn from the positives.
         loss_weight: factor of the loss.
         mask_threshold: probability above which a pixel belongs to the object.
 
@@ -59,13 +59,13 @@ class PrototypeMaskHead(Composite):
         return self.protonet(x)
 
     def assemble(self, prototypes, coefficients, boxes, size):
-        """Mask probabilities in the frame of the picture.
+        """Mask probabilities in the frame of the image.
 
         Args:
             prototypes: ``[B,h,w,P]``.
             coefficients: ``[B,N,P]``.
             boxes: ``[B,N,4]`` in network pixels; outside (and a cell around) them the masks are 0.
-            size: ``[B,2]`` (h, w) of the pictures in network pixels.
+            size: ``[B,2]`` (h, w) of the images in network pixels.
 
         Returns:
             ``[B,N,h,w]``.

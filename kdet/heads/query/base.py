@@ -11,7 +11,7 @@ from kdet.structures import size_as_box
 
 
 def valid_cells(x, info):
-    """Cells of a map ``[B,h,w,C]`` whose corner lies in the picture: bool ``[B,h,w]``."""
+    """Cells of a map ``[B,h,w,C]`` whose corner lies in the image: bool ``[B,h,w]``."""
     (shape,) = level_shapes([x])
     inside = []
     for axis, cells in enumerate(shape):
@@ -25,7 +25,7 @@ class QueryHead(Composite):
     """A head whose decoder layers each give classes and boxes of all queries.
 
     Subclasses give ``call(features, info) -> (logits [L,B,Q,C], boxes [L,B,Q,4], ...)``; boxes are
-    (cx, cy, w, h) in 0..1 of the valid picture.
+    (cx, cy, w, h) in 0..1 of the valid image.
 
     Args:
         num_classes: classes without background.

@@ -33,7 +33,7 @@ class SetCriterion(Component):
 
         Args:
             logits: ``[L,B,Q,C]``.
-            boxes: ``[L,B,Q,4]`` (cx, cy, w, h) in 0..1 of the picture.
+            boxes: ``[L,B,Q,4]`` (cx, cy, w, h) in 0..1 of the image.
             targets: the data contract's dict.
             info: ImageInfo.
 
@@ -54,19 +54,19 @@ class SetCriterion(Component):
         count = tf.maximum(matched, 1.0)
         classes = logits.shape[-1]
         if self.assigner.focal:
-            labels, weight, normaliser = assignment.labels(targets, background=classes), None, count
+            labels, weight, normalizer = assignment.labels(targets, background=classes), None, count
         else:
             labels = assignment.labels(targets, background=classes - 1)
             weight = tf.where(positive > 0.0, 1.0, self.background_weight)
             unmatched = tf.cast(tf.size(labels), tf.float32) - matched
-            normaliser = tf.maximum(matched + unmatched * self.background_weight, 1.0)
+            normalizer = tf.maximum(matched + unmatched * self.background_weight, 1.0)
         truth, corners = assignment.gather(targets["boxes"]), geometry.from_center_size(boxes)
         if self.assigner.corners:
             pair = corners, truth / size
         else:
             pair = boxes, geometry.to_center_size(truth / size)
         return {
-            "loss_cls": self.loss_cls(logits, labels, weight, normaliser),
+            "loss_cls": self.loss_cls(logits, labels, weight, normalizer),
             "loss_bbox": self.loss_bbox(*pair, positive, count),
             "loss_iou": self.loss_iou(corners * size, truth, positive, count),
         }

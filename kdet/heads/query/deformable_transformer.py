@@ -32,7 +32,7 @@ def _with_shapes(maps):
     return zip(maps, level_shapes(maps))
 
 
-def cell_centres(valid_maps):
+def cell_centers(valid_maps):
     """Middles of all cells in 0..1 of the valid part of their map: float32 ``[B,S,2]`` (x, y)."""
     levels = []
     for valid, (h, w) in _with_shapes(valid_maps):
@@ -43,13 +43,13 @@ def cell_centres(valid_maps):
 
 
 def valid_counts(valid):
-    """Columns and rows of a map ``[B,h,w]`` that lie in the picture: float32 ``[B,2]``."""
+    """Columns and rows of a map ``[B,h,w]`` that lie in the image: float32 ``[B,2]``."""
     valid = tf.cast(valid, tf.float32)
     return tf.stack([tf.reduce_sum(valid[:, 0], 1), tf.reduce_sum(valid[:, :, 0], 1)], -1)
 
 
 def valid_ratios(valid_maps):
-    """Shares of the columns and rows that lie in the picture: float32 ``[B,levels,2]``."""
+    """Shares of the columns and rows that lie in the image: float32 ``[B,levels,2]``."""
     ratios = [
         valid_counts(v) / tf.cast(tf.stack([w, h]), tf.float32) for v, (h, w) in _with_shapes(valid_maps)
     ]
@@ -61,7 +61,7 @@ class DeformableDecoder(TransformerEncoder):
     """Decoder layers that sample around a reference of each query.
 
     Call: ``x [B,Q,units]``, ``memory [B,S,units]``, ``query_pos``, ``references [B,Q,2 or 4]`` (0..1 of
-    the picture), ``ratios [B,levels,2]``, ``levels`` (``FeatureLevels``), ``refine``: per layer a function
+    the image), ``ratios [B,levels,2]``, ``levels`` (``FeatureLevels``), ``refine``: per layer a function
     of (state, references) that gives better boxes for the next layer, or None -> states
     ``[layers,B,Q,units]`` and the references after each layer.
     """
@@ -150,7 +150,7 @@ class DeformableTransformer(Composite):
         embeds = tf.unstack(tf.cast(self.level_embeds, positions[0].dtype))
         positions = flatten_cells([p + embed for p, embed in zip(positions, embeds, strict=True)])
         levels = FeatureLevels(level_shapes(maps), flatten_cells(valid_maps))
-        references = cell_centres(valid_maps)[:, :, None] * valid_ratios(valid_maps)[:, None]
+        references = cell_centers(valid_maps)[:, :, None] * valid_ratios(valid_maps)[:, None]
         given = Given({"query_pos": positions, "references": references, "levels": levels})
         return self.encoder(flatten_cells(maps), given=given, masks=masks), levels
 
@@ -159,11 +159,11 @@ class DeformableTransformer(Composite):
 
         Returns:
             Features ``[B,S,units]`` and boxes ``[B,S,4]`` before their sigmoid, infinite where the cell is
-            in the padding or near the border of the picture.
+            in the padding or near the border of the image.
         """
-        centres, shapes = cell_centres(valid_maps), level_shapes(valid_maps)
+        centers, shapes = cell_centers(valid_maps), level_shapes(valid_maps)
         sides = tf.concat([tf.fill([h * w, 2], 0.05 * 2.0**i) for i, (h, w) in enumerate(shapes)], 0)
-        boxes = tf.concat([centres, tf.broadcast_to(sides, tf.shape(centres))], -1)
+        boxes = tf.concat([centers, tf.broadcast_to(sides, tf.shape(centers))], -1)
         inside = tf.reduce_all((boxes > 0.01) & (boxes < 0.99), -1) & levels.valid
         inside = inside[..., None]
         boxes = tf.where(inside, boxes, 0.5)

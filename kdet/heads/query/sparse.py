@@ -16,7 +16,7 @@ from kdet.structures import size_as_box
 
 @register
 class EmbeddingRPNHead(Composite):
-    """Proposals that are the same for every picture, but for its size.
+    """Proposals that are the same for every image, but for its size.
 
     Args:
         num_proposals: their number.
@@ -28,8 +28,8 @@ class EmbeddingRPNHead(Composite):
     def __init__(self, num_proposals=100, units=256, **kwargs):
         # boxes must not be cast to the compute dtype
         super().__init__(autocast=False, **kwargs)
-        whole_picture = keras.initializers.Constant([0.5, 0.5, 1.0, 1.0])
-        self.init_proposal_bboxes = Embedding(num_proposals, 4, whole_picture, dtype="float32")
+        whole_image = keras.initializers.Constant([0.5, 0.5, 1.0, 1.0])
+        self.init_proposal_bboxes = Embedding(num_proposals, 4, whole_image, dtype="float32")
         self.init_proposal_features = Embedding(num_proposals, units)
 
     def call(self, features, info):

@@ -82,7 +82,7 @@ class BBoxHead(Composite):
         Args:
             deltas: ``[B*N,4*classes]`` or ``[B*N,4]``.
             rois: ``[B,N,4]``.
-            info: ImageInfo to clip to the picture, or None.
+            info: ImageInfo to clip to the image, or None.
 
         Returns:
             ``[B,N,classes or 1,4]``.

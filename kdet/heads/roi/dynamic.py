@@ -15,8 +15,8 @@ class DynamicRoIHead(StandardRoIHead):
     """Second stage that adapts its assigner's threshold and the ``beta`` of its smooth L1 loss.
 
     Args:
-        iou_rank: the threshold becomes the mean of this rank among a picture's largest IoUs.
-        beta_rank: beta becomes the median of this rank per picture among the smallest targets.
+        iou_rank: the threshold becomes the mean of this rank among an image's largest IoUs.
+        beta_rank: beta becomes the median of this rank per image among the smallest targets.
         interval: steps between two changes.
         lowest_iou, largest_beta: limits of the two.
         other arguments: see ``StandardRoIHead``.
@@ -57,7 +57,7 @@ class DynamicRoIHead(StandardRoIHead):
         return losses
 
     def ranked_shift(self, rois, assignment, targets):
-        """The target shift of the centre, averaged over x and y, that has the wanted rank; a scalar."""
+        """The target shift of the center, averaged over x and y, that has the wanted rank; a scalar."""
         safe = assignment.positive[..., None]
         unit = tf.constant([0.0, 0.0, 1.0, 1.0])
         boxes = tf.where(safe, assignment.gather(targets["boxes"]), unit)
@@ -88,7 +88,7 @@ class DynamicRoIHead(StandardRoIHead):
 
 
 def overlap_of_rank(overlaps, real, rank):
-    """The ``rank``-th largest of every picture's real overlaps, the least where there are fewer: ``[B]``.
+    """The ``rank``-th largest of every image's real overlaps, the least where there are fewer: ``[B]``.
 
     Args:
         overlaps: float ``[B,P]``, of padding below or equal to those that are real.

@@ -41,7 +41,7 @@ class GroupedUpsample(keras.layers.Layer):
 
 @register
 class GridHead(Composite):
-    """A heat map for each of ``grid_size`` x ``grid_size`` points, each helped by its neighbours.
+    """A heat map for each of ``grid_size`` x ``grid_size`` points, each helped by its neighbors.
 
     Points run over columns first: point ``i`` is at column ``i // grid_size``, row ``i % grid_size``.
     A map shows the half of the doubled region in which its point must lie.
@@ -83,7 +83,7 @@ class GridHead(Composite):
         self.deconv2 = GroupedUpsample(self.points, self.points, bias_initializer=rare)
         self.forder_trans, self.sorder_trans = self.transitions(), self.transitions()
 
-    def neighbours(self, point):
+    def neighbors(self, point):
         """Points beside ``point`` in the grid: left, above, below, right."""
         column, row = divmod(point, self.grid_size)
         last = self.grid_size - 1
@@ -96,19 +96,19 @@ class GridHead(Composite):
         return [point + step for exists, step in found if exists]
 
     def transitions(self):
-        """For every point and neighbour a depthwise 5x5 and a 1x1 convolution."""
+        """For every point and neighbor a depthwise 5x5 and a 1x1 convolution."""
         c = self.point_filters
         return [
-            [[Conv2D(c, 5, padding=2, groups=c), Conv2D(c, 1)] for _ in self.neighbours(i)]
+            [[Conv2D(c, 5, padding=2, groups=c), Conv2D(c, 1)] for _ in self.neighbors(i)]
             for i in range(self.points)
         ]
 
     def fuse(self, own, others, transitions):
-        """Every point's features plus what comes over from its neighbours' ``others``."""
+        """Every point's features plus what comes over from its neighbors' ``others``."""
         fused = []
         for i, x in enumerate(own):
-            for (depthwise, pointwise), neighbour in zip(transitions[i], self.neighbours(i)):
-                x = x + pointwise(depthwise(others[neighbour]))
+            for (depthwise, pointwise), neighbor in zip(transitions[i], self.neighbors(i)):
+                x = x + pointwise(depthwise(others[neighbor]))
             fused.append(x)
         return fused
 
@@ -181,12 +181,12 @@ class GridHead(Composite):
 class GridRoIHead(StandardRoIHead):
     """Second stage that classifies regions and finds the boxes of the detections by grid points.
 
-    Its boxes are not cut to the picture: so the published figures were measured.
+    Its boxes are not cut to the image: so the published figures were measured.
 
     Args:
         grid_roi_extractor, grid_head: grid branch.
         jitter: positives move and grow by up to this share of their size before the grid branch learns.
-        max_regions: positives of one picture that the grid branch learns from.
+        max_regions: positives of one image that the grid branch learns from.
         other arguments: see ``StandardRoIHead``.
     """
 
@@ -209,13 +209,13 @@ class GridRoIHead(StandardRoIHead):
         return losses
 
     def jittered(self, rois, info):
-        """Regions at random places and sizes near their own, up to the last pixel of the picture."""
+        """Regions at random places and sizes near their own, up to the last pixel of the image."""
         seed = tf.random.experimental.stateless_fold_in(info["seed"], 4)
         noise = global_uniform(seed, tf.shape(rois)[0], rois.shape[1] * 4) * 2.0 - 1.0
         noise = tf.reshape(noise * self.jitter, tf.shape(rois))
-        centre, sides = (rois[..., :2] + rois[..., 2:]) / 2, rois[..., 2:] - rois[..., :2]
-        centre, half = centre + sides * noise[..., :2], sides * (1.0 + noise[..., 2:]) / 2
-        return geometry.clip(tf.concat([centre - half, centre + half], -1), info["valid_size"] - 1.0)
+        center, sides = (rois[..., :2] + rois[..., 2:]) / 2, rois[..., 2:] - rois[..., :2]
+        center, half = center + sides * noise[..., :2], sides * (1.0 + noise[..., 2:]) / 2
+        return geometry.clip(tf.concat([center - half, center + half], -1), info["valid_size"] - 1.0)
 
     def predict_views(self, views):
         if len(views) > 1:

@@ -81,7 +81,7 @@ class FCNMaskHead(NoXla, Composite):
 
     def targets(self, rois, assignment, targets, info, size):
         """Binary masks of the assigned objects within the regions: ``[B*S,size,size]``."""
-        # the reference's masks end where the picture's own padding ends
+        # the reference's masks end where the image's own padding ends
         rois = geometry.clip(rois, info["padded_size"])
         masks = ops.crop_masks(targets["masks"], rois, tf.maximum(assignment.gt_index, 0), size)
         return tf.reshape(masks, [-1, size, size])

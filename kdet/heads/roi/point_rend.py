@@ -13,7 +13,7 @@ from kdet.structures import network_boxes
 
 
 def region_points(rois, points):
-    """Points ``[B,N,P,2]`` relative to regions ``[B,N,4]``, in pixels of the picture."""
+    """Points ``[B,N,P,2]`` relative to regions ``[B,N,4]``, in pixels of the image."""
     return rois[:, :, None, :2] + points * (rois[:, :, None, 2:] - rois[:, :, None, :2])
 
 
@@ -27,9 +27,9 @@ def sample_map(features, points, stride):
 
 
 def grid_points(size):
-    """Centres of ``size`` x ``size`` cells of the unit square: ``[size*size, 2]`` (x, y), row by row."""
-    centres = (tf.range(size, dtype=tf.float32) + 0.5) / size
-    x, y = tf.meshgrid(centres, centres)
+    """Centers of ``size`` x ``size`` cells of the unit square: ``[size*size, 2]`` (x, y), row by row."""
+    centers = (tf.range(size, dtype=tf.float32) + 0.5) / size
+    x, y = tf.meshgrid(centers, centers)
     return tf.stack([tf.reshape(x, [-1]), tf.reshape(y, [-1])], -1)
 
 
@@ -190,7 +190,7 @@ class PointRendRoIHead(NoXla, StandardRoIHead):
         rois, assignment = first_rows(rois, assignment, self.sampler.max_positives)
         coarse = self.mask_forward(features, rois, training=True)
         losses = self.mask_head.compute_losses(coarse, rois, assignment, targets, info)
-        # points lie within the picture's own padding, as the targets of the coarse masks do
+        # points lie within the image's own padding, as the targets of the coarse masks do
         rois = geometry.clip(rois, info["padded_size"])
         labels = tf.reshape(assignment.labels(targets, background=0), [-1])
         seed = tf.random.experimental.stateless_fold_in(info["seed"], 3)

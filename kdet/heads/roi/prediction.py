@@ -1,4 +1,4 @@
-"""How second stages come to detections, from one view of the pictures or from several."""
+"""How second stages come to detections, from one view of the images or from several."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,12 @@ from kdet.structures import is_real_box, original_boxes, upright_masks
 
 
 class View(NamedTuple):
-    """The pictures of a batch as the network saw them once.
+    """The images of a batch as the network saw them once.
 
     Attributes:
         features: tuple of ``[B,h,w,C]``.
         proposals: ``[B,N,4]`` in pixels of this view; zero area is padding. Row n is the same region of the
-            picture in all views.
+            image in all views.
         info: ImageInfo of this view.
     """
 
@@ -32,7 +32,7 @@ class Prediction:
     """
 
     def with_context(self, features):
-        """The maps that the other methods get; heads with branches on the whole picture add theirs."""
+        """The maps that the other methods get; heads with branches on the whole image add theirs."""
         return features
 
     def predict(self, features, proposals, info):
@@ -53,7 +53,7 @@ class Prediction:
         """
         views = [view._replace(features=self.with_context(view.features)) for view in views]
         scores, boxes, confidence = zip(*(self.predict_boxes(*view) for view in views))
-        boxes = [class_boxes_in_picture(b, view.info) for b, view in zip(boxes, views)]
+        boxes = [class_boxes_in_image(b, view.info) for b, view in zip(boxes, views)]
         confidence = confidence[0] if len(views) == 1 else None
         detections = suppress(self.postprocess, mean(scores), mean(boxes), views[0].proposals, confidence)
         if self.has_masks:
@@ -69,7 +69,7 @@ def mean(values):
     return values[0] if len(values) == 1 else tf.add_n(list(values)) / len(values)
 
 
-def class_boxes_in_picture(boxes, info):
+def class_boxes_in_image(boxes, info):
     """Boxes ``[B,N,classes,4]`` in network pixels as boxes in original pixels."""
     shape = tf.shape(boxes)
     flat = original_boxes(tf.reshape(boxes, [shape[0], -1, 4]), info)

@@ -55,7 +55,7 @@ class SCNetSemanticHead(FusedSemanticHead):
 
 @register
 class GlobalContextHead(Composite):
-    """Which classes are in the picture, from the coarsest map.
+    """Which classes are in the image, from the coarsest map.
 
     Args:
         num_classes: without background.
@@ -102,7 +102,7 @@ class FeatureRelayHead(Composite):
 
 @register
 class SCNetStage(HTCStage):
-    """Stage whose crops get semantic features and the context of the picture, the last two maps."""
+    """Stage whose crops get semantic features and the context of the image, the last two maps."""
 
     def crop(self, extractor, features, rois, training=False, scale=1.0):
         crops = super().crop(extractor, features[:-1], rois, training, scale)

@@ -2,7 +2,7 @@
 
     python make_reference.py
 
-Writes the pictures, the COCO file and the VOC folder beside itself too, so that the tests read the very
+Writes the images, the COCO file and the VOC folder beside itself too, so that the tests read the very
 same input.
 """
 
@@ -19,7 +19,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 CLASSES = ("cat", "dog")
 
 
-def picture(height, width, seed):
+def image(height, width, seed):
     noise = np.random.default_rng(seed).integers(0, 256, (height // 6 + 2, width // 6 + 2, 3), np.uint8)
     return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
 
@@ -29,8 +29,8 @@ def write_inputs():
         os.makedirs(os.path.join(HERE, "voc", folder), exist_ok=True)
     sizes = {"a.jpg": (60, 83), "b.png": (90, 61), "c.jpg": (48, 64)}
     for seed, (name, (h, w)) in enumerate(sizes.items()):
-        cv2.imwrite(os.path.join(HERE, name), picture(h, w, seed), [cv2.IMWRITE_JPEG_QUALITY, 85])
-    cv2.imwrite(os.path.join(HERE, "voc", "JPEGImages", "a.jpg"), picture(60, 83, 0))
+        cv2.imwrite(os.path.join(HERE, name), image(h, w, seed), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    cv2.imwrite(os.path.join(HERE, "voc", "JPEGImages", "a.jpg"), image(60, 83, 0))
     annotations = [
         (1, 1, 7, [10.5, 8.25, 40, 30], [[10.5, 8.25, 50.5, 8.25, 50.5, 38.25, 10.5, 38.25]], 0),
         (2, 1, 3, [20, 20, 30, 35], [[20, 20, 50, 22, 35, 55], [40, 40, 48, 40, 48, 52, 40, 52]], 0),

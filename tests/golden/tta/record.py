@@ -4,7 +4,7 @@
 
 Run with an interpreter that has PyTorch, mmcv-full 1.7 and mmdet 2.28. FOLDER holds the ``compat`` and
 ``make_golden`` modules of the oracle. The published test pipeline and ``model.forward(return_loss=False)``
-run as they are, on a picture and weights that both sides generate; one ``.npz`` per case lands beside this.
+run as they are, on an image and weights that both sides generate; one ``.npz`` per case lands beside this.
 """
 
 import copy
@@ -27,8 +27,8 @@ from mmdet.datasets.pipelines import Compose  # noqa: E402
 MMDET = os.path.dirname(mmdet.__file__)
 
 
-def picture(height, width):
-    """The test's picture, RGB uint8; ``tests/detectors/test_augmentation.py`` makes the same one."""
+def test_image(height, width):
+    """The test's image, RGB uint8; ``tests/detectors/test_augmentation.py`` makes the same one."""
     smooth = make_golden.inputs.make_images(1, height, width, seed=5)[0].transpose(1, 2, 0)
     return np.clip(smooth * 50 + 120, 0, 255).astype(np.uint8)
 
@@ -112,7 +112,7 @@ def views(published, augment, image):
     bgr = bgr.astype(np.float32) if load.get("to_float32") else bgr
     found = Compose([several])({
         "img": bgr, "img_shape": bgr.shape, "ori_shape": bgr.shape, "img_fields": ["img"],
-        "filename": "picture", "ori_filename": "picture",
+        "filename": "image", "ori_filename": "image",
     })  # fmt: skip
     metas = [m.data if isinstance(m, DataContainer) else m for m in found["img_metas"]]
     return [x[None] for x in found["img"]], [[m] for m in metas]
@@ -121,7 +121,7 @@ def views(published, augment, image):
 def record(name):
     config, augment, changes = CASES[name]
     published, model = build(config, changes)
-    image = picture(75, 101) if name != "cornernet" else picture(110, 140)
+    image = test_image(75, 101) if name != "cornernet" else test_image(110, 140)
     images, metas = views(published, augment, image)
     shapes, tied = make_golden.state_shapes(model)
     adjust = make_golden.initial_adjust(model, shapes, tied, 0)

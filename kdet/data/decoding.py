@@ -1,4 +1,4 @@
-"""Encoded pictures -> RGB uint8 arrays, equal to what ``cv2.imread`` gives (with RGB order)."""
+"""Encoded images -> RGB uint8 arrays, equal to what ``cv2.imread`` gives (with RGB order)."""
 
 import os
 import struct
@@ -22,8 +22,8 @@ _FOREIGN = {
 }
 
 
-class CorruptPicture(DataError):
-    """The bytes are not a readable picture, or not the picture that the annotations describe."""
+class CorruptImage(DataError):
+    """The bytes are not a readable image, or not the image that the annotations describe."""
 
 
 def decode(encoded, orient=True):
@@ -33,7 +33,7 @@ def decode(encoded, orient=True):
     ``orient`` the EXIF orientation is applied, as OpenCV does.
 
     Raises:
-        CorruptPicture: the bytes are of another kind, of more than ``MAX_PIXELS``, or cannot be decoded (a
+        CorruptImage: the bytes are of another kind, of more than ``MAX_PIXELS``, or cannot be decoded (a
             truncated JPEG included).
     """
     stored_size(encoded)
@@ -44,7 +44,7 @@ def decode(encoded, orient=True):
             else:
                 image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     except tf.errors.OpError as error:
-        raise CorruptPicture(f"cannot be decoded ({first_line(error)})") from error
+        raise CorruptImage(f"cannot be decoded ({first_line(error)})") from error
     image = image.numpy()
     return _turn(image, exif_orientation(encoded)) if orient else image
 
@@ -53,23 +53,23 @@ def kind_of(encoded):
     """``"jpeg"``, ``"png"``, ``"bmp"`` or ``"gif"``, by the first bytes.
 
     Raises:
-        CorruptPicture: another kind.
+        CorruptImage: another kind.
     """
     for start, kind in _STARTS.items():
         if encoded.startswith(start):
             return kind
     if not encoded:
-        raise CorruptPicture("cannot be decoded: it is empty")
+        raise CorruptImage("cannot be decoded: it is empty")
     found = next((name for start, name in _FOREIGN.items() if encoded.startswith(start)), None)
     what = f"is {found}, not" if found else f"starts with {short(bytes(encoded[:8]))}, so it is not"
-    raise CorruptPicture(f"cannot be decoded: it {what} JPEG, PNG, BMP or GIF")
+    raise CorruptImage(f"cannot be decoded: it {what} JPEG, PNG, BMP or GIF")
 
 
 def stored_size(encoded):
     """(h, w) of the image as it lies in the file, from its header alone.
 
     Raises:
-        CorruptPicture: no header, or more than ``MAX_PIXELS``.
+        CorruptImage: no header, or more than ``MAX_PIXELS``.
     """
     kind = kind_of(encoded)
     try:
@@ -82,12 +82,12 @@ def stored_size(encoded):
         else:
             width, height = struct.unpack_from("<ii", encoded, 18)
     except struct.error as error:
-        raise CorruptPicture("cannot be decoded: it is cut off within its header") from error
+        raise CorruptImage("cannot be decoded: it is cut off within its header") from error
     height = abs(height)  # a BMP from top to bottom
     if height <= 0 or width <= 0:
-        raise CorruptPicture(f"has a size of {height}x{width} (h x w) in its header")
+        raise CorruptImage(f"has a size of {height}x{width} (h x w) in its header")
     if height * width > MAX_PIXELS:
-        raise CorruptPicture(
+        raise CorruptImage(
             f"has {height}x{width} (h x w) pixels by its header; at most {MAX_PIXELS} are decoded "
             "(environment variable KDET_MAX_PIXELS)"
         )
@@ -99,7 +99,7 @@ def _jpeg_size(encoded):
     position = 2
     while position + 9 <= len(encoded):
         if encoded[position] != 0xFF:
-            raise CorruptPicture("cannot be decoded: it has no JPEG header")
+            raise CorruptImage("cannot be decoded: it has no JPEG header")
         marker = encoded[position + 1]
         if marker == 0xFF:  # filling
             position += 1
@@ -111,48 +111,48 @@ def _jpeg_size(encoded):
             continue
         (length,) = struct.unpack_from(">H", encoded, position + 2)
         position += 2 + max(length, 2)
-    raise CorruptPicture("cannot be decoded: it has no JPEG header")
+    raise CorruptImage("cannot be decoded: it has no JPEG header")
 
 
 def size_of(encoded):
-    """(h, w) of the decoded picture after its EXIF orientation.
+    """(h, w) of the decoded image after its EXIF orientation.
 
     Raises:
-        CorruptPicture: as ``decode``.
+        CorruptImage: as ``decode``.
     """
     height, width = stored_size(encoded)
     return (width, height) if exif_orientation(encoded) >= 5 else (height, width)
 
 
-def load(picture):
+def load(image):
     """An ``[h, w, 3]`` uint8 RGB array from a path, encoded bytes or an array (gray is repeated).
 
     Raises:
-        FileNotFoundError, CorruptPicture, TypeError: naming the picture and what to pass instead.
+        FileNotFoundError, CorruptImage, TypeError: naming the image and what to pass instead.
     """
-    if isinstance(picture, (str, os.PathLike)):
-        path = os.fspath(picture)
-        encoded = files.read_bytes(path, "image", error=CorruptPicture)
+    if isinstance(image, (str, os.PathLike)):
+        path = os.fspath(image)
+        encoded = files.read_bytes(path, "image", error=CorruptImage)
         try:
             return decode(encoded)
-        except CorruptPicture as error:
-            raise CorruptPicture(f"{path} {error}") from error
-    if isinstance(picture, (bytes, bytearray)):
-        return decode(bytes(picture))
-    array = np.asarray(picture)
+        except CorruptImage as error:
+            raise CorruptImage(f"{path} {error}") from error
+    if isinstance(image, (bytes, bytearray)):
+        return decode(bytes(image))
+    array = np.asarray(image)
     if array.ndim == 2:
         array = np.repeat(array[..., None], 3, axis=-1)
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
         raise TypeError(
-            f"A picture must be a path, encoded bytes or an array [h, w, 3]; got shape {array.shape}."
+            f"An image must be a path, encoded bytes or an array [h, w, 3]; got shape {array.shape}."
         )
     if array.dtype != np.uint8:
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise TypeError("Picture values must be 0..255 RGB; some are NaN or infinite.")
+            raise TypeError("Image values must be 0..255 RGB; some are NaN or infinite.")
         if array.dtype.kind not in "iuf" or array.min(initial=0) < 0 or array.max(initial=0) > 255:
-            raise TypeError(f"Picture values must be 0..255 RGB; got {array.dtype} outside that range.")
+            raise TypeError(f"Image values must be 0..255 RGB; got {array.dtype} outside that range.")
         if array.dtype.kind == "f" and array.size and array.max() <= 1 and (array % 1).any():
-            raise TypeError("Picture values look scaled to 0..1; kdet takes RGB in 0..255, not normalised.")
+            raise TypeError("Image values look scaled to 0..1; kdet takes RGB in 0..255, not normalized.")
         array = np.rint(array).astype(np.uint8)
     if array.shape[-1] == 1:
         array = np.repeat(array, 3, axis=-1)

@@ -1,13 +1,13 @@
-"""Masks of whole pictures inside a graph, as ``Detector.picture_masks`` makes them outside of one."""
+"""Masks of whole images inside a graph, as ``Detector.image_masks`` makes them outside of one."""
 
 import tensorflow as tf
 
 from kdet import ops
-from kdet.detectors.prototype import PrototypeDetector
+from kdet.detectors.prototype import YOLACT
 
 
-def on_pictures(model, detections, original_size):
-    """Masks as uint8 ``[N,M,H,W]`` of 0 and 1, (H, W) being the largest height and width of the pictures.
+def on_images(model, detections, original_size):
+    """Masks as uint8 ``[N,M,H,W]`` of 0 and 1, (H, W) being the largest height and width of the images.
 
     Args:
         model: the detector, for its threshold and for what its masks are the frame of.
@@ -15,7 +15,7 @@ def on_pictures(model, detections, original_size):
         original_size: float32 ``[N,2]`` (h, w).
     """
     largest = tf.cast(tf.reduce_max(original_size, 0), tf.int32)
-    whole = isinstance(model, PrototypeDetector)
+    whole = isinstance(model, YOLACT)
     threshold = _threshold(model)
 
     def one(mask, box, size):
@@ -29,16 +29,16 @@ def on_pictures(model, detections, original_size):
             inside &= (rows < tf.cast(size[0], tf.int32))[:, None] & (columns < tf.cast(size[1], tf.int32))
         return tf.cast(inside, tf.uint8)
 
-    def picture(row):
+    def image(row):
         masks, boxes, size = row
         spec = tf.TensorSpec([None, None], tf.uint8)
         return tf.map_fn(lambda pair: one(*pair, size), (masks, boxes), fn_output_signature=spec)
 
     spec = tf.TensorSpec([None, None, None], tf.uint8)
     rows = (tf.cast(detections["masks"], tf.float32), detections["boxes"], original_size)
-    return tf.map_fn(picture, rows, fn_output_signature=spec)
+    return tf.map_fn(image, rows, fn_output_signature=spec)
 
 
 def _threshold(model):
-    head = model.mask_head if isinstance(model, PrototypeDetector) else model.roi_head.mask_head
+    head = model.mask_head if isinstance(model, YOLACT) else model.roi_head.mask_head
     return getattr(head, "mask_threshold", 0.5)
