@@ -43,6 +43,7 @@ mutants: $(READY)
 lint: $(READY)
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
 format: $(READY)
 	$(BIN)/python -m ruff check --fix .

@@ -62,7 +62,7 @@ setuptools.setup(
     package_dir=BESIDE,
     include_package_data=False,
     package_data={
-        "kdet": ["**/*.csv", "**/*.json", "**/*.yaml"],
+        "kdet": ["py.typed", "**/*.csv", "**/*.json", "**/*.yaml"],
         "kdet._configs": ["*.csv", "*/*.yaml", "*/*/*.yaml"],
         "kdet._custom_ops": ["**/*.h", "**/*.cc", "**/*.cu"],
     },

@@ -2,8 +2,12 @@
 
 import contextlib
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
+
+from kdet.typing import Tensor
 
 _MARK = re.compile(r"kdet says: (.*?) \[end\]", re.DOTALL)
 
@@ -26,7 +30,7 @@ def require(condition: tf.Tensor, sentence: str, *values: tf.Tensor) -> None:
             raise ValueError(sentence.format(*(_shown(value) for value in values)))
         return
 
-    def fail():
+    def fail() -> Tensor:
         said = tf.strings.format(f"kdet says: {sentence} [end]", list(values))
         with tf.control_dependencies([tf.debugging.Assert(False, [said], summarize=1)]):
             return tf.constant(False)
@@ -36,7 +40,7 @@ def require(condition: tf.Tensor, sentence: str, *values: tf.Tensor) -> None:
 
 
 @contextlib.contextmanager
-def plain_errors():
+def plain_errors() -> Iterator[None]:
     """Turn what ``require`` raised inside a graph, and TensorFlow wrapped, into its ``ValueError``."""
     try:
         yield
@@ -47,6 +51,6 @@ def plain_errors():
         raise ValueError(found.group(1)) from None
 
 
-def _shown(value):
+def _shown(value: Tensor) -> Any:
     known = tf.get_static_value(value)
     return known if known is None else known.tolist()

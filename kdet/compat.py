@@ -7,6 +7,8 @@ import functools
 import gc
 import importlib
 import types
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import h5py
@@ -15,6 +17,8 @@ import tensorflow as tf
 from keras.src.saving import saving_lib
 from tensorflow.python.data.ops.multi_device_iterator_ops import OwnedMultiDeviceIterator
 from tensorflow.python.ops import control_flow_util
+
+from kdet.typing import Tensor
 
 KERAS = tuple(int(part) for part in keras.__version__.split(".")[:2])
 # where iterators keep what TensorFlow destroys them by
@@ -27,7 +31,7 @@ HANDLES = {
 class _Entry:
     """Takes what one object stores."""
 
-    def __init__(self, values: dict[str, Any], prefix: str):
+    def __init__(self, values: dict[str, Any], prefix: str) -> None:
         self.values, self.prefix = values, prefix
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -37,13 +41,13 @@ class _Entry:
 class _Recorder(saving_lib.H5IOStore):
     """Looks like a file to Keras and keeps what would be written."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.values: dict[str, Any] = {}
 
     def __bool__(self) -> bool:
         return True
 
-    def make(self, path: str, metadata: dict | None = None) -> _Entry:
+    def make(self, path: str, metadata: dict[str, Any] | None = None) -> _Entry:
         return _Entry(self.values, f"{path}/vars/" if path else "vars/")
 
 
@@ -100,7 +104,7 @@ def layers_of(model: keras.Layer) -> list[keras.Layer]:
 class BuiltModel(keras.Model):
     """A model that has all its variables: ``fit`` does not call it symbolically on its first batch."""
 
-    def _maybe_symbolic_build(self, *args, **kwargs):
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
         pass
 
 
@@ -110,17 +114,19 @@ class ReplicaOptimizer(keras.optimizers.Optimizer):
     Keras would clip and decay on each replica by itself.
     """
 
-    def merged(self, pairs: list[tuple]) -> list[tuple]:
+    def merged(self, pairs: list[tuple[Tensor, tf.Variable]]) -> list[tuple[Tensor, tf.Variable]]:
         """Return what to apply for ``[(gradient, variable), ...]`` that are summed over the replicas."""
         return pairs
 
-    def _clip_gradients(self, grads):
+    def _clip_gradients(self, grads: list[Tensor]) -> list[Tensor]:
         return grads
 
-    def _apply_weight_decay(self, variables):
+    def _apply_weight_decay(self, variables: list[keras.Variable]) -> None:
         pass
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+    def _backend_update_step(
+        self, grads: list[Tensor], trainable_variables: list[keras.Variable], learning_rate: Tensor
+    ) -> None:
         variables = [v.value if isinstance(v, keras.Variable) else v for v in trainable_variables]
         pairs = self.merged(self._all_reduce_sum_gradients(list(zip(grads, variables))))
         tf.__internal__.distribute.interim.maybe_merge_call(
@@ -166,18 +172,18 @@ class WatchedDataset(tf.data.Dataset):
         watch: makes a context manager for every fetch.
     """
 
-    def __init__(self, data, watch):
+    def __init__(self, data: tf.data.Dataset, watch: Callable[[], AbstractContextManager[Any]]) -> None:
         self._watched, self._watch = data, watch
         super().__init__(tf.data.experimental.to_variant(data))
 
-    def _inputs(self):
+    def _inputs(self) -> list[tf.data.Dataset]:
         return [self._watched]
 
     @property
-    def element_spec(self):
+    def element_spec(self) -> Any:
         return self._watched.element_spec
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         if not tf.executing_eagerly():
             return super().__iter__()
         iterator = _watched_iterator()(self)
@@ -186,24 +192,26 @@ class WatchedDataset(tf.data.Dataset):
 
 
 @functools.cache
-def _watched_iterator():
+def _watched_iterator() -> type[Any]:
     """TensorFlow's class of iterators (it is not exported) with the fetch inside ``watch``."""
 
-    class WatchedIterator(type(iter(tf.data.Dataset.range(1)))):
-        watch = None
+    base: Any = type(iter(tf.data.Dataset.range(1)))
 
-        def __next__(self):
+    class WatchedIterator(base):
+        watch: Callable[[], AbstractContextManager[Any]]
+
+        def __next__(self) -> Any:
             with self.watch():
                 return super().__next__()
 
     return WatchedIterator
 
 
-def _deriving(name):
+def _deriving(name: str) -> Callable[..., tf.data.Dataset]:
     plain = getattr(tf.data.Dataset, name)
 
     @functools.wraps(plain)
-    def derive(self, *arguments, **keywords):
+    def derive(self: Any, *arguments: Any, **keywords: Any) -> tf.data.Dataset:
         return WatchedDataset(plain(self, *arguments, **keywords), self._watch)
 
     return derive

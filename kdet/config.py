@@ -17,18 +17,25 @@ element of that number (``stages: {0: {...}}``). ``Config.build("model")`` turns
 import copy
 import os
 import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import yaml
 
 from kdet import published, schema, yaml_loader
 from kdet.data import files
 from kdet.errors import ConfigError, short
-from kdet.overrides import assign, class_count, parse, reach
+from kdet.overrides import Overrides, assign, class_count, parse, reach
+from kdet.typing import KeyPath, PathLike
+
+# from a key path to the file that set the value there
+Origin: TypeAlias = Callable[[KeyPath], str | None]
+Origins: TypeAlias = dict[KeyPath, str | None]
 
 __all__ = ["Config", "ConfigError", "build", "recipes"]
 
 
-class Config(dict):
+class Config(dict[str, Any]):
     """A resolved recipe: a plain ``dict`` that knows where its values came from.
 
     Attributes:
@@ -37,17 +44,22 @@ class Config(dict):
         origins: ``{key path tuple: file}`` of the values, for error messages.
     """
 
-    def __init__(self, values=(), path=None, origins=None):
+    def __init__(
+        self,
+        values: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
+        path: PathLike | None = None,
+        origins: Mapping[KeyPath, str | None] | None = None,
+    ) -> None:
         super().__init__(values)
         self.path = None if path is None else pathlib.Path(path)
         self.origins = dict(origins or {})
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self.path.stem if self.path else "config"
 
     @classmethod
-    def load(cls, path_or_name, overrides=None, check=True):
+    def load(cls, path_or_name: PathLike, overrides: Overrides = None, check: bool = True) -> "Config":
         """Reads a recipe.
 
         Args:
@@ -71,7 +83,7 @@ class Config(dict):
             config.check()
         return config
 
-    def override(self, overrides):
+    def override(self, overrides: Overrides) -> "Config":
         """Applies dotted overrides in place (see :meth:`load`)."""
         for dotted, value in parse(overrides):
             if "" in dotted.split("."):
@@ -82,23 +94,24 @@ class Config(dict):
                 self.origins[keys] = f"--set {dotted}"
         return self
 
-    def check(self):
+    def check(self) -> "Config":
         """Checks all sections; raises one :class:`ConfigError` that lists every problem."""
         problems = [f"{self.origin(path)}: {text}" for path, text in schema.problems(self)]
         if problems:
             raise ConfigError("\n".join(problems))
         return self
 
-    def origin(self, path):
+    def origin(self, path: KeyPath) -> str:
         """The file (or override) that set the value at the key path ``path``."""
         for length in range(len(path), 0, -1):
-            if path[:length] in self.origins:
-                return self.origins[path[:length]]
+            known = self.origins.get(path[:length])
+            if known is not None:
+                return known
         return str(self.path or "config")
 
-    def build(self, section="model"):
+    def build(self, section: str = "model") -> Any:
         """The object that ``section`` (a dotted path) describes; a model learns its class names."""
-        spec = self
+        spec: Any = self
         path = tuple(section.split("."))
         for key in path:
             if not isinstance(spec, dict) or key not in spec:
@@ -109,16 +122,16 @@ class Config(dict):
             spec = {"class_names": classes, **spec}
         return build(spec, path=path, origin=self.origin)
 
-    def to_yaml(self):
+    def to_yaml(self) -> str:
         """The resolved recipe as YAML text, without ``_base_``: reading it back gives the same recipe."""
         return yaml.safe_dump(_plain(self), sort_keys=False, width=110)
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Writes :meth:`to_yaml` to ``path``."""
         pathlib.Path(path).write_text(self.to_yaml())
 
 
-def build(spec, path=("model",), origin=None):
+def build(spec: Any, path: KeyPath = ("model",), origin: Origin | None = None) -> Any:
     """Builds the object that ``spec`` describes, innermost first.
 
     Args:
@@ -138,7 +151,7 @@ def build(spec, path=("model",), origin=None):
     return _build(spec, tuple(path), where)
 
 
-def _build(spec, path, where):
+def _build(spec: Any, path: KeyPath, where: Origin) -> Any:
     if isinstance(spec, (list, tuple)):
         return [_build(item, (*path, str(i)), where) for i, item in enumerate(spec)]
     if not isinstance(spec, dict):
@@ -155,13 +168,13 @@ def _build(spec, path, where):
         raise ConfigError(text) from error
 
 
-def recipes():
+def recipes() -> dict[str, pathlib.Path]:
     """``{name: path}`` of all recipes that ship with kdet."""
     found = published.configs_dir().glob("*/*.yaml")
     return {path.stem: path for path in sorted(found) if not path.parent.name.startswith("_")}
 
 
-def _find(path_or_name):
+def _find(path_or_name: PathLike) -> pathlib.Path:
     if not isinstance(path_or_name, (str, os.PathLike)) or "\0" in str(path_or_name):
         raise ConfigError(f"A recipe is given by its name or file; got {short(path_or_name)}.")
     path = pathlib.Path(path_or_name)
@@ -177,14 +190,14 @@ def _find(path_or_name):
     raise ConfigError(f"There is no recipe named {short(str(path_or_name))} and no such file. {near}")
 
 
-def _exists(path):
+def _exists(path: pathlib.Path) -> bool:
     try:
         return path.exists()
     except OSError:  # a name that is too long, a link that leads to itself
         return False
 
 
-def _find_base(path, base):
+def _find_base(path: pathlib.Path, base: str) -> pathlib.Path:
     """The file that ``_base_: base`` in the file ``path`` means: beside it, or a recipe by name."""
     if "\0" in base:
         raise ConfigError(f"{path}: _base_: {short(base)} is no file name.")
@@ -199,7 +212,7 @@ def _find_base(path, base):
     raise ConfigError(f"{path}: _base_: there is no file {base}. {near}")
 
 
-def _suggest_file(path):
+def _suggest_file(path: pathlib.Path) -> str:
     """The nearest existing file name beside the missing ``path``."""
     try:
         names = [p.name for p in path.parent.iterdir()]
@@ -208,7 +221,7 @@ def _suggest_file(path):
     return schema.suggest(path.name, names)
 
 
-def _read(path, seen=()):
+def _read(path: PathLike, seen: tuple[pathlib.Path, ...] = ()) -> tuple[dict[str, Any], Origins]:
     """``(values, origins)`` of the file and its bases."""
     path = pathlib.Path(path)
     if path.resolve() in seen:
@@ -224,7 +237,8 @@ def _read(path, seen=()):
         raise ConfigError(f"{path}: _base_: expected file names, got {short(bases)}.")
     if len(seen) > 30:
         raise ConfigError(f"{path}: _base_: a chain of more than 30 bases.")
-    values, origins = {}, {}
+    values: dict[str, Any] = {}
+    origins: Origins = {}
     for base in bases:
         base_values, base_origins = _read(_find_base(path, base), (*seen, path.resolve()))
         _merge(values, base_values, origins, base_origins.get)
@@ -232,7 +246,13 @@ def _read(path, seen=()):
     return values, origins
 
 
-def _merge(base, new, origins, origin_of, path=()):
+def _merge(
+    base: dict[str, Any],
+    new: dict[str, Any],
+    origins: Origins,
+    origin_of: Origin,
+    path: KeyPath = (),
+) -> None:
     """Merges ``new`` into ``base`` in place and keeps the books of ``origins``."""
     for key, value in new.items():
         here = (*path, key)
@@ -258,7 +278,13 @@ def _merge(base, new, origins, origin_of, path=()):
                 origins.update({p: origin_of(p) or origins[here] for p in _all_paths(value, here)})
 
 
-def _merge_into_list(elements, value, origins, origin_of, path):
+def _merge_into_list(
+    elements: list[dict[str, Any]],
+    value: dict[Any, Any],
+    origins: Origins,
+    origin_of: Origin,
+    path: KeyPath,
+) -> None:
     """Merges a mapping into all elements, what stands under a number only into the element of that number."""
     common = {key: child for key, child in value.items() if not isinstance(key, int)}
     for i, element in enumerate(elements):
@@ -267,23 +293,24 @@ def _merge_into_list(elements, value, origins, origin_of, path):
         if not isinstance(i, int):
             continue
         if not 0 <= i < len(elements):
-            at = f"{origin_of((*path, i))}: {'.'.join(path)}.{i}"
+            place: tuple[Any, ...] = (*path, i)
+            at = f"{origin_of(place)}: {'.'.join(path)}.{i}"
             raise ConfigError(f"{at}: the base has a list of {len(elements)} here.")
         _merge(elements[i], own, origins, origin_of, (*path, str(i)))
 
 
-def _without_marks(value):
+def _without_marks(value: Any) -> Any:
     """``value`` without the ``_delete_`` of its mappings."""
     if isinstance(value, dict):
         return {key: _without_marks(child) for key, child in value.items() if key != "_delete_"}
     return [_without_marks(child) for child in value] if isinstance(value, list) else value
 
 
-def _is_list_of_mappings(value):
+def _is_list_of_mappings(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
 
 
-def _all_paths(value, path):
+def _all_paths(value: Any, path: KeyPath) -> Iterator[KeyPath]:
     """Key paths of everything below ``value``."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, child in items:
@@ -292,12 +319,12 @@ def _all_paths(value, path):
             yield from _all_paths(child, (*path, str(key)))
 
 
-def _without(index, origin_of):
+def _without(index: int, origin_of: Origin) -> Origin:
     """``origin_of`` for key paths with one more element at ``index``."""
     return lambda path: origin_of(path[:index] + path[index + 1 :])
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

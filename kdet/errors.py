@@ -7,6 +7,7 @@ What is missing on disk is :class:`MissingFile`, which is a ``FileNotFoundError`
 
 import difflib
 import reprlib
+from collections.abc import Iterable
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 160
@@ -24,7 +25,7 @@ class DataError(KdetError):
 class MissingFile(DataError, FileNotFoundError):
     """A file or folder that was named does not exist."""
 
-    def __str__(self):
+    def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
 
@@ -36,21 +37,21 @@ class CheckpointError(KdetError):
     """A file that is no checkpoint, is damaged, or holds what kdet refuses to read."""
 
 
-def short(value):
+def short(value: object) -> str:
     """``repr`` of a value that a file holds, for a message: bounded, whatever the value is."""
     return _SHORT.repr(value)
 
 
-def first_line(error):
+def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its class where it has none."""
     lines = str(getattr(error, "message", error)).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__
 
 
-def suggest(wanted, known):
+def suggest(wanted: object, known: Iterable[object]) -> str:
     """A sentence with the nearest of the ``known`` names, or with all of them when none is near."""
-    known = [str(k) for k in known]
-    near = difflib.get_close_matches(str(wanted), known, n=3)
+    names = [str(k) for k in known]
+    near = difflib.get_close_matches(str(wanted), names, n=3)
     if near:
         return f"Did you mean {' or '.join(map(repr, near))}?"
-    return f"Known: {', '.join(known[:20])}{' ...' if len(known) > 20 else ''}." if known else ""
+    return f"Known: {', '.join(names[:20])}{' ...' if len(names) > 20 else ''}." if names else ""

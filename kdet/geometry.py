@@ -4,35 +4,37 @@ import math
 
 import tensorflow as tf
 
+from kdet.typing import Tensor
 
-def area(boxes):
+
+def area(boxes: Tensor) -> Tensor:
     """Areas ``[...]``; negative sides count as they are (padding boxes give 0)."""
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
-def scale_boxes(boxes, factor):
+def scale_boxes(boxes: Tensor, factor: float | Tensor) -> Tensor:
     """Boxes ``[..., 4]`` with their sides times ``factor`` and the same centers."""
     center, half = (boxes[..., :2] + boxes[..., 2:]) * 0.5, (boxes[..., 2:] - boxes[..., :2]) * (0.5 * factor)
     return tf.concat([center - half, center + half], -1)
 
 
-def centers(boxes):
+def centers(boxes: Tensor) -> Tensor:
     """Middle points ``[..., 2]`` (x, y)."""
     return (boxes[..., :2] + boxes[..., 2:]) * 0.5
 
 
-def from_center_size(boxes):
+def from_center_size(boxes: Tensor) -> Tensor:
     """Corners ``[..., 4]`` of boxes given as (cx, cy, w, h)."""
     center, half = boxes[..., :2], boxes[..., 2:] * 0.5
     return tf.concat([center - half, center + half], -1)
 
 
-def to_center_size(boxes):
+def to_center_size(boxes: Tensor) -> Tensor:
     """(cx, cy, w, h) ``[..., 4]`` of boxes given by their corners."""
     return tf.concat([centers(boxes), boxes[..., 2:] - boxes[..., :2]], -1)
 
 
-def pairwise_iou(a, b, mode="iou", epsilon=1e-6):
+def pairwise_iou(a: Tensor, b: Tensor, mode: str = "iou", epsilon: float = 1e-6) -> Tensor:
     """IoU of every pair.
 
     Args:
@@ -49,13 +51,13 @@ def pairwise_iou(a, b, mode="iou", epsilon=1e-6):
     return intersection / tf.maximum(whole, epsilon)
 
 
-def _intersection(a, b):
+def _intersection(a: Tensor, b: Tensor) -> Tensor:
     size = tf.minimum(a[..., 2:], b[..., 2:]) - tf.maximum(a[..., :2], b[..., :2])
     size = tf.maximum(size, 0.0)
     return size[..., 0] * size[..., 1]
 
 
-def aligned_iou(a, b, mode="iou", epsilon=1e-6):
+def aligned_iou(a: Tensor, b: Tensor, mode: str = "iou", epsilon: float = 1e-6) -> Tensor:
     """IoU of boxes pair by pair: plain, generalised, distance or complete.
 
     Args:
@@ -91,7 +93,7 @@ def aligned_iou(a, b, mode="iou", epsilon=1e-6):
     return iou - (distance / diagonal + weight * aspect)
 
 
-def clip(boxes, size):
+def clip(boxes: Tensor, size: Tensor) -> Tensor:
     """Boxes cut to the image.
 
     Args:

@@ -3,12 +3,18 @@
 import collections
 import difflib
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from kdet import schema, yaml_loader
 from kdet.errors import ConfigError, short
+from kdet.typing import KeyPath
+
+# a mapping, or texts as on the command line
+Overrides: TypeAlias = Mapping[str, Any] | Sequence[str] | None
 
 
-def parse(overrides):
+def parse(overrides: Overrides) -> Iterator[tuple[str, Any]]:
     """``(dotted key path, value)`` of a mapping, or of ``key.path=value`` texts with YAML values."""
     if not overrides:
         return
@@ -27,14 +33,14 @@ def parse(overrides):
         yield dotted.strip(), yaml_loader.load(text, f"--set {short(item)[1:-1]}")
 
 
-def reach(config, keys):
+def reach(config: dict[str, Any], keys: KeyPath) -> list[KeyPath]:
     """The key paths that an override at ``keys`` means.
 
     ``num_classes`` of a part that has none itself means that of all parts below it which count the
     objects' classes. Heads that count something else (a semantic map) are left alone: they have
     another number than the majority.
     """
-    place = config
+    place: Any = config
     for key in keys[:-1]:
         place = place.get(key) if isinstance(place, dict) else None
     if keys[-1] != "num_classes" or not isinstance(place, dict) or "num_classes" in place:
@@ -43,13 +49,13 @@ def reach(config, keys):
     return [(*keys[:-1], *path) for path, value in _class_counts(place) if value == current] or [keys]
 
 
-def class_count(spec):
+def class_count(spec: Any) -> int | None:
     """How many classes of objects a nested spec is for (what most parts say), None where no part says."""
     counts = collections.Counter(v for _, v in _class_counts(spec) if isinstance(v, int))
     return counts.most_common(1)[0][0] if counts else None
 
 
-def _class_counts(spec):
+def _class_counts(spec: Any) -> Iterator[tuple[KeyPath, Any]]:
     """``(key path, value)`` of every ``num_classes`` in a nested spec."""
     children = spec.items() if isinstance(spec, dict) else enumerate(spec) if isinstance(spec, list) else ()
     for key, value in children:
@@ -59,7 +65,7 @@ def _class_counts(spec):
             yield from (((str(key), *path), found) for path, found in _class_counts(value))
 
 
-def assign(config, dotted, keys, value):
+def assign(config: dict[str, Any], dotted: str, keys: KeyPath, value: Any) -> None:
     """Sets the value at the key path ``keys`` in place; ``dotted`` is what the user wrote."""
     place = config
     for i, key in enumerate(keys):

@@ -7,11 +7,12 @@ reference's, measured there, not kdet's.
 import csv
 import functools
 import pathlib
+from typing import Any
 
 _NUMBERS = ("box_ap", "mask_ap", "ar1000", "train_mem_gb", "fps")
 
 
-def configs_dir():
+def configs_dir() -> pathlib.Path:
     """The folder of the recipes: inside the installed package, or beside it in a checkout."""
     package = pathlib.Path(__file__).resolve().parent
     inside = package / "_configs"
@@ -19,7 +20,7 @@ def configs_dir():
 
 
 @functools.cache
-def table():
+def table() -> dict[str, dict[str, Any]]:
     """``{name: metadata}`` of all published models.
 
     Metadata: ``family``, ``mmdet_config``, ``parameters`` (learnable ones), the published ``box_ap``,
@@ -30,8 +31,8 @@ def table():
         return {row.pop("name"): _metadata(row) for row in csv.DictReader(file)}
 
 
-def _metadata(row):
-    values = {key: text for key, text in row.items() if text}
+def _metadata(row: dict[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {key: text for key, text in row.items() if text}
     values.update({key: float(values[key]) for key in _NUMBERS if key in values})
     if "parameters" in values:
         values["parameters"] = int(values["parameters"])
@@ -40,7 +41,7 @@ def _metadata(row):
 
 
 @functools.cache
-def _spellings():
+def _spellings() -> dict[str, str]:
     found = {}
     for name, row in table().items():
         for alias in (*row["aliases"], row["mmdet_config"], f"{row['family']}/{row['mmdet_config']}", name):
@@ -48,11 +49,11 @@ def _spellings():
     return found
 
 
-def canonical_name(name):
+def canonical_name(name: str) -> str:
     """kdet's name for any published spelling; other names come back unchanged."""
     return _spellings().get(name, name)
 
 
-def metadata(name):
+def metadata(name: str) -> dict[str, Any]:
     """The row of ``name`` (a copy), or ``{}`` for a recipe that was never published."""
     return dict(table().get(name, {}))

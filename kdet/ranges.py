@@ -2,8 +2,20 @@
 
 import dataclasses
 import math
+from typing import Any, Protocol, TypeAlias
 
 from kdet.errors import short, suggest
+
+
+class Form(Protocol):
+    """What a value may be."""
+
+    def problem(self, value: object) -> str | None:
+        """Return why ``value`` does not fit, None where it does."""
+
+
+# the choices there are, a form, a type, or None for anything
+Known: TypeAlias = tuple[Any, ...] | Form | type | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +35,7 @@ class Number:
     whole: bool = False
     exact: bool = False
 
-    def problem(self, value):
+    def problem(self, value: object) -> str | None:
         """Why ``value`` does not fit, None where it does."""
         kind = "a whole number" if self.whole else "a number"
         if self.exact and isinstance(value, float):
@@ -39,7 +51,7 @@ class Number:
             return f"expected {kind}{self._range()}, got {short(value)}."
         return None
 
-    def _range(self):
+    def _range(self) -> str:
         low, high = self.low > -1e12, self.high < 2**31 - 1  # nobody asks for more
         start = f" above {self.low:g}" if self.above else f" from {self.low:g} on"
         if low and high:
@@ -60,12 +72,12 @@ class List:
         ordered: items must not become smaller.
     """
 
-    item: object = None
+    item: Known = None
     length: int | None = None
     least: int = 0
     ordered: bool = False
 
-    def problem(self, value):
+    def problem(self, value: object) -> str | None:
         """Why ``value`` does not fit, None where it does."""
         if not isinstance(value, (list, tuple)):
             return f"expected a list, got {short(value)}."
@@ -88,7 +100,7 @@ class Text:
 
     name: str = "a text"
 
-    def problem(self, value):
+    def problem(self, value: object) -> str | None:
         """Why ``value`` does not fit, None where it does."""
         if isinstance(value, str) and value.strip() and "\0" not in value:
             return None
@@ -104,9 +116,9 @@ class Text:
 class Either:
     """One of several forms."""
 
-    forms: tuple
+    forms: tuple[Known, ...]
 
-    def problem(self, value):
+    def problem(self, value: object) -> str | None:
         """Why ``value`` does not fit: what the first form of its kind says."""
         texts = [problem(value, form) for form in self.forms]
         if None in texts:
@@ -116,10 +128,10 @@ class Either:
                 return text
             if isinstance(form, List) and isinstance(value, (list, tuple)):
                 return text
-        return texts[0] if len(set(texts)) == 1 else " or ".join(t.rstrip(".") for t in texts) + "."
+        return texts[0] if len(set(texts)) == 1 else " or ".join(t.rstrip(".") for t in texts if t) + "."
 
 
-def problem(value, known):
+def problem(value: object, known: Known) -> str | None:
     """Why ``value`` does not fit ``known`` (choices, a form of this module, a type, or None), or None."""
     if known is None:
         return None
@@ -135,7 +147,7 @@ def problem(value, known):
     return f"expected {names.get(known, known.__name__)}, got {short(value)}."
 
 
-def _is_number(text):
+def _is_number(text: str) -> bool:
     try:
         return math.isfinite(float(text))
     except ValueError:

@@ -3,13 +3,16 @@
 import difflib
 import functools
 import inspect
+from typing import Any, TypeVar
 
 import keras
 
-_CLASSES = {}
+T = TypeVar("T")
+
+_CLASSES: dict[str, type] = {}
 
 
-def register(cls):
+def register(cls: type[T]) -> type[T]:
     """Class decorator: makes ``cls`` buildable from YAML and serializable by Keras.
 
     Layers and models get ``get_config`` and ``from_config`` from the arguments of their constructor,
@@ -22,7 +25,8 @@ def register(cls):
         )
     if issubclass(cls, keras.layers.Layer) and "get_config" not in cls.__dict__:
         _remember_arguments(cls)
-        cls.get_config, cls.from_config = _layer_config, classmethod(_build_from_config)
+        layer: Any = cls
+        layer.get_config, layer.from_config = _layer_config, classmethod(_build_from_config)
     _CLASSES[name] = keras.saving.register_keras_serializable(package="kdet")(cls)
     return cls
 
@@ -30,34 +34,34 @@ def register(cls):
 class _Arguments:
     """Holds constructor arguments where Keras' tracking of attributes does not look."""
 
-    def __init__(self, values):
+    def __init__(self, values: dict[str, Any]) -> None:
         self.values = values
 
 
 @functools.cache
-def _parameters(cls):
+def _parameters(cls: type[Any]) -> frozenset[str]:
     return frozenset(inspect.signature(cls.__init__).parameters)
 
 
 @functools.cache
-def _keywords(cls):
+def _keywords(cls: type[Any]) -> frozenset[str]:
     """The keywords of all constructors of a layer's class, which hand on what they do not know."""
     own = [base for base in cls.__mro__ if "__init__" in base.__dict__]
     return frozenset().union(*(_parameters(base) for base in own))
 
 
-def _bound(cls, self, args, kwargs):
+def _bound(cls: type[Any], self: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Arguments:
     values = dict(inspect.signature(cls.__init__).bind(self, *args, **kwargs).arguments)
     values.pop("self")
     values.update(values.pop("kwargs", {}))
     return _Arguments(values)
 
 
-def _remember_arguments(cls):
+def _remember_arguments(cls: Any) -> None:
     """Lets objects of ``cls`` keep the arguments that they are constructed with."""
     create = cls.__new__
 
-    def remembering_new(cls, *args, **kwargs):
+    def remembering_new(cls: type[Any], *args: Any, **kwargs: Any) -> Any:
         self = create(cls, *args, **kwargs)
         try:
             object.__setattr__(self, "_init_arguments", _bound(cls, self, args, kwargs))
@@ -68,28 +72,27 @@ def _remember_arguments(cls):
     cls.__new__ = remembering_new
 
 
-def remember(thing, **values):
+def remember(thing: object, **values: Any) -> None:
     """Replace arguments that a registered layer, or a component, was constructed with: files get these."""
     if hasattr(thing, "_init_arguments"):
         thing._init_arguments.values.update(values)
 
 
-def _argument_config(self):
+def _argument_config(self: Any) -> dict[str, Any]:
     return {k: keras.saving.serialize_keras_object(v) for k, v in self._init_arguments.values.items()}
 
 
-def _layer_config(self):
+def _layer_config(self: Any) -> dict[str, Any]:
     """The constructor's arguments, and the layer's name, dtype policy and trainable flag."""
     base = {
         "name": self.name,
         "trainable": self.trainable,
         "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
     }
+    known = _keywords(self.__class__)
     # components that the constructor made by itself, and that were changed since
     changed = {k: v for k, v in vars(self).items() if isinstance(v, Component) and v.changed}
-    own = {
-        k: keras.saving.serialize_keras_object(v) for k, v in changed.items() if k in _keywords(type(self))
-    }
+    own = {k: keras.saving.serialize_keras_object(v) for k, v in changed.items() if k in known}
     return {
         **base,
         **own,
@@ -97,12 +100,12 @@ def _layer_config(self):
     }
 
 
-def _build_from_config(cls, config):
+def _build_from_config(cls: type[Any], config: dict[str, Any]) -> Any:
     """An object from the result of ``get_config``."""
     return cls(**{k: keras.saving.deserialize_keras_object(v) for k, v in config.items()})
 
 
-def get(name):
+def get(name: str) -> type[Any]:
     """The class registered under ``name``.
 
     Raises:
@@ -115,7 +118,7 @@ def get(name):
     return _CLASSES[name]
 
 
-def names():
+def names() -> list[str]:
     """All registered type names, sorted."""
     return sorted(_CLASSES)
 
@@ -123,15 +126,16 @@ def names():
 class _Recorded(type):
     """Marks a component when its constructor is through: what is set from then on is a change of settings."""
 
-    def __call__(cls, *args, **kwargs):
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         self = super().__call__(*args, **kwargs)
         object.__setattr__(self, "_complete", True)
         return self
 
     @property
-    def __signature__(cls):
+    def __signature__(cls) -> inspect.Signature:
         # without it `help` and `inspect.signature` would show that of `__call__`
-        signature = inspect.signature(cls.__init__)
+        own: type[Any] = cls
+        signature = inspect.signature(own.__init__)
         return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
@@ -151,28 +155,29 @@ class Component(metaclass=_Recorded):
     changes = 0
     changed = False
     _complete = False
+    _init_arguments: _Arguments
 
-    def __init__(self):
+    def __init__(self) -> None:
         pass
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if self._complete and name in _parameters(type(self)):
             self._init_arguments.values[name] = value
             object.__setattr__(self, "changed", True)
             Component.changes += 1
 
-    def __new__(cls, *args, **kwargs):
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         return super().__new__(cls)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return _argument_config(self) if hasattr(self, "_init_arguments") else {}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Any:
         return _build_from_config(cls, config)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         values = self._init_arguments.values if hasattr(self, "_init_arguments") else {}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in values.items())})"
 

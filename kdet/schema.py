@@ -8,19 +8,24 @@ annotation of its own by the name of the argument. The keys of ``data`` and ``tr
 import inspect
 import math
 import typing
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
 
 from kdet import ranges, registry
 from kdet.errors import ConfigError, short, suggest
 from kdet.recipe_keys import ARGUMENTS, DATASET, METRICS, SECTIONS, SUBSECTIONS
+from kdet.typing import KeyPath
 
 __all__ = ["DATASET", "METRICS", "SECTIONS", "dataset_problems", "problems", "spec_problems", "suggest"]
 
+# where in the recipe, and what is wrong there
+Problem: TypeAlias = tuple[KeyPath, str]
 _LAYER_KEYWORDS = ("name", "dtype", "trainable")
 
 
-def problems(config):
+def problems(config: dict[str, Any]) -> list[Problem]:
     """All ``(key path tuple, what is wrong)`` of a whole recipe."""
-    found = []
+    found: list[Problem] = []
     for key, value in config.items():
         if key not in SECTIONS:
             found.append(((str(key),), _unknown("section", (str(key),), key, SECTIONS)))
@@ -33,7 +38,7 @@ def problems(config):
     return found
 
 
-def _section_problems(value, known, path):
+def _section_problems(value: Any, known: Any, path: KeyPath) -> Iterator[Problem]:
     if value is None and known is DATASET:
         dotted = ".".join(path)
         yield path, f"{dotted} is empty (null): describe the data, or leave the key {path[-1]!r} out."
@@ -57,12 +62,12 @@ def _section_problems(value, known, path):
             yield path, f"{'.'.join(path)}: {text}"
 
 
-def dataset_problems(spec, path=("data",)):
+def dataset_problems(spec: Any, path: KeyPath = ("data",)) -> list[Problem]:
     """All ``(key path tuple, what is wrong)`` of a data section on its own."""
     return list(_section_problems(spec, DATASET, path))
 
 
-def spec_problems(spec, path):
+def spec_problems(spec: Any, path: KeyPath) -> Iterator[Problem]:
     """All ``(key path tuple, what is wrong)`` below a mapping whose ``type`` names classes."""
     if isinstance(spec, (list, tuple)):
         for i, item in enumerate(spec):
@@ -77,7 +82,7 @@ def spec_problems(spec, path):
         yield from _call_problems(spec, path)
 
 
-def _call_problems(spec, path):
+def _call_problems(spec: dict[str, Any], path: KeyPath) -> Iterator[Problem]:
     dotted = ".".join(path)
     if not isinstance(spec["type"], str):
         yield (*path, "type"), f"{dotted}.type: expected the name of a class, got {short(spec['type'])}."
@@ -103,7 +108,7 @@ def _call_problems(spec, path):
         yield path, f"{dotted} ({cls.__name__}): missing {', '.join(missing)}."
 
 
-def _argument_problem(name, value, parameter):
+def _argument_problem(name: str, value: Any, parameter: inspect.Parameter | None) -> str | None:
     """Holds a plain value against the annotation, the name or, failing these, the kind of the default."""
     if parameter is None or value is None:
         return None
@@ -113,8 +118,9 @@ def _argument_problem(name, value, parameter):
     wrong = next((v for v in _leaves(value) if isinstance(v, float) and not math.isfinite(v)), None)
     if wrong is not None:
         return f"expected finite numbers, got {wrong!r}."
-    if name in ARGUMENTS and isinstance(value, list) == isinstance(ARGUMENTS[name], ranges.List):
-        return None if isinstance(value, dict) else ARGUMENTS[name].problem(value)
+    known: Any = ARGUMENTS.get(name)
+    if known is not None and isinstance(value, list) == isinstance(known, ranges.List):
+        return None if isinstance(value, dict) else known.problem(value)
     if isinstance(value, (dict, list)):
         return None
     default = parameter.default
@@ -125,7 +131,7 @@ def _argument_problem(name, value, parameter):
     return None
 
 
-def _leaves(value):
+def _leaves(value: Any) -> Iterator[Any]:
     """The plain values of nested lists (mappings are looked at by themselves)."""
     if isinstance(value, list):
         for item in value:
@@ -134,12 +140,12 @@ def _leaves(value):
         yield value
 
 
-def keywords(cls):
+def keywords(cls: type[Any]) -> dict[str, inspect.Parameter | None]:
     """``{keyword: inspect.Parameter}`` that the constructor of ``cls`` takes (``None``: Keras' own).
 
     An open ``**kwargs`` goes on to the next base class, down to Keras' layer.
     """
-    found = {}
+    found: dict[str, inspect.Parameter | None] = {}
     for base in _constructors(cls):
         parameters = inspect.signature(base.__init__).parameters.values()
         for name, parameter in own_keywords(base).items():
@@ -149,7 +155,7 @@ def keywords(cls):
     return {**dict.fromkeys(_LAYER_KEYWORDS), **found}
 
 
-def own_keywords(cls):
+def own_keywords(cls: type[Any]) -> dict[str, inspect.Parameter]:
     """The keywords that the nearest constructor of ``cls`` names itself."""
     for base in _constructors(cls):
         parameters = list(inspect.signature(base.__init__).parameters.items())[1:]
@@ -157,14 +163,14 @@ def own_keywords(cls):
     return {}
 
 
-def _constructors(cls):
+def _constructors(cls: type[Any]) -> Iterator[type[Any]]:
     """The classes of the hierarchy with a constructor of their own, Keras' excluded."""
     for base in inspect.getmro(cls):
         if "__init__" in base.__dict__ and not base.__module__.startswith(("keras.", "builtins")):
             yield base
 
 
-def lookup(type_name):
+def lookup(type_name: str) -> type[Any]:
     """The registered class, or a :class:`ConfigError` with the nearest names."""
     try:
         return registry.get(type_name)
@@ -172,5 +178,5 @@ def lookup(type_name):
         raise ConfigError(error.args[0]) from None
 
 
-def _unknown(what, path, key, known):
+def _unknown(what: str, path: KeyPath, key: object, known: Iterable[object]) -> str:
     return f"{'.'.join(path)}: unknown {what}. {suggest(key, known)}"

@@ -1,6 +1,7 @@
 """The YAML that recipes are written in."""
 
 import re
+from typing import Any
 
 import yaml
 from yaml.constructor import ConstructorError
@@ -10,12 +11,14 @@ from kdet.errors import ConfigError, first_line, short
 MAX_TEXT = 2**21
 MAX_VALUES = 200_000  # after aliases are written out
 MAX_DEPTH = 60
+# the quick one, where PyYAML was built with libyaml
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+class Loader(_SafeLoader):
     """YAML 1.2 numbers (``1e-4`` is a number) and an error for a key that stands twice or is a list."""
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -38,7 +41,7 @@ Loader.add_implicit_resolver(
 )
 
 
-def load(text, where):
+def load(text: str, where: object) -> Any:
     """The value of a YAML text.
 
     Args:
@@ -65,9 +68,11 @@ def load(text, where):
         raise ConfigError(f"{where}: not valid YAML: {first_line(error)}.") from error
 
 
-def _check_size(text, where):
+def _check_size(text: str, where: object) -> None:
     """Counts values and depth from the parser's events, before anything is built."""
-    sizes, heights, stack = {}, {}, []
+    sizes: dict[str, int] = {}
+    heights: dict[str, int] = {}
+    stack: list[list[Any]] = []
     total = 0
     for event in yaml.parse(text, Loader=Loader):
         if isinstance(event, yaml.AliasEvent):
@@ -93,7 +98,7 @@ def _check_size(text, where):
             raise ConfigError(f"{where}: more than {MAX_VALUES} values (aliases written out) are no recipe.")
 
 
-def _raise_depth(stack, height, where):
+def _raise_depth(stack: list[list[Any]], height: int, where: object) -> None:
     if stack:
         stack[-1][2] = max(stack[-1][2], height + 1)
     if len(stack) + height > MAX_DEPTH:

@@ -5,19 +5,25 @@
 >>> kdet.zoo.load("mask_rcnn_r50_fpn_1x", num_classes=3)
 """
 
+import builtins
 import contextlib
 import dataclasses
 import fnmatch
 import logging
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 
 from kdet import convert, published
 from kdet.class_names import require_same
 from kdet.config import Config, recipes
+from kdet.convert import LoadReport
+from kdet.detectors import Detector
 from kdet.overrides import class_count
 from kdet.train import facts
+from kdet.typing import PathLike
 
 __all__ = ["ModelInfo", "info", "list", "load"]
 
@@ -56,30 +62,31 @@ class ModelInfo:
     sha256: str | None = None
     imagenet: str | None = None
     mmdet_config: str | None = None
-    aliases: tuple = ()
+    aliases: tuple[str, ...] = ()
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)]
         return "\n".join(f"{key:13} {value}" for key, value in rows if value not in (None, ()))
 
 
-def list(pattern="*"):
+def list(pattern: str = "*") -> builtins.list[str]:
     """Sorted names of the recipes that match a shell pattern (``"retinanet*"``)."""
     return sorted(name for name in recipes() if fnmatch.fnmatch(name, pattern))
 
 
-def info(name):
+def info(name: PathLike) -> ModelInfo:
     """:class:`ModelInfo` of a recipe by name or alias; unknown names raise with the nearest ones."""
     config = Config.load(name, check=False)
     known = {field.name for field in dataclasses.fields(ModelInfo)}
     figures = {key: value for key, value in config.get("metadata", {}).items() if key in known}
     model = config["model"]
     backbone = model.get("backbone", {})
-    figures.setdefault("family", config.path.parent.name)
+    path = pathlib.Path(config.path or "")
+    figures.setdefault("family", path.parent.name)
     figures["aliases"] = tuple(figures.get("aliases", ()))
     return ModelInfo(
         name=config.name,
-        config=config.path,
+        config=path,
         detector=model["type"],
         backbone=" ".join(str(backbone[key]) for key in ("type", "depth") if key in backbone),
         num_classes=class_count(model),
@@ -88,7 +95,13 @@ def info(name):
     )
 
 
-def load(name, weights="published", num_classes=None, dtype=None, **overrides):
+def load(
+    name: PathLike,
+    weights: PathLike | None = "published",
+    num_classes: int | None = None,
+    dtype: str | None = None,
+    **overrides: Any,
+) -> Detector:
     """Builds a detector and fills it with weights.
 
     Args:
@@ -117,7 +130,7 @@ def load(name, weights="published", num_classes=None, dtype=None, **overrides):
     return model
 
 
-def fill(model, config, weights, partial=False):
+def fill(model: Detector, config: Config, weights: PathLike | None, partial: bool = False) -> None:
     """Fills a built detector; see :func:`load` for ``weights``.
 
     Args:
@@ -138,7 +151,7 @@ def fill(model, config, weights, partial=False):
         logger.warning("Started afresh, the weights are for another number of classes: %s", report)
 
 
-def _fill(model, config, weights, partial):
+def _fill(model: Detector, config: Config, weights: PathLike, partial: bool) -> LoadReport | None:
     if weights == "imagenet":
         convert.load_imagenet(model, config)
         return None
@@ -153,16 +166,16 @@ def _fill(model, config, weights, partial):
     return report
 
 
-def _take_class_names(model, weights):
+def _take_class_names(model: Detector, weights: PathLike) -> None:
     """The names that a training run left in its weights, which those of the model must equal."""
-    written = facts.read(weights).get("class_names")
+    written = facts.read(pathlib.Path(weights)).get("class_names")
     if written is None or model.num_classes is None:
         return
     require_same(written, model.class_names, f"the weights {weights}", "the recipe")
     model.class_names = written
 
 
-def set_num_classes(config, num_classes):
+def set_num_classes(config: Config, num_classes: int) -> None:
     """Sets every ``num_classes`` of the model section (in place).
 
     Raises:
@@ -176,7 +189,7 @@ def set_num_classes(config, num_classes):
 
 
 @contextlib.contextmanager
-def dtype_policy(dtype):
+def dtype_policy(dtype: str | None) -> Iterator[None]:
     """Models built inside have the Keras dtype policy ``dtype``; ``None`` leaves it as it is."""
     if dtype is None:
         yield

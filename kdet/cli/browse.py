@@ -5,6 +5,7 @@ kdet browse --annotations a.json --images images/ --masks --out sheet.png
 """
 
 import argparse
+from typing import Any
 
 from kdet.cli import common
 
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"Wrote {options.out}: {len(images)} images as the network sees them.")
 
 
-def spec_of(options: argparse.Namespace) -> dict:
+def spec_of(options: argparse.Namespace) -> dict[str, Any]:
     """Return the data section to show.
 
     Raises:

@@ -10,6 +10,10 @@ The number of classes is taken from a .pth unless --num-classes says otherwise.
 import argparse
 import pathlib
 
+from kdet.config import Config
+from kdet.convert.checkpoint import Checkpoint
+from kdet.detectors import Detector
+
 HELP = "convert weights from and to PyTorch"
 KINDS = (".weights.h5", ".keras", ".safetensors", ".pth")
 
@@ -76,7 +80,7 @@ def from_kdet(options: argparse.Namespace, out: pathlib.Path) -> str:
     return write(model, out, options.classes)
 
 
-def write(model, out: pathlib.Path, classes: list[str] | None) -> str:
+def write(model: Detector, out: pathlib.Path, classes: list[str] | None) -> str:
     """Write a model's weights in the format that the file's ending names."""
     from kdet import convert
     from kdet.convert import cache
@@ -92,7 +96,7 @@ def write(model, out: pathlib.Path, classes: list[str] | None) -> str:
     return f"{len(model.weights)} tensors"
 
 
-def build(config, num_classes: int | None, checkpoint):
+def build(config: Config, num_classes: int | None, checkpoint: Checkpoint) -> Detector:
     """Return the detector, with the checkpoint's number of classes where the recipe has any."""
     from kdet import zoo
 

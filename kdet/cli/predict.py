@@ -10,6 +10,7 @@ image, {"image", "height", "width", "detections": [{"label", "class", "score", "
 import argparse
 import json
 import pathlib
+from typing import Any
 
 from kdet.cli import common
 
@@ -63,7 +64,7 @@ def targets(paths: list[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]:
     return chosen
 
 
-def describe(found: dict, class_names: list[str] | None, min_score: float) -> list[dict]:
+def describe(found: dict[str, Any], class_names: list[str] | None, min_score: float) -> list[dict[str, Any]]:
     """Return the detections of one image for the JSON."""
     from kdet.evaluation.results import encode_mask
 

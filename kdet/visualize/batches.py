@@ -1,16 +1,23 @@
 """What the network sees: batches of the data pipeline as images."""
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from kdet.data import masks as packed_masks
+from kdet.typing import Array
 from kdet.visualize.drawing import draw
 
 _FRAME = np.array([255, 160, 0], np.uint8)
 
 
-def draw_batch(inputs, targets=None, class_names=None):
+def draw_batch(
+    inputs: Mapping[str, Any],
+    targets: Mapping[str, Any] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> list[Array]:
     """The images of one batch with their targets drawn in, padding included.
 
     Ignore regions are dimmed and a line marks where the image ends and padding begins.
@@ -41,7 +48,7 @@ def draw_batch(inputs, targets=None, class_names=None):
     return drawn
 
 
-def grid(images, columns=None, gap=8):
+def grid(images: Sequence[Array], columns: int | None = None, gap: int = 8) -> Array:
     """Images of any sizes in rows on one white sheet, ``[H, W, 3]`` uint8."""
     if not images:
         raise ValueError("grid: there is no image to show.")

@@ -2,8 +2,13 @@
 
 import colorsys
 import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from kdet.typing import Array
 
 with warnings.catch_warnings():  # it does without OpenCV, and kdet says where OpenCV would help
     warnings.filterwarnings("ignore", "OpenCV", UserWarning)
@@ -12,7 +17,16 @@ with warnings.catch_warnings():  # it does without OpenCV, and kdet says where O
 _GOLDEN = 0.61803398875  # steps of the hue that never come near each other soon
 
 
-def draw(image, boxes, labels, class_names=None, *, scores=None, masks=None, outline=False):
+def draw(
+    image: ArrayLike,
+    boxes: ArrayLike,
+    labels: ArrayLike,
+    class_names: Sequence[str] | None = None,
+    *,
+    scores: ArrayLike | None = None,
+    masks: ArrayLike | None = None,
+    outline: bool = False,
+) -> Array:
     """Draws objects on a copy of an image.
 
     Args:
@@ -32,7 +46,7 @@ def draw(image, boxes, labels, class_names=None, *, scores=None, masks=None, out
     """
     image, labels = np.array(image, np.uint8), np.asarray(labels, int)
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-    given = {"boxes": boxes, "scores": scores, "masks": masks}
+    given: dict[str, Any] = {"boxes": boxes, "scores": scores, "masks": masks}
     for name, values in given.items():
         if values is not None and len(values) != len(labels):
             raise ValueError(f"draw: {len(labels)} labels but {len(values)} {name}.")
@@ -48,7 +62,7 @@ def draw(image, boxes, labels, class_names=None, *, scores=None, masks=None, out
         class_id=labels[keep],
         mask=None if masks is None else np.asarray(masks)[keep].astype(bool),
     )
-    style = {"color": _palette(int(labels.max()) + 1)}
+    style: dict[str, Any] = {"color": _palette(int(labels.max()) + 1)}
     # supervision draws through OpenCV, which takes BGR.
     canvas = np.ascontiguousarray(image[..., ::-1])
     if masks is not None:
@@ -65,7 +79,13 @@ def draw(image, boxes, labels, class_names=None, *, scores=None, masks=None, out
     return canvas[..., ::-1].copy()
 
 
-def draw_detections(image, detections, class_names=None, *, threshold=0.3):
+def draw_detections(
+    image: ArrayLike,
+    detections: Mapping[str, Any],
+    class_names: Sequence[str] | None = None,
+    *,
+    threshold: float = 0.3,
+) -> Array:
     """Draws one image's entry of ``model.predict`` from ``threshold`` on.
 
     Args:
@@ -78,19 +98,19 @@ def draw_detections(image, detections, class_names=None, *, threshold=0.3):
     scores = np.asarray(detections["scores"])
     keep = (scores >= threshold) & (np.asarray(detections["labels"]) >= 0)
     order = np.flatnonzero(keep)[np.argsort(scores[keep], kind="stable")]  # best on top
-    chosen = {k: np.asarray(detections[k])[order] for k in ("boxes", "labels", "scores")}
+    chosen: dict[str, Any] = {k: np.asarray(detections[k])[order] for k in ("boxes", "labels", "scores")}
     masks = detections.get("masks")
     if masks is not None:
         chosen["masks"] = np.asarray(masks)[order]
     return draw(image, class_names=class_names, **chosen)
 
 
-def _texts(labels, class_names, scores):
+def _texts(labels: Array, class_names: Sequence[str] | None, scores: Array | None) -> list[str]:
     names = [str(label) if class_names is None else class_names[label] for label in labels]
     return names if scores is None else [f"{n} {s:.2f}" for n, s in zip(names, scores, strict=True)]
 
 
-def _palette(count):
+def _palette(count: int) -> supervision.ColorPalette:
     """Colors that differ for neighboring classes and stay the same whatever else is drawn."""
     colors = []
     for label in range(count):

@@ -1,0 +1,30 @@
+"""Names of the types that signatures of kdet repeat.
+
+Tensors, layers and models have no types of their own for a type checker (TensorFlow and Keras ship none), so
+these names are for the reader; docstrings say shapes and units.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+# What TensorFlow computes with: eager and symbolic tensors, variables, and what it converts by itself.
+Tensor: TypeAlias = tf.Tensor
+# A NumPy array of any dtype.
+Array: TypeAlias = NDArray[Any]
+# One map per level or stage, ``[B,h,w,C]``, finest first.
+Maps: TypeAlias = Sequence[tf.Tensor]
+# A dtype by its name or as TensorFlow and NumPy have it.
+DType: TypeAlias = str | tf.DType | np.dtype[Any]
+# A file or a folder.
+PathLike: TypeAlias = str | os.PathLike[str]
+# A mapping that stands for an object: the ``type`` of a class and the keywords of its constructor.
+Spec: TypeAlias = dict[str, Any]
+# A key path of a recipe: ``("model", "neck", "type")``.
+KeyPath: TypeAlias = tuple[str, ...]
+# (height, width), or what else goes along y and along x.
+Pair: TypeAlias = tuple[int, int]
