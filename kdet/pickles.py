@@ -6,6 +6,8 @@ given a state, and keys of mappings are plain values. Work and memory are in pro
 """
 
 import pickletools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -35,22 +37,27 @@ class StandIn:
         call: called with the pickle's arguments.
     """
 
-    def __init__(self, call):
+    def __init__(self, call: Callable[..., Any] | type[Any]) -> None:
         self.call = call
 
 
 class Stateful:
     """Base of what a pickle may give a state to; by default the state is dropped."""
 
-    def set_state(self, state):
+    def set_state(self, state: Any) -> None:
         pass
 
 
-class StatefulDict(dict, Stateful):
+class StatefulDict(dict[Any, Any], Stateful):
     """Stands in for ``OrderedDict``: attributes that a pickle sets on it (``_metadata``) are dropped."""
 
 
-def load(source, names, persistent=None, advice=""):
+def load(
+    source: Any,
+    names: Mapping[str, Any],
+    persistent: Callable[[Any], Any] | None = None,
+    advice: str = "",
+) -> Any:
     """The value of one pickle.
 
     Args:
@@ -75,11 +82,15 @@ def load(source, names, persistent=None, advice=""):
 
 
 class _Machine:
-    def __init__(self, names, persistent, advice):
+    def __init__(
+        self, names: Mapping[str, Any], persistent: Callable[[Any], Any] | None, advice: str
+    ) -> None:
         self.names, self.persistent, self.advice = names, persistent, advice
-        self.stack, self.marks, self.memo = [], [], {}
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
 
-    def step(self, name, argument):
+    def step(self, name: str, argument: Any) -> bool:
         """Executes one opcode; True at the end of the pickle."""
         stack = self.stack
         if name in _LITERALS:
@@ -108,116 +119,116 @@ class _Machine:
             action(argument)
         return False
 
-    def _top(self, count):
+    def _top(self, count: int) -> list[Any]:
         """The topmost values, left on the stack; as many must lie above the last mark."""
         if len(self.stack) - (self.marks[-1] if self.marks else 0) < count:
             raise PickleError("it is damaged: a value is missing")
         return self.stack[-count:]
 
-    def _above_mark(self):
+    def _above_mark(self) -> list[Any]:
         start = self.marks.pop()
         values = self.stack[start:]
         del self.stack[start:]
         return values
 
-    def _mark(self, _):
+    def _mark(self, _: Any) -> None:
         self.marks.append(len(self.stack))
 
-    def _tuple(self, _):
+    def _tuple(self, _: Any) -> None:
         self.stack.append(tuple(self._above_mark()))
 
-    def _list(self, _):
+    def _list(self, _: Any) -> None:
         self.stack.append(self._above_mark())
 
-    def _dict(self, _):
+    def _dict(self, _: Any) -> None:
         values = self._above_mark()
         self.stack.append({})
         self._fill(self.stack[-1], values)
 
-    def _frozenset(self, _):
+    def _frozenset(self, _: Any) -> None:
         self.stack.append(frozenset(self._keys(self._above_mark())))
 
-    def _pop_mark(self, _):
+    def _pop_mark(self, _: Any) -> None:
         self._above_mark()
 
-    def _dup(self, _):
+    def _dup(self, _: Any) -> None:
         self.stack.append(self.stack[-1])
 
-    def _append(self, _):
+    def _append(self, _: Any) -> None:
         value = self.stack.pop()
         self._target(list).append(value)
 
-    def _appends(self, _):
+    def _appends(self, _: Any) -> None:
         values = self._above_mark()
         self._target(list).extend(values)
 
-    def _additems(self, _):
+    def _additems(self, _: Any) -> None:
         values = self._keys(self._above_mark())
         self._target(set).update(values)
 
-    def _setitem(self, _):
+    def _setitem(self, _: Any) -> None:
         value, key = self.stack.pop(), self.stack.pop()
         self._fill(self._target(dict), [key, value])
 
-    def _setitems(self, _):
+    def _setitems(self, _: Any) -> None:
         values = self._above_mark()
         self._fill(self._target(dict), values)
 
-    def _fill(self, target, values):
+    def _fill(self, target: Any, values: Sequence[Any]) -> None:
         if len(values) % 2:
             raise PickleError("it is damaged: a key has no value")
         target.update(zip(self._keys(values[::2]), values[1::2]))
 
-    def _target(self, kind):
+    def _target(self, kind: type[Any]) -> Any:
         if not isinstance(self.stack[-1], kind):
             raise PickleError(
                 f"it is damaged: it fills a {type(self.stack[-1]).__name__} like a {kind.__name__}"
             )
         return self.stack[-1]
 
-    def _keys(self, values):
+    def _keys(self, values: Sequence[Any]) -> Sequence[Any]:
         wrong = next((v for v in values if not isinstance(v, _KEYS)), None)
         if wrong is not None:
             raise PickleError(f"a {type(wrong).__name__} as a key is refused")
         return values
 
-    def _global(self, argument):
+    def _global(self, argument: str) -> None:
         module, _, name = argument.partition(" ")
         self._look_up(module, name)
 
-    def _stack_global(self, _):
+    def _stack_global(self, _: Any) -> None:
         name, module = self.stack.pop(), self.stack.pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise PickleError("it is damaged: a name is no text")
         self._look_up(module, name)
 
-    def _look_up(self, module, name):
+    def _look_up(self, module: str, name: str) -> None:
         full = f"{'builtins' if module == '__builtin__' else module}.{name}"
         if full not in self.names:
             shown = short(full)[1:-1]
             raise PickleError(f"the pickle asks for {shown}, which is refused{self.advice.format(shown)}")
         self.stack.append(self.names[full])
 
-    def _reduce(self, _):
+    def _reduce(self, _: Any) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not isinstance(function, StandIn) or not isinstance(arguments, tuple):
             raise PickleError(f"the pickle calls {short(function)}, which is refused")
         self.stack.append(function.call(*arguments))
 
-    def _newobj(self, _):
+    def _newobj(self, _: Any) -> None:
         self._reduce(_)
 
-    def _build(self, _):
+    def _build(self, _: Any) -> None:
         state = self.stack.pop()
         if not isinstance(self.stack[-1], Stateful):
             kind = type(self.stack[-1]).__name__.lstrip("_")
             raise PickleError(f"the pickle tries to change a {kind}")
         self.stack[-1].set_state(state)
 
-    def _binpersid(self, _):
+    def _binpersid(self, _: Any) -> None:
         self._persid(self.stack.pop())
 
-    def _persid(self, saved_id):
+    def _persid(self, saved_id: Any) -> None:
         if self.persistent is None:
             raise PickleError("the pickle refers to objects outside of it")
         self.stack.append(self.persistent(saved_id))
@@ -226,7 +237,7 @@ class _Machine:
 class Dtype(Stateful):
     """Stands in for ``numpy.dtype``: numbers and booleans only."""
 
-    def __init__(self, code="", *_):
+    def __init__(self, code: str = "", *_: Any) -> None:
         if not isinstance(code, str) or len(code) > 4:
             raise PickleError(f"a NumPy type {short(code)} is refused")
         try:
@@ -237,7 +248,7 @@ class Dtype(Stateful):
             raise PickleError(f"a NumPy type {short(code)} is refused")
         self.dtype = self.dtype.newbyteorder("<")
 
-    def set_state(self, state):
+    def set_state(self, state: Any) -> None:
         if isinstance(state, tuple) and len(state) > 1 and state[1] == ">":
             self.dtype = self.dtype.newbyteorder(">")
 
@@ -245,16 +256,16 @@ class Dtype(Stateful):
 class Array(Stateful):
     """Stands in for ``numpy.ndarray``; ``value`` is made of the bytes that the pickle gives."""
 
-    value = None
+    value: np.ndarray[Any, Any] | None = None
 
-    def set_state(self, state):
+    def set_state(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
             raise PickleError("an array has a state that NumPy does not write")
         _, shape, dtype, fortran, data = state
         self.value = array_of(data, dtype, shape, "F" if fortran else "C")
 
 
-def array_of(data, dtype, shape, order="C"):
+def array_of(data: Any, dtype: Dtype, shape: Any, order: str = "C") -> np.ndarray[Any, Any]:
     """The array of ``data``, whose length must be that of ``shape``."""
     data = data.encode("latin1") if isinstance(data, str) else data  # written by Python 2
     plain = isinstance(shape, tuple) and all(type(n) is int and 0 <= n < 2**40 for n in shape)
@@ -273,18 +284,18 @@ def array_of(data, dtype, shape, order="C"):
     return np.frombuffer(data, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
 
 
-def _encoded(text="", encoding="latin1"):
+def _encoded(text: str = "", encoding: str = "latin1") -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise PickleError("bytes are not as Python 2 and protocol 2 write them")
     return text.encode("latin1")
 
 
-def scalar(kind, data):
+def scalar(kind: Dtype, data: bytes) -> bool | int | float:
     """A NumPy number as a Python one."""
     return array_of(data, kind, ())[()].item()
 
 
-def _frombuffer(data, dtype, shape, order="C"):
+def _frombuffer(data: Any, dtype: Any, shape: Any, order: str = "C") -> Array:
     found = Array()
     found.value = array_of(data, dtype, shape, order)
     return found

@@ -5,7 +5,7 @@ these names are for the reader; docstrings say shapes and units.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,3 +28,9 @@ Spec: TypeAlias = dict[str, Any]
 KeyPath: TypeAlias = tuple[str, ...]
 # (height, width), or what else goes along y and along x.
 Pair: TypeAlias = tuple[int, int]
+# One detection or one object of an image as COCO's JSON has it.
+Result: TypeAlias = dict[str, Any]
+# Arrays, or what ``np.asarray`` makes one of, by their PyTorch names.
+StateDict: TypeAlias = Mapping[str, Any]
+# How a PyTorch tensor lies in memory compared with the Keras variable it fills (``kdet.convert.layouts``).
+LayoutRule: TypeAlias = str | tuple[Any, ...] | None

@@ -11,7 +11,9 @@ import logging
 import mmap
 import os
 import struct
+from typing import Any
 
+import keras
 import numpy as np
 
 from kdet.convert.files import atomic_path
@@ -19,6 +21,7 @@ from kdet.convert.state_dict import check_finite, refuse_unnamed
 from kdet.convert.walk import torch_items
 from kdet.data.files import open_regular
 from kdet.errors import CheckpointError, short
+from kdet.typing import PathLike, Tensor
 
 logger = logging.getLogger("kdet")
 
@@ -27,12 +30,12 @@ MAX_HEADER = 2**27
 _DTYPES = {"float32": "F32", "int32": "I32", "int64": "I64", "bool": "BOOL"}
 
 
-def is_exact(model):
+def is_exact(model: keras.Model) -> bool:
     """Whether the variables hold their weights in full precision (no float16 or bfloat16 policy)."""
     return all(variable.dtype in _DTYPES for variable in model.weights)
 
 
-def save_weights(model, path):
+def save_weights(model: keras.Model, path: PathLike) -> None:
     """Writes all weights of a built model (``is_exact``) to ``path``, or nothing at all.
 
     Raises:
@@ -58,7 +61,7 @@ def save_weights(model, path):
             file.write(array.data)
 
 
-def load_weights(model, path):
+def load_weights(model: keras.Model, path: PathLike) -> bool:
     """Fills a built model from a file of ``save_weights``.
 
     Returns:
@@ -73,7 +76,7 @@ def load_weights(model, path):
     return True
 
 
-def fill(model, path):
+def fill(model: keras.Model, path: PathLike) -> None:
     """As :func:`load_weights`, with the reason as an error.
 
     Raises:
@@ -119,7 +122,7 @@ def fill(model, path):
         variable.assign(arrays[name])
 
 
-def _header(data, path):
+def _header(data: mmap.mmap, path: PathLike) -> tuple[dict[str, Any], int]:
     (length,) = struct.unpack_from("<Q", data)
     if length > min(len(data) - 8, MAX_HEADER):
         raise CheckpointError(f"{path} is no .safetensors file or is cut off: a header of {length} bytes.")
@@ -132,7 +135,7 @@ def _header(data, path):
     return header, 8 + length
 
 
-def _variables(model):
+def _variables(model: keras.Model) -> tuple[dict[str, Tensor], dict[str, str | None]]:
     """``{name: variable}`` of the distinct variables, and ``{name: layout rule}``."""
     variables, layouts, seen = {}, {}, set()
     slots = torch_items(model)

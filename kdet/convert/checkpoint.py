@@ -1,11 +1,16 @@
 """MMDetection checkpoints: where the state-dict is, what is stripped from it, and how one is loaded."""
 
 import dataclasses
+from typing import Any
+
+import keras
 
 from kdet.convert import legacy as legacy_rules
 from kdet.convert import state_dict as state_dicts
 from kdet.convert.pth import CheckpointError, StoredTensor, read_pth
+from kdet.convert.state_dict import LoadReport
 from kdet.convert.walk import torch_items
+from kdet.typing import PathLike
 
 _STATE_KEYS = ("state_dict", "model", "state_dict_ema")
 
@@ -20,18 +25,18 @@ class Checkpoint:
         path: the file.
     """
 
-    state_dict: dict
-    meta: dict
+    state_dict: dict[str, StoredTensor]
+    meta: dict[str, Any]
     path: str
 
     @property
-    def classes(self):
+    def classes(self) -> tuple[str, ...] | None:
         """Class names, or ``None`` when the file does not tell."""
         names = self.meta.get("CLASSES")
         return tuple(names) if isinstance(names, (list, tuple)) else None
 
 
-def read_checkpoint(path):
+def read_checkpoint(path: PathLike) -> Checkpoint:
     """Reads a ``.pth`` of MMDetection, torchvision or plain ``torch.save(model.state_dict())``.
 
     ``module.`` (a model saved inside its parallel wrapper) is stripped. ``ema_*`` is left out: mmcv's EMA
@@ -56,7 +61,14 @@ def read_checkpoint(path):
     return Checkpoint(tensors, meta if isinstance(meta, dict) else {}, str(path))
 
 
-def load_checkpoint(model, path, *, strict=True, allow_mismatch=False, legacy=None):
+def load_checkpoint(
+    model: keras.Model,
+    path: PathLike,
+    *,
+    strict: bool = True,
+    allow_mismatch: bool = False,
+    legacy: bool | None = None,
+) -> LoadReport:
     """Fills a built model from a ``.pth``.
 
     Args:

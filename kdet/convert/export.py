@@ -2,12 +2,23 @@
 
 import collections
 import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 
 from kdet.convert.pth_writer import write_pth
 from kdet.convert.state_dict import state_dict
+from kdet.typing import PathLike
 
 
-def save_checkpoint(model, path, *, classes=None, meta=None):
+def save_checkpoint(
+    model: keras.Model,
+    path: PathLike,
+    *,
+    classes: Sequence[str] | None = None,
+    meta: dict[str, Any] | None = None,
+) -> int:
     """Writes a detector as a ``.pth`` that MMDetection 2.x loads with the matching recipe.
 
     Names and layouts are PyTorch's. Buffers that carry no information (BN's step counters, constants)

@@ -16,6 +16,7 @@ import requests
 
 from kdet.convert.files import atomic_path
 from kdet.errors import KdetError
+from kdet.typing import PathLike
 
 logger = logging.getLogger("kdet")
 
@@ -26,18 +27,18 @@ class FetchError(KdetError, RuntimeError):
     """A checkpoint could not be fetched, or is not the one that was published."""
 
 
-def home():
+def home() -> pathlib.Path:
     """The cache folder (it need not exist yet)."""
     return pathlib.Path(os.environ.get("KDET_HOME") or "~/.cache/kdet").expanduser()
 
 
-def hash_head(name):
+def hash_head(name: str) -> str:
     """The first hex digits of the sha256 that a published file name ends with, ``""`` without any."""
     found = _HASH.search(name)
     return found[1] if found else ""
 
 
-def fetch(address):
+def fetch(address: str) -> pathlib.Path:
     """The local path of a published file: from the cache, or downloaded.
 
     Args:
@@ -63,11 +64,11 @@ def fetch(address):
     return target
 
 
-def _download(address, partial, target):
+def _download(address: str, partial: pathlib.Path, target: pathlib.Path) -> None:
     try:
         pooch.HTTPDownloader(timeout=30)(address, str(partial), None)
     except requests.HTTPError as error:
-        raise FetchError(f"{address} cannot be had from its server: {error}") from error
+        raise FetchError(f"{address} could not be downloaded: the server answers {error}") from error
     except requests.RequestException as error:
         raise FetchError(
             f"{address} could not be downloaded ({type(error).__name__}). Check the network and try again, "
@@ -75,7 +76,7 @@ def _download(address, partial, target):
         ) from error
 
 
-def _check(path, name, advice):
+def _check(path: PathLike, name: str, advice: str) -> None:
     expected = hash_head(name)
     found = pooch.file_hash(str(path), alg="sha256")[: len(expected)]
     if found != expected:

@@ -202,7 +202,11 @@ def fill_what_fits(model: keras.Model, path: str | pathlib.Path) -> Difference:
         }
         for place, variable in values.items():
             source = sources.get(place)
-            if isinstance(variable, keras.Variable) and shapes.get(source) == tuple(variable.shape):
+            if (
+                source is not None
+                and isinstance(variable, keras.Variable)
+                and shapes.get(source) == tuple(variable.shape)
+            ):
                 dtype = ml_dtypes.bfloat16 if file[source].attrs.get("dtype") == "bfloat16" else None
                 variable.assign(np.array(file[source], dtype=dtype))
     return found

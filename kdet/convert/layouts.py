@@ -14,10 +14,15 @@ A rule is ``None`` (same layout), a name, or a tuple ``(name, *parameters)``:
 Every rule is a permutation of elements, so ``to_torch`` inverts ``to_keras`` exactly.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
+from kdet.typing import Array, LayoutRule
 
-def to_keras(rule, array, shape):
+
+def to_keras(rule: LayoutRule, array: Array, shape: Sequence[int]) -> Array:
     """Lays a PyTorch array out as its Keras variable of ``shape`` expects it.
 
     Raises:
@@ -44,7 +49,7 @@ def to_keras(rule, array, shape):
     return array.reshape(outputs, rows // (h * w), h, w).transpose(2, 3, 1, 0).reshape(rows, outputs)
 
 
-def to_torch(rule, array):
+def to_torch(rule: LayoutRule, array: Array) -> Array:
     """The inverse of ``to_keras``: a Keras array in PyTorch's layout."""
     array = np.asarray(array)
     name, parameters = _parse(rule)
@@ -62,7 +67,7 @@ def to_torch(rule, array):
     return array.reshape(h, w, rows // (h * w), outputs).transpose(3, 2, 0, 1).reshape(outputs, rows)
 
 
-def torch_shape(rule, shape):
+def torch_shape(rule: LayoutRule, shape: Sequence[int]) -> tuple[int, ...]:
     """The shape of the PyTorch tensor that fills a Keras variable of ``shape``."""
     shape = tuple(int(size) for size in shape)
     name, _ = _parse(rule)
@@ -77,8 +82,9 @@ def torch_shape(rule, shape):
     return (*shape[::-1], 1) if name == "point_conv" else shape[::-1]
 
 
-def _parse(rule):
-    name, *parameters = rule if isinstance(rule, (tuple, list)) else (rule,)
+def _parse(rule: LayoutRule) -> tuple[str | None, list[Any]]:
+    whole: tuple[Any, ...] = tuple(rule) if isinstance(rule, (tuple, list)) else (rule,)
+    name, *parameters = whole
     if name not in (None, "conv", "depthwise", "conv_transpose", "linear", "linear_chw", "point_conv"):
         raise ValueError(f"Unknown layout rule {rule!r}; see kdet.convert.layouts for the known ones.")
     if (name == "linear_chw") != (len(parameters) == 1):

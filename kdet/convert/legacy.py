@@ -10,15 +10,24 @@ Sigmoid heads (RPN, RetinaNet, FCOS ...) never had a background. Names are those
 """
 
 import re
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kdet.convert import rules
 
+if TYPE_CHECKING:
+    from kdet.convert.checkpoint import Checkpoint
+from typing import Any
+
+from kdet.convert.walk import TensorSlot
+from kdet.typing import StateDict
+
 _SSD_CLASSES = re.compile(r"^bbox_head\.cls_convs\.(\d+)\.0\.(?:weight|bias)$")
 
 
-def is_legacy(checkpoint, known):
+def is_legacy(checkpoint: "Checkpoint", known: Collection[str]) -> bool:
     """Whether a checkpoint was trained with 1.x.
 
     The version in its ``meta`` decides; files without one are old when their RoI heads stand at the top
@@ -35,7 +44,7 @@ def is_legacy(checkpoint, known):
     return two_stage and any(re.match(r"(bbox|mask)_head\.", name) for name in checkpoint.state_dict)
 
 
-def upgrade(state_dict, slots):
+def upgrade(state_dict: StateDict, slots: Mapping[str, TensorSlot]) -> dict[str, Any]:
     """The state-dict of a 1.x checkpoint as 2.x would have written it.
 
     Args:
@@ -49,7 +58,7 @@ def upgrade(state_dict, slots):
     return {name: _reorder(name, array, state) for name, array in state.items()}
 
 
-def _reorder(name, array, state):
+def _reorder(name: str, array: Any, state: StateDict) -> Any:
     layer = name.split(".")[-2] if "." in name else ""
     rows = array.shape[0] if array.shape else 0
     if layer == "fc_cls":

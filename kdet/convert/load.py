@@ -2,18 +2,24 @@
 
 import logging
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
+import keras
+
+from kdet.config import Config
 from kdet.convert import cache, safe_load
 from kdet.convert.checkpoint import load_checkpoint
 from kdet.convert.fetch import FetchError, fetch, home
 from kdet.convert.pretrained import load_pretrained
 from kdet.convert.state_dict import LoadReport
 from kdet.errors import CheckpointError, KdetError, MissingFile, short
+from kdet.typing import KeyPath, PathLike
 
 logger = logging.getLogger("kdet")
 
 
-def load_published(model, config, *, allow_mismatch=False):
+def load_published(model: keras.Model, config: Config, *, allow_mismatch: bool = False) -> LoadReport:
     """Fills a detector with the published weights of its recipe.
 
     The first call downloads and converts; later calls read the converted weights.
@@ -47,7 +53,9 @@ def load_published(model, config, *, allow_mismatch=False):
     return report
 
 
-def load_file(model, path, *, strict=True, allow_mismatch=False):
+def load_file(
+    model: keras.Model, path: PathLike, *, strict: bool = True, allow_mismatch: bool = False
+) -> LoadReport:
     """Fills a detector from a ``.pth``, ``.safetensors`` (of kdet), ``.weights.h5`` or ``.keras`` file.
 
     Args:
@@ -63,7 +71,8 @@ def load_file(model, path, *, strict=True, allow_mismatch=False):
         FetchError, CheckpointError, IncompleteStateDict: as ``load_checkpoint``.
         IncompleteWeights: a file of Keras and the model do not cover each other.
     """
-    path = fetch(path) if str(path).startswith(("http://", "https://")) else pathlib.Path(path)
+    address = str(path)
+    path = fetch(address) if address.startswith(("http://", "https://")) else pathlib.Path(path)
     try:
         missing = not path.exists()
     except (OSError, ValueError):  # a name that is too long or holds a NUL
@@ -88,7 +97,7 @@ def load_file(model, path, *, strict=True, allow_mismatch=False):
     return LoadReport(filled=len(model.weights))
 
 
-def load_imagenet(model, config):
+def load_imagenet(model: keras.Model, config: Config) -> dict[str, LoadReport]:
     """Fills the backbone (every part whose spec says ``pretrained``) with the file its recipe names.
 
     Returns:
@@ -109,7 +118,7 @@ def load_imagenet(model, config):
     return reports
 
 
-def _pretrained_parts(spec, path):
+def _pretrained_parts(spec: dict[str, Any], path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     for key, value in spec.items():
         if key == "pretrained" and value:
             yield path, value

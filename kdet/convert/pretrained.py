@@ -3,9 +3,12 @@
 import pathlib
 import re
 
+import keras
+
 from kdet.convert import state_dict as state_dicts
 from kdet.convert.checkpoint import read_checkpoint
 from kdet.convert.fetch import FetchError, fetch
+from kdet.convert.state_dict import LoadReport
 
 _OPEN_MMLAB = "https://download.openmmlab.com/pretrain/third_party/"
 _TORCHVISION = "https://download.pytorch.org/models/"
@@ -62,12 +65,12 @@ _ADDED = re.compile(
 )
 
 
-def names():
+def names() -> list[str]:
     """All names that ``load_pretrained`` knows, sorted."""
     return sorted(_FILES)
 
 
-def resolve(source):
+def resolve(source: pathlib.Path | str) -> str:
     """The address of a pretrained file by name; addresses and existing paths come back unchanged.
 
     Raises:
@@ -81,7 +84,7 @@ def resolve(source):
     raise FetchError(f"No pretrained file is known as {source!r}. Known: {', '.join(names())}.")
 
 
-def load_pretrained(layer, source):
+def load_pretrained(layer: keras.layers.Layer, source: pathlib.Path | str) -> LoadReport:
     """Fills a built backbone from a classification checkpoint.
 
     The classifier, and whole stages that the backbone does not have, are left out; parts that detectors

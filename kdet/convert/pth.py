@@ -13,12 +13,15 @@ import os
 import struct
 import sys
 import zipfile
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
 from kdet import pickles
 from kdet.data.files import open_regular
 from kdet.errors import CheckpointError, short
+from kdet.pickles import StatefulDict
+from kdet.typing import Array, PathLike
 
 _STORAGES = {
     "DoubleStorage": "f8",
@@ -47,7 +50,7 @@ class StoredTensor:
     array may be a read-only view of the file.
     """
 
-    def __init__(self, storage, offset, shape, strides):
+    def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any) -> None:
         if not isinstance(storage, (_Storage, _View)):
             raise CheckpointError(f"a tensor has no storage but {short(storage)}")
         numbers = (
@@ -67,7 +70,7 @@ class StoredTensor:
         if math.prod(self.shape) and last >= storage.numel:
             raise CheckpointError(f"a tensor of shape {self.shape} reaches beyond its storage")
 
-    def numpy(self):
+    def numpy(self) -> Array:
         values = self._storage.values()
         view = np.lib.stride_tricks.as_strided(
             values[self._offset :], self.shape, [s * values.itemsize for s in self._strides]
@@ -78,11 +81,11 @@ class StoredTensor:
             return bits.view("f4")
         return np.ascontiguousarray(view).reshape(self.shape)
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
         array = self.numpy()
         return array.astype(dtype) if dtype is not None or copy else array
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"StoredTensor(shape={self.shape}, kind={self._storage.kind!r})"
 
 
@@ -92,21 +95,21 @@ class _Storage:
 
     kind: str
     numel: int
-    data: object = None
+    data: Any = None
     start: int = 0
-    order: str = "<"
+    order: Literal["<", ">"] = "<"
 
     @property
-    def itemsize(self):
+    def itemsize(self) -> int:
         return 2 if self.kind == "bf16" else np.dtype(self.kind).itemsize
 
-    def values(self):
+    def values(self) -> Array:
         dtype = np.dtype("u2" if self.kind == "bf16" else self.kind).newbyteorder(self.order)
         values = np.frombuffer(self.data, dtype, self.numel, self.start)
         return values if dtype.isnative else values.astype(dtype.newbyteorder("="))
 
 
-def read_pth(path):
+def read_pth(path: PathLike) -> dict[str, Any] | StatefulDict:
     """The object that ``torch.save`` wrote to ``path``, with ``StoredTensor`` for its tensors.
 
     Raises:
@@ -136,11 +139,11 @@ def read_pth(path):
             ) from error
 
 
-def _map(file):
+def _map(file: BinaryIO) -> mmap.mmap:
     return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _read_zip(file):
+def _read_zip(file: BinaryIO) -> Any:
     archive = zipfile.ZipFile(file)
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
         raise CheckpointError("it is a compressed zip archive: it was not written by torch.save")
@@ -148,11 +151,12 @@ def _read_zip(file):
     if len(names) != 1:
         raise CheckpointError("the zip archive holds no data.pkl: it was not written by torch.save")
     root = names[0].removesuffix("data.pkl")
-    order = "<"
+    order: Literal["<", ">"] = "<"
     if root + "byteorder" in archive.namelist():
-        order = {b"little": "<", b"big": ">"}.get(archive.read(root + "byteorder").strip())
-        if order is None:
+        name = archive.read(root + "byteorder").strip()
+        if name not in (b"little", b"big"):
             raise CheckpointError("its byte order is neither little nor big")
+        order = "<" if name == b"little" else ">"
     if archive.getinfo(names[0]).file_size > min(MAX_PICKLE, os.fstat(file.fileno()).st_size):
         raise CheckpointError("its data.pkl is larger than the file: it was not written by torch.save")
     unpickler = _Unpickler(io.BytesIO(archive.read(names[0])))
@@ -164,15 +168,15 @@ def _read_zip(file):
         except KeyError:
             raise CheckpointError(f"it is damaged: storage {short(key)} is missing") from None
         # the local header repeats the name and has an extra field of its own length
-        name, extra = struct.unpack_from("<HH", mapped, entry.header_offset + 26)
-        start, size = entry.header_offset + 30 + name + extra, storage.numel * storage.itemsize
+        named, extra = struct.unpack_from("<HH", mapped, entry.header_offset + 26)
+        start, size = entry.header_offset + 30 + named + extra, storage.numel * storage.itemsize
         if entry.file_size < size or start + size > len(mapped):
             raise CheckpointError(f"storage {key} is shorter than its tensors need")
         storage.data, storage.start, storage.order = mapped, start, order
     return tree
 
 
-def _read_stream(file):
+def _read_stream(file: BinaryIO) -> Any:
     unpickler = _Unpickler(file)
     if unpickler.load() != _STREAM_MAGIC or _Unpickler(file).load() != _STREAM_PROTOCOL:
         raise CheckpointError("it does not start like a PyTorch checkpoint")
@@ -206,29 +210,29 @@ def _read_stream(file):
     return tree
 
 
-def _tensor(storage, offset, size, stride, *_):
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> StoredTensor:
     return StoredTensor(storage, offset, size, stride)
 
 
-def _parameter(tensor, *_):
+def _parameter(tensor: Any, *_: Any) -> StoredTensor:
     if not isinstance(tensor, StoredTensor):
         raise CheckpointError(f"a parameter of {short(tensor)}")
     return tensor
 
 
-def _size(values=()):
+def _size(values: Any = ()) -> tuple[Any, ...]:
     if not isinstance(values, (tuple, list)):
         raise CheckpointError(f"a torch.Size of {short(values)}")
     return tuple(values)
 
 
-def _set(values=()):
+def _set(values: Any = ()) -> set[Any]:
     if not isinstance(values, (list, tuple)) or not all(isinstance(v, (str, int, float)) for v in values):
         raise CheckpointError(f"a set of {short(values)} is refused")
     return set(values)
 
 
-def _ordered(pairs=()):
+def _ordered(pairs: Any = ()) -> pickles.StatefulDict:
     if pairs:
         raise CheckpointError("an OrderedDict that is made of pairs is refused")
     return pickles.StatefulDict()
@@ -253,13 +257,14 @@ _ADVICE = (
 class _Unpickler:
     """One pickle of the file: the names in ``_NAMES`` and the storages; everything else is an error."""
 
-    def __init__(self, file):
-        self._file, self.storages = file, {}
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.storages: dict[str, _Storage] = {}
 
-    def load(self):
+    def load(self) -> Any:
         return pickles.load(self._file, _NAMES, self._persistent, _ADVICE)
 
-    def _persistent(self, saved_id):
+    def _persistent(self, saved_id: Any) -> "_Storage | _View":
         if not isinstance(saved_id, tuple) or not 5 <= len(saved_id) <= 6:
             raise CheckpointError(f"an unknown kind of stored object: {short(saved_id)}")
         kind, storage_kind, key, _, numel, *view = saved_id
@@ -282,9 +287,9 @@ class _Unpickler:
 
 
 class _View:
-    """A part of a storage (stream format only), with the face of a ``_Storage``."""
+    """A part of a storage (stream format only), used like a ``_Storage``."""
 
-    def __init__(self, root, offset, numel):
+    def __init__(self, root: _Storage, offset: Any, numel: Any) -> None:
         if type(offset) is not int or type(numel) is not int or min(offset, numel) < 0:
             raise CheckpointError(f"a view of {short(numel)} numbers from {short(offset)} on")
         if offset + numel > root.numel:
@@ -292,5 +297,5 @@ class _View:
         self._root, self._offset, self.numel = root, offset, numel
         self.kind = root.kind
 
-    def values(self):
+    def values(self) -> Any:
         return self._root.values()[self._offset : self._offset + self.numel]

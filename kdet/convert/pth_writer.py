@@ -2,12 +2,15 @@
 
 import collections
 import io
+import pathlib
 import pickle
 import zipfile
+from typing import Any
 
 import numpy as np
 
 from kdet.convert.files import atomic_path
+from kdet.typing import Array, PathLike
 
 _STORAGES = {
     "float64": "DoubleStorage",
@@ -22,7 +25,7 @@ _STORAGES = {
 }
 
 
-def write_pth(path, tree):
+def write_pth(path: PathLike, tree: Any) -> None:
     """Writes ``tree`` so that ``torch.load(path, weights_only=True)`` gives it back, or nothing at all.
 
     Args:
@@ -34,7 +37,7 @@ def write_pth(path, tree):
     """
     pickled = _Pickled(tree)
     with atomic_path(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-        root = path.stem
+        root = pathlib.Path(path).stem
         archive.writestr(f"{root}/data.pkl", pickled.bytes())
         archive.writestr(f"{root}/byteorder", "little")
         for key, array in enumerate(pickled.arrays):
@@ -45,17 +48,17 @@ def write_pth(path, tree):
 class _Pickled:
     """Pickle opcodes (protocol 2) of a tree. The pickle module would import torch to name its globals."""
 
-    def __init__(self, tree):
-        self.arrays = []
+    def __init__(self, tree: Any) -> None:
+        self.arrays: list[Array] = []
         self._out = io.BytesIO()
         self._out.write(pickle.PROTO + b"\x02")
         self._value(tree)
         self._out.write(pickle.STOP)
 
-    def bytes(self):
+    def bytes(self) -> bytes:
         return self._out.getvalue()
 
-    def _value(self, value):
+    def _value(self, value: Any) -> None:
         write = self._out.write
         if isinstance(value, np.ndarray):
             self._tensor(value)
@@ -81,7 +84,7 @@ class _Pickled:
         else:
             raise TypeError(f"A {type(value).__name__} has no place in a checkpoint: {value!r}")
 
-    def _tensor(self, array):
+    def _tensor(self, array: Array) -> None:
         if array.dtype.name not in _STORAGES:
             raise TypeError(f"PyTorch has no storage for {array.dtype} arrays.")
         write = self._out.write
@@ -89,14 +92,16 @@ class _Pickled:
         write(pickle.MARK + pickle.MARK)
         self._value("storage")
         self._global("torch", _STORAGES[array.dtype.name])
-        for item in (str(len(self.arrays)), "cpu", array.size):
+        place: tuple[Any, ...] = (str(len(self.arrays)), "cpu", array.size)
+        for item in place:
             self._value(item)
         write(pickle.TUPLE + pickle.BINPERSID)
         strides = [int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim)]
-        for item in (0, tuple(array.shape), tuple(strides), False, collections.OrderedDict()):
+        layout: tuple[Any, ...] = (0, tuple(array.shape), tuple(strides), False, collections.OrderedDict())
+        for item in layout:
             self._value(item)
         write(pickle.TUPLE + pickle.REDUCE)
         self.arrays.append(np.ascontiguousarray(array, array.dtype.newbyteorder("<")))
 
-    def _global(self, module, name):
+    def _global(self, module: str, name: str) -> None:
         self._out.write(pickle.GLOBAL + f"{module}\n{name}\n".encode())

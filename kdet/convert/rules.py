@@ -4,8 +4,11 @@ Everything here is a last resort. The rule is that a layer's attributes carry th
 """
 
 import re
+from collections.abc import Callable, Container
 
 import numpy as np
+
+from kdet.typing import Array, StateDict
 
 IGNORED = (
     r"num_batches_tracked$",  # BN's step counter: only read when momentum is None, which no recipe sets
@@ -15,12 +18,12 @@ IGNORED = (
 """Patterns of tensors that only one side may have: no word about them in either direction."""
 
 
-def _ssd_extra(match):
+def _ssd_extra(match: re.Match[str]) -> str:
     index = int(match[1])
     return f"neck.extra_layers.{index // 2}.{index % 2}.conv."
 
 
-RENAMES = (
+RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     # deformable convolutions before mmcv's version 2 kept the offset convolution beside themselves
     (r"(\w+)_offset\.(weight|bias)$", r"\1.conv_offset.\2"),
     # anchor-free heads before 2.0: fcos_cls, fovea_reg, fcos_centerness
@@ -42,7 +45,7 @@ RENAMES = (
 """``(pattern, replacement)``: tried on a name that the model lacks, kept where the model has the result."""
 
 
-def find_name(name, known):
+def find_name(name: str, known: Container[str]) -> str | None:
     """The name under which ``known`` (a container of names) holds the checkpoint's ``name``, or ``None``."""
     candidates = [name]
     if name in known:
@@ -57,12 +60,12 @@ def find_name(name, known):
     return None
 
 
-def is_ignored(name):
+def is_ignored(name: str) -> bool:
     """Whether a tensor may stand on one side only."""
     return any(re.search(pattern, name) for pattern in IGNORED)
 
 
-def derive(name, state):
+def derive(name: str, state: StateDict) -> Array | None:
     """Tensors that follow from others where the file does not hold them (or holds placeholders).
 
     Weight-standardised convolutions of DetectoRS (``ConvAWS``, arXiv:2006.02334) start from the mean

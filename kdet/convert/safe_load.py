@@ -2,20 +2,26 @@
 
 import contextlib
 import os
+import pathlib
 import zipfile
+from collections.abc import Iterator
+from typing import Any
 
+import keras
 import numpy as np
 
 from kdet.convert import keras_files
+from kdet.convert.keras_files import Difference
 from kdet.convert.state_dict import check_finite
 from kdet.data.files import open_regular
 from kdet.errors import CheckpointError, KdetError, first_line
+from kdet.typing import PathLike
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _SPARE = 2**26
 
 
-def load(model, path, allow_mismatch=False):
+def load(model: keras.Model, path: PathLike, allow_mismatch: bool = False) -> Difference | None:
     """Fills a built model, and its optimizer where the file has its state.
 
     Returns:
@@ -32,7 +38,7 @@ def load(model, path, allow_mismatch=False):
     with unchanged_on_failure(model):
         try:
             if allow_mismatch:
-                found = keras_files.fill_what_fits(model, path)
+                found = keras_files.fill_what_fits(model, pathlib.Path(path))
             else:
                 model.load_weights(path)
         except keras_files.IncompleteWeights:
@@ -47,7 +53,7 @@ def load(model, path, allow_mismatch=False):
 
 
 @contextlib.contextmanager
-def unchanged_on_failure(model):
+def unchanged_on_failure(model: keras.Model) -> Iterator[None]:
     """Gives a model and its optimizer their values back when the block fails."""
     optimizer = getattr(model, "optimizer", None)
     variables = [*model.weights, *(optimizer.variables if optimizer is not None else ())]
@@ -60,7 +66,7 @@ def unchanged_on_failure(model):
         raise
 
 
-def check_kind(model, path):
+def check_kind(model: keras.Model, path: PathLike) -> None:
     """Raises a CheckpointError where the file at ``path`` does not start like what its name says."""
     with open_regular(path, "weights file", CheckpointError) as file:
         size, head = os.fstat(file.fileno()).st_size, file.read(8)
@@ -82,7 +88,7 @@ def check_kind(model, path):
         )
 
 
-def reserve(path, size):
+def reserve(path: PathLike, size: Any) -> None:
     """Makes sure that ``size`` bytes can be written at ``path``; leaves nothing there.
 
     HDF5 does not survive a disk that is full; asked beforehand, it is a plain error.

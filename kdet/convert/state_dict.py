@@ -1,12 +1,15 @@
 """PyTorch state-dicts into and out of a kdet model."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
+import keras
 import numpy as np
 
 from kdet.convert import rules
-from kdet.convert.walk import torch_items, training_state
+from kdet.convert.walk import TensorSlot, torch_items, training_state
 from kdet.errors import CheckpointError
+from kdet.typing import Array, PathLike, StateDict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,7 @@ class LoadReport:
     ignored: tuple = ()
     filled: int = 0
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"{self.filled} tensors filled"]
         mismatched = [f"{name}: file {a}, model {b}" for name, (a, b) in self.mismatched.items()]
         for title, names in (
@@ -46,12 +49,19 @@ class LoadReport:
 class IncompleteStateDict(CheckpointError):
     """A state-dict and a model do not cover each other; ``report`` is the full ``LoadReport``."""
 
-    def __init__(self, report, model_name):
+    def __init__(self, report: LoadReport, model_name: str) -> None:
         super().__init__(f"The state-dict does not fit the model {model_name!r}: {report}")
         self.report = report
 
 
-def load_state_dict(model, state_dict, *, strict=True, allow_mismatch=False, may_keep=None):
+def load_state_dict(
+    model: keras.Model,
+    state_dict: StateDict,
+    *,
+    strict: bool = True,
+    allow_mismatch: bool = False,
+    may_keep: Callable[[str], object] | None = None,
+) -> LoadReport:
     """Fills a built model from a state-dict in PyTorch's names and layouts.
 
     Nothing is assigned before the names and shapes are known to fit, so a failure leaves the model
@@ -104,7 +114,7 @@ def load_state_dict(model, state_dict, *, strict=True, allow_mismatch=False, may
     return report
 
 
-def check_finite(arrays, where):
+def check_finite(arrays: StateDict, where: PathLike) -> None:
     """Raises a CheckpointError that names a tensor of ``{name: array}`` with NaN or infinite values."""
     for name, array in arrays.items():
         array = np.asarray(array)
@@ -118,7 +128,7 @@ def check_finite(arrays, where):
                 )
 
 
-def state_dict(model):
+def state_dict(model: keras.Model) -> dict[str, Array]:
     """The inverse of ``load_state_dict``: ``{torch name: NumPy array}`` in PyTorch's layouts.
 
     Raises:
@@ -129,7 +139,7 @@ def state_dict(model):
     return {name: slot.numpy() for name, slot in slots.items()}
 
 
-def refuse_unnamed(model, slots):
+def refuse_unnamed(model: keras.Model, slots: Mapping[str, TensorSlot]) -> None:
     """Raises ``ValueError`` for weights that none of ``slots`` (of ``torch_items``) holds.
 
     State of the training alone is no part of a checkpoint and may be missing.
@@ -144,10 +154,13 @@ def refuse_unnamed(model, slots):
         )
 
 
-def _match(state_dict, slots):
+def _match(
+    state_dict: StateDict, slots: Mapping[str, TensorSlot]
+) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
     """Pairs the names of the file with those of the model; exact names win over renamed ones."""
     found = {name: name for name in state_dict if name in slots}
-    left_over, ignored = [], []
+    left_over: list[str] = []
+    ignored: list[str] = []
     for name in state_dict:
         if name in slots:
             continue
@@ -159,9 +172,10 @@ def _match(state_dict, slots):
     return found, tuple(left_over), tuple(ignored)
 
 
-def _unfilled(model, slots, reached):
+def _unfilled(model: keras.Model, slots: Mapping[str, TensorSlot], reached: set[int]) -> tuple[str, ...]:
     """Names of the variables that stay as they were; a variable without a name shows its Keras path."""
-    unfilled, named = {}, {id(variable) for variable in training_state(model)}
+    unfilled: dict[int, str] = {}
+    named = {id(variable) for variable in training_state(model)}
     for name, slot in slots.items():
         for variable in slot.variables:
             named.add(id(variable))

@@ -7,15 +7,22 @@ mask as a file.
 
 import collections
 from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from kdet.data.cityscapes import CLASSES, PER_CLASS, VOID
 from kdet.evaluation.results import finite
+from kdet.typing import Array, Result
 
 OVERLAPS = np.arange(0.5, 1.0, 0.05)
 MIN_PIXELS = 100  # smaller objects need not be found
+
+# of an object: (overlap, score) of every prediction that touches it
+Touching: TypeAlias = list[tuple[float, float]]
+# (score, largest overlap, share of pixels where it does not count)
+Prediction: TypeAlias = tuple[float, float, float]
 
 
 def cityscapes_metrics(
@@ -49,7 +56,8 @@ def cityscapes_metrics(
     of_image = collections.defaultdict(list)
     for result in finite(results):
         of_image[result["image_id"]].append(result)
-    objects, predictions = {i: [] for i in classes.values()}, {i: [] for i in classes.values()}
+    objects: dict[int, list[Touching]] = {i: [] for i in classes.values()}
+    predictions: dict[int, list[Prediction]] = {i: [] for i in classes.values()}
     for image_id in sorted(image_ids):
         _match(instance_map(image_id), of_image[image_id], objects, predictions)
     table = np.array(
@@ -64,7 +72,12 @@ def cityscapes_metrics(
     return figures
 
 
-def _match(instance_map, results, objects, predictions):
+def _match(
+    instance_map: Array,
+    results: list[Result],
+    objects: dict[int, list[Touching]],
+    predictions: dict[int, list[Prediction]],
+) -> None:
     """Adds an image to the lists of ``objects`` and ``predictions`` by label id.
 
     An object is ``[(overlap, score) ...]`` of the predictions that touch it; a prediction is ``(score,
@@ -72,7 +85,7 @@ def _match(instance_map, results, objects, predictions):
     """
     pixels = np.bincount(instance_map.ravel())
     void = np.isin(np.arange(len(pixels)), list(VOID.values()))
-    found = {}
+    found: dict[int, Touching] = {}
     for instance_id in np.flatnonzero(pixels).tolist():
         label_id = instance_id // PER_CLASS
         if label_id in objects and pixels[instance_id] >= MIN_PIXELS:
@@ -97,7 +110,7 @@ def _match(instance_map, results, objects, predictions):
         predictions[label_id].append((result["score"], overlaps.max(initial=0.0), share))
 
 
-def _shared_pixels(instance_map, result, length):
+def _shared_pixels(instance_map: Array, result: Result, length: int) -> tuple[Array, int]:
     """``(pixels that a prediction shares with every instance id [length], its own pixels)``."""
     rle = result.get("segmentation")
     if rle is None:
@@ -115,7 +128,7 @@ def _shared_pixels(instance_map, result, length):
     return np.bincount(inside, minlength=length), len(inside)
 
 
-def _average_precision(objects, predictions, threshold):
+def _average_precision(objects: list[Touching], predictions: list[Prediction], threshold: float) -> float:
     """Area under the curve of one class, by steps in the middle between the points; NaN without objects."""
     if not objects:
         return float("nan")
@@ -128,16 +141,16 @@ def _average_precision(objects, predictions, threshold):
     wrong += [score for score, overlap, share in predictions if overlap <= threshold and share <= threshold]
     if not right:
         return 0.0
-    scores = np.array(right + wrong)
-    order = np.argsort(scores, kind="stable")
-    hits = (np.arange(len(scores)) < len(right))[order]
-    first = np.unique(scores[order], return_index=True)[1]  # where each score begins, rising
+    every = np.array(right + wrong)
+    order = np.argsort(every, kind="stable")
+    hits = (np.arange(len(every)) < len(right))[order]
+    first = np.unique(every[order], return_index=True)[1]  # where each score begins, rising
     at_least = len(right) - np.concatenate([[0], np.cumsum(hits)])[first]  # hits with this score or more
-    precision = np.append(at_least / (len(scores) - first), 1.0)
+    precision = np.append(at_least / (len(every) - first), 1.0)
     recall = np.append(at_least / (len(right) + missed), 0.0)
     padded = np.concatenate([recall[:1], recall, [0.0]])
     return float(precision @ (padded[:-2] - padded[2:]) / 2)
 
 
-def _nanmean(values):
+def _nanmean(values: Array) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -1,6 +1,8 @@
 """COCO metrics: AP of boxes and masks, and average recall of proposals, by faster-coco-eval."""
 
 import copy
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
@@ -8,12 +10,20 @@ from faster_coco_eval import COCO, COCOeval_faster
 from kdet.data import segmentations
 from kdet.errors import DataError
 from kdet.evaluation.results import finite
+from kdet.typing import Array, Result
 
 METRICS = ("bbox", "segm", "proposal")
 PROPOSAL_COUNTS = (100, 300, 1000)
 
 
-def coco_metrics(ground_truth, results, metric="bbox", image_ids=None, category_ids=None, max_detections=100):
+def coco_metrics(
+    ground_truth: dict[str, Any],
+    results: list[Result],
+    metric: str = "bbox",
+    image_ids: Collection[int] | None = None,
+    category_ids: Sequence[int] | None = None,
+    max_detections: int = 100,
+) -> dict[str, float]:
     """Scores ``results`` in COCO's protocol.
 
     Args:
@@ -64,14 +74,14 @@ def coco_metrics(ground_truth, results, metric="bbox", image_ids=None, category_
     )
 
 
-def refuse_unknown_images(results, known):
+def refuse_unknown_images(results: list[Result], known: Collection[int]) -> None:
     """Raise ValueError when a result is of an image that is not among the ``known`` ids."""
     unknown = {r["image_id"] for r in results} - set(known)
     if unknown:
         raise ValueError(f"Results for images that the ground truth does not hold: {sorted(unknown)[:5]}.")
 
 
-def with_masks(ground_truth, results):
+def with_masks(ground_truth: dict[str, Any], results: list[Result]) -> dict[str, Any]:
     """The ground truth without annotations that have no mask, after a check of all masks, of results too.
 
     Raises:
@@ -91,7 +101,7 @@ def with_masks(ground_truth, results):
     return {**ground_truth, "annotations": masked}
 
 
-def complete(ground_truth):
+def complete(ground_truth: dict[str, Any]) -> dict[str, Any]:
     """A copy with the fields that COCO's protocol needs and other formats lack."""
     annotations = []
     for i, annotation in enumerate(ground_truth.get("annotations", []), start=1):
@@ -101,20 +111,20 @@ def complete(ground_truth):
     return {**ground_truth, "annotations": annotations, "images": copy.deepcopy(ground_truth["images"])}
 
 
-def _prepared(results, metric):
+def _prepared(results: list[Result], metric: str) -> list[Result]:
     """Copies without what would mislead the evaluator (it writes into what it gets)."""
     # With a box beside it, the evaluator would take the area of a mask from the box.
     dropped = {"segm": ("bbox",), "bbox": ("segmentation",), "proposal": ("segmentation",)}[metric]
     return [{k: v for k, v in r.items() if k not in dropped} for r in results]
 
 
-def mean(values):
+def mean(values: Array) -> float:
     """Mean over what has ground truth (the evaluator marks the rest with -1)."""
     values = values[values > -1]
     return float(values.mean()) if values.size else float("nan")
 
 
-def precisions(precision, recall, class_names):
+def precisions(precision: Array, recall: Array, class_names: Sequence[str]) -> dict[str, float]:
     """The figures of an evaluator's ``precision`` and ``recall``.
 
     Args:
@@ -137,7 +147,7 @@ def precisions(precision, recall, class_names):
     return figures
 
 
-def _recalls(evaluator):
+def _recalls(evaluator: Any) -> dict[str, float]:
     recall = np.asarray(evaluator.eval["recall"])
     figures = {f"AR@{n}": mean(recall[:, :, 0, i]) for i, n in enumerate(PROPOSAL_COUNTS)}
     for area, letter in enumerate("sml", start=1):

@@ -8,12 +8,15 @@ release fails with NumPy 1.24 and later and needs OpenCV.
 """
 
 import collections
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
 from kdet.evaluation import coco
 from kdet.evaluation.results import finite
+from kdet.typing import Array, Result
 
 METRICS = ("bbox", "segm")
 MAX_DETECTIONS = 300
@@ -22,7 +25,7 @@ FREQUENCIES = "rcf"  # rare, common, frequent
 
 
 def lvis_metrics(
-    ground_truth: dict,
+    ground_truth: dict[str, Any],
     results: list[dict],
     metric: str = "bbox",
     image_ids: set | None = None,
@@ -53,7 +56,7 @@ def lvis_metrics(
         raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}.")
     require_lvis(ground_truth)
     truth = _exhaustive(ground_truth)
-    coco.refuse_unknown_images(results, (image["id"] for image in truth["images"]))
+    coco.refuse_unknown_images(results, {image["id"] for image in truth["images"]})
     if image_ids is not None:
         truth["images"] = [image for image in truth["images"] if image["id"] in image_ids]
     if category_ids is not None:
@@ -61,9 +64,9 @@ def lvis_metrics(
     best = of_known_classes(truth, best_of_each_image(finite(results), max_detections))
     categories = sorted(truth["categories"], key=lambda category: category["id"])
     parts = _by_categories({**truth, "categories": categories}, best)
-    precision, recall = zip(*(_evaluate(*part, metric, max_detections) for part in parts))
-    precision = np.concatenate(precision, axis=2)  # [iou, recall, class, area, 1]
-    recall = np.concatenate(recall, axis=1)  # [iou, class, area, 1]
+    evaluated = [_evaluate(some, found, metric, max_detections) for some, found in parts]
+    precision = np.concatenate([p for p, _ in evaluated], axis=2)  # [iou, recall, class, area, 1]
+    recall = np.concatenate([r for _, r in evaluated], axis=1)  # [iou, class, area, 1]
     frequencies = np.array([category["frequency"] for category in categories])
     figures = coco.precisions(precision, recall, [category["name"] for category in categories])
     for letter in FREQUENCIES:
@@ -73,7 +76,7 @@ def lvis_metrics(
     return figures
 
 
-def require_lvis(ground_truth: dict, where: str = "The ground truth") -> None:
+def require_lvis(ground_truth: dict[str, Any], where: str = "The ground truth") -> None:
     """Raise ValueError when images or categories lack what LVIS' rules need."""
     for key, fields in (
         ("images", ("neg_category_ids", "not_exhaustive_category_ids")),
@@ -93,7 +96,7 @@ def require_lvis(ground_truth: dict, where: str = "The ground truth") -> None:
                 )
 
 
-def best_of_each_image(results: list[dict], count: int) -> list[dict]:
+def best_of_each_image(results: list[Result], count: int) -> list[Result]:
     """The ``count`` results of every image with the best scores; of equal scores the earlier ones."""
     of_image = collections.defaultdict(list)
     for result in results:
@@ -104,7 +107,7 @@ def best_of_each_image(results: list[dict], count: int) -> list[dict]:
     return [result for found in of_image.values() for result in found]
 
 
-def of_known_classes(ground_truth: dict, results: list[dict]) -> list[dict]:
+def of_known_classes(ground_truth: dict[str, Any], results: list[Result]) -> list[Result]:
     """The results of classes that are known to be in their image, or known not to be."""
     known = {image["id"]: set(image["neg_category_ids"]) for image in ground_truth["images"]}
     for annotation in ground_truth["annotations"]:
@@ -113,7 +116,7 @@ def of_known_classes(ground_truth: dict, results: list[dict]) -> list[dict]:
     return [r for r in results if r["category_id"] in known.get(r["image_id"], ())]
 
 
-def _exhaustive(ground_truth):
+def _exhaustive(ground_truth: dict[str, Any]) -> dict[str, Any]:
     """A copy as the evaluator needs it. LVIS has no crowds; what is marked ``ignore`` counts nowhere."""
     complete = coco.complete(ground_truth)
     annotations = []
@@ -123,7 +126,9 @@ def _exhaustive(ground_truth):
     return {**complete, "annotations": annotations}
 
 
-def _by_categories(truth, results):
+def _by_categories(
+    truth: dict[str, Any], results: list[Result]
+) -> Iterator[tuple[dict[str, Any], list[Result]]]:
     """Yields ground truth and results of some categories at a time: AP is of one category at a time, and the
     evaluator's memory grows with images times categories (24 million in LVIS v1)."""
     step = max(1, PAIRS // max(1, len(truth["images"])))
@@ -137,18 +142,20 @@ def _by_categories(truth, results):
         yield {**truth, "categories": some, "annotations": annotations}, found
 
 
-def _by_category(entries):
-    of_category = collections.defaultdict(list)
+def _by_category(entries: Sequence[Result]) -> dict[int, list[Result]]:
+    of_category: dict[int, list[Result]] = collections.defaultdict(list)
     for entry in entries:
         of_category[entry["category_id"]].append(entry)
     return of_category
 
 
-def _evaluate(truth, results, metric, max_detections):
+def _evaluate(
+    truth: dict[str, Any], results: list[Result], metric: str, max_detections: int
+) -> tuple[Array, Array]:
     """``(precision [iou, recall, class, area, 1], recall [iou, class, area, 1])``; -1: no ground truth."""
-    truth = COCO(truth)
+    coco_truth = COCO(truth)
     evaluator = COCOeval_faster(
-        truth, truth.loadRes(results), metric, lvis_style=True, print_function=lambda *_: None
+        coco_truth, coco_truth.loadRes(results), metric, lvis_style=True, print_function=lambda *_: None
     )
     evaluator.params.maxDets = [max_detections]
     evaluator.evaluate()

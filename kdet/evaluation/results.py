@@ -4,11 +4,14 @@ import json
 import logging
 import math
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from kdet.detectors.predict import paste
+from kdet.typing import Array, PathLike, Result
 
 logger = logging.getLogger("kdet.evaluation")
 
@@ -28,14 +31,19 @@ class ResultList:
             neither).
     """
 
-    def __init__(self, category_ids, image_masks=None):
+    def __init__(self, category_ids: Sequence[int], image_masks: Callable[..., Any] | None = None) -> None:
         self.category_ids = list(category_ids)
         self.image_masks = image_masks or paste
-        self.entries = []
-        self.image_ids = []
+        self.entries: list[Result] = []
+        self.image_ids: list[int] = []
         self.not_finite = 0
 
-    def add(self, detections, image_ids, sizes):
+    def add(
+        self,
+        detections: dict[str, Any],
+        image_ids: Sequence[int] | Array,
+        sizes: Sequence[Sequence[int]] | Array,
+    ) -> None:
         """Adds one batch.
 
         Args:
@@ -58,7 +66,7 @@ class ResultList:
                     f"The model predicts label {labels.max()} but the data has only "
                     f"{len(self.category_ids)} categories: model and data do not belong together."
                 )
-            rles = [None] * len(labels)
+            rles: Sequence[Any] = [None] * len(labels)
             if "masks" in detections:
                 rles = encode_masks(detections["masks"][i][keep], boxes, sizes[i], self.image_masks)
             xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
@@ -69,14 +77,14 @@ class ResultList:
                     entry["segmentation"] = rle
                 self.entries.append(entry)
 
-    def _usable(self, detections, i):
+    def _usable(self, detections: dict[str, Any], i: int) -> Array:
         """Which rows of image ``i`` are detections; those that are not finite are counted."""
         real = detections["labels"][i] >= 0
         numbers = np.isfinite(detections["scores"][i]) & np.isfinite(detections["boxes"][i]).all(axis=-1)
         self.not_finite += int((real & ~numbers).sum())
         return real & numbers
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Writes the COCO result file, in one piece."""
         temporary = f"{path}.part"
         with open(temporary, "w") as file:
@@ -99,7 +107,9 @@ def finite(results: list[dict]) -> list[dict]:
     return kept
 
 
-def encode_masks(masks, boxes, size, image_masks=paste):
+def encode_masks(
+    masks: Array, boxes: Array, size: Sequence[float] | Array, image_masks: Callable[..., Any] = paste
+) -> list[dict[str, Any]]:
     """Compressed RLE, on an image ``(h, w)``, of the masks ``[N,...]`` of boxes ``[N,4]``."""
     height, width = (int(round(float(s))) for s in size)
     encoded = []
@@ -109,7 +119,7 @@ def encode_masks(masks, boxes, size, image_masks=paste):
     return encoded
 
 
-def encode_mask(mask):
+def encode_mask(mask: Array) -> dict[str, list[int] | str]:
     """Compressed RLE of one mask ``[h, w]`` as JSON can hold it."""
     rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}

@@ -1,18 +1,31 @@
 """Runs a detector over a dataset and scores what it finds."""
 
 import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from kdet.class_names import require_same
+from kdet.data.pipeline import Pipeline
+from kdet.detectors import Detector
 from kdet.detectors.predict import Augmentation, view_batches
 from kdet.evaluation import metrics as metric_table
 from kdet.evaluation.results import ResultList
+from kdet.typing import Array, PathLike, Tensor
 
 logger = logging.getLogger("kdet.evaluation")
 
 
-def evaluate(model, pipeline, metrics=("bbox",), out=None, on_first_batch=None, progress=None, augment=None):
+def evaluate(
+    model: Detector,
+    pipeline: Pipeline,
+    metrics: Sequence[str] = ("bbox",),
+    out: PathLike | None = None,
+    on_first_batch: Callable[[dict[str, Array], dict[str, Array]], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+    augment: Any = None,
+) -> dict[str, float]:
     """Scores a detector.
 
     Args:
@@ -54,19 +67,25 @@ def evaluate(model, pipeline, metrics=("bbox",), out=None, on_first_batch=None, 
         )
     if out:
         results.save(out)
-    figures = {}
+    figures: dict[str, float] = {}
     for name, metric in chosen.items():
         found = metric.score(scene, results.entries, set(results.image_ids))
         figures.update({f"{name}/{figure}": value for figure, value in found.items()})
     return figures
 
 
-def collect(model, pipeline, on_first_batch=None, progress=None, augment=None):
+def collect(
+    model: Detector,
+    pipeline: Pipeline,
+    on_first_batch: Callable[[dict[str, Array], dict[str, Array]], None] | None = None,
+    progress: Callable[[int], None] | None = None,
+    augment: Any = None,
+) -> ResultList:
     """The detections of a whole dataset as a :class:`ResultList`; arguments as in ``evaluate``."""
     results = ResultList(pipeline.index.category_ids, getattr(model, "image_masks", None))
     augmentation = Augmentation.of(augment)
-    run = augmented_batches if augment else plain_batches
-    for number, (inputs, detections) in enumerate(run(model, pipeline, augmentation)):
+    run = augmented_batches(model, pipeline, augmentation) if augment else plain_batches(model, pipeline)
+    for number, (inputs, detections) in enumerate(run):
         if number == 0 and on_first_batch:
             on_first_batch({k: v.numpy() for k, v in inputs.items()}, detections)
         results.add(detections, inputs["image_id"].numpy(), inputs["original_size"].numpy())
@@ -75,7 +94,9 @@ def collect(model, pipeline, on_first_batch=None, progress=None, augment=None):
     return results
 
 
-def plain_batches(model, pipeline, augmentation):
+def plain_batches(
+    model: Detector, pipeline: Pipeline
+) -> Iterator[tuple[dict[str, Tensor], dict[str, Array]]]:
     """``(inputs, detections)`` of the pipeline's batches.
 
     The model runs as one graph for all canvases, or one per canvas where those of the pipeline are fixed: a
@@ -89,11 +110,13 @@ def plain_batches(model, pipeline, augmentation):
         yield inputs, model.predict_on_batch(inputs, canvas)
 
 
-def augmented_batches(model, pipeline, augmentation):
+def augmented_batches(
+    model: Detector, pipeline: Pipeline, augmentation: Augmentation
+) -> Iterator[tuple[dict[str, Tensor], dict[str, Array]]]:
     """``(inputs of the first size, detections)``, the images read one by one and resized for every view."""
     records = []
 
-    def images():
+    def images() -> Iterator[Array]:
         for record, image in pipeline.images():
             records.append(record)
             yield image
@@ -105,7 +128,7 @@ def augmented_batches(model, pipeline, augmentation):
         yield {**views[0], "image_id": image_id}, detections
 
 
-def enlarged(inputs, smallest):
+def enlarged(inputs: dict[str, Any], smallest: int) -> dict[str, Tensor]:
     """The inputs on a canvas with no side below ``smallest``, as ``predict`` has it."""
     height, width = inputs["images"].shape[1:3]
     below, right = max(smallest - height, 0), max(smallest - width, 0)
@@ -114,7 +137,7 @@ def enlarged(inputs, smallest):
     return {**inputs, "images": tf.pad(inputs["images"], [[0, 0], [0, below], [0, right], [0, 0]])}
 
 
-def fill_batch(inputs, batch_size):
+def fill_batch(inputs: dict[str, Any], batch_size: int) -> dict[str, Tensor]:
     """Repeats the first image until the batch is full; the copies get the image id -1."""
     count = int(inputs["images"].shape[0])
     if count == batch_size:

@@ -1,15 +1,25 @@
 """Pascal VOC mean average precision (Everingham et al., 2010), by the rule of 2007 or of 2010-2012."""
 
 import collections
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
 from kdet.evaluation.results import finite
+from kdet.typing import Array, Result
 
 RULES = ("07", "12")
 
 
-def voc_metrics(ground_truth, results, rule="12", iou_threshold=0.5, image_ids=None, pixel_inclusive=True):
+def voc_metrics(
+    ground_truth: dict[str, Any],
+    results: list[Result],
+    rule: str = "12",
+    iou_threshold: float = 0.5,
+    image_ids: Collection[int] | None = None,
+    pixel_inclusive: bool = True,
+) -> dict[str, float]:
     """Mean AP of box detections.
 
     A detection counts for the object of its class that it overlaps most: right the first time, wrong
@@ -34,6 +44,7 @@ def voc_metrics(ground_truth, results, rule="12", iou_threshold=0.5, image_ids=N
         raise ValueError(f"The VOC rule is one of {', '.join(RULES)}; got {rule!r}.")
     wanted = {i["id"] for i in ground_truth["images"]}
     wanted = wanted if image_ids is None else wanted & set(image_ids)
+    objects: dict[tuple[int, int], tuple[list[Any], list[bool]]]
     objects = collections.defaultdict(lambda: ([], []))  # (image, class) -> boxes, difficult
     for annotation in ground_truth.get("annotations", []):
         boxes, difficult = objects[annotation["image_id"], annotation["category_id"]]
@@ -59,7 +70,12 @@ def voc_metrics(ground_truth, results, rule="12", iou_threshold=0.5, image_ids=N
     return figures
 
 
-def _matches(objects, detections, iou_threshold, extra):
+def _matches(
+    objects: dict[int, tuple[list[Any], list[bool]]],
+    detections: list[Result],
+    iou_threshold: float,
+    extra: float,
+) -> tuple[Array, Array]:
     """``(right [D], counted [D])`` bool of the detections of one class, best score first."""
     order = np.argsort([-d["score"] for d in detections], kind="stable")
     right, counted = np.zeros(len(order), bool), np.ones(len(order), bool)
@@ -80,7 +96,7 @@ def _matches(objects, detections, iou_threshold, extra):
     return right, counted
 
 
-def _iou(box, boxes, extra):
+def _iou(box: Array, boxes: Array, extra: float) -> Array:
     """Overlap of one xywh box with ``[G, 4]`` others."""
     low = np.maximum(box[:2], boxes[:, :2])
     high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
@@ -89,13 +105,13 @@ def _iou(box, boxes, extra):
     return np.nan_to_num(intersection / np.where(union > 0, union, 1.0), nan=-1.0)
 
 
-def _curve(right, counted, count):
+def _curve(right: Array, counted: Array, count: int) -> tuple[Array, Array]:
     hits = np.cumsum(right & counted)
     misses = np.cumsum(~right & counted)
     return hits / np.maximum(hits + misses, 1), hits / max(count, 1)
 
 
-def _average_precision(precision, recall, rule):
+def _average_precision(precision: Array, recall: Array, rule: str) -> float:
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     if rule == "12":
         return float(np.sum(np.diff(recall, prepend=0.0) * envelope))

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.io
 
 from kdet.evaluation.results import finite
+from kdet.typing import Array, PathLike, Result
 
 SUBSETS = ("easy", "medium", "hard")
 OVERLAP = 0.5
@@ -36,7 +37,7 @@ def read_difficulty_lists(folder: str) -> dict[str, Faces]:
     Raises:
         FileNotFoundError, ValueError: naming the file.
     """
-    faces = {}
+    faces: dict[str, Faces] = {}
     for subset in SUBSETS:
         path = os.path.join(folder, f"wider_{subset}_val.mat")
         for name, boxes, chosen in _read_list(path):
@@ -47,7 +48,7 @@ def read_difficulty_lists(folder: str) -> dict[str, Faces]:
     return faces
 
 
-def _read_list(path):
+def _read_list(path: PathLike) -> list[tuple[str, Array, Array]]:
     """``(image name, boxes [n,4], numbers of the chosen faces from 1)`` of every image."""
     try:
         content = scipy.io.loadmat(path)
@@ -108,7 +109,7 @@ def wider_face_metrics(
     return figures
 
 
-def _scaled(results):
+def _scaled(results: list[Result]) -> dict[int, tuple[Array, Array]]:
     """``{image id: (boxes [n,4], scores [n])}``, best first, scores scaled so that they span 0..1."""
     scores = np.array([r["score"] for r in results])
     low, high = (scores.min(), scores.max()) if len(scores) else (0.0, 1.0)
@@ -123,7 +124,7 @@ def _scaled(results):
     return found
 
 
-def _curve(faces, wanted, boxes, scores):
+def _curve(faces: Array, wanted: Array, boxes: Array, scores: Array) -> Array:
     """Of one image, how many detections count and how many wanted faces are found, at every threshold."""
     overlaps = _iou(boxes, faces)  # [detections, faces]
     best = overlaps.argmax(axis=1)
@@ -138,7 +139,7 @@ def _curve(faces, wanted, boxes, scores):
     return totals[:, last]
 
 
-def _iou(boxes, faces):
+def _iou(boxes: Array, faces: Array) -> Array:
     """Overlaps of xywh boxes ``[n,4]`` and ``[m,4]``; as published, the last pixel belongs to a box."""
     low = np.maximum(boxes[:, None, :2], faces[None, :, :2])
     high = np.minimum((boxes[:, :2] + boxes[:, 2:])[:, None], (faces[:, :2] + faces[:, 2:])[None])
@@ -147,7 +148,7 @@ def _iou(boxes, faces):
     return shared / area
 
 
-def _average_precision(shown, hits, count):
+def _average_precision(shown: Array, hits: Array, count: int) -> float:
     if not count:
         return float("nan")
     precision = np.append(hits / np.maximum(shown, 1), 0.0)

@@ -2,9 +2,13 @@
 
 import importlib
 import inspect
+from collections.abc import Callable
+from typing import Any
 
+from kdet.detectors import Detector
 from kdet.export import target
 from kdet.export.program import ExportError, Program
+from kdet.typing import PathLike
 
 __all__ = ["FORMATS", "ExportError", "Program", "export_detector"]
 
@@ -17,7 +21,7 @@ FORMATS = {
 }
 
 
-def export_detector(model, path, format="saved_model", **options):
+def export_detector(model: Detector, path: PathLike, format: str = "saved_model", **options: Any) -> PathLike:
     """Writes ``model`` to ``path``; ``Detector.export`` is this function.
 
     Args:
@@ -40,16 +44,16 @@ def export_detector(model, path, format="saved_model", **options):
     return _exporter(kind)(model, path, **options)
 
 
-def _exporter(kind):
+def _exporter(kind: str) -> Callable[..., PathLike]:
     # each of the two imports what the other does not need
     return getattr(importlib.import_module(f"kdet.export.{kind}"), f"export_{kind}")
 
 
-def _options(kind):
+def _options(kind: str) -> list[str]:
     return [name for name in inspect.signature(_exporter(kind)).parameters if name not in ("model", "path")]
 
 
-def _check_options(kind, options):
+def _check_options(kind: str, options: dict[str, Any]) -> None:
     known = _options(kind)
     for name in options:
         if name not in known:

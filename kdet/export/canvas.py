@@ -1,9 +1,14 @@
 """Images of any size onto the canvas of the network inside a graph, by the rule of ``predict``."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.data import buckets, resize
 from kdet.data import spec as specs
+from kdet.detectors.preprocessor import Preprocessor
+from kdet.typing import Pair, Tensor
 
 
 class Canvas:
@@ -25,27 +30,32 @@ class Canvas:
         shapes: the canvases to choose from, from the smallest on; empty where the images decide.
     """
 
-    def __init__(self, preprocessor, shape=None, smallest=1):
-        self.rule, self.limit, self.smallest = preprocessor, preprocessor.size, smallest
+    def __init__(
+        self, preprocessor: Preprocessor, shape: Pair | str | None = None, smallest: int = 1
+    ) -> None:
+        limit: Any = preprocessor.size
+        self.rule, self.limit, self.smallest = preprocessor, limit, smallest
         # images in (a factor of) their own size get canvases of their own
-        self.own_size = isinstance(self.limit, (int, float))
+        self.own_size = isinstance(limit, (int, float))
         self.stretches = not preprocessor.keep_ratio and not self.own_size
-        one = shape not in (None, "buckets")
+        one = None if shape is None or isinstance(shape, str) else shape
         if self.stretches:
-            self.stretched_size = shape if one else self.limit[::-1]
+            self.stretched_size = one or limit[::-1]
+        self.shapes: list[Pair]
         if one:
-            self.shapes = [tuple(shape)]
+            height, width = one
+            self.shapes = [(height, width)]
         elif self.own_size or (shape is None and not self.stretches):
             self.shapes = []
         else:
             self.shapes = _bucket_shapes(preprocessor, smallest)
 
     @property
-    def static_shape(self):
+    def static_shape(self) -> tuple[int | None, int | None]:
         """(height, width), each None where the images decide."""
         return self.shapes[0] if len(self.shapes) == 1 else (None, None)
 
-    def inputs(self, read, count):
+    def inputs(self, read: Callable[[Tensor], Tensor], count: Tensor) -> dict[str, Tensor]:
         """Network inputs of a batch.
 
         Args:
@@ -60,7 +70,7 @@ class Canvas:
         resized = tf.TensorArray(tf.uint8, count, infer_shape=False, element_shape=shape)
         sizes = tf.TensorArray(tf.int32, count, element_shape=[2, 2])
 
-        def add(i, resized, sizes):
+        def add(i: Tensor, resized: Any, sizes: Any) -> tuple[Any, ...]:
             image = tf.ensure_shape(read(i), shape)
             original = tf.shape(image)[:2]
             target = self.target(original)
@@ -71,7 +81,7 @@ class Canvas:
         valid, original = tf.unstack(sizes.stack(), axis=1)  # [N,2]
         height, width = self.chosen(valid)
 
-        def pad(i):
+        def pad(i: Tensor) -> Tensor:
             image = tf.ensure_shape(resized.read(i), shape)
             below, right = height - tf.shape(image)[0], width - tf.shape(image)[1]
             return tf.pad(image, [[0, below], [0, right], [0, 0]])
@@ -85,7 +95,7 @@ class Canvas:
             "scale": tf.cast(valid / original, tf.float32),  # in float64 first
         }
 
-    def target(self, size):
+    def target(self, size: Tensor) -> Tensor:
         """Size ``[2]`` (h, w) that an image of ``size`` is resized to."""
         if self.stretches:
             return tf.constant(self.stretched_size, tf.int32)
@@ -100,7 +110,7 @@ class Canvas:
         largest = tf.maximum(tf.cast(size * tf.reduce_min(room / size) + 0.5, tf.int32), 1)
         return tf.where(tf.reduce_all(target <= self.static_shape), target, largest)
 
-    def chosen(self, sizes):
+    def chosen(self, sizes: Tensor) -> Tensor:
         """(height, width) of the smallest canvas that holds all of ``sizes [N,2]``."""
         if len(self.shapes) == 1:
             return self.shapes[0]
@@ -113,7 +123,7 @@ class Canvas:
         return tf.unstack(shapes[tf.argmax(tf.cast(holds, tf.int32))])
 
 
-def _bucket_shapes(preprocessor, smallest):
+def _bucket_shapes(preprocessor: Preprocessor, smallest: int) -> list[Pair]:
     """The bucket canvases of ``predict`` from the smallest to one that holds every resized image."""
     stretches = not preprocessor.keep_ratio
     shapes = specs.canvas_shapes(preprocessor.size, stretches, preprocessor.pad_divisor)

@@ -1,9 +1,13 @@
 """Whether what an exported model says is what ``predict`` says."""
 
+from typing import Any
+
 import numpy as np
 
 
-def disagreement(predicted, served, max_pixels=2e-3, max_score=1e-5, max_mask=1e-4):
+def disagreement(
+    predicted: Any, served: Any, max_pixels: float = 2e-3, max_score: float = 1e-5, max_mask: float = 1e-4
+) -> str | None:
     """None, or a sentence on the first thing that differs.
 
     Args:

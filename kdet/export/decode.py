@@ -1,12 +1,17 @@
 """Encoded images to pixels inside a graph, as ``kdet.data.decoding.decode`` does outside of one."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
+
+from kdet.typing import Tensor
 
 _EXIF_MARKER, _SCAN, _END = 0xE1, 0xDA, 0xD9
 _ORIENTATION_TAG, _SHORT = 0x0112, 3
 
 
-def decode(encoded):
+def decode(encoded: Tensor) -> Tensor:
     """One image: scalar string of JPEG, PNG, BMP or GIF (first frame) -> ``[h,w,3]`` uint8 RGB.
 
     JPEG by the accurate integer transform, turned as its EXIF orientation says.
@@ -15,19 +20,19 @@ def decode(encoded):
     return tf.cond(jpeg, lambda: _decode_jpeg(encoded), lambda: _decode_other(encoded))
 
 
-def _decode_jpeg(encoded):
+def _decode_jpeg(encoded: Tensor) -> Tensor:
     image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
     return turn(image, exif_orientation(encoded))
 
 
-def _decode_other(encoded):
+def _decode_other(encoded: Tensor) -> Tensor:
     return tf.ensure_shape(tf.io.decode_image(encoded, channels=3, expand_animations=False), [None, None, 3])
 
 
-def turn(image, orientation):
+def turn(image: Tensor, orientation: Tensor) -> Tensor:
     """Applies an EXIF orientation: 5-8 are transposed first, then mirrored as 1-4."""
 
-    def when(orientations, change, image):
+    def when(orientations: Sequence[int], change: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
         return tf.cond(
             tf.reduce_any(orientation == tf.constant(orientations)), lambda: change(image), lambda: image
         )
@@ -37,17 +42,17 @@ def turn(image, orientation):
     return when([3, 4, 7, 8], lambda x: x[::-1], image)
 
 
-def exif_orientation(encoded):
+def exif_orientation(encoded: Tensor) -> Tensor:
     """The EXIF orientation (1..8) of JPEG bytes (scalar string), int32; 1 when there is none."""
     data = tf.io.decode_raw(encoded, tf.uint8)
     size = tf.size(data)
 
-    def is_header(position, found):
+    def is_header(position: Tensor, found: Tensor) -> Tensor:
         header = _unsigned(data, position, 2)
         ends = tf.reduce_any(header == tf.constant([0xFF00 + _SCAN, 0xFF00 + _END], tf.int64))
         return (found < 0) & (position + 4 <= size) & (header // 256 == 0xFF) & ~ends
 
-    def read(position, found):
+    def read(position: Tensor, found: Tensor) -> Any:
         marker = _unsigned(data, position + 1, 1)
         length = tf.cast(_unsigned(data, position + 2, 2), tf.int32)
         body = data[position + 4 : position + 2 + length]
@@ -60,7 +65,7 @@ def exif_orientation(encoded):
     return tf.maximum(tf.while_loop(is_header, read, start)[1], 1)
 
 
-def _orientation_of_tiff(tiff):
+def _orientation_of_tiff(tiff: Tensor) -> Tensor:
     """Orientation in the first directory of a TIFF header (uint8 ``[n]``); 1 when there is none."""
     order = _unsigned(tiff, 0, 2)
     little = order == 0x4949
@@ -75,14 +80,14 @@ def _orientation_of_tiff(tiff):
     return tf.cast(tf.where(known, value, 1), tf.int32)
 
 
-def _bytes(data, at):
+def _bytes(data: Tensor, at: Tensor | int) -> Tensor:
     """int64 values of the bytes at positions ``at``; 0 beyond the end."""
     padded = tf.concat([data, [0]], 0)
     beyond = tf.size(data)
     return tf.cast(tf.gather(padded, tf.where((at >= 0) & (at < beyond), at, beyond)), tf.int64)
 
 
-def _unsigned(data, at, count, little=False):
+def _unsigned(data: Tensor, at: Tensor | int, count: int, little: Tensor | bool = False) -> Tensor:
     """Unsigned integers of ``count`` bytes that start at the positions ``at``, int64."""
     values = _bytes(data, tf.expand_dims(at, -1) + tf.range(count))  # [..., count]
     powers = tf.constant([256**k for k in range(count)], tf.int64)

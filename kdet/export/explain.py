@@ -2,11 +2,13 @@
 
 import re
 import traceback
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 
 
-def cause(error):
+def cause(error: BaseException) -> str:
     """One line that says what went wrong.
 
     Keras puts ``Exception encountered when calling X.call().`` before a message and the arguments behind it,
@@ -20,7 +22,7 @@ def cause(error):
     return lines[-1] if lines else type(error).__name__
 
 
-def layer(error, model):
+def layer(error: BaseException, model: keras.Model) -> str:
     """The innermost layer on the way to an error: class and path in ``model``, else its name."""
     found = None
     for frame, _ in traceback.walk_tb(error.__traceback__):
@@ -32,9 +34,10 @@ def layer(error, model):
     return f"{type(found).__name__} {path(model, found) or found.name!r}"
 
 
-def path(parent, wanted):
+def path(parent: keras.layers.Layer, wanted: keras.layers.Layer) -> str | None:
     """Attributes and indices from a layer to one of its parts, as ``neck.extra.0``; None where it is none."""
-    pending, seen = [("", parent)], set()
+    pending: list[tuple[str, Any]] = [("", parent)]
+    seen: set[int] = set()
     while pending:
         prefix, value = pending.pop(0)
         if value is wanted:
@@ -42,6 +45,7 @@ def path(parent, wanted):
         if id(value) in seen:
             continue
         seen.add(id(value))
+        children: Iterable[tuple[Any, Any]]
         if isinstance(value, (list, tuple)):
             children = enumerate(value)
         elif isinstance(value, dict):

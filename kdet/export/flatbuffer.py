@@ -1,26 +1,29 @@
 """TFLite flatbuffers as Python objects: what a graph consists of, and cutting and joining graphs."""
 
 import copy
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from kdet import compat
+from kdet.typing import Array
 
 schema, flatbuffer_utils = compat.tflite().schema, compat.tflite().flatbuffer_utils
 _NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 
 
-def read(content):
+def read(content: bytes) -> Any:
     """The ``schema.ModelT`` of a flatbuffer's bytes."""
     return flatbuffer_utils.convert_bytearray_to_object(content)
 
 
-def write(model):
+def write(model: Any) -> bytes:
     """The bytes of a ``schema.ModelT``."""
     return flatbuffer_utils.convert_object_to_bytearray(model)
 
 
-def op_name(model, operator):
+def op_name(model: Any, operator: Any) -> str:
     """``CONV_2D`` and the like; for TensorFlow's own ops (and custom ones) ``FlexName``."""
     code = model.operatorCodes[operator.opcodeIndex]
     if code.customCode:
@@ -28,19 +31,19 @@ def op_name(model, operator):
     return _NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
-def select_ops(model):
+def select_ops(model: Any) -> list[str]:
     """Names of the TensorFlow ops that need the Flex delegate, sorted."""
     used = {op_name(model, operator) for graph in model.subgraphs for operator in graph.operators}
     return sorted(name.removeprefix("Flex") for name in used if name.startswith("Flex"))
 
 
-def data_of(model, tensor):
-    """Bytes of a constant tensor of the main graph, None for others."""
+def data_of(model: Any, tensor: int) -> Array | None:
+    """Bytes (uint8) of a constant tensor of the main graph, None for others."""
     data = model.buffers[model.subgraphs[0].tensors[tensor].buffer].data
     return None if data is None or len(data) == 0 else np.asarray(data, np.uint8)
 
 
-def array_of(model, tensor):
+def array_of(model: Any, tensor: int) -> Array | None:
     """A float32 constant of the main graph as an array; None for other tensors."""
     description, data = model.subgraphs[0].tensors[tensor], data_of(model, tensor)
     if data is None or description.type != schema.TensorType.FLOAT32:
@@ -48,7 +51,7 @@ def array_of(model, tensor):
     return data.view(np.float32).reshape(description.shape)
 
 
-def add_constant(model, array, tensor_type, name, quantization=None):
+def add_constant(model: Any, array: Array, tensor_type: int, name: bytes, quantization: Any = None) -> int:
     """Adds a constant tensor to the main graph and returns its index."""
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(array.tobytes(), np.uint8)
@@ -60,7 +63,7 @@ def add_constant(model, array, tensor_type, name, quantization=None):
     return len(model.subgraphs[0].tensors) - 1
 
 
-def add_operator_code(model, builtin, version):
+def add_operator_code(model: Any, builtin: int, version: int) -> int:
     """Index of an operator code, which is added."""
     code = schema.OperatorCodeT()
     code.builtinCode, code.version = builtin, version
@@ -69,7 +72,7 @@ def add_operator_code(model, builtin, version):
     return len(model.operatorCodes) - 1
 
 
-def extract(model, members, outputs):
+def extract(model: Any, members: Collection[int], outputs: Sequence[int]) -> Any:
     """The operators ``members`` of the main graph as a model of their own.
 
     Args:
@@ -88,7 +91,7 @@ def extract(model, members, outputs):
     return part
 
 
-def replace(model, members, outputs, part):
+def replace(model: Any, members: Collection[int], outputs: Sequence[int], part: Any) -> None:
     """Puts ``part`` into the main graph of ``model`` in the place of the operators ``members``.
 
     Args:
@@ -114,14 +117,14 @@ def replace(model, members, outputs, part):
     drop_unused(model)
 
 
-def _inputs_of(model, members):
+def _inputs_of(model: Any, members: Collection[int]) -> list[int]:
     """Inputs of the main graph that the operators ``members`` read, in their order."""
     graph = model.subgraphs[0]
     read = {tensor for index in members for tensor in graph.operators[index].inputs}
     return [tensor for tensor in graph.inputs if tensor in read]
 
 
-def drop_unused(model):
+def drop_unused(model: Any) -> None:
     """Forgets tensors of the main graph, their data, and operator codes that nothing refers to."""
     graph = model.subgraphs[0]
     maps = [entry for signature in model.signatureDefs or [] if signature.subgraphIndex == 0
@@ -148,12 +151,12 @@ def drop_unused(model):
     model.buffers = [b if i in data else schema.BufferT() for i, b in enumerate(model.buffers)]
 
 
-def _relabel(operator, place):
+def _relabel(operator: Any, place: Mapping[int, int]) -> None:
     """Gives an operator's tensors new numbers; -1 stands for an input that is left out."""
     operator.inputs = [i if i < 0 else place[i] for i in operator.inputs]
     operator.outputs = [place[i] for i in operator.outputs]
     operator.intermediates = [place[i] for i in _intermediates(operator)]
 
 
-def _intermediates(operator):
+def _intermediates(operator: Any) -> Any:
     return [] if operator.intermediates is None else operator.intermediates

@@ -2,13 +2,17 @@
 
 import dataclasses
 import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kdet import compat
+from kdet.detectors import Detector
 from kdet.export import flatbuffer
 from kdet.export.program import ExportError
+from kdet.typing import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +26,8 @@ class Bound:
         lost: largest share of the detections without a partner. Candidates that score the same but for
             rounding change places, which decides who survives suppression.
         spare: so many more may lack one: scores near the threshold of an image with few objects.
-        network: where nothing is found, largest difference of the network's outputs, see ``silence.check``.
+        network: where nothing is found, largest difference of the network's outputs,
+            see ``network_outputs.check``.
     """
 
     box: float
@@ -41,19 +46,20 @@ class Runner:
         keep_all: keep the value of every tensor, at the cost of speed and memory.
     """
 
-    def __init__(self, content, keep_all=False):
+    def __init__(self, content: bytes, keep_all: bool = False) -> None:
         self.content = content
-        module, options = _interpreters(), {}
+        module = _interpreters()
+        options: dict[str, Any] = {}
         if keep_all:
             plain = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
             options = dict(experimental_preserve_all_tensors=True, experimental_op_resolver_type=plain)
         self.interpreter = module.Interpreter(model_content=content, **options)
         self.run = self.interpreter.get_signature_runner()
 
-    def __call__(self, images, **proposals):
+    def __call__(self, images: Array, **proposals: Any) -> dict[str, Array]:
         return self.run(images=np.asarray(images), **proposals)
 
-    def holds_nan(self):
+    def holds_nan(self) -> bool:
         """True where the last run computed something that is not a number."""
         operators = flatbuffer.read(self.content).subgraphs[0].operators
         computed = {index for operator in operators for index in operator.outputs}  # no constants
@@ -68,7 +74,7 @@ class Runner:
         return False
 
 
-def _interpreters():
+def _interpreters() -> Any:
     """LiteRT where it is installed, else what TensorFlow brings along."""
     try:
         return importlib.import_module("ai_edge_litert.interpreter")
@@ -76,22 +82,23 @@ def _interpreters():
         return compat.tflite().interpreter
 
 
-def noise_images(model, height, width, batch=1, seed=0):
+def noise_images(model: Detector, height: int, width: int, batch: int = 1, seed: int = 0) -> Array:
     """Smooth random images uint8 ``[batch,height,width,3]`` of the brightness that the model expects."""
-    random, total = np.random.default_rng(seed), 0.0
+    random: np.random.Generator = np.random.default_rng(seed)
+    total: Any = 0.0
     for cell, amplitude in ((48, 1.6), (16, 1.0), (5, 0.6), (1, 0.25)):
         coarse = random.uniform(-1, 1, (batch, height // cell + 2, width // cell + 2, 3))
         total += amplitude * tf.image.resize(coarse, (height, width)).numpy()
     rule = model.preprocessor
-    images = total * np.float32(rule.std) + np.float32(rule.mean)
+    images = total * np.asarray(rule.std, np.float32) + np.asarray(rule.mean, np.float32)
     images = images if rule.channel_order == "rgb" else images[..., ::-1]
     return np.clip(np.round(images), 0, 255).astype(np.uint8)
 
 
-def some_boxes(height, width, batch, count):
+def some_boxes(height: int, width: int, batch: int, count: int) -> Array:
     """The same random boxes of several sizes in every call: float32 ``[batch,count,4]`` xyxy."""
     random = np.random.default_rng(0)
-    size = np.float32([width, height])
+    size = np.asarray([width, height], np.float32)
     centers, half = (
         random.uniform(0, size, (count, 2)),
         random.uniform(4, np.maximum(size / 3, 5), (count, 2)),
@@ -100,7 +107,14 @@ def some_boxes(height, width, batch, count):
     return np.tile(boxes.astype(np.float32), (batch, 1, 1))
 
 
-def check(name, content, function, batches, bound, **proposals):
+def check(
+    name: str,
+    content: bytes,
+    function: Callable[..., Any],
+    batches: Sequence[Array],
+    bound: Bound,
+    **proposals: Array,
+) -> "Difference":
     """Runs a TFLite model beside the function that it was made of.
 
     Args:
@@ -146,7 +160,7 @@ class Difference:
     box: float = 0.0
     score: float = 0.0
 
-    def __add__(self, other):
+    def __add__(self, other: "Difference") -> "Difference":
         return Difference(
             self.found + other.found,
             self.lost + other.lost,
@@ -154,14 +168,14 @@ class Difference:
             max(self.score, other.score),
         )
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"{self.lost} of {self.found} detections without a partner, "
             f"the others within {self.box:.2g} pixels and {self.score:.2g} in score"
         )
 
 
-def difference(wanted, got, bound):
+def difference(wanted: Any, got: Any, bound: Bound) -> Difference:
     """Pairs the detections of two runs (NumPy, batched) by label and place: ``Difference``."""
     total = Difference()
     for row in range(len(wanted["boxes"])):

@@ -5,6 +5,7 @@ import numbers
 import tensorflow as tf
 
 from kdet.structures import size_as_box
+from kdet.typing import Tensor
 
 BOX_FORMATS = ("rel_yxyx", "rel_xyxy", "yxyx", "xyxy", "xywh")
 
@@ -21,17 +22,18 @@ class Naming:
         ValueError: naming the option and what it can be.
     """
 
-    def __init__(self, box_format="rel_yxyx", label_offset=1):
+    def __init__(self, box_format: str = "rel_yxyx", label_offset: int = 1) -> None:
         if box_format not in BOX_FORMATS:
             raise ValueError(f"box_format is one of {', '.join(BOX_FORMATS)}, not {box_format!r}.")
-        if not isinstance(label_offset, numbers.Integral) or label_offset < 0:
+        if not isinstance(label_offset, (int, numbers.Integral)) or label_offset < 0:
             raise ValueError(
                 "label_offset, the number of the first class, is a whole number from 0 on, not "
                 f"{label_offset!r}."
             )
-        self.box_format, self.label_offset = box_format, label_offset
+        self.box_format = box_format
+        self.label_offset = int(label_offset)
 
-    def __call__(self, detections, original_size):
+    def __call__(self, detections: dict[str, Tensor], original_size: Tensor) -> dict[str, Tensor]:
         """The outputs of a signature.
 
         Args:
@@ -53,7 +55,7 @@ class Naming:
             found["detection_masks"] = detections["masks"]
         return found
 
-    def read_boxes(self, boxes, original_size):
+    def read_boxes(self, boxes: Tensor, original_size: Tensor) -> Tensor:
         """Boxes ``[N,P,4]`` written in ``box_format`` as xyxy in pixels of the image."""
         if self.box_format.endswith("yxyx"):
             boxes = tf.gather(boxes, [1, 0, 3, 2], axis=-1)
@@ -63,7 +65,7 @@ class Naming:
             boxes = boxes * size_as_box(original_size)
         return boxes
 
-    def _boxes(self, boxes, size):
+    def _boxes(self, boxes: Tensor, size: Tensor) -> Tensor:
         boxes = tf.cast(boxes, tf.float32)
         if self.box_format.startswith("rel_"):
             boxes = boxes / size

@@ -1,7 +1,15 @@
 """What a canvas and a number of images may be, for every format and for the tools."""
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
-def shape_of(input_size):
+from kdet.typing import Pair
+
+# "dynamic", "buckets", (height, width) or "HEIGHTxWIDTH"
+InputSize: TypeAlias = str | Sequence[int]
+
+
+def shape_of(input_size: InputSize) -> Pair | str | None:
     """None for "dynamic", "buckets" for itself, otherwise (height, width) from a pair or "800x1344".
 
     Raises:
@@ -23,7 +31,7 @@ def shape_of(input_size):
     return height, width
 
 
-def batch_of(batch):
+def batch_of(batch: int | str | None) -> int | None:
     """None for None or "dynamic", otherwise a number of images from 1 on, from a number or its digits.
 
     Raises:
@@ -40,7 +48,7 @@ def batch_of(batch):
     return number
 
 
-def _whole(value):
+def _whole(value: Any) -> int:
     """An int from a whole number or its digits; True and 1.5 are none."""
     number = int(value)
     if isinstance(value, bool) or (not isinstance(value, str) and number != value):

@@ -1,11 +1,15 @@
 """A detector that computes in another precision."""
 
+from typing import Any
+
 import keras
+
+from kdet.detectors import Detector
 
 POLICIES = {"fp32": "float32", "bf16": "mixed_bfloat16", "fp16": "mixed_float16"}
 
 
-def in_precision(model, dtype):
+def in_precision(model: Detector, dtype: str | None) -> Detector:
     """``model`` where it computes in ``dtype`` already, otherwise a copy that does, with its weights.
 
     Args:
@@ -29,13 +33,13 @@ def in_precision(model, dtype):
     return copy
 
 
-def dtype_of(model):
+def dtype_of(model: Detector) -> str:
     """The key of `POLICIES` that a detector computes in; the name of its policy where it is another."""
     name = model.dtype_policy.name
     return next((dtype for dtype, policy in POLICIES.items() if policy == name), name)
 
 
-def _without_policies(config):
+def _without_policies(config: Any) -> Any:
     """The config with the layers' dtype policies left out, so that new layers take the global one."""
     if isinstance(config, dict):
         return {k: _without_policies(v) for k, v in config.items() if not _is_policy(v)}
@@ -44,5 +48,5 @@ def _without_policies(config):
     return config
 
 
-def _is_policy(value):
+def _is_policy(value: object) -> bool:
     return isinstance(value, dict) and value.get("class_name") == "DTypePolicy"

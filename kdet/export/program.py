@@ -1,17 +1,22 @@
 """A detector as a function of tensors alone: what every exported form is made of."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import ops
+from kdet.detectors import Detector
 from kdet.export import explain
 from kdet.ops import compiled
+from kdet.typing import PathLike, Tensor
 
 
 class ExportError(ValueError):
     """A model cannot be exported in the wanted form; the message names the part and the way out."""
 
 
-def save(module, path, signatures):
+def save(module: tf.Module, path: PathLike, signatures: dict[str, Any]) -> None:
     """Writes a SavedModel without the gradients of kdet's ops, which nobody asks of detections.
 
     They can be a large part: a ResNeXt's take half of the file and of the time of its export.
@@ -34,7 +39,7 @@ class Program:
         takes_proposals: the model's second stage looks at boxes that come with the images (Fast R-CNN).
     """
 
-    def __init__(self, model, form="portable"):
+    def __init__(self, model: Detector, form: str = "portable") -> None:
         if form not in ("portable", "compiled"):
             raise ValueError(f"ops is 'portable' or 'compiled', not {form!r}.")
         if form == "compiled":
@@ -42,7 +47,7 @@ class Program:
         self.model, self.form = model, form
         self.takes_proposals = model.takes_proposals
 
-    def detect(self, inputs):
+    def detect(self, inputs: Any) -> dict[str, Tensor]:
         """Detections of network inputs (the data contract), for use inside a trace.
 
         Args:
@@ -55,7 +60,9 @@ class Program:
         with ops.use(self.form):
             return self.model(inputs, training=False)
 
-    def on_canvas(self, height, width, batch=1, proposals=None):
+    def on_canvas(
+        self, height: int | None, width: int | None, batch: int | None = 1, proposals: int | None = None
+    ) -> Any:
         """``detect`` for images that fill a canvas of one shape: a ``ConcreteFunction``.
 
         Args:
@@ -75,12 +82,17 @@ class Program:
             return self.trace(lambda images: self.detect(images), spec, canvas=canvas)
         boxes = tf.TensorSpec([batch, proposals, 4], tf.float32, name="proposals")
 
-        def detect(images, proposals):
+        def detect(images: Tensor, proposals: Tensor) -> dict[str, Tensor]:
             return self.detect({"images": images, "proposals": proposals})
 
         return self.trace(detect, spec, boxes, canvas=canvas)
 
-    def trace(self, function, *specs, canvas=(None, None)):
+    def trace(
+        self,
+        function: Callable[..., Any],
+        *specs: tf.TensorSpec,
+        canvas: tuple[int | None, int | None] = (None, None),
+    ) -> Any:
         """``ConcreteFunction`` of a function of tensors that calls ``detect``.
 
         Args:
@@ -92,8 +104,7 @@ class Program:
                 TensorFlow alone does not have.
         """
         try:
-            function = tf.function(function, input_signature=specs, autograph=False)
-            traced = function.get_concrete_function()
+            traced = tf.function(function, input_signature=specs, autograph=False).get_concrete_function()
         except (TypeError, ValueError, ArithmeticError, tf.errors.OpError) as error:
             where, way_out = "on a dynamic canvas", "a fixed one"
             if None not in canvas:
@@ -107,7 +118,7 @@ class Program:
             self._check_ops(traced)
         return traced
 
-    def _check_ops(self, traced):
+    def _check_ops(self, traced: Any) -> None:
         """Raises where a trace holds what TensorFlow alone cannot run."""
         definition = traced.graph.as_graph_def()
         nodes = [*definition.node, *(n for f in definition.library.function for n in f.node_def)]

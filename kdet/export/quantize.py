@@ -7,12 +7,15 @@ and its flatbuffer is rewritten: here is what counts as its network, and what be
 
 import dataclasses
 import re
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from kdet import compat
 from kdet.export import flatbuffer
 from kdet.export.program import ExportError
+from kdet.typing import Array
 
 schema = compat.tflite().schema
 
@@ -46,7 +49,7 @@ class Network:
     float_names: list
 
 
-def find_network(model):
+def find_network(model: Any) -> Network:
     """The ``Network`` of a ``schema.ModelT``: operators on the way to a weighted one, before any choice.
 
     Raises:
@@ -55,7 +58,9 @@ def find_network(model):
     graph = model.subgraphs[0]
     # what comes with the images are boxes that somebody has chosen
     chosen = {i for i in graph.inputs if graph.tensors[i].type != schema.TensorType.UINT8}
-    fed, eligible, plain = set(), [], set()
+    fed: set[int] = set()
+    eligible: list[int] = []
+    plain: set[int] = set()
     for index, operator in enumerate(graph.operators):
         name, inputs = flatbuffer.op_name(model, operator), [i for i in operator.inputs if i >= 0]
         if name in _CHOICES or chosen.intersection(inputs):
@@ -67,7 +72,8 @@ def find_network(model):
             plain.add(index)
         if weighted or fed.intersection(inputs):
             fed.update(operator.outputs)
-    members, needed = set(), set()
+    members: set[int] = set()
+    needed: set[int] = set()
     for index in reversed(eligible):
         operator = graph.operators[index]
         if weights_of(model, operator) is not None or needed.intersection(operator.outputs):
@@ -83,13 +89,13 @@ def find_network(model):
     return Network(members, [tensor for tensor in made if tensor in taken], names)
 
 
-def _is_plain(model, name, inputs):
+def _is_plain(model: Any, name: str, inputs: Any) -> bool:
     # a sum with a constant shifts something: sampling positions for one
     constants = [i for i in inputs if flatbuffer.data_of(model, i) is not None]
     return name in _PLAIN and not (name == "ADD" and constants)
 
 
-def weights_of(model, operator):
+def weights_of(model: Any, operator: Any) -> Array | None:
     """Float weights of a convolution or dense layer as an array, None for other operators."""
     if flatbuffer.op_name(model, operator) not in _WEIGHTED:
         return None
@@ -97,7 +103,7 @@ def weights_of(model, operator):
     return weights if weights is not None and weights.size >= _LEAST_WEIGHTS else None
 
 
-def to_int8(content, images):
+def to_int8(content: bytes, images: Iterable[Array]) -> bytes:
     """A float32 flatbuffer whose network computes in 8-bit integers.
 
     Args:
@@ -125,7 +131,7 @@ def to_int8(content, images):
     return flatbuffer.write(model)
 
 
-def _operator_of(error, model):
+def _operator_of(error: BaseException, model: Any) -> str:
     """The operator that a runtime's message numbers, by kind and place in the detector."""
     number = re.search(r"Node number (\d+)", str(error))
     operators = model.subgraphs[0].operators
@@ -136,7 +142,7 @@ def _operator_of(error, model):
     return f"{flatbuffer.op_name(model, operator)} ({name.partition(';')[0]})"
 
 
-def to_float16(content):
+def to_float16(content: bytes) -> bytes:
     """A float32 flatbuffer that stores its weights in 16 bits; it computes in float32."""
     model = flatbuffer.read(content)
     graph = model.subgraphs[0]
@@ -166,7 +172,7 @@ def to_float16(content):
     return flatbuffer.write(model)
 
 
-def _activation(graph, like, name):
+def _activation(graph: Any, like: Any, name: bytes) -> int:
     tensor = schema.TensorT()
     tensor.shape, tensor.type, tensor.name = (
         graph.tensors[like].shape,
@@ -178,7 +184,7 @@ def _activation(graph, like, name):
     return len(graph.tensors) - 1
 
 
-def to_dynamic(content):
+def to_dynamic(content: bytes) -> bytes:
     """A float32 flatbuffer with 8-bit weights; activations are quantised as they come, at run time."""
     model = flatbuffer.read(content)
     graph = model.subgraphs[0]
@@ -204,16 +210,16 @@ def to_dynamic(content):
     return flatbuffer.write(model)
 
 
-def _in_groups(graph, operator, name):
+def _in_groups(graph: Any, operator: Any, name: str) -> bool:
     channels = [graph.tensors[i].shape[-1] for i in operator.inputs[:2]]
     return name == "CONV_2D" and channels[0] != channels[1]
 
 
-def _set_weights(operator, tensor):
+def _set_weights(operator: Any, tensor: int) -> None:
     operator.inputs = [operator.inputs[0], tensor, *operator.inputs[2:]]
 
 
-def _eight_bits(weights, axis):
+def _eight_bits(weights: Array, axis: int | None) -> tuple[Array, Any]:
     """Integers -127..127 and their ``QuantizationParametersT``, symmetric, with a scale per ``axis``."""
     others = tuple(k for k in range(weights.ndim) if k != axis)
     scale = np.maximum(np.abs(weights).max(axis=others, keepdims=True) / 127.0, 1e-12).astype(np.float32)

@@ -2,17 +2,21 @@
 
 import json
 import os
+from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
+from kdet.detectors import Detector
 from kdet.export.canvas import Canvas
 from kdet.export.decode import decode
 from kdet.export.image_masks import on_images
 from kdet.export.naming import Naming
-from kdet.export.options import batch_of, shape_of
+from kdet.export.options import InputSize, batch_of, shape_of
 from kdet.export.precision import dtype_of, in_precision
 from kdet.export.program import Program, save
 from kdet.structures import network_boxes
+from kdet.typing import PathLike, Tensor
 
 MASKS = ("box", "image")
 # beside the model, for people and clients; servers ignore this folder
@@ -20,17 +24,17 @@ DESCRIPTION = os.path.join("assets.extra", "kdet.json")
 
 
 def export_saved_model(
-    model,
-    path,
+    model: Detector,
+    path: PathLike,
     *,
-    input_size="dynamic",
-    batch=None,
-    dtype=None,
-    ops="portable",
-    box_format="rel_yxyx",
-    label_offset=1,
-    masks="box",
-):
+    input_size: InputSize = "dynamic",
+    batch: int | str | None = None,
+    dtype: str | None = None,
+    ops: str = "portable",
+    box_format: str = "rel_yxyx",
+    label_offset: int = 1,
+    masks: str = "box",
+) -> PathLike:
     """Writes a SavedModel with pre- and post-processing inside.
 
     Signatures: ``serving_default`` (``images``: uint8 ``[N,H,W,3]`` RGB, images of one size, any),
@@ -82,7 +86,9 @@ def export_saved_model(
 class _Functions:
     """The signatures: three ways to images, one trace of the detector that all share."""
 
-    def __init__(self, program, canvas, naming, batch, whole_masks):
+    def __init__(
+        self, program: Program, canvas: Canvas, naming: Naming, batch: int | None, whole_masks: bool
+    ) -> None:
         self.program, self.canvas, self.naming = program, canvas, naming
         self.batch, self.whole_masks = batch, whole_masks
         sizes = tf.TensorSpec([batch, 2], tf.float32)
@@ -94,14 +100,16 @@ class _Functions:
             self.proposals, spec["proposals"] = [boxes], boxes
         self._detect = tf.function(self._outputs, input_signature=[spec], autograph=False)
 
-    def _outputs(self, inputs):
+    def _outputs(self, inputs: Any) -> dict[str, Tensor]:
         detections = self.program.detect(inputs)
         if self.whole_masks and "masks" in detections:
             masks = on_images(self.program.model, detections, inputs["original_size"])
             detections = {**detections, "masks": masks}
         return self.naming(detections, inputs["original_size"])
 
-    def _detect_images(self, read, count, proposals=None):
+    def _detect_images(
+        self, read: Callable[[Tensor], Tensor], count: Tensor, proposals: Tensor | None = None
+    ) -> dict[str, Tensor]:
         inputs = self.canvas.inputs(read, count)
         if proposals is not None:
             boxes = self.naming.read_boxes(proposals, inputs["original_size"])
@@ -110,17 +118,17 @@ class _Functions:
             inputs = {k: tf.ensure_shape(v, [self.batch, *v.shape[1:]]) for k, v in inputs.items()}
         return self._detect(inputs)
 
-    def on_arrays(self, images, proposals=None):
+    def on_arrays(self, images: Tensor, proposals: Tensor | None = None) -> dict[str, Tensor]:
         return self._detect_images(lambda i: images[i], tf.shape(images)[0], proposals)
 
-    def on_bytes(self, encoded, proposals=None):
+    def on_bytes(self, encoded: Tensor, proposals: Tensor | None = None) -> dict[str, Tensor]:
         return self._detect_images(lambda i: decode(encoded[i]), tf.size(encoded), proposals)
 
-    def on_examples(self, examples, proposals=None):
+    def on_examples(self, examples: Tensor, proposals: Tensor | None = None) -> dict[str, Tensor]:
         features = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
         return self.on_bytes(tf.io.parse_example(examples, features)["image/encoded"], proposals)
 
-    def signatures(self):
+    def signatures(self) -> dict[str, Any]:
         """``{name: ConcreteFunction}``."""
         images = tf.TensorSpec([self.batch, None, None, 3], tf.uint8, name="images")
         encoded = tf.TensorSpec([self.batch], tf.string, name="encoded")
@@ -136,7 +144,9 @@ class _Functions:
         }
 
 
-def _describe(path, model, canvas, naming, options):
+def _describe(
+    path: PathLike, model: Detector, canvas: Canvas, naming: Naming, options: dict[str, Any]
+) -> None:
     description = {
         "model": model.name,
         "class_names": model.class_names,

@@ -3,8 +3,10 @@
 import pathlib
 import tempfile
 
+from kdet.typing import PathLike
 
-def check(path, kind):
+
+def check(path: PathLike, kind: str) -> None:
     """Raises OSError where ``path`` cannot become what is exported.
 
     Args:

@@ -5,15 +5,20 @@ import logging
 import pathlib
 import re
 import tempfile
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kdet import compat, data
-from kdet.export import flatbuffer, litert, quantize, silence
-from kdet.export.options import batch_of, shape_of
+from kdet.detectors import Detector
+from kdet.detectors.preprocessor import Preprocessor
+from kdet.export import flatbuffer, litert, network_outputs, quantize
+from kdet.export.options import InputSize, batch_of, shape_of
 from kdet.export.precision import in_precision
 from kdet.export.program import ExportError, Program, save
+from kdet.typing import Array, Pair, PathLike
 
 logger = logging.getLogger("kdet")
 
@@ -30,16 +35,16 @@ _CHECKED_IMAGES = 2
 
 
 def export_tflite(
-    model,
-    path,
-    input_size=None,
-    batch=1,
-    dtype="fp32",
-    representative=None,
-    num_proposals=1000,
-    select_tf_ops=True,
-    check=True,
-):
+    model: Detector,
+    path: PathLike,
+    input_size: InputSize | None = None,
+    batch: int = 1,
+    dtype: str = "fp32",
+    representative: Any = None,
+    num_proposals: int = 1000,
+    select_tf_ops: bool = True,
+    check: bool = True,
+) -> PathLike:
     """Writes a detector as a TFLite file.
 
     The file takes ``images`` uint8 ``[batch,h,w,3]`` RGB, images resized to fill ``(h, w)``, and gives
@@ -94,18 +99,19 @@ def export_tflite(
         looked_at = (images or [litert.noise_images(model, height, width, batch)])[:_CHECKED_IMAGES]
         boxes = {"proposals": litert.some_boxes(*canvas)} if model.takes_proposals else {}
         found = litert.check(model.name, content, traced, looked_at, BOUNDS[dtype], **boxes)
+        result = str(found)
         if not found.found:
             limit = BOUNDS[dtype].network
-            apart = silence.check(model.name, single, content, traced, limit, looked_at[0], **boxes)
-            found = f"nothing found, the network's outputs differ by {apart:.2g} of their size"
-        logger.info("%s: %s.", path, found)
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+            apart = network_outputs.check(model.name, single, content, traced, limit, looked_at[0], **boxes)
+            result = f"nothing found, the network's outputs differ by {apart:.2g} of their size"
+        logger.info("%s: %s.", path, result)
+    target = pathlib.Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
     return path
 
 
-def _fixed(model, input_size, batch, dtype):
+def _fixed(model: Detector, input_size: InputSize | None, batch: int, dtype: str) -> tuple[int, int, int]:
     """(height, width, batch) of a file.
 
     Raises:
@@ -116,16 +122,17 @@ def _fixed(model, input_size, batch, dtype):
         raise ValueError(f"TFLite: dtype is one of {', '.join(BOUNDS)}, not {dtype!r}.{way_out}")
     shape = canvas_of(model.preprocessor) if input_size is None else shape_of(input_size)
     count = batch_of(batch)
-    if shape is None or shape == "buckets":
+    if shape is None or isinstance(shape, str):
         raise ValueError(
             f"TFLite: the canvas is fixed in the file: input_size is (height, width), not {input_size!r}."
         )
     if count is None:
         raise ValueError(f"TFLite: the batch is fixed in the file: a number of images, not {batch!r}.")
-    return *shape, count
+    height, width = shape
+    return height, width, count
 
 
-def canvas_of(preprocessor):
+def canvas_of(preprocessor: Preprocessor) -> Pair:
     """(h, w) of a landscape image under the model's size rule, padded to its divisor."""
     if isinstance(preprocessor.size, (int, float)):
         raise ValueError(
@@ -133,10 +140,11 @@ def canvas_of(preprocessor):
         )
     first, second = preprocessor.size
     width, height = (max(first, second), min(first, second)) if preprocessor.keep_ratio else (first, second)
-    return tuple(-(-side // preprocessor.pad_divisor) * preprocessor.pad_divisor for side in (height, width))
+    divisor = preprocessor.pad_divisor
+    return -(-height // divisor) * divisor, -(-width // divisor) * divisor
 
 
-def representative_batches(given, height, width, batch):
+def representative_batches(given: Any, height: int, width: int, batch: int) -> list[Array] | None:
     """List of uint8 ``[batch,height,width,3]`` from images or a recipe; None from None."""
     if given is None:
         return None
@@ -155,15 +163,14 @@ def representative_batches(given, height, width, batch):
             ) from error
     else:
         chosen = itertools.islice(given, CALIBRATION_IMAGES)
-        images = (data.preprocess_images([one], fill)["images"].numpy()[0] for one in chosen)
-    images = list(images)
+        images = [data.preprocess_images([one], fill)["images"].numpy()[0] for one in chosen]
     if not images:
         raise ValueError("TFLite: representative holds no image.")
     images += images[-1:] * (-len(images) % batch)
     return [np.stack(images[i : i + batch]) for i in range(0, len(images), batch)]
 
 
-def convert(traced, name, select_tf_ops=True):
+def convert(traced: Any, name: str, select_tf_ops: bool = True) -> tuple[bytes, list[str]]:
     """Float32 flatbuffer of a ``ConcreteFunction`` of ``images``.
 
     Returns:
@@ -192,7 +199,7 @@ def convert(traced, name, select_tf_ops=True):
     raise ExportError(f"{name}: TFLite has no {missing}. The way out: {way_out}.")
 
 
-def _converted(folder, ops):
+def _converted(folder: str, ops: Sequence[Any]) -> bytes:
     """Flatbuffer of a SavedModel's one signature, what ``tf.lite.TFLiteConverter`` makes of it.
 
     That loads the SavedModel twice and rewrites the file twice in Python before and after the same call,
@@ -212,7 +219,7 @@ def _converted(folder, ops):
     )
 
 
-def _missing_ops(error):
+def _missing_ops(error: BaseException) -> str:
     """Ops that a converter complains about, with their place in the detector, or its first line."""
     ops = dict.fromkeys(re.findall(r"\btf\.([A-Z]\w+)", str(error)), "")
     for one in getattr(error, "errors", ()):
@@ -222,8 +229,8 @@ def _missing_ops(error):
     return ", ".join(named) or str(error).strip().splitlines()[0]
 
 
-def with_dtype(content, dtype, images=None):
+def with_dtype(content: bytes, dtype: str, images: Iterable[Array] | None = None) -> bytes:
     """A float32 flatbuffer rewritten for ``dtype``; ``int8`` measures on ``images``."""
     if dtype == "int8":
-        return quantize.to_int8(content, images)
+        return quantize.to_int8(content, images or ())
     return {"fp32": lambda c: c, "fp16": quantize.to_float16, "dynamic": quantize.to_dynamic}[dtype](content)

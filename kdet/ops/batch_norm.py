@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_shapes
-from kdet.ops.nothing import holds_nothing
+from kdet.ops.empty import is_empty
 
 
 class BatchNormOutput(NamedTuple):
@@ -90,7 +90,7 @@ def _compiled_gradient(op, upstream, *_):
 
 def _portable(x, gamma, beta, epsilon, counted, total):
     # of nothing XLA's fused norm has gradients that are NaN
-    if counted is not None or total is not None or holds_nothing(x):
+    if counted is not None or total is not None or is_empty(x):
         return _weighted(x, gamma, beta, epsilon, counted, total or (lambda value: value))
     maps = x if x.shape.rank == 4 else tf.reshape(x, [-1, 1, 1, x.shape[-1]])
     empty, count = tf.zeros([0]), _count(x, None)

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_shapes
-from kdet.ops.nothing import convolve_nothing, is_empty
+from kdet.ops.empty import convolve_empty, has_no_images
 
 # Fewer channels or pixels than these, and TensorFlow's direct convolution is as quick.
 _LEAST_CHANNELS = 64
@@ -50,8 +50,8 @@ def _pays(x, kernel):
 
 
 def _portable(x, kernel, bias, relu):
-    if is_empty(x):
-        return convolve_nothing(x, kernel, (1, 1), (1, 1), (1, 1)) + bias
+    if has_no_images(x):
+        return convolve_empty(x, kernel, (1, 1), (1, 1), (1, 1)) + bias
     y = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
     return tf.nn.relu(y) if relu else y
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_shapes, pair
-from kdet.ops.nothing import holds_nothing
+from kdet.ops.empty import is_empty
 from kdet.ops.roi_taps import AxisTaps
 
 # One step unpacks a tile of this many rows and bytes for every RoI of a group.
@@ -35,13 +35,13 @@ def crop_masks(packed_masks, boxes, gt_index, output_size, implementation=None):
         gt_index=(gt_index, "B N"),
     )
     form = dispatch.choose("crop_masks", implementation, portable=_portable, compiled_form=_compiled)
-    if holds_nothing(boxes) or (form is _portable and holds_nothing(packed_masks)):
-        form = _nothing
+    if is_empty(boxes) or (form is _portable and is_empty(packed_masks)):
+        form = _empty
     targets = form(packed_masks, boxes, gt_index, output_size=output_size)
     return tf.ensure_shape(targets, [*boxes.shape[:2], *output_size])
 
 
-def _nothing(packed_masks, boxes, gt_index, output_size):
+def _empty(packed_masks, boxes, gt_index, output_size):
     return tf.zeros(tf.concat([tf.shape(boxes)[:2], output_size], 0))
 
 

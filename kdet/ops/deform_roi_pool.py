@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import at_least, pair
-from kdet.ops.nothing import holds_nothing, nothing
+from kdet.ops.empty import is_empty, zeros_linked_to
 from kdet.ops.roi_align import check_pyramid, flatten_levels
 from kdet.ops.roi_groups import pool_groups, scatter_back, slopes_of_groups
 from kdet.ops.roi_taps import AxisTaps
@@ -44,8 +44,8 @@ def deform_roi_pool(
         compiled_form=_compiled,
         dtype=features[0].dtype,
     )
-    if holds_nothing(boxes):
-        form = _nothing
+    if is_empty(boxes):
+        form = _empty
     pooled = form(
         features,
         boxes,
@@ -59,9 +59,9 @@ def deform_roi_pool(
     return tf.ensure_shape(pooled, [*boxes.shape[:2], *output_size, features[0].shape[-1]])
 
 
-def _nothing(features, boxes, levels, offsets, output_size, **_):
+def _empty(features, boxes, levels, offsets, output_size, **_):
     shape = tf.concat([tf.shape(boxes)[:2], output_size, [features[0].shape[-1]]], 0)
-    return nothing(shape, features[0].dtype, *features, offsets)
+    return zeros_linked_to(shape, features[0].dtype, *features, offsets)
 
 
 _ATTRIBUTES = ("bins_y", "bins_x", "scales", "sampling_ratio", "aligned", "gamma")

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import at_least, check_shapes, known_size, pair
-from kdet.ops.nothing import convolve_nothing, is_empty
+from kdet.ops.empty import convolve_empty, has_no_images
 
 # Channels of a group below which the backward pass merges neighboring groups into one convolution.
 _NARROW = 16
@@ -56,8 +56,8 @@ def grouped_conv2d(
             f"grouped_conv2d: {groups} groups do not fit an input of {channels} channels and a kernel "
             f"of shape {tuple(kernel.shape)} (kh, kw, in/groups, out)."
         )
-    if is_empty(x):
-        return convolve_nothing(x, kernel, strides, padding, dilations)
+    if has_no_images(x):
+        return convolve_empty(x, kernel, strides, padding, dilations)
     pads = [[0, 0], [padding[0]] * 2, [padding[1]] * 2, [0, 0]]
     if groups > 1 and groups == channels and strides[0] == strides[1] and 1 in (strides[0], max(dilations)):
         depthwise = tf.reshape(kernel, [*kernel.shape[:2], channels, kernel.shape[3] // channels])

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_shapes, convolved_sizes, pair
-from kdet.ops.nothing import convolve_nothing, is_empty
+from kdet.ops.empty import convolve_empty, has_no_images
 
 
 def masked_conv2d(x, mask, kernel, bias=None, *, strides=(1, 1), padding=(0, 0), implementation=None):
@@ -58,8 +58,8 @@ def _compiled_gradient(op, upstream):
 
 def _portable(x, mask, kernel, bias, strides, padding):
     pads = [[0, 0], [padding[0]] * 2, [padding[1]] * 2, [0, 0]]
-    if is_empty(x):
-        everywhere = convolve_nothing(x, kernel, strides, padding, (1, 1))
+    if has_no_images(x):
+        everywhere = convolve_empty(x, kernel, strides, padding, (1, 1))
     else:
         everywhere = tf.nn.conv2d(x, kernel, strides, pads)
     return tf.where(mask[..., None], everywhere + bias, tf.zeros([], x.dtype))

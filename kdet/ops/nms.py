@@ -5,8 +5,8 @@ import tensorflow as tf
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import at_least, check_shapes
 from kdet.ops.boxes import iou_with
+from kdet.ops.empty import is_empty
 from kdet.ops.greedy import take_best
-from kdet.ops.nothing import holds_nothing
 
 _FAR = -1e6
 # Moved coordinates below this are exact to a quarter of a pixel, less than lies between two classes.
@@ -56,8 +56,8 @@ def nms(
     same = {} if labels is None else {"labels": (labels, "B N")}
     check_shapes("nms", boxes=(boxes, "B N 4"), scores=(scores, "B N"), **same)
     form = dispatch.choose("nms", implementation, portable=_portable, compiled_form=_compiled)
-    if holds_nothing(scores) or max_output == 0:
-        form = _nothing
+    if is_empty(scores) or max_output == 0:
+        form = _empty
     indices, num = form(
         boxes,
         scores,
@@ -83,7 +83,7 @@ def _class_step(boxes, candidates):
     return tf.where(tf.reduce_any(candidates, axis=1)[:, None, None], reach, 0.0) + 1.0
 
 
-def _nothing(boxes, scores, labels, max_output, **_):
+def _empty(boxes, scores, labels, max_output, **_):
     batch = tf.shape(scores)[0]
     return tf.zeros([batch, max_output], tf.int32), tf.zeros([batch], tf.int32)
 

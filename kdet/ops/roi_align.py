@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import at_least, check_shapes, known_size, pair
-from kdet.ops.nothing import holds_nothing, nothing
+from kdet.ops.empty import is_empty, zeros_linked_to
 from kdet.ops.roi_groups import pool_groups, scatter_back
 from kdet.ops.roi_taps import AxisTaps
 
@@ -75,8 +75,8 @@ def _roi_align(features, boxes, levels, output_size, scales, sampling_ratio, ali
         "roi_align", implementation, portable=_portable, compiled_form=_compiled, dtype=features[0].dtype
     )
     # levels may lie without pixels, and the portable form's table of all pixels then must have some
-    if holds_nothing(boxes) or (form is _portable and all(holds_nothing(f) for f in features)):
-        form = _nothing
+    if is_empty(boxes) or (form is _portable and all(is_empty(f) for f in features)):
+        form = _empty
     return form(features, boxes, levels, **attributes)
 
 
@@ -96,9 +96,9 @@ def check_pyramid(op, features, scales, boxes, levels, **others):
     return features
 
 
-def _nothing(features, boxes, levels, output_size, **_):
+def _empty(features, boxes, levels, output_size, **_):
     shape = tf.concat([tf.shape(boxes)[:2], output_size, [features[0].shape[-1]]], 0)
-    return nothing(shape, features[0].dtype, *features)
+    return zeros_linked_to(shape, features[0].dtype, *features)
 
 
 def _compiled(features, boxes, levels, output_size, scales, sampling_ratio, aligned):

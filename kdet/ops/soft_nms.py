@@ -5,9 +5,9 @@ import tensorflow as tf
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import at_least, check_shapes
 from kdet.ops.boxes import iou_with
+from kdet.ops.empty import is_empty
 from kdet.ops.greedy import take_best
 from kdet.ops.nms import separate_classes
-from kdet.ops.nothing import holds_nothing
 
 
 def soft_nms(
@@ -77,7 +77,7 @@ tf.no_gradient("KdetSoftNms")
 
 
 def _portable(boxes, scores, max_output, iou_threshold, sigma, min_score, method):
-    if holds_nothing(scores):
+    if is_empty(scores):
         empty = tf.zeros([tf.shape(boxes)[0], max_output])
         return tf.cast(empty, tf.int32), empty, tf.zeros([tf.shape(boxes)[0]], tf.int32)
 

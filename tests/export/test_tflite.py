@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kdet import ops
-from kdet.export import ExportError, Program, flatbuffer, litert, quantize, silence, tflite
+from kdet.export import ExportError, Program, flatbuffer, litert, network_outputs, quantize, tflite
 from kdet.layers import GeneralizedAttention
 
 SIZE = (128, 160)
@@ -44,7 +44,9 @@ def test_file_finds_what_the_model_finds(exported, dtype, size):
 def test_networks_are_compared_where_nothing_is_found(exported, dtype):
     model, traced, images, content = exported
     smaller = tflite.with_dtype(content, dtype, images[:1])
-    apart = silence.check(model.name, content, smaller, traced, tflite.BOUNDS[dtype].network, images[0])
+    apart = network_outputs.check(
+        model.name, content, smaller, traced, tflite.BOUNDS[dtype].network, images[0]
+    )
     assert (apart < 1e-5) == (dtype == "fp32")
 
 

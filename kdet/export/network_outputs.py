@@ -6,6 +6,8 @@ dense head; the maps and the proposals' outputs of a two-stage detector, whose s
 """
 
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,9 +15,18 @@ import tensorflow as tf
 from kdet.export import flatbuffer, quantize
 from kdet.export.litert import Runner
 from kdet.export.program import ExportError
+from kdet.typing import Array, Tensor
 
 
-def check(name, single, content, function, limit, images, **proposals):
+def check(
+    name: str,
+    single: bytes,
+    content: bytes,
+    function: Any,
+    limit: float,
+    images: Array,
+    **proposals: Array,
+) -> float:
     """Compares the network of a TFLite file with the function that it was made of.
 
     Args:
@@ -59,7 +70,7 @@ def check(name, single, content, function, limit, images, **proposals):
     return apart[worst]
 
 
-def _alike(graph, name):
+def _alike(graph: tf.Graph, name: str) -> list[Tensor]:
     """Float tensors of a trace that a file's tensor may be: its name is of one op, or of several fused ones.
 
     The converter numbers names that it needs twice, and leaves out the bias or activation that comes last.
@@ -73,7 +84,9 @@ def _alike(graph, name):
     return list({tensor.name: tensor for tensor in found if tensor.dtype == tf.float32}.values())
 
 
-def _values(function, tensors, inputs):
+def _values(
+    function: Any, tensors: Mapping[str, Sequence[Tensor]], inputs: Sequence[Array]
+) -> dict[str, list[Array]]:
     """Values inside of a ``ConcreteFunction`` for its inputs, as arrays.
 
     Args:
@@ -86,7 +99,7 @@ def _values(function, tensors, inputs):
     wanted = sorted({name for some in names.values() for name in some})
 
     @tf.function(autograph=False)
-    def run(*inputs):
+    def run(*inputs: Tensor) -> dict[str, Tensor]:
         return dict(
             zip(wanted, tf.graph_util.import_graph_def(definition, dict(zip(places, inputs)), wanted))
         )
@@ -95,6 +108,6 @@ def _values(function, tensors, inputs):
     return {key: [found[name].numpy() for name in some] for key, some in names.items()}
 
 
-def _apart(got, wanted):
+def _apart(got: Array, wanted: Array) -> float:
     size = np.sqrt(np.mean(np.square(wanted, dtype=np.float64)))
     return np.sqrt(np.mean(np.square(got - wanted.ravel(), dtype=np.float64))) / max(size, 1e-30)

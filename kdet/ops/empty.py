@@ -1,0 +1,46 @@
+"""Ops without images or boxes, where the shapes show that there are none.
+
+TensorFlow (with oneDNN, on the CPU) gives a convolution of no images the shape of its input, and XLA has no
+loops that never run.
+"""
+
+import tensorflow as tf
+
+
+def is_empty(tensor):
+    """Return whether a size of the tensor is known to be 0."""
+    return tensor.shape.rank is not None and 0 in tensor.shape.as_list()
+
+
+def has_no_images(x):
+    """Return whether ``x [B,...]`` is known to hold no image."""
+    return x.shape[0] == 0
+
+
+def zeros_linked_to(shape, dtype, *sources):
+    """Return zeros of a shape whose gradients with respect to ``sources`` are zeros, not None.
+
+    Args:
+        shape: of the result.
+        dtype: of the result.
+        sources: tensors of rank 1 or more.
+    """
+    return tf.zeros(shape, dtype) * tf.add_n([tf.reduce_sum(tf.cast(s[:0], dtype)) for s in sources])
+
+
+def convolve_empty(x, kernel, strides, padding, dilations):
+    """Return what a convolution gives for an empty batch.
+
+    Args:
+        x: ``[0,H,W,in]``.
+        kernel: ``[kh,kw,in/groups,out]``.
+        strides, padding, dilations: ``(y, x)``.
+
+    Returns:
+        ``[0,H',W',out]``, whose gradients are zeros.
+    """
+    extents = (
+        tf.shape(x)[1:3] + 2 * tf.constant(padding) - tf.constant(dilations) * (tf.shape(kernel)[:2] - 1)
+    )
+    sizes = (extents - 1) // tf.constant(strides) + 1
+    return zeros_linked_to(tf.concat([[0], sizes, [kernel.shape[3]]], 0), x.dtype, x, kernel)
