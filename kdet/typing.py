@@ -5,7 +5,7 @@ these names are for the reader; docstrings say shapes and units.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -34,3 +34,13 @@ Result: TypeAlias = dict[str, Any]
 StateDict: TypeAlias = Mapping[str, Any]
 # How a PyTorch tensor lies in memory compared with the Keras variable it fills (``kdet.convert.layouts``).
 LayoutRule: TypeAlias = str | tuple[Any, ...] | None
+# Torch names of a layer's tensors: (attribute, how the tensor lies in PyTorch).
+TorchTensors: TypeAlias = dict[str, tuple[str, LayoutRule]]
+# What ``make_norm`` builds a norm from: a kind, a mapping with a ``kind``, or None for none.
+Norm: TypeAlias = str | dict[str, Any] | None
+# Name of an activation of Keras, or a function.
+Activation: TypeAlias = str | Callable[[tf.Tensor], tf.Tensor] | None
+# What Keras gives ``build``: ints, None where a size is open.
+Shape: TypeAlias = Sequence[Any]
+# What ``make_conv`` builds a convolution from: a kind, a mapping with a ``kind``, a layer, or None.
+Conv: TypeAlias = str | dict[str, Any] | Any | None

@@ -11,18 +11,16 @@ Sigmoid heads (RPN, RetinaNet, FCOS ...) never had a background. Names are those
 
 import re
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kdet.convert import rules
+from kdet.convert.walk import TensorSlot
+from kdet.typing import StateDict
 
 if TYPE_CHECKING:
     from kdet.convert.checkpoint import Checkpoint
-from typing import Any
-
-from kdet.convert.walk import TensorSlot
-from kdet.typing import StateDict
 
 _SSD_CLASSES = re.compile(r"^bbox_head\.cls_convs\.(\d+)\.0\.(?:weight|bias)$")
 

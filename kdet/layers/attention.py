@@ -1,6 +1,8 @@
 """Attention: between all pairs, and to a few sampled places of feature maps."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -8,13 +10,14 @@ import tensorflow as tf
 
 from kdet import ops
 from kdet.layers.composite import Composite
-from kdet.layers.dropout import dropout
+from kdet.layers.dropout import DropoutMasks, dropout
 from kdet.layers.linear import Linear, project
 from kdet.layers.no_xla import NoXla
 from kdet.registry import register
+from kdet.typing import Pair, Tensor
 
 
-def add(x, position):
+def add(x: Tensor, position: Tensor | None) -> Tensor:
     """``x`` plus a position encoding, where there is one."""
     return x if position is None else x + tf.cast(position, x.dtype)
 
@@ -28,18 +31,25 @@ class DotProductAttention(keras.layers.Layer):
 
     torch_tensors = {"in_proj_weight": ("in_proj_kernel", "linear"), "in_proj_bias": ("in_proj_bias", None)}
 
-    def __init__(self, units, num_heads, dropout=0.0, **kwargs):
+    def __init__(self, units: int, num_heads: int, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units, self.num_heads, self.dropout = units, num_heads, dropout
         self.out_proj = Linear(units)
 
-    def build(self, *input_shapes):
+    def build(self, *input_shapes: Any) -> None:
         self.in_proj_kernel = self.add_weight(
             name="in_proj_kernel", shape=(self.units, 3 * self.units), initializer="glorot_uniform"
         )
         self.in_proj_bias = self.add_weight(name="in_proj_bias", shape=(3 * self.units,), initializer="zeros")
 
-    def call(self, query, key, value, key_valid=None, masks=None):
+    def call(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_valid: Tensor | None = None,
+        masks: DropoutMasks | None = None,
+    ) -> Tensor:
         kernels = tf.split(tf.convert_to_tensor(self.in_proj_kernel), 3, axis=1)
         biases = tf.split(tf.convert_to_tensor(self.in_proj_bias), 3)
         query, key, value = (
@@ -54,7 +64,7 @@ class DotProductAttention(keras.layers.Layer):
         attended = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])  # [B, Q, heads, D]
         return self.out_proj(tf.reshape(attended, [*tf.unstack(tf.shape(attended)[:2]), self.units]))
 
-    def split_heads(self, x):
+    def split_heads(self, x: Tensor) -> Tensor:
         """``[B,N,units] -> [B,heads,N,units/heads]``."""
         batch, count = tf.unstack(tf.shape(x)[:2])
         x = tf.reshape(x, [batch, count, self.num_heads, self.units // self.num_heads])
@@ -75,12 +85,21 @@ class MultiheadAttention(Composite):
     residual.
     """
 
-    def __init__(self, units=256, num_heads=8, dropout=0.0, **kwargs):
+    def __init__(self, units: int = 256, num_heads: int = 8, dropout: float = 0.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.dropout = dropout
         self.attn = DotProductAttention(units, num_heads, dropout)
 
-    def call(self, query, key=None, value=None, query_pos=None, key_pos=None, key_valid=None, masks=None):
+    def call(
+        self,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
+        query_pos: Tensor | None = None,
+        key_pos: Tensor | None = None,
+        key_valid: Tensor | None = None,
+        masks: DropoutMasks | None = None,
+    ) -> Tensor:
         key = query if key is None else key
         value = key if value is None else value
         x = self.attn(add(query, query_pos), add(key, key_pos), value, key_valid=key_valid, masks=masks)
@@ -95,7 +114,7 @@ class FeatureLevels:
         valid: bool ``[B,S]``, false in the padding of the images.
     """
 
-    def __init__(self, shapes, valid):
+    def __init__(self, shapes: Sequence[Pair], valid: Tensor) -> None:
         self.shapes, self.valid = shapes, valid
 
 
@@ -112,7 +131,15 @@ class DeformableAttention(NoXla, Composite):
     (``FeatureLevels``), ``masks`` -> ``[B,Q,units]``, without the residual.
     """
 
-    def __init__(self, units=256, num_heads=8, num_levels=4, num_points=4, dropout=0.1, **kwargs):
+    def __init__(
+        self,
+        units: int = 256,
+        num_heads: int = 8,
+        num_levels: int = 4,
+        num_points: int = 4,
+        dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
         # places must not be cast to the compute dtype
         super().__init__(autocast=False, **kwargs)
         self.units, self.num_heads, self.dropout = units, num_heads, dropout
@@ -124,7 +151,7 @@ class DeformableAttention(NoXla, Composite):
         self.value_proj = Linear(units)
         self.output_proj = Linear(units)
 
-    def first_offsets(self):
+    def first_offsets(self) -> Tensor:
         """Starting offsets: every head looks along its own direction, point ``k`` ``k`` pixels away."""
         angles = np.arange(self.num_heads) * (2.0 * math.pi / self.num_heads)
         directions = np.stack([np.cos(angles), np.sin(angles)], -1)
@@ -133,7 +160,15 @@ class DeformableAttention(NoXla, Composite):
         grid = directions[:, None, None, :] * steps  # [heads, 1, points, 2]
         return np.repeat(grid, self.num_levels, axis=1).astype("float32").ravel()
 
-    def call(self, query, value=None, query_pos=None, references=None, levels=None, masks=None):
+    def call(
+        self,
+        query: Tensor,
+        value: Tensor | None = None,
+        query_pos: Tensor | None = None,
+        references: Any = None,
+        levels: Any = None,
+        masks: DropoutMasks | None = None,
+    ) -> Tensor:
         value = self.value_proj(query if value is None else value)
         value = tf.where(levels.valid[..., None], value, tf.zeros([], value.dtype))
         batch, pixels = tf.unstack(tf.shape(value)[:2])

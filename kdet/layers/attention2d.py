@@ -1,6 +1,7 @@
 """Generalised attention over a map (Zhu et al., 2019, arXiv:1904.05873)."""
 
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -9,11 +10,12 @@ from kdet.layers.composite import Composite
 from kdet.layers.conv import Conv2D
 from kdet.layers.linear import Linear
 from kdet.registry import register
+from kdet.typing import Shape, Tensor
 
 WAVE_LENGTH = 1000.0
 
 
-def relative_embedding(count, key_count, stride, size):
+def relative_embedding(count: Tensor, key_count: Tensor, stride: int, size: int) -> Tensor:
     """Sines and cosines of query minus key positions: ``[count,key_count,size]``, keys ``stride`` apart."""
     distance = tf.range(count)[:, None] - tf.range(key_count)[None, :] * stride
     frequencies = WAVE_LENGTH ** (np.arange(size // 2) * 2.0 / size)
@@ -34,14 +36,14 @@ class GeneralizedAttention(Composite):
     Call: ``[B,h,w,C] -> [B,h,w,C]``.
     """
 
-    def __init__(self, num_heads=8, terms="1111", kv_stride=2, **kwargs):
+    def __init__(self, num_heads: int = 8, terms: str = "1111", kv_stride: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if len(terms) != 4 or set(terms) - {"0", "1"}:
             raise ValueError(f"GeneralizedAttention: terms must be four flags such as '0010', not {terms!r}.")
         self.num_heads, self.kv_stride = num_heads, kv_stride
         self.terms = tuple(flag == "1" for flag in terms)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         self.head_size = channels // self.num_heads
         size = self.head_size * self.num_heads
@@ -63,11 +65,11 @@ class GeneralizedAttention(Composite):
         self.proj_conv = Conv2D(channels, 1)
         self.gamma = self.add_weight(name="gamma", shape=(1,), initializer="zeros")
 
-    def heads(self, x):
+    def heads(self, x: Tensor) -> Tensor:
         """``[...,heads*size] -> [...,heads,size]``."""
         return tf.reshape(x, tf.concat([tf.shape(x)[:-1], [self.num_heads, -1]], 0))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         keys = x[:, :: self.kv_stride, :: self.kv_stride]
         energy = self.energy(x, keys)  # [B, heads, h, w, h', w'], h = w = 1 if it is the same for all pixels
         shape = tf.shape(energy)
@@ -77,7 +79,7 @@ class GeneralizedAttention(Composite):
         mixed = tf.reshape(mixed, [shape[0], shape[2], shape[3], self.num_heads * self.head_size])
         return x + tf.cast(self.gamma, x.dtype) * self.proj_conv(mixed)
 
-    def energy(self, x, keys):
+    def energy(self, x: Tensor, keys: Tensor) -> Tensor:
         content, content_position, key_only, position_only = self.terms
         query = self.heads(self.query_conv(x)) if content or content_position else 0.0
         parts = []
@@ -98,12 +100,12 @@ class GeneralizedAttention(Composite):
             parts.append(tf.expand_dims(tf.einsum("bhwnd,hynd->bnhwy", wanted, along_y), -1))
         return sum(parts[1:], parts[0])
 
-    def _bias(self, bias):
+    def _bias(self, bias: Tensor) -> Tensor:
         if bias is None:
             return 0.0
         return tf.reshape(bias, [1, 1, 1, self.num_heads, self.head_size])
 
-    def positions(self, x, keys):
+    def positions(self, x: Tensor, keys: Tensor) -> list[Tensor]:
         """Embedded relative positions of pixels and keys: ``[w,w',heads,size]``, ``[h,h',heads,size]``."""
         shape, key_shape = tf.shape(x), tf.shape(keys)
         embedded = []

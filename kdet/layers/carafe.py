@@ -1,5 +1,7 @@
 """Content-aware up-sampling (Wang et al., 2019, arXiv:1905.02188)."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import ops
@@ -7,6 +9,7 @@ from kdet.layers.composite import Composite
 from kdet.layers.conv import Conv2D
 from kdet.layers.no_xla import NoXla
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
@@ -23,7 +26,15 @@ class CarafeUpsample(NoXla, Composite):
     Call: ``[B,h,w,C] -> [B,scale*h,scale*w,C]``.
     """
 
-    def __init__(self, scale=2, kernel_size=5, groups=1, encoder_kernel=3, compressed_filters=64, **kwargs):
+    def __init__(
+        self,
+        scale: int = 2,
+        kernel_size: int = 5,
+        groups: int = 1,
+        encoder_kernel: int = 3,
+        compressed_filters: int = 64,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.scale, self.kernel_size, self.groups = scale, kernel_size, groups
         self.channel_compressor = Conv2D(compressed_filters, 1, kernel_initializer="glorot_uniform")
@@ -32,7 +43,7 @@ class CarafeUpsample(NoXla, Composite):
             kernel_initializer="glorot_uniform",
         )  # fmt: skip
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         weights = self.content_encoder(self.channel_compressor(x))
         shape, scale, cells = tf.shape(weights), self.scale, self.kernel_size**2
         # the checkpoint's channels are in the order (group, cell, row and column inside the output pixel)

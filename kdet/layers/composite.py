@@ -1,9 +1,13 @@
 """Layers that are made of layers."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from kdet.layers.nested import wrap_inner
+from kdet.typing import Tensor
 
 
 class Composite(keras.layers.Layer):
@@ -16,14 +20,14 @@ class Composite(keras.layers.Layer):
     ``LayerDict``, so that Keras saves what is in them.
     """
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, wrap_inner(value))
 
-    def build(self, *input_shapes):
+    def build(self, *input_shapes: Any) -> None:
         pass
 
 
-def apply_list(layers, x):
+def apply_list(layers: Sequence[Any], x: Tensor) -> Tensor:
     """``x`` through a list of layers at their places in the checkpoint's sequence; None is a ReLU."""
     for layer in layers:
         x = tf.nn.relu(x) if layer is None else layer(x)

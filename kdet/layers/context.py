@@ -2,14 +2,18 @@
 
 import contextlib
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import tensorflow as tf
+
+from kdet.typing import Tensor
 
 _context = threading.local()  # every replica of a strategy runs in its own thread
 
 
 @contextlib.contextmanager
-def statistics_of_rows(weight):
+def statistics_of_rows(weight: Tensor) -> Iterator[None]:
     """Inside, batch statistics are those of the rows that count.
 
     Second stages work on a fixed number of regions, some of which are only there to fill the batch.
@@ -25,7 +29,7 @@ def statistics_of_rows(weight):
 
 
 @contextlib.contextmanager
-def _flag(name):
+def _flag(name: str) -> Iterator[None]:
     before = getattr(_context, name, False)
     setattr(_context, name, True)
     try:
@@ -35,7 +39,7 @@ def _flag(name):
 
 
 @contextlib.contextmanager
-def inference():
+def inference() -> Iterator[None]:
     """Inside, nothing trains: batch norm uses its running statistics, whatever its setting.
 
     Convolutions are as in ``quick_convolutions()``.
@@ -44,21 +48,21 @@ def inference():
         yield
 
 
-def in_inference():
+def in_inference() -> bool:
     """True inside ``inference()``."""
     return getattr(_context, "inference", False)
 
 
-def quick_convolutions():
+def quick_convolutions() -> AbstractContextManager[None]:
     """Inside, 3x3 convolutions may take the quicker way whose rounding error is larger (``ops.conv3x3``)."""
     return _flag("quick_convolutions")
 
 
-def convolutions_are_quick():
+def convolutions_are_quick() -> bool:
     """True inside ``quick_convolutions()`` and ``inference()``."""
     return getattr(_context, "quick_convolutions", False)
 
 
-def counted_rows():
+def counted_rows() -> Tensor | None:
     """The weights of ``statistics_of_rows`` as 0 and 1, or None outside it."""
     return getattr(_context, "rows", None)

@@ -1,11 +1,14 @@
 """Global context block (Cao et al., 2019, arXiv:1904.11492)."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from kdet.layers.composite import Composite
 from kdet.layers.conv import Conv2D
 from kdet.registry import register
+from kdet.typing import Shape, Tensor
 
 
 class PixelLayerNorm(keras.layers.Layer):
@@ -13,12 +16,12 @@ class PixelLayerNorm(keras.layers.Layer):
 
     torch_tensors = {"weight": ("gamma", None), "bias": ("beta", None)}
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         shape = (input_shape[-1], 1, 1)
         self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones")
         self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         mean, variance = tf.nn.moments(tf.cast(x, tf.float32), [-1], keepdims=True)
         gamma, beta = (tf.cast(tf.reshape(v, [-1]), tf.float32) for v in (self.gamma, self.beta))
         return tf.cast(
@@ -36,22 +39,22 @@ class ContextBlock(Composite):
     Call: ``[B,h,w,C] -> [B,h,w,C]``.
     """
 
-    def __init__(self, ratio=1 / 16, **kwargs):
+    def __init__(self, ratio: float = 1 / 16, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.ratio = ratio
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         self.conv_mask = Conv2D(1, 1)
         # positions as in the checkpoint's Sequential: None is its ReLU
-        self.channel_add_conv = [
+        self.channel_add_conv: list[Any] = [
             Conv2D(int(channels * self.ratio), 1),
             PixelLayerNorm(),
             None,
             Conv2D(channels, 1, kernel_initializer="zeros"),
         ]
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         weights = tf.nn.softmax(tf.reshape(self.conv_mask(x), [tf.shape(x)[0], -1]))  # [B, h*w]
         pixels = tf.reshape(x, [tf.shape(x)[0], -1, x.shape[-1]])
         context = tf.einsum("bp,bpc->bc", weights, pixels)[:, None, None]  # [B, 1, 1, C]

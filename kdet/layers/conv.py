@@ -1,15 +1,21 @@
 """Convolutions with PyTorch's symmetric padding."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from kdet import ops
 from kdet.layers import context, initializers
 from kdet.registry import register
+from kdet.typing import Pair, Shape, Tensor
 
 
-def _pair(value):
-    return (value, value) if isinstance(value, int) else tuple(value)
+def _pair(value: int | Pair) -> Pair:
+    if isinstance(value, int):
+        return value, value
+    y, x = value
+    return y, x
 
 
 @register
@@ -33,17 +39,17 @@ class Conv2D(keras.layers.Layer):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        use_bias=True,
-        kernel_initializer=None,
-        bias_initializer="zeros",
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: int | Pair,
+        stride: int | Pair = 1,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        use_bias: bool = True,
+        kernel_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.filters, self.groups, self.use_bias = filters, groups, use_bias
         self.kernel_size, self.stride = _pair(kernel_size), _pair(stride)
@@ -52,7 +58,7 @@ class Conv2D(keras.layers.Layer):
         self.kernel_initializer = initializers.kernel_initializer(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         if channels % self.groups or self.filters % self.groups:
             raise ValueError(
@@ -71,15 +77,15 @@ class Conv2D(keras.layers.Layer):
                 name="bias", shape=(self.filters,), initializer=self.bias_initializer, autocast=False
             )
 
-    def effective_kernel(self):
+    def effective_kernel(self) -> Tensor:
         """The filters that are applied; subclasses rework them."""
         return self.kernel
 
-    def explicit_padding(self):
+    def explicit_padding(self) -> list[list[int]]:
         (py, px) = self.padding
         return [[0, 0], [py, py], [px, px], [0, 0]]
 
-    def convolve(self, x, kernel):
+    def convolve(self, x: Tensor, kernel: Tensor) -> Tensor:
         """The convolution without bias, with a kernel that the caller may have reworked."""
         kernel = tf.cast(kernel, x.dtype)
         if self.groups > 1 or max(self.dilation) > 1:
@@ -92,10 +98,10 @@ class Conv2D(keras.layers.Layer):
             x = tf.pad(x, self.explicit_padding())
         return tf.nn.conv2d(x, kernel, self.stride, padding)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return self.apply(x, self.effective_kernel(), self.bias)
 
-    def apply(self, x, kernel, bias, relu=False):
+    def apply(self, x: Tensor, kernel: Tensor, bias: Tensor | None, relu: bool = False) -> Tensor:
         """Convolution with weights that the caller may have reworked, bias (or None) and a ReLU."""
         if context.convolutions_are_quick() and self._is_plain_3x3() and x.dtype == tf.float32:
             bias = tf.zeros([self.filters]) if bias is None else bias
@@ -105,11 +111,11 @@ class Conv2D(keras.layers.Layer):
             y = tf.nn.bias_add(y, tf.cast(bias, y.dtype))
         return tf.nn.relu(y) if relu else y
 
-    def _is_plain_3x3(self):
+    def _is_plain_3x3(self) -> bool:
         shape = (self.kernel_size, self.padding, self.stride, self.dilation, self.groups)
         return shape == ((3, 3), (1, 1), (1, 1), (1, 1), 1)
 
-    def add_bias(self, x):
+    def add_bias(self, x: Tensor) -> Tensor:
         """``x`` plus the bias, where the layer has one."""
         return x if self.bias is None else tf.nn.bias_add(x, tf.cast(self.bias, x.dtype))
 
@@ -123,19 +129,21 @@ class ConvTranspose2D(keras.layers.Layer):
 
     torch_tensors = {"weight": ("kernel", "conv_transpose"), "bias": ("bias", None)}
 
-    def __init__(self, filters, kernel_size=2, kernel_initializer=None, **kwargs):
+    def __init__(
+        self, filters: int, kernel_size: int = 2, kernel_initializer: Any = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.filters, self.kernel_size = filters, kernel_size
         self.kernel_initializer = initializers.kernel_initializer(kernel_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         k = self.kernel_size
         self.kernel = self.add_weight(
             name="kernel", shape=(k, k, self.filters, input_shape[-1]), initializer=self.kernel_initializer
         )
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         k = self.kernel_size
         shape = tf.shape(x)
         out = tf.stack([shape[0], shape[1] * k, shape[2] * k, self.filters])

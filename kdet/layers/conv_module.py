@@ -1,5 +1,8 @@
 """Convolution, normalization, activation."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import keras
 
 from kdet.layers.composite import Composite
@@ -7,21 +10,23 @@ from kdet.layers.conv import Conv2D
 from kdet.layers.fused import conv_norm
 from kdet.layers.norm import make_norm
 from kdet.registry import register
+from kdet.typing import Activation, Conv, Norm, Pair, Tensor
 
-_CONVS = {"conv": Conv2D}
+T = TypeVar("T")
+_CONVS: dict[str, Any] = {"conv": Conv2D}
 
 
-def register_conv(kind):
+def register_conv(kind: str) -> Callable[[type[T]], type[T]]:
     """Class decorator: lets ``make_conv`` build the class from the spec ``{"kind": kind, ...}``."""
 
-    def add(cls):
+    def add(cls: type[T]) -> type[T]:
         _CONVS[kind] = cls
         return cls
 
     return add
 
 
-def make_conv(spec, *args, **kwargs):
+def make_conv(spec: Conv, *args: Any, **kwargs: Any) -> keras.layers.Layer:
     """A new convolution layer.
 
     Args:
@@ -31,11 +36,11 @@ def make_conv(spec, *args, **kwargs):
     """
     if isinstance(spec, keras.Layer):
         return spec
-    spec = {"kind": spec or "conv"} if not isinstance(spec, dict) else dict(spec)
-    kind = spec.pop("kind", "conv")
+    arguments: dict[str, Any] = {"kind": spec or "conv"} if not isinstance(spec, dict) else dict(spec)
+    kind = arguments.pop("kind", "conv")
     if kind not in _CONVS:
         raise ValueError(f"conv: unknown kind {kind!r}, choose one of {sorted(_CONVS)}.")
-    return _CONVS[kind](*args, **spec, **kwargs)
+    return _CONVS[kind](*args, **arguments, **kwargs)
 
 
 @register
@@ -53,21 +58,21 @@ class ConvModule(Composite):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        norm=None,
-        conv=None,
-        activation="relu",
-        activation_first=False,
-        use_bias=None,
-        kernel_initializer=None,
-        bias_initializer="zeros",
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: int | Pair,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        norm: Norm | None = None,
+        conv: Conv | None = None,
+        activation: Activation | None = "relu",
+        activation_first: bool = False,
+        use_bias: bool | None | None = None,
+        kernel_initializer: Any = None,
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.conv = make_conv(
             conv,
@@ -82,12 +87,12 @@ class ConvModule(Composite):
             bias_initializer=bias_initializer,
         )
         self.norm_name, layer = make_norm(norm)
-        if layer is not None:
+        if layer is not None and self.norm_name is not None:
             setattr(self, self.norm_name, layer)
         self.activation = keras.activations.get(activation)
         self.activation_first = activation_first
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         norm = None if self.norm_name is None else getattr(self, self.norm_name)
         if self.activation_first:
             return conv_norm(self.conv, norm, self.activation(x))

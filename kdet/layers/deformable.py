@@ -1,5 +1,7 @@
 """Deformable convolution layers, plain (Dai et al., 2017) and modulated (Zhu et al., 2019)."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import ops
@@ -7,6 +9,7 @@ from kdet.layers.conv import Conv2D
 from kdet.layers.conv_module import register_conv
 from kdet.layers.no_xla import NoXla
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
@@ -21,11 +24,11 @@ class DeformConv2D(NoXla, Conv2D):
     optionally ``mask [B,H',W',deform_groups*k*k]`` -> ``[B,H',W',filters]``.
     """
 
-    def __init__(self, filters, kernel_size, deform_groups=1, **kwargs):
+    def __init__(self, filters: int, kernel_size: int, deform_groups: int = 1, **kwargs: Any) -> None:
         super().__init__(filters, kernel_size, **kwargs)
         self.deform_groups = deform_groups
 
-    def call(self, x, offsets, mask=None):
+    def call(self, x: Tensor, offsets: Tensor, mask: Tensor | None = None) -> Tensor:
         x = ops.deform_conv2d(
             x, tf.cast(self.kernel, x.dtype), offsets, mask, strides=self.stride, padding=self.padding,
             dilations=self.dilation, groups=self.groups, deform_groups=self.deform_groups,
@@ -43,7 +46,7 @@ class DeformConvPack(DeformConv2D):
 
     numbers_per_sample = 2
 
-    def __init__(self, filters, kernel_size, **kwargs):
+    def __init__(self, filters: int, kernel_size: int, **kwargs: Any) -> None:
         super().__init__(filters, kernel_size, **kwargs)
         self.samples = self.deform_groups * self.kernel_size[0] * self.kernel_size[1]
         self.conv_offset = Conv2D(
@@ -51,7 +54,7 @@ class DeformConvPack(DeformConv2D):
             dilation=self.dilation, kernel_initializer="zeros",
         )  # fmt: skip
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return super().call(x, self.conv_offset(x))
 
 
@@ -65,6 +68,6 @@ class ModulatedDeformConvPack(DeformConvPack):
 
     numbers_per_sample = 3
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         offsets, mask = tf.split(self.conv_offset(x), [2 * self.samples, self.samples], -1)
         return DeformConv2D.call(self, x, offsets, tf.sigmoid(mask))

@@ -2,13 +2,15 @@
 
 import tensorflow as tf
 
+from kdet.typing import Tensor
 
-def num_replicas():
+
+def num_replicas() -> int:
     """Number of replicas that run this step together (a Python int)."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def replica_mean(value):
+def replica_mean(value: Tensor) -> Tensor:
     """Mean of a scalar over the replicas.
 
     Normalizers of losses go through here: with every replica dividing by the same number, the sum of
@@ -21,7 +23,7 @@ def replica_mean(value):
     return context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
 
 
-def global_uniform(seed, batch, columns):
+def global_uniform(seed: Tensor, batch: int, columns: int) -> Tensor:
     """Random numbers of this replica's images, the same however the batch is split.
 
     Args:

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from kdet.typing import Tensor
+
 
 class DropoutMasks:
     """Draws one mask after the other; the same step draws the same masks after a resume.
@@ -12,19 +14,19 @@ class DropoutMasks:
         seed: int32 ``[2]``, the step's ``info["seed"]``.
     """
 
-    def __init__(self, seed):
+    def __init__(self, seed: Tensor) -> None:
         context = tf.distribute.get_replica_context()
         replica = 0 if context is None else context.replica_id_in_sync_group
         self._seed = tf.random.experimental.stateless_fold_in(seed, replica)
         self._drawn = 0
 
-    def drop(self, x, rate):
+    def drop(self, x: Tensor, rate: float) -> Tensor:
         """``x`` with a share ``rate`` of its elements at 0 and the others scaled up."""
         self._drawn += 1
         seed = tf.random.experimental.stateless_fold_in(self._seed, self._drawn)
         return tf.nn.experimental.stateless_dropout(x, rate, seed=seed)
 
 
-def dropout(x, rate, masks):
+def dropout(x: Tensor, rate: float, masks: DropoutMasks | None) -> Tensor:
     """``x``, with dropout where ``masks`` is a ``DropoutMasks``."""
     return x if masks is None or not rate else masks.drop(x, rate)

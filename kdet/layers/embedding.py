@@ -1,9 +1,12 @@
 """A learned table that every image of a batch starts from."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
@@ -17,11 +20,11 @@ class Embedding(keras.layers.Layer):
     Call: any batch ``[B,...]`` -> ``[B,rows,units]`` in its dtype.
     """
 
-    def __init__(self, rows, units, initializer=None, **kwargs):
+    def __init__(self, rows: int, units: int, initializer: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         initializer = initializer or keras.initializers.RandomNormal(stddev=1.0)
         self.weight = self.add_weight(name="weight", shape=(rows, units), initializer=initializer)
 
-    def call(self, batch):
+    def call(self, batch: Tensor) -> Tensor:
         table = tf.cast(self.weight, batch.dtype)
         return tf.broadcast_to(table[None], [tf.shape(batch)[0], *table.shape])

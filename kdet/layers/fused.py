@@ -1,13 +1,19 @@
 """Convolution and batch norm as one convolution wherever the statistics are fixed."""
 
+from collections.abc import Sequence
+
+import keras
 import tensorflow as tf
 
 from kdet.layers import context
 from kdet.layers.conv import Conv2D
 from kdet.layers.norm import BatchNorm
+from kdet.typing import Tensor
 
 
-def conv_norm(conv, norm, x, relu=False):
+def conv_norm(
+    conv: keras.layers.Layer, norm: keras.layers.Layer | None | None, x: Tensor, relu: bool = False
+) -> Tensor:
     """``norm(conv(x))`` (``norm`` may be None), with a ReLU after it if wanted.
 
     A plain convolution before a batch norm that uses its running statistics (inference, ``norm_eval``,
@@ -31,12 +37,12 @@ def conv_norm(conv, norm, x, relu=False):
     return tf.nn.relu(y) if relu else y
 
 
-def sequence(layers, x):
+def sequence(layers: Sequence[keras.layers.Layer | None] | None, x: Tensor) -> Tensor:
     """``x`` through layers in a row (None is skipped), convolutions and their norms as one."""
-    layers = [layer for layer in layers or () if layer is not None]
-    while layers:
-        if len(layers) > 1 and isinstance(layers[1], BatchNorm):
-            x, layers = conv_norm(layers[0], layers[1], x), layers[2:]
+    rest = [layer for layer in layers or () if layer is not None]
+    while rest:
+        if len(rest) > 1 and isinstance(rest[1], BatchNorm):
+            x, rest = conv_norm(rest[0], rest[1], x), rest[2:]
         else:
-            x, layers = layers[0](x), layers[1:]
+            x, rest = rest[0](x), rest[1:]
     return x

@@ -1,9 +1,11 @@
 """Starting values of kernels."""
 
+from typing import Any
+
 import keras
 
 
-def kernel_initializer(initializer=None):
+def kernel_initializer(initializer: Any = None) -> keras.initializers.Initializer | None:
     """The initializer of one layer's kernel.
 
     Args:

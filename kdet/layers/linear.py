@@ -1,10 +1,13 @@
 """Dense layer that can take a feature map."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from kdet.layers import initializers
 from kdet.registry import register
+from kdet.typing import Pair, Shape, Tensor, TorchTensors
 
 
 @register
@@ -19,29 +22,30 @@ class Linear(keras.layers.Layer):
 
     def __init__(
         self,
-        units,
-        flatten=False,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        **kwargs,
-    ):
+        units: int,
+        flatten: bool = False,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.units, self.flatten, self.use_bias = units, flatten, use_bias
         self.kernel_initializer = initializers.kernel_initializer(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.map_size = None
+        self.map_size: Pair | None = None
 
     @property
-    def torch_tensors(self):
+    def torch_tensors(self) -> TorchTensors:
         layout = ("linear_chw", self.map_size) if self.flatten else "linear"
         return {"weight": ("kernel", layout), "bias": ("bias", None)}
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         rows = input_shape[-1]
         if self.flatten:
-            self.map_size = tuple(input_shape[1:3])
-            rows *= self.map_size[0] * self.map_size[1]
+            height, width = input_shape[1:3]
+            self.map_size = (height, width)
+            rows *= height * width
         self.kernel = self.add_weight(
             name="kernel", shape=(rows, self.units), initializer=self.kernel_initializer
         )
@@ -49,13 +53,13 @@ class Linear(keras.layers.Layer):
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=(self.units,), initializer=self.bias_initializer)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         if self.flatten:
             x = tf.reshape(x, [-1, self.kernel.shape[0]])
         return project(x, self.kernel, self.bias)
 
 
-def project(x, kernel, bias=None):
+def project(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x [..., I]`` times ``kernel [I,O]`` plus ``bias [O]``, as one product of matrices."""
     rows = x if x.shape.rank == 2 else tf.reshape(x, [-1, x.shape[-1]])
     y = tf.matmul(rows, kernel)

@@ -4,6 +4,7 @@ from kdet import ops
 from kdet.layers.conv import Conv2D
 from kdet.layers.no_xla import NoXla
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
@@ -13,7 +14,7 @@ class MaskedConv2D(NoXla, Conv2D):
     Call: ``x [B,H,W,C]``, optionally ``places [B,H',W']`` bool -> ``[B,H',W',filters]``.
     """
 
-    def call(self, x, places=None):
+    def call(self, x: Tensor, places: Tensor | None = None) -> Tensor:
         if places is None:
             return super().call(x)
         return ops.masked_conv2d(x, places, self.kernel, self.bias, strides=self.stride, padding=self.padding)

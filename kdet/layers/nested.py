@@ -4,7 +4,7 @@ Keras saves the layers in a list or dict that is an attribute of a layer. Before
 lists and dicts *inside* it without a word. So an inner one becomes a layer itself here.
 """
 
-from collections.abc import ItemsView, Iterator
+from collections.abc import ItemsView, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -18,7 +18,7 @@ class LayerList(keras.layers.Layer):
             dicts, which are wrapped in the same way.
     """
 
-    def __init__(self, entries: list | tuple):
+    def __init__(self, entries: Sequence[Any]) -> None:
         super().__init__()
         self.entries = [wrap(entry) for entry in entries]
         self.built = True
@@ -40,7 +40,7 @@ class LayerDict(keras.layers.Layer):
         entries: as those of :class:`LayerList`, by name.
     """
 
-    def __init__(self, entries: dict):
+    def __init__(self, entries: dict[str, Any]) -> None:
         super().__init__()
         self.entries = {name: wrap(entry) for name, entry in entries.items()}
         self.built = True

@@ -1,10 +1,13 @@
 """Attention between all cells of a map (Wang et al., 2017)."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.layers.composite import Composite
 from kdet.layers.conv_module import ConvModule
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
@@ -19,11 +22,11 @@ class NonLocal2D(Composite):
     Call: ``[B,h,w,channels] -> [B,h,w,channels]``; a new layer is the identity.
     """
 
-    def __init__(self, channels, reduction=2, use_scale=True, **kwargs):
+    def __init__(self, channels: int, reduction: int = 2, use_scale: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.inner, self.use_scale = max(channels // reduction, 1), use_scale
 
-        def embedding(filters, initializer):
+        def embedding(filters: int, initializer: Any) -> ConvModule:
             return ConvModule(filters, 1, activation=None, kernel_initializer=initializer)
 
         self.g = embedding(self.inner, "random_normal")
@@ -31,7 +34,7 @@ class NonLocal2D(Composite):
         self.theta = embedding(self.inner, "random_normal")
         self.phi = embedding(self.inner, "random_normal")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         shape = tf.shape(x)
         g, theta, phi = (
             tf.reshape(layer(x), [shape[0], -1, self.inner]) for layer in (self.g, self.theta, self.phi)

@@ -1,5 +1,7 @@
 """Normalization layers with PyTorch's numerics, and the spec that chooses one."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -8,6 +10,7 @@ from kdet.layers import context
 from kdet.layers.distribution import num_replicas
 from kdet.layers.no_xla import NoXla
 from kdet.registry import register
+from kdet.typing import Norm, Shape, Tensor
 
 
 @register
@@ -33,14 +36,19 @@ class BatchNorm(NoXla, keras.layers.Layer):
     }
 
     def __init__(
-        self, epsilon=1e-5, momentum=0.1, use_running_stats=False, gamma_initializer="ones", **kwargs
-    ):
+        self,
+        epsilon: float = 1e-5,
+        momentum: float = 0.1,
+        use_running_stats: bool = False,
+        gamma_initializer: Any = "ones",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.epsilon, self.momentum, self.use_running_stats = epsilon, momentum, use_running_stats
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
 
-    def build(self, input_shape):
-        def weight(name, initializer, trainable):
+    def build(self, input_shape: Shape) -> None:
+        def weight(name: str, initializer: Any, trainable: bool) -> keras.Variable:
             return self.add_weight(
                 name=name,
                 shape=(input_shape[-1],),
@@ -56,16 +64,16 @@ class BatchNorm(NoXla, keras.layers.Layer):
         self.moving_variance = weight("moving_variance", "ones", False)
 
     @property
-    def statistics_are_fixed(self):
+    def statistics_are_fixed(self) -> bool:
         """True where batch statistics are certainly not used, training or not."""
         return self.use_running_stats or not self.trainable or context.in_inference()
 
-    def scale_and_shift(self):
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """The norm under its running statistics as ``x * scale + shift``: float32 ``[C]`` each."""
         scale = self.gamma * tf.math.rsqrt(self.moving_variance + self.epsilon)
         return scale, self.beta - self.moving_mean * scale
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
         if not training or self.statistics_are_fixed:
             mean = tf.convert_to_tensor(self.moving_mean)
@@ -82,7 +90,7 @@ class BatchNorm(NoXla, keras.layers.Layer):
         return out.y
 
 
-def _sum_over_replicas(value):
+def _sum_over_replicas(value: Tensor) -> Tensor:
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
@@ -92,7 +100,7 @@ class GroupNorm(keras.layers.GroupNormalization):
 
     torch_tensors = {"weight": ("gamma", None), "bias": ("beta", None)}
 
-    def __init__(self, groups=32, epsilon=1e-5, **kwargs):
+    def __init__(self, groups: int = 32, epsilon: float = 1e-5, **kwargs: Any) -> None:
         super().__init__(groups=groups, epsilon=epsilon, **kwargs)
 
 
@@ -102,14 +110,14 @@ class LayerNorm(keras.layers.LayerNormalization):
 
     torch_tensors = {"weight": ("gamma", None), "bias": ("beta", None)}
 
-    def __init__(self, epsilon=1e-5, **kwargs):
+    def __init__(self, epsilon: float = 1e-5, **kwargs: Any) -> None:
         super().__init__(epsilon=epsilon, **kwargs)
 
 
 _KINDS = {"bn": ("bn", BatchNorm), "gn": ("gn", GroupNorm), "ln": ("ln", LayerNorm)}
 
 
-def make_norm(spec):
+def make_norm(spec: Norm) -> tuple[str | None, keras.layers.Layer | None]:
     """A new normalization layer and its short name in checkpoints.
 
     Args:

@@ -1,5 +1,7 @@
 """Convolutions that standardise their filters."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import ops
@@ -7,9 +9,10 @@ from kdet.layers.conv import Conv2D
 from kdet.layers.conv_module import register_conv
 from kdet.layers.no_xla import NoXla
 from kdet.registry import register
+from kdet.typing import Shape, Tensor
 
 
-def centered_filters(kernel):
+def centered_filters(kernel: Tensor) -> tuple[Tensor, Tensor]:
     """Filters ``[h,w,C,F]`` less their mean, and their (sample) variance ``[F]``."""
     kernel = tf.convert_to_tensor(kernel)
     centered = kernel - tf.reduce_mean(kernel, [0, 1, 2])
@@ -29,11 +32,11 @@ class StandardisedConv2D(Conv2D):
         other arguments: see ``Conv2D``.
     """
 
-    def __init__(self, filters, kernel_size, epsilon=1e-5, **kwargs):
+    def __init__(self, filters: int, kernel_size: int, epsilon: float = 1e-5, **kwargs: Any) -> None:
         super().__init__(filters, kernel_size, **kwargs)
         self.epsilon = epsilon
 
-    def effective_kernel(self):
+    def effective_kernel(self) -> Tensor:
         centered, variance = centered_filters(self.kernel)
         return centered / (tf.sqrt(variance) + self.epsilon)
 
@@ -55,7 +58,7 @@ class AdaptiveConv2D(Conv2D):
         "weight_beta": ("weight_beta", "conv"),
     }
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
         shape = (1, 1, 1, self.filters)
         self.weight_gamma = self.add_weight(
@@ -65,7 +68,7 @@ class AdaptiveConv2D(Conv2D):
             name="weight_beta", shape=shape, initializer="zeros", trainable=False
         )
 
-    def effective_kernel(self):
+    def effective_kernel(self) -> Tensor:
         centered, variance = centered_filters(self.kernel)
         gamma, beta = (tf.cast(x, centered.dtype) for x in (self.weight_gamma, self.weight_beta))
         return gamma * centered / tf.sqrt(variance + 1e-5) + beta
@@ -88,9 +91,9 @@ class SwitchableConv2D(NoXla, AdaptiveConv2D):
 
     torch_tensors = {**AdaptiveConv2D.torch_tensors, "weight_diff": ("weight_diff", "conv")}
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
-        zeros = {"kernel_initializer": "zeros"}
+        zeros: dict[str, Any] = {"kernel_initializer": "zeros"}
         self.weight_diff = self.add_weight(name="weight_diff", shape=self.kernel.shape, initializer="zeros")
         self.switch = Conv2D(1, 1, stride=self.stride, bias_initializer="ones", **zeros)
         self.pre_context = Conv2D(input_shape[-1], 1, **zeros)
@@ -99,7 +102,7 @@ class SwitchableConv2D(NoXla, AdaptiveConv2D):
         self.offset_s = Conv2D(offsets, 3, stride=self.stride, padding=1, **zeros)
         self.offset_l = Conv2D(offsets, 3, stride=self.stride, padding=1, **zeros)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = x + self.pre_context(tf.reduce_mean(x, [1, 2], keepdims=True))
         around = tf.pad(x, [[0, 0], [2, 2], [2, 2], [0, 0]], mode="REFLECT")
         around = tf.nn.avg_pool2d(around, 5, 1, "VALID")
@@ -110,9 +113,9 @@ class SwitchableConv2D(NoXla, AdaptiveConv2D):
         y = switch * small + (1 - switch) * large
         return self.add_bias(y + self.post_context(tf.reduce_mean(y, [1, 2], keepdims=True)))
 
-    def _deform(self, x, kernel, offsets, reach):
+    def _deform(self, x: Tensor, kernel: Tensor, offsets: Tensor, reach: int) -> Tensor:
+        (pad_y, pad_x), (step_y, step_x) = self.padding, self.dilation
         return ops.deform_conv2d(
-            x, tf.cast(kernel, x.dtype), offsets, strides=self.stride,
-            padding=tuple(reach * p for p in self.padding),
-            dilations=tuple(reach * d for d in self.dilation), groups=self.groups,
+            x, tf.cast(kernel, x.dtype), offsets, strides=self.stride, padding=(reach * pad_y, reach * pad_x),
+            dilations=(reach * step_y, reach * step_x), groups=self.groups,
         )  # fmt: skip

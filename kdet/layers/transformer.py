@@ -1,15 +1,19 @@
 """Layers of encoders and decoders, and the position encoding of maps."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from kdet.layers.composite import Composite
-from kdet.layers.dropout import dropout
+from kdet.layers.dropout import DropoutMasks, dropout
 from kdet.layers.linear import Linear
 from kdet.layers.norm import LayerNorm
 from kdet.registry import Component, register
+from kdet.typing import Array, Tensor
 
 
 @register
@@ -23,13 +27,15 @@ class FFN(Composite):
     Call: ``[..., C] -> [..., units]``, without the residual.
     """
 
-    def __init__(self, hidden_units=2048, units=256, dropout=0.0, **kwargs):
+    def __init__(
+        self, hidden_units: int = 2048, units: int = 256, dropout: float = 0.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.dropout = dropout
         # nested as in the checkpoint: the first dense layer shares a sequence with its activation
-        self.layers = [[Linear(hidden_units)], Linear(units)]
+        self.layers: list[Any] = [[Linear(hidden_units)], Linear(units)]
 
-    def call(self, x, masks=None):
+    def call(self, x: Tensor, masks: DropoutMasks | None = None) -> Tensor:
         x = dropout(tf.nn.relu(self.layers[0][0](x)), self.dropout, masks)
         return dropout(self.layers[1](x), self.dropout, masks)
 
@@ -40,7 +46,7 @@ class Given:
     An object, because Keras does not take tensors and other things in one nested argument.
     """
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
 
 
@@ -57,13 +63,20 @@ class TransformerLayer(Composite):
     Call: ``x [B,N,units]``, ``given`` (``Given``), ``masks`` -> ``[B,N,units]``.
     """
 
-    def __init__(self, attentions, ffn_units, units=256, dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        attentions: Sequence[keras.layers.Layer],
+        ffn_units: int,
+        units: int = 256,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.attentions = list(attentions)
         self.ffns = [FFN(ffn_units, units, dropout)]
         self.norms = [LayerNorm() for _ in range(len(self.attentions) + 1)]
 
-    def call(self, x, given=None, masks=None):
+    def call(self, x: Tensor, given: Any = None, masks: DropoutMasks | None = None) -> Tensor:
         for attention, norm, arguments in zip(self.attentions, self.norms, given.arguments, strict=False):
             x = norm(x + attention(x, masks=masks, **arguments))
         return self.norms[-1](x + self.ffns[0](x, masks=masks))
@@ -79,11 +92,11 @@ class TransformerEncoder(Composite):
     Call: as ``TransformerLayer``.
     """
 
-    def __init__(self, layers, **kwargs):
+    def __init__(self, layers: Sequence[Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.layers = list(layers)
 
-    def call(self, x, given=None, masks=None):
+    def call(self, x: Tensor, given: Any = None, masks: DropoutMasks | None = None) -> Tensor:
         for layer in self.layers:
             x = layer(x, given=given, masks=masks)
         return x
@@ -96,11 +109,11 @@ class TransformerDecoder(TransformerEncoder):
     Call: as ``TransformerLayer``, but -> ``[layers,B,N,units]``, normalized.
     """
 
-    def __init__(self, layers, **kwargs):
+    def __init__(self, layers: Sequence[Any], **kwargs: Any) -> None:
         super().__init__(layers=layers, **kwargs)
         self.post_norm = LayerNorm()
 
-    def call(self, x, given=None, masks=None):
+    def call(self, x: Tensor, given: Any = None, masks: DropoutMasks | None = None) -> Tensor:
         states = []
         for layer in self.layers:
             x = layer(x, given=given, masks=masks)
@@ -108,12 +121,12 @@ class TransformerDecoder(TransformerEncoder):
         return tf.stack(states)
 
 
-def wavelengths(count, temperature=10000.0):
+def wavelengths(count: int, temperature: float = 10000.0) -> Array:
     """Divisors of a sine encoding with ``count`` channels: float32 ``[count]``."""
     return np.float32(float(temperature) ** (2.0 * (np.arange(count) // 2) / count))
 
 
-def interleaved_waves(angles):
+def interleaved_waves(angles: Tensor) -> Tensor:
     """Sine of the even and cosine of the odd of the last axis, which keeps its order."""
     waves = tf.stack([tf.sin(angles[..., 0::2]), tf.cos(angles[..., 1::2])], -1)
     return tf.reshape(waves, [*tf.unstack(tf.shape(angles)[:-1]), angles.shape[-1]])
@@ -128,10 +141,10 @@ class SinePositionEncoding(Component):
         offset: added to the counted places before they are normalized.
     """
 
-    def __init__(self, units=256, offset=0.0):
+    def __init__(self, units: int = 256, offset: float = 0.0) -> None:
         self.units, self.offset = units, offset
 
-    def __call__(self, valid):
+    def __call__(self, valid: Tensor) -> Tensor:
         """``valid`` bool ``[B,h,w]`` -> float32 ``[B,h,w,units]``."""
         counted = tf.cast(valid, tf.float32)
         divisors = wavelengths(self.units // 2)

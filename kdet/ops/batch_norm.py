@@ -1,12 +1,14 @@
 """Batch normalization in training (Ioffe & Szegedy, 2015)."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_shapes
 from kdet.ops.empty import is_empty
+from kdet.typing import Tensor
 
 
 class BatchNormOutput(NamedTuple):
@@ -25,7 +27,15 @@ class BatchNormOutput(NamedTuple):
     count: tf.Tensor
 
 
-def batch_norm(x, gamma, beta, epsilon=1e-5, counted=None, total=None, implementation=None):
+def batch_norm(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float = 1e-5,
+    counted: Tensor | None = None,
+    total: Tensor | None = None,
+    implementation: str | None = None,
+) -> BatchNormOutput:
     """Normalizes every channel with the statistics of the batch.
 
     The compiled form sums in float64; TensorFlow's fused norm, the portable form, adds up a channel value
@@ -60,18 +70,20 @@ def batch_norm(x, gamma, beta, epsilon=1e-5, counted=None, total=None, implement
     return form(x, gamma, beta, epsilon, counted, total)
 
 
-def _cells(x):
+def _cells(x: Tensor) -> Tensor:
     """Values per channel and row of the batch, float32."""
     known = x.shape[1:-1].num_elements()
     return tf.cast(tf.reduce_prod(tf.shape(x)[1:-1]) if known is None else known, tf.float32)
 
 
-def _count(x, counted):
+def _count(x: Tensor, counted: Tensor | None) -> Tensor:
     rows = tf.cast(tf.shape(x)[0], tf.float32) if counted is None else tf.reduce_sum(counted)
     return rows * _cells(x)
 
 
-def _compiled(x, gamma, beta, epsilon, counted, total):
+def _compiled(
+    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, counted: Tensor | None, total: Tensor | None
+) -> BatchNormOutput:
     y, mean, variance, _ = compiled.library().kdet_batch_norm(
         x=x, gamma=gamma, beta=beta, counted=tf.zeros([0]) if counted is None else counted, epsilon=epsilon
     )
@@ -79,7 +91,7 @@ def _compiled(x, gamma, beta, epsilon, counted, total):
 
 
 @tf.RegisterGradient("KdetBatchNorm")
-def _compiled_gradient(op, upstream, *_):
+def _compiled_gradient(op: tf.Operation, upstream: Tensor, *_: Any) -> Sequence[Tensor | None]:
     x, gamma, _, counted = op.inputs
     _, mean, _, inverse = op.outputs
     gradients = compiled.library().kdet_batch_norm_grad(
@@ -88,7 +100,9 @@ def _compiled_gradient(op, upstream, *_):
     return [*gradients, None]
 
 
-def _portable(x, gamma, beta, epsilon, counted, total):
+def _portable(
+    x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float, counted: Tensor | None, total: Tensor | None
+) -> BatchNormOutput:
     # of nothing XLA's fused norm has gradients that are NaN
     if counted is not None or total is not None or is_empty(x):
         return _weighted(x, gamma, beta, epsilon, counted, total or (lambda value: value))
@@ -103,7 +117,14 @@ def _portable(x, gamma, beta, epsilon, counted, total):
     return BatchNormOutput(tf.reshape(out.y, tf.shape(x)), mean, variance, count)
 
 
-def _weighted(x, gamma, beta, epsilon, counted, total):
+def _weighted(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    epsilon: float,
+    counted: Tensor | None,
+    total: Callable[[Tensor], Tensor],
+) -> BatchNormOutput:
     """Statistics over all replicas, of the rows that count."""
     y = tf.cast(x, tf.float32)
     axes = list(range(x.shape.rank - 1))

@@ -3,10 +3,24 @@
 The portable forms of deformable convolution, deformable attention and point sampling stand on this.
 """
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import tensorflow as tf
 
+from kdet.typing import Tensor
 
-def bilinear_rows(table, first, height, width, step, y, x, weight):
+
+def bilinear_rows(
+    table: Tensor,
+    first: Tensor,
+    height: Tensor,
+    width: Tensor,
+    step: int,
+    y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+) -> Tensor:
     """Samples maps that lie row by row in one table.
 
     The pixel ``(i, j)`` of a sample's map is the table's row ``first + (i * width + j) * step``.
@@ -29,20 +43,20 @@ def bilinear_rows(table, first, height, width, step, y, x, weight):
     weight = tf.where(tf.math.is_finite(y + x), weight, float("nan"))
 
     @tf.custom_gradient
-    def sample(table, y, x, weight):
+    def sample(table: Tensor, y: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Callable[..., Any]]:
         # Pixels off the map have a row of zeros: what lies in any other row, NaN say, must not count.
         off_map = tf.shape(table)[0]
         padded = tf.pad(table, [[0, 1], [0, 0]])
         rows, fractions, inside = _corners(first, height, width, step, y, x, off_map)
 
-        def values(row):
+        def values(row: Tensor) -> Tensor:
             return tf.cast(tf.gather(padded, row), tf.float32)
 
         total = 0.0
         for row, share in zip(rows, _shares(*fractions), strict=True):
             total += values(row) * (share * weight)[:, None]
 
-        def backward(upstream):
+        def backward(upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             upstream = tf.cast(upstream, tf.float32)
             gradient = tf.zeros(tf.shape(padded), tf.float32)
             dots = []
@@ -64,7 +78,9 @@ def bilinear_rows(table, first, height, width, step, y, x, weight):
     return sample(table, y, x, weight)
 
 
-def _corners(first, height, width, step, y, x, off_map):
+def _corners(
+    first: Tensor, height: Tensor, width: Tensor, step: int, y: Tensor, x: Tensor, off_map: Tensor
+) -> tuple[list[Tensor], tuple[Tensor, Tensor], Tensor]:
     """Rows of the four pixels around each sample, and the fractions past the first one."""
     limit_y, limit_x = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
     inside = (y > -1.0) & (x > -1.0) & (y < limit_y) & (x < limit_x)
@@ -80,7 +96,7 @@ def _corners(first, height, width, step, y, x, off_map):
     return rows, (y - low_y, x - low_x), inside
 
 
-def _shares(fraction_y, fraction_x):
+def _shares(fraction_y: Tensor, fraction_x: Tensor) -> Iterator[Tensor]:
     for vertical in (1.0 - fraction_y, fraction_y):
         for horizontal in (1.0 - fraction_x, fraction_x):
             yield vertical * horizontal

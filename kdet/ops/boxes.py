@@ -2,8 +2,10 @@
 
 import tensorflow as tf
 
+from kdet.typing import Tensor
 
-def iou_with(first, second, epsilon=0.0):
+
+def iou_with(first: Tensor, second: Tensor, epsilon: float = 0.0) -> Tensor:
     """IoU of boxes ``[...,4]`` that broadcast against each other; no +1.
 
     Boxes that do not overlap have an IoU of 0. ``epsilon`` is the least union, also where areas overflow.
@@ -17,6 +19,6 @@ def iou_with(first, second, epsilon=0.0):
     return tf.where(overlap > 0.0, overlap / union, 0.0)
 
 
-def area(boxes):
+def area(boxes: Tensor) -> Tensor:
     """Width times height, ``[...]``."""
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])

@@ -18,6 +18,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator, Sequence
 
 HERE = pathlib.Path(__file__).resolve().parent
 LIBRARY, STAMP = "libkdet_ops.so", "libkdet_ops.json"
@@ -27,7 +28,12 @@ OPTIONS = ["-O3", "-fPIC", "-std=c++17", "-w", "-fno-math-errno", "-fno-trapping
 FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq", "asimd")
 
 
-def build(output_dir=None, jobs=None, cuda=None, verbose=False):
+def build(
+    output_dir: str | pathlib.Path | None = None,
+    jobs: int | None = None,
+    cuda: bool | None = None,
+    verbose: bool = False,
+) -> pathlib.Path:
     """Compiles all ops into one library.
 
     Args:
@@ -49,8 +55,8 @@ def build(output_dir=None, jobs=None, cuda=None, verbose=False):
     flags = [*OPTIONS, f"-march={machine}", f"-I{sources}", *tensorflow["flags"]]
     flags += ["-DKDET_CUDA", f"-I{cuda_home()}/include"] if cuda else []
     jobs = jobs or os.cpu_count() or 1
-    with tempfile.TemporaryDirectory() as scratch:
-        scratch = pathlib.Path(scratch)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = pathlib.Path(folder)
         units = [(unit, [compiler, *flags]) for unit in joined_units(sources, scratch, jobs)]
         if cuda:
             kernels = [path for path in sorted(sources.glob("*/*.cu")) if path.parent.name != "tests"]
@@ -71,7 +77,12 @@ def build(output_dir=None, jobs=None, cuda=None, verbose=False):
         return install(linked, output_dir, machine, cuda)
 
 
-def install(library, output_dir=None, machine=None, cuda=False):
+def install(
+    library: str | pathlib.Path,
+    output_dir: str | pathlib.Path | None = None,
+    machine: str | None = None,
+    cuda: bool = False,
+) -> pathlib.Path:
     """Puts a compiled library where kdet finds it and notes what it was built for.
 
     Args:
@@ -99,7 +110,7 @@ def install(library, output_dir=None, machine=None, cuda=False):
     return output_dir / LIBRARY
 
 
-def joined_units(sources, scratch, jobs):
+def joined_units(sources: pathlib.Path, scratch: pathlib.Path, jobs: int) -> Iterator[pathlib.Path]:
     """One file per compiler that includes its share of the ops: most of the time goes into the headers."""
     wrappers = sorted(sources.glob("*/*_op.cc"), key=lambda path: -path.stat().st_size)
     for number in range(min(jobs, len(wrappers))):
@@ -108,7 +119,7 @@ def joined_units(sources, scratch, jobs):
         yield unit
 
 
-def run(command, verbose):
+def run(command: Sequence[str], verbose: bool) -> None:
     if verbose:
         print(shlex.join(command), flush=True)
     done = subprocess.run(command, capture_output=True, text=True)
@@ -116,7 +127,7 @@ def run(command, verbose):
         raise RuntimeError(f"{shlex.join(command)}\nfailed:\n{done.stderr[-4000:]}")
 
 
-def find_compiler():
+def find_compiler() -> str:
     named = os.environ.get("CXX")
     for name in [named] if named else ["g++", "clang++", "c++"]:
         if found := shutil.which(name):
@@ -124,7 +135,7 @@ def find_compiler():
     raise RuntimeError(f"No C++ compiler found (looked for {named or 'g++, clang++ and c++'}); set CXX.")
 
 
-def find_sources():
+def find_sources() -> pathlib.Path:
     """``custom_ops/`` of a checkout, or its copy in an installed package."""
     for folder in (HERE.parent.parent / "custom_ops", HERE.parent / "_custom_ops"):
         if (folder / "common").is_dir():
@@ -132,7 +143,7 @@ def find_sources():
     raise RuntimeError(f"The sources of the ops are not at {HERE.parent.parent / 'custom_ops'}.")
 
 
-def sources_digest():
+def sources_digest() -> str | None:
     """A number of the sources as they are; None where there are none."""
     try:
         folder = find_sources()
@@ -146,19 +157,19 @@ def sources_digest():
     return digest.hexdigest()
 
 
-def find_tensorflow():
+def find_tensorflow() -> dict[str, list[str]]:
     """Flags of the installed TensorFlow, without importing it (that takes seconds)."""
     spec = importlib.util.find_spec("tensorflow")
     if spec is None:
         raise RuntimeError("TensorFlow is not installed here; install it before compiling the ops.")
-    folder = pathlib.Path(spec.origin).parent
+    folder = pathlib.Path(spec.origin or "").parent
     return {
         "flags": [f"-I{folder / 'include'}", "-D_GLIBCXX_USE_CXX11_ABI=1", "-DEIGEN_MAX_ALIGN_BYTES=64"],
         "link": [f"-L{folder}", f"-Wl,-rpath,{folder}", "-l:libtensorflow_framework.so.2"],
     }
 
 
-def tensorflow_version():
+def tensorflow_version() -> str:
     for name in ("tensorflow", "tensorflow-cpu"):
         try:
             return importlib.metadata.version(name)
@@ -167,7 +178,7 @@ def tensorflow_version():
     raise RuntimeError("TensorFlow is importable, but the version of its package is not known.")
 
 
-def cpu_features(machine="native"):
+def cpu_features(machine: str = "native") -> list[str]:
     """Instruction sets that the library may use: those of this machine, none for a named target."""
     if machine != "native":
         return []
@@ -179,17 +190,17 @@ def cpu_features(machine="native"):
     return [feature for feature in FEATURES if feature in known]
 
 
-def cuda_home():
+def cuda_home() -> str:
     return os.environ.get("CUDA_HOME", "/usr/local/cuda")
 
 
-def cuda_command(sources):
+def cuda_command(sources: pathlib.Path) -> list[str]:
     compiler = shutil.which("nvcc") or f"{cuda_home()}/bin/nvcc"
     target = os.environ.get("KDET_CUDA_ARCH", "native")
     return [compiler, "-O3", "-std=c++17", f"-arch={target}", "-Xcompiler", "-fPIC", f"-I{sources}"]
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("command", choices=["build", "install"])
     parser.add_argument("library", nargs="?", help="for install: the library that Bazel built")

@@ -1,12 +1,23 @@
 """CARAFE, content-aware reassembly of features (Wang et al. 2019): upsampling with predicted kernels."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import at_least, check_shapes, known_size
+from kdet.typing import Tensor
 
 
-def carafe(features, masks, *, kernel_size, groups=1, scale=2, implementation=None):
+def carafe(
+    features: Tensor,
+    masks: Tensor,
+    *,
+    kernel_size: int,
+    groups: int = 1,
+    scale: int = 2,
+    implementation: str | None = None,
+) -> Tensor:
     """Every output pixel is the weighted sum of the neighborhood of the pixel that it came from.
 
     Args:
@@ -46,21 +57,21 @@ def carafe(features, masks, *, kernel_size, groups=1, scale=2, implementation=No
     return tf.ensure_shape(upsampled, [*masks.shape[:3], features.shape[-1]])
 
 
-def _compiled(features, masks, kernel_size, groups, scale):
+def _compiled(features: Tensor, masks: Tensor, kernel_size: int, groups: int, scale: int) -> Tensor:
     return compiled.library().kdet_carafe(
         features=features, masks=masks, kernel_size=kernel_size, groups=groups, scale=scale
     )
 
 
 @tf.RegisterGradient("KdetCarafe")
-def _compiled_gradient(op, upstream):
+def _compiled_gradient(op: tf.Operation, upstream: Tensor) -> Sequence[Tensor | None]:
     attributes = {name: op.get_attr(name) for name in ("kernel_size", "groups", "scale")}
     return compiled.library().kdet_carafe_grad(
         upstream=upstream, features=op.inputs[0], masks=op.inputs[1], **attributes
     )
 
 
-def _portable(features, masks, kernel_size, groups, scale):
+def _portable(features: Tensor, masks: Tensor, kernel_size: int, groups: int, scale: int) -> Tensor:
     batch, height, width = (tf.shape(features)[k] for k in range(3))
     channels, radius = features.shape[-1], kernel_size // 2
     padded = tf.pad(features, [[0, 0], [radius, radius], [radius, radius], [0, 0]])

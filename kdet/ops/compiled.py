@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 import pathlib
+from typing import Any
 
 import tensorflow as tf
 
@@ -40,14 +41,14 @@ class Unavailable(RuntimeError):
 
 
 @functools.cache
-def _load():
+def _load() -> Any:
     try:
         return _checked_load(FOLDER), None
     except Unavailable as error:
         return None, error
 
 
-def library():
+def library() -> Any:
     """The module of the compiled ops.
 
     Raises:
@@ -59,7 +60,7 @@ def library():
     return module
 
 
-def load():
+def load() -> None:
     """Loads the compiled ops and their gradients, before `tf.saved_model.load` of a model that has them.
 
     kdet itself needs no such call.
@@ -70,23 +71,23 @@ def load():
     library()  # the gradients are registered when kdet.ops is imported
 
 
-def why_not():
+def why_not() -> str | None:
     """None where the compiled ops can be used, otherwise a sentence that says why they cannot."""
     return None if _load()[1] is None else str(_load()[1])
 
 
-def has_gpu_kernels():
+def has_gpu_kernels() -> bool:
     """Whether the library was built with its CUDA kernels."""
     return why_not() is None and _read_stamp(FOLDER)["cuda"]
 
 
 @functools.cache
-def was_built_for(feature):
+def was_built_for(feature: str) -> bool:
     """Whether the library may use an instruction set of the processor, by its name in `build.FEATURES`."""
     return why_not() is None and feature in _read_stamp(FOLDER)["cpu"]
 
 
-def _read_stamp(folder):
+def _read_stamp(folder: pathlib.Path) -> dict[str, Any]:
     """What the library of a folder was built for."""
     try:
         stamp = json.loads((folder / build.STAMP).read_text())
@@ -104,7 +105,7 @@ def _read_stamp(folder):
         ) from error
 
 
-def _checked_load(folder):
+def _checked_load(folder: pathlib.Path) -> Any:
     path, stamp = folder / build.LIBRARY, folder / build.STAMP
     if not path.is_file() or not stamp.is_file():
         raise Unavailable("The ops are not compiled; `python -m kdet.ops build` compiles them.")

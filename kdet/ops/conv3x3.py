@@ -1,10 +1,14 @@
 """3x3 convolution for inference: Winograd's F(4x4, 3x3) (Lavin & Gray, 2016) where that pays."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_shapes
 from kdet.ops.empty import convolve_empty, has_no_images
+from kdet.typing import Tensor
 
 # Fewer channels or pixels than these, and TensorFlow's direct convolution is as quick.
 _LEAST_CHANNELS = 64
@@ -12,7 +16,9 @@ _LEAST_PIXELS = 2048
 _LANES = 16
 
 
-def conv3x3(x, kernel, bias, relu=False, implementation=None):
+def conv3x3(
+    x: Tensor, kernel: Tensor, bias: Tensor, relu: bool = False, implementation: str | None = None
+) -> Tensor:
     """Convolution with stride 1 and padding 1, bias, and optionally a ReLU.
 
     The compiled form does a quarter of the products. Its rounding error is about 5e-6 of the largest
@@ -37,7 +43,7 @@ def conv3x3(x, kernel, bias, relu=False, implementation=None):
     return form(x, kernel, bias, relu)
 
 
-def _pays(x, kernel):
+def _pays(x: Tensor, kernel: Tensor) -> bool:
     inputs, outputs = kernel.shape[2:]
     # of one image: replicas with parts of a batch must decide as one device does with all of it
     pixels = x.shape[1:3].num_elements() or _LEAST_PIXELS
@@ -49,21 +55,21 @@ def _pays(x, kernel):
     )
 
 
-def _portable(x, kernel, bias, relu):
+def _portable(x: Tensor, kernel: Tensor, bias: Tensor, relu: bool) -> Tensor:
     if has_no_images(x):
         return convolve_empty(x, kernel, (1, 1), (1, 1), (1, 1)) + bias
     y = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
     return tf.nn.relu(y) if relu else y
 
 
-def _compiled(x, kernel, bias, relu):
+def _compiled(x: Tensor, kernel: Tensor, bias: Tensor, relu: bool) -> Tensor:
     ops = compiled.library()
 
     @tf.custom_gradient
-    def convolve(x, kernel, bias):
+    def convolve(x: Tensor, kernel: Tensor, bias: Tensor) -> tuple[Tensor, Callable[..., Any]]:
         y = ops.kdet_conv3x3(x=x, kernel=kernel, bias=bias, relu=relu)
 
-        def backward(upstream):
+        def backward(upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             if relu:
                 upstream = tf.where(y > 0.0, upstream, 0.0)
             turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])

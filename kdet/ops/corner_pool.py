@@ -1,15 +1,18 @@
 """Corner pooling (CornerNet, Law and Deng 2018): the running maximum towards one side."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_shapes
+from kdet.typing import Tensor
 
 # direction -> (axis of an NHWC map, whether the pixels after a place count or those before it)
 _DIRECTIONS = {"top": (1, True), "bottom": (1, False), "left": (2, True), "right": (2, False)}
 
 
-def corner_pool(x, direction, implementation=None):
+def corner_pool(x: Tensor, direction: str, implementation: str | None = None) -> Tensor:
     """Replaces every value by the largest one from its place on.
 
     Args:
@@ -31,18 +34,18 @@ def corner_pool(x, direction, implementation=None):
     return form(x, axis=axis, after=after)
 
 
-def _compiled(x, axis, after):
+def _compiled(x: Tensor, axis: int, after: bool) -> Tensor:
     return compiled.library().kdet_corner_pool(x=x, vertical=axis == 1, after=after)
 
 
 @tf.RegisterGradient("KdetCornerPool")
-def _compiled_gradient(op, upstream):
+def _compiled_gradient(op: tf.Operation, upstream: Tensor) -> Sequence[Tensor | None]:
     attributes = {name: op.get_attr(name) for name in ("vertical", "after")}
     return compiled.library().kdet_corner_pool_grad(upstream=upstream, x=op.inputs[0], **attributes)
 
 
-def _portable(x, axis, after):
-    def step(shift, x):
+def _portable(x: Tensor, axis: int, after: bool) -> Tensor:
+    def step(shift: int, x: Tensor) -> tuple[int, Tensor]:
         pads, begin, extent = [[0, 0]] * 4, [0] * 4, [-1] * 4
         pads[axis] = [0, shift] if after else [shift, 0]
         begin[axis], extent[axis] = (shift if after else 0), size - shift

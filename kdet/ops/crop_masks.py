@@ -6,12 +6,19 @@ from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_shapes, pair
 from kdet.ops.empty import is_empty
 from kdet.ops.roi_taps import AxisTaps
+from kdet.typing import Pair, Tensor
 
 # One step unpacks a tile of this many rows and bytes for every RoI of a group.
 _TILE_ROWS, _TILE_BYTES, _GROUP = 64, 16, 16
 
 
-def crop_masks(packed_masks, boxes, gt_index, output_size, implementation=None):
+def crop_masks(
+    packed_masks: Tensor,
+    boxes: Tensor,
+    gt_index: Tensor,
+    output_size: int | Pair,
+    implementation: str | None = None,
+) -> Tensor:
     """Binary mask targets of boxes: RoIAlign (aligned, adaptive) of the mask, then ``>= 0.5``.
 
     Args:
@@ -41,11 +48,11 @@ def crop_masks(packed_masks, boxes, gt_index, output_size, implementation=None):
     return tf.ensure_shape(targets, [*boxes.shape[:2], *output_size])
 
 
-def _empty(packed_masks, boxes, gt_index, output_size):
+def _empty(packed_masks: Tensor, boxes: Tensor, gt_index: Tensor, output_size: Pair) -> Tensor:
     return tf.zeros(tf.concat([tf.shape(boxes)[:2], output_size], 0))
 
 
-def _compiled(packed_masks, boxes, gt_index, output_size):
+def _compiled(packed_masks: Tensor, boxes: Tensor, gt_index: Tensor, output_size: Pair) -> Tensor:
     return compiled.library().kdet_crop_masks(
         packed_masks=packed_masks,
         boxes=boxes,
@@ -60,7 +67,7 @@ tf.no_gradient("KdetCropMasks")
 
 # Traced once per shape: the loops inside run as a graph, also when the caller is eager.
 @tf.function(autograph=False)
-def _portable(packed_masks, boxes, gt_index, output_size):
+def _portable(packed_masks: Tensor, boxes: Tensor, gt_index: Tensor, output_size: Pair) -> Tensor:
     shape = tf.shape(packed_masks)
     instances, height, width_bytes = shape[1], shape[2], shape[3]
     data = tf.reshape(packed_masks, [-1])
@@ -77,7 +84,7 @@ def _portable(packed_masks, boxes, gt_index, output_size):
     extents = rois[:, 2:] - rois[:, :2]
     order = tf.argsort(extents[:, 0] * extents[:, 1], stable=True)
 
-    def grouped(values):
+    def grouped(values: Tensor) -> Tensor:
         values = tf.gather(values, order)
         return tf.reshape(tf.pad(values, [[0, groups * _GROUP - count]]), [groups, _GROUP])
 
@@ -86,7 +93,7 @@ def _portable(packed_masks, boxes, gt_index, output_size):
     axes = [axis.map(grouped) for axis in axes]
     first_byte = grouped(first_byte)
 
-    def crop_group(index):
+    def crop_group(index: Tensor) -> Tensor:
         y, x = (axis.map(lambda values: values[index][:, None, None]) for axis in axes)
         top, bottom = _pixel_range(y)
         left, right = _pixel_range(x)
@@ -94,7 +101,7 @@ def _portable(packed_masks, boxes, gt_index, output_size):
         across = tf.reduce_max(right - left) // _TILE_BYTES + 1
         down = tf.reduce_max(bottom - top) // _TILE_ROWS + 1
 
-        def add(k, total):
+        def add(k: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
             rows = top + (k // across) * _TILE_ROWS + tf.range(_TILE_ROWS)  # [R,1,64]
             columns = left + (k % across) * _TILE_BYTES + tf.range(_TILE_BYTES)  # [R,1,16]
             offset = tf.minimum(rows, height - 1) * width_bytes
@@ -116,14 +123,14 @@ def _portable(packed_masks, boxes, gt_index, output_size):
     return tf.reshape(targets, tf.concat([tf.shape(boxes)[:2], output_size], 0))
 
 
-def unpack_bits(packed):
+def unpack_bits(packed: Tensor) -> Tensor:
     """uint8 ``[...,K]`` -> float32 ``[...,8*K]`` of 0 and 1, most significant bit first."""
     shifts = tf.constant([7, 6, 5, 4, 3, 2, 1, 0], tf.int32)
     bits = tf.bitwise.right_shift(tf.cast(packed, tf.int32)[..., None], shifts) & 1
     return tf.cast(tf.reshape(bits, tf.concat([tf.shape(packed)[:-1], [-1]], 0)), tf.float32)
 
 
-def _pixel_range(axis):
+def _pixel_range(axis: AxisTaps) -> tuple[Tensor, Tensor]:
     """First and last pixel that a RoI can take from, clipped to the mask."""
     low = tf.cast(tf.floor(tf.clip_by_value(axis.start, -1.0, 1e9)), tf.int32)
     high = tf.clip_by_value(axis.start + axis.step * float(axis.bins), -1.0, 1e9)

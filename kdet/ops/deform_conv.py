@@ -1,25 +1,29 @@
 """Deformable convolution, plain (Dai et al. 2017) and modulated (Zhu et al. 2019)."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import at_least, check_shapes, convolved_sizes, known_size, pair
 from kdet.ops.bilinear import bilinear_rows
+from kdet.typing import Pair, Tensor
 
 
 def deform_conv2d(
-    x,
-    kernel,
-    offsets,
-    mask=None,
+    x: Tensor,
+    kernel: Tensor,
+    offsets: Tensor,
+    mask: Tensor | None = None,
     *,
-    strides=(1, 1),
-    padding=(0, 0),
-    dilations=(1, 1),
-    groups=1,
-    deform_groups=1,
-    implementation=None,
-):
+    strides: int | Pair = (1, 1),
+    padding: int | Pair = (0, 0),
+    dilations: int | Pair = (1, 1),
+    groups: int = 1,
+    deform_groups: int = 1,
+    implementation: str | None = None,
+) -> Tensor:
     """Convolution whose every kernel cell looks at a learned place instead of the grid's.
 
     Args:
@@ -89,13 +93,13 @@ def deform_conv2d(
     return tf.ensure_shape(result, [*offsets.shape[:3], kernel.shape[3]])
 
 
-def _direct(x, kernel, offsets, mask, **attributes):
+def _direct(x: Tensor, kernel: Tensor, offsets: Tensor, mask: Tensor, **attributes: Any) -> Tensor:
     """One op that gathers and multiplies tile by tile, for CPUs."""
     return compiled.library().kdet_deform_conv(x=x, kernel=kernel, offsets=offsets, mask=mask, **attributes)
 
 
 @tf.RegisterGradient("KdetDeformConv")
-def _direct_gradient(op, upstream):
+def _direct_gradient(op: tf.Operation, upstream: Tensor) -> Sequence[Tensor]:
     x, kernel, offsets, mask = op.inputs
     names = ("strides", "padding", "dilations", "groups", "deform_groups")
     return compiled.library().kdet_deform_conv_grad(
@@ -108,7 +112,7 @@ def _direct_gradient(op, upstream):
     )
 
 
-def _by_columns(x, kernel, offsets, mask, **attributes):
+def _by_columns(x: Tensor, kernel: Tensor, offsets: Tensor, mask: Tensor, **attributes: Any) -> Tensor:
     """Gathers all that every output pixel sees, for TensorFlow's matrix product: the form for GPUs.
 
     The columns are as large as kh * kw inputs (with as many pixels as the output). They are gathered once
@@ -118,14 +122,16 @@ def _by_columns(x, kernel, offsets, mask, **attributes):
     attributes = {**attributes, "kernel_size": shape[:2]}
 
     @tf.custom_gradient
-    def convolve(x, kernel, offsets, mask):
+    def convolve(
+        x: Tensor, kernel: Tensor, offsets: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Callable[..., Any]]:
         seen = {"x": x, "offsets": offsets, "mask": mask, **attributes}
         # [groups, cells * in/groups, out/groups]
         weights = _split(tf.reshape(kernel, [-1, shape[3]]), groups)
         total = _merge(tf.matmul(library.kdet_deform_columns(**seen), weights))
         out_shape = tf.concat([tf.shape(offsets)[:3], shape[3:]], 0)
 
-        def backward(upstream):
+        def backward(upstream: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             up = _split(tf.reshape(upstream, [-1, shape[3]]), groups)
             # In a graph neither the gathering nor the second product may be done ahead of its time: columns
             # that are alike would be shared with the forward pass, and both products' be held at once.
@@ -143,21 +149,31 @@ def _by_columns(x, kernel, offsets, mask, **attributes):
     return convolve(x, kernel, offsets, mask)
 
 
-def _split(rows, groups):
+def _split(rows: Tensor, groups: int) -> Tensor:
     """``[N,C]`` -> ``[groups,N,C/groups]``."""
     if groups == 1:
         return tf.expand_dims(rows, 0)
     return tf.transpose(tf.reshape(rows, [-1, groups, rows.shape[1] // groups]), [1, 0, 2])
 
 
-def _merge(parts):
+def _merge(parts: Tensor) -> Tensor:
     """The inverse of `_split`."""
     groups, _, width = parts.shape
     rows = parts if groups == 1 else tf.transpose(parts, [1, 0, 2])
     return tf.reshape(rows, [-1, groups * width])
 
 
-def _portable(x, kernel, offsets, mask, strides, padding, dilations, groups, deform_groups):
+def _portable(
+    x: Tensor,
+    kernel: Tensor,
+    offsets: Tensor,
+    mask: Tensor,
+    strides: Pair,
+    padding: Pair,
+    dilations: Pair,
+    groups: int,
+    deform_groups: int,
+) -> Tensor:
     """Gathers what every kernel cell sees, then one matrix product per group."""
     kh, kw, _, out = kernel.shape
     cells, channels = kh * kw, x.shape[-1]

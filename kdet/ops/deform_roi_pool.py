@@ -1,5 +1,8 @@
 """Deformable RoI pooling (Dai et al. 2017): RoIAlign whose every bin is moved by a learned offset."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
@@ -8,11 +11,20 @@ from kdet.ops.empty import is_empty, zeros_linked_to
 from kdet.ops.roi_align import check_pyramid, flatten_levels
 from kdet.ops.roi_groups import pool_groups, scatter_back, slopes_of_groups
 from kdet.ops.roi_taps import AxisTaps
+from kdet.typing import Maps, Pair, Tensor
 
 
 def deform_roi_pool(
-    features, boxes, levels, offsets, output_size, strides, sampling_ratio=0, gamma=0.1, implementation=None
-):
+    features: Sequence[Tensor],
+    boxes: Tensor,
+    levels: Tensor,
+    offsets: Tensor | None,
+    output_size: int | Pair,
+    strides: Sequence[int],
+    sampling_ratio: int = 0,
+    gamma: float = 0.1,
+    implementation: str | None = None,
+) -> Tensor:
     """Aligned RoIAlign over a pyramid with bins moved by ``gamma * offset * size of the RoI``.
 
     The modulated form is this one's output times the predicted mask.
@@ -59,7 +71,9 @@ def deform_roi_pool(
     return tf.ensure_shape(pooled, [*boxes.shape[:2], *output_size, features[0].shape[-1]])
 
 
-def _empty(features, boxes, levels, offsets, output_size, **_):
+def _empty(
+    features: Maps, boxes: Tensor, levels: Tensor, offsets: Tensor, output_size: Pair, **_: Any
+) -> Tensor:
     shape = tf.concat([tf.shape(boxes)[:2], output_size, [features[0].shape[-1]]], 0)
     return zeros_linked_to(shape, features[0].dtype, *features, offsets)
 
@@ -67,7 +81,16 @@ def _empty(features, boxes, levels, offsets, output_size, **_):
 _ATTRIBUTES = ("bins_y", "bins_x", "scales", "sampling_ratio", "aligned", "gamma")
 
 
-def _compiled(features, boxes, levels, offsets, output_size, scales, sampling_ratio, gamma):
+def _compiled(
+    features: Sequence[Tensor],
+    boxes: Tensor,
+    levels: Tensor,
+    offsets: Tensor,
+    output_size: Pair,
+    scales: Sequence[float],
+    sampling_ratio: int,
+    gamma: float,
+) -> Tensor:
     return compiled.library().kdet_deform_roi_pool(
         features=features,
         boxes=boxes,
@@ -83,7 +106,7 @@ def _compiled(features, boxes, levels, offsets, output_size, scales, sampling_ra
 
 
 @tf.RegisterGradient("KdetDeformRoiPool")
-def _compiled_gradient(op, upstream):
+def _compiled_gradient(op: tf.Operation, upstream: Tensor) -> Sequence[Tensor | None]:
     *features, boxes, levels, offsets = op.inputs
     gradients, for_offsets = compiled.library().kdet_deform_roi_pool_grad(
         upstream=upstream,
@@ -98,7 +121,16 @@ def _compiled_gradient(op, upstream):
 
 # Traced once per shape: the loops inside run as a graph, also when the caller is eager.
 @tf.function(autograph=False)
-def _portable(features, boxes, levels, offsets, output_size, scales, sampling_ratio, gamma):
+def _portable(
+    features: Sequence[Tensor],
+    boxes: Tensor,
+    levels: Tensor,
+    offsets: Tensor,
+    output_size: Pair,
+    scales: Sequence[float],
+    sampling_ratio: int,
+    gamma: float,
+) -> Tensor:
     """Every bin is a RoI of one bin of its own, which may lie anywhere."""
     table, geometry = flatten_levels(features, levels, scales)
     rois = tf.reshape(boxes, [-1, 4]) * geometry["scale"][:, None] - 0.5
@@ -114,17 +146,19 @@ def _portable(features, boxes, levels, offsets, output_size, scales, sampling_ra
     return tf.reshape(pooled, tf.concat([tf.shape(boxes)[:2], [*output_size, table.shape[-1]]], 0))
 
 
-def _repeat(per_roi, shape):
+def _repeat(per_roi: Tensor, shape: Tensor) -> Tensor:
     return tf.reshape(tf.broadcast_to(per_roi[:, None, None], shape[:3]), [-1])
 
 
-def _pool(table, start, extent, geometry, sampling_ratio):
+def _pool(
+    table: Tensor, start: Tensor, extent: Tensor, geometry: dict[str, Tensor], sampling_ratio: int
+) -> Tensor:
     @tf.custom_gradient
-    def pool(table, start):
+    def pool(table: Tensor, start: Tensor) -> tuple[Tensor, Callable[..., Any]]:
         sizes = (geometry["height"], geometry["width"])
         axes = [AxisTaps(start[:, 1 - k], extent[:, 1 - k], sizes[k], 1, sampling_ratio) for k in (0, 1)]
 
-        def backward(upstream):
+        def backward(upstream: Tensor) -> tuple[Tensor, Tensor]:
             for_table = scatter_back(table, upstream, axes, geometry["first_row"])
             for_y, for_x = slopes_of_groups(table, upstream, axes, geometry["first_row"])
             return for_table, tf.stack([for_x, for_y], axis=-1)

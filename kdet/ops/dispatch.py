@@ -4,6 +4,9 @@ import contextlib
 import functools
 import logging
 import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
@@ -17,11 +20,13 @@ CPU_OPS = frozenset({"conv3x3", "grouped_conv2d", "masked_conv2d"})
 FORMS = ("auto", "portable", "compiled")
 # What the compiled forms take; the portable ones compute in whatever they are given.
 DTYPES = (tf.float32, tf.float16, tf.bfloat16)
+# a form of an op
+Op: TypeAlias = Callable[..., Any]
 _log = logging.getLogger("kdet")
 _wanted = None
 
 
-def use(form):
+def use(form: str) -> AbstractContextManager[None]:
     """Chooses the form of all ops from here on, or within a ``with``.
 
     Args:
@@ -37,26 +42,26 @@ def use(form):
 
 
 class _Restore(contextlib.AbstractContextManager):
-    def __init__(self, before):
+    def __init__(self, before: str | None) -> None:
         self.before = before
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         global _wanted
         _wanted = self.before
 
 
-def wanted():
+def wanted() -> str:
     """The form in force: what `use` chose, else ``KDET_OPS``, else ``auto``."""
     return _wanted or _checked(os.environ.get("KDET_OPS") or "auto")
 
 
-def _checked(form):
+def _checked(form: str) -> str:
     if form not in FORMS:
         raise ValueError(f"The form of the ops (kdet.ops.use, KDET_OPS) is one of {FORMS}, not {form!r}.")
     return form
 
 
-def under_xla():
+def under_xla() -> bool:
     """Whether what is traced now is for XLA (``jit_compile=True``), which has portable forms only.
 
     TensorFlow has no public word for it. A function within that was traced outside of XLA before stays as it
@@ -65,7 +70,14 @@ def under_xla():
     return compat.under_xla()
 
 
-def choose(name, implementation, portable, compiled_form=None, dtype=tf.float32, dtypes=DTYPES):
+def choose(
+    name: str,
+    implementation: str | None,
+    portable: Op,
+    compiled_form: Op | None = None,
+    dtype: tf.DType = tf.float32,
+    dtypes: Sequence[tf.DType] = DTYPES,
+) -> Op:
     """The callable that runs op ``name``.
 
     Args:
@@ -91,23 +103,23 @@ def choose(name, implementation, portable, compiled_form=None, dtype=tf.float32,
     return compiled_form if runs else portable
 
 
-def _misses_the_gpu(name):
+def _misses_the_gpu(name: str) -> bool:
     return name in CPU_OPS and on_gpu()
 
 
 @functools.cache
-def has_gpu():
+def has_gpu() -> bool:
     """Whether TensorFlow sees a GPU."""
     return bool(tf.config.list_physical_devices("GPU"))
 
 
-def on_gpu():
+def on_gpu() -> bool:
     """Whether ops that are made here go to a GPU: there is one, and no `tf.device` asks for the CPU."""
     return has_gpu() and "CPU" not in tf.zeros([]).device
 
 
 @functools.cache
-def _compiled_runs_here():
+def _compiled_runs_here() -> bool:
     reason = compiled.why_not()
     if reason is None and has_gpu() and not compiled.has_gpu_kernels():
         reason = "There is a GPU, but the compiled ops were built without CUDA (KDET_CUDA=1)."

@@ -4,20 +4,24 @@ TensorFlow (with oneDNN, on the CPU) gives a convolution of no images the shape 
 loops that never run.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
+from kdet.typing import Pair, Tensor
 
-def is_empty(tensor):
+
+def is_empty(tensor: Tensor) -> bool:
     """Return whether a size of the tensor is known to be 0."""
     return tensor.shape.rank is not None and 0 in tensor.shape.as_list()
 
 
-def has_no_images(x):
+def has_no_images(x: Tensor) -> bool:
     """Return whether ``x [B,...]`` is known to hold no image."""
     return x.shape[0] == 0
 
 
-def zeros_linked_to(shape, dtype, *sources):
+def zeros_linked_to(shape: Any, dtype: tf.DType, *sources: Tensor) -> Tensor:
     """Return zeros of a shape whose gradients with respect to ``sources`` are zeros, not None.
 
     Args:
@@ -28,7 +32,7 @@ def zeros_linked_to(shape, dtype, *sources):
     return tf.zeros(shape, dtype) * tf.add_n([tf.reduce_sum(tf.cast(s[:0], dtype)) for s in sources])
 
 
-def convolve_empty(x, kernel, strides, padding, dilations):
+def convolve_empty(x: Tensor, kernel: Tensor, strides: Pair, padding: Pair, dilations: Pair) -> Tensor:
     """Return what a convolution gives for an empty batch.
 
     Args:

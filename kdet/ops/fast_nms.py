@@ -1,13 +1,26 @@
 """Fast NMS of YOLACT (Bolya et al. 2019): suppression in one matrix step."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import at_least, check_shapes, known_size
 from kdet.ops.boxes import iou_with
+from kdet.typing import Tensor
 
 
-def fast_nms(boxes, scores, *, iou_threshold, score_threshold, top_k, max_output, implementation=None):
+def fast_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    *,
+    iou_threshold: float,
+    score_threshold: float,
+    top_k: int,
+    max_output: int,
+    implementation: str | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Per class, drops every box that overlaps any better one, kept or not.
 
     Args:
@@ -43,14 +56,16 @@ def fast_nms(boxes, scores, *, iou_threshold, score_threshold, top_k, max_output
     return indices, labels, kept, tf.ensure_shape(num, rows[:1])
 
 
-def _compiled(boxes, scores, **attributes):
+def _compiled(boxes: Tensor, scores: Tensor, **attributes: Any) -> Sequence[Tensor]:
     return compiled.library().kdet_fast_nms(boxes=boxes, scores=scores, **attributes)
 
 
 tf.no_gradient("KdetFastNms")
 
 
-def _portable(boxes, scores, iou_threshold, score_threshold, top_k, max_output):
+def _portable(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float, top_k: int, max_output: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     classes = known_size("fast_nms", "scores", scores, -1)
     top_k = tf.minimum(top_k, tf.shape(scores)[1]) if scores.shape[1] is None else min(top_k, scores.shape[1])
     best, index = tf.math.top_k(tf.linalg.matrix_transpose(scores), top_k)  # [B,C,K]
@@ -61,7 +76,7 @@ def _portable(boxes, scores, iou_threshold, score_threshold, top_k, max_output):
     overlap = tf.where(above, overlap, 0.0)
     keep = (tf.reduce_max(overlap, axis=2) <= iou_threshold) & (best > score_threshold)
 
-    def flat(values, filler):
+    def flat(values: Tensor, filler: float) -> Tensor:
         """``[B,C,K]`` -> ``[B,C*K+max_output]``, so that there are always enough to choose from."""
         rows = tf.reshape(values, [tf.shape(boxes)[0], classes * top_k])
         return tf.pad(rows, [[0, 0], [0, max_output]], constant_values=filler)

@@ -1,9 +1,14 @@
 """The loop of greedy suppression: the best box is taken again and again."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
+from kdet.typing import Tensor
 
-def take_best(scores, max_output, lower):
+
+def take_best(scores: Tensor, max_output: int, lower: Callable[..., Any]) -> tuple[Tensor, Tensor, Tensor]:
     """Takes the best box of every image until none is left or the output is full.
 
     Args:
@@ -15,7 +20,7 @@ def take_best(scores, max_output, lower):
     """
     slots = tf.range(tf.shape(scores)[1])[None, :]
 
-    def take(step, live, indices, kept):
+    def take(step: int, live: Tensor, indices: Tensor, kept: Tensor) -> tuple[int, Tensor, Tensor, Tensor]:
         best = tf.argmax(live, axis=1, output_type=tf.int32)
         score = tf.gather(live, best, batch_dims=1)
         live = tf.where(slots == best[:, None], float("-inf"), lower(live, best))
@@ -23,7 +28,7 @@ def take_best(scores, max_output, lower):
         indices = tf.where(at, best[:, None], indices)
         return step + 1, live, indices, tf.where(at, score[:, None], kept)
 
-    def unfinished(step, live, *_):
+    def unfinished(step: int, live: Tensor, *_: Any) -> Tensor:
         return (step < max_output) & tf.reduce_any(live > float("-inf"))
 
     blank = tf.zeros([tf.shape(scores)[0], max_output])

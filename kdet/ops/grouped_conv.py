@@ -1,10 +1,14 @@
 """Convolution in groups or with dilation, with a gradient that exists on every device."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import at_least, check_shapes, known_size, pair
 from kdet.ops.empty import convolve_empty, has_no_images
+from kdet.typing import Pair, Tensor
 
 # Channels of a group below which the backward pass merges neighboring groups into one convolution.
 _NARROW = 16
@@ -19,8 +23,14 @@ _QUICK_FORWARD_3X3_AVX512 = (4, 8, 16, 32, 64)
 
 
 def grouped_conv2d(
-    x, kernel, strides=(1, 1), padding=(0, 0), dilations=(1, 1), groups=1, implementation=None
-):
+    x: Tensor,
+    kernel: Tensor,
+    strides: int | Pair = (1, 1),
+    padding: int | Pair = (0, 0),
+    dilations: int | Pair = (1, 1),
+    groups: int = 1,
+    implementation: str | None = None,
+) -> Tensor:
     """2-D convolution with explicit, symmetric padding.
 
     TensorFlow convolves in groups and with dilation on the CPU but has no gradient of either there; where
@@ -85,8 +95,8 @@ def grouped_conv2d(
     quick = form is _compiled_backward and kernel.shape[2] in _quick_widths(plain)
 
     @tf.custom_gradient
-    def convolve(x, kernel):
-        def backward(upstream):
+    def convolve(x: Tensor, kernel: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+        def backward(upstream: Tensor) -> Sequence[Tensor]:
             return form(x, kernel, upstream, groups, attributes)
 
         if quick:
@@ -98,20 +108,22 @@ def grouped_conv2d(
     return convolve(x, kernel)
 
 
-def _quick_widths(plain):
+def _quick_widths(plain: bool) -> tuple[int, ...]:
     """Widths of a group in which the compiled form is taken forwards. plain: 3x3, no stride, no dilation."""
     if not plain:
         return _QUICK_FORWARD
     return _QUICK_FORWARD_3X3_AVX512 if compiled.was_built_for("avx512f") else _QUICK_FORWARD_3X3
 
 
-def _compiled_backward(x, kernel, upstream, groups, attributes):
+def _compiled_backward(
+    x: Tensor, kernel: Tensor, upstream: Tensor, groups: int, attributes: dict[str, Any]
+) -> Sequence[Tensor]:
     return compiled.library().kdet_grouped_conv_grad(
         upstream=upstream, x=x, kernel=kernel, **_of_compiled(attributes, groups)
     )
 
 
-def _of_compiled(attributes, groups):
+def _of_compiled(attributes: dict[str, Any], groups: int) -> dict[str, int | list[int]]:
     """TensorFlow's attributes of a convolution in NHWC as (y, x), the compiled op's."""
     return dict(
         strides=attributes["strides"][1:3],
@@ -121,7 +133,9 @@ def _of_compiled(attributes, groups):
     )
 
 
-def _backward(x, kernel, upstream, groups, attributes):
+def _backward(
+    x: Tensor, kernel: Tensor, upstream: Tensor, groups: int, attributes: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
     merged = 1
     while merged < _MOST_MERGED and merged * kernel.shape[2] < _NARROW and groups % (2 * merged) == 0:
         merged *= 2
@@ -136,7 +150,9 @@ def _backward(x, kernel, upstream, groups, attributes):
     return tf.concat(input_gradients, -1), tf.concat(kernel_gradients, -1)
 
 
-def _convolution_gradients(x, kernel, upstream, attributes):
+def _convolution_gradients(
+    x: Tensor, kernel: Tensor, upstream: Tensor, attributes: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
     for_input = tf.raw_ops.Conv2DBackpropInput(
         input_sizes=tf.shape(x), filter=kernel, out_backprop=upstream, **attributes
     )
@@ -146,7 +162,9 @@ def _convolution_gradients(x, kernel, upstream, attributes):
     return for_input, for_kernel
 
 
-def _cell_gradients(x, kernel, upstream, attributes):
+def _cell_gradients(
+    x: Tensor, kernel: Tensor, upstream: Tensor, attributes: dict[str, Any]
+) -> tuple[Tensor, Tensor]:
     """Every cell of the kernel sees a strided window of the padded input: two products per cell."""
     pads = attributes["explicit_paddings"]
     padded = tf.pad(x, [pads[0:2], pads[2:4], pads[4:6], pads[6:8]])
@@ -170,7 +188,7 @@ def _cell_gradients(x, kernel, upstream, attributes):
     return inside, tf.reshape(tf.stack(for_kernel), kernel.shape)
 
 
-def _block_diagonal(kernels, merged):
+def _block_diagonal(kernels: Tensor, merged: int) -> Tensor:
     """``[kh,kw,i,merged*o]`` -> ``[kh,kw,merged*i,merged*o]``, zero between groups."""
     kh, kw, inputs, outputs = kernels.shape
     split = tf.reshape(kernels, [kh, kw, 1, inputs, merged, outputs // merged])
@@ -178,7 +196,7 @@ def _block_diagonal(kernels, merged):
     return tf.reshape(split * own, [kh, kw, merged * inputs, outputs])
 
 
-def _diagonal_blocks(gradient, merged):
+def _diagonal_blocks(gradient: Tensor, merged: int) -> Tensor:
     """The inverse of `_block_diagonal`: keeps what each group gave itself."""
     kh, kw, inputs, outputs = gradient.shape
     split = tf.reshape(gradient, [kh, kw, merged, inputs // merged, merged, outputs // merged])

@@ -7,6 +7,8 @@ on the way the library moves them, which is followed here.
 
 import tensorflow as tf
 
+from kdet.typing import Tensor
+
 WINDOW = 256  # values that a step looks through for the next that is smaller than the top
 
 
@@ -22,7 +24,7 @@ def smallest_by_heap(values: tf.Tensor, count: int) -> tf.Tensor:
     for parent in range(count // 2 - 1, -1, -1):
         heap = _sink(heap, parent, count, _at(heap, tf.fill([rows], parent)))
 
-    def step(start, held, indices):
+    def step(start: Tensor, held: Tensor, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Every row goes on to the next value that is smaller than its top, or by a window."""
         place = start[:, None] + tf.range(WINDOW)  # [R, W]
         seen = tf.gather(values, tf.minimum(place, length - 1), batch_dims=1)
@@ -43,7 +45,9 @@ def smallest_by_heap(values: tf.Tensor, count: int) -> tf.Tensor:
     return tf.ensure_shape(heap[1], [None, count])
 
 
-def _sink(heap, top, length, value):
+def _sink(
+    heap: tuple[Tensor, Tensor], top: int, length: int, value: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
     """Puts ``value`` into the first ``length`` places of a heap, whose place ``top`` is free.
 
     The larger child moves up until there is none; from there the value rises while it is larger.
@@ -69,13 +73,13 @@ def _sink(heap, top, length, value):
     return _put(heap, hole, value)
 
 
-def _at(heap, place):
+def _at(heap: tuple[Tensor, Tensor], place: Tensor) -> tuple[Tensor, Tensor]:
     """``(values, indices)`` of the heaps at ``place [R]``; anything where there is no such place."""
     place = tf.clip_by_value(place, 0, heap[0].shape[1] - 1)
     return tuple(tf.gather(part, place, batch_dims=1) for part in heap)
 
 
-def _put(heap, place, entry):
+def _put(heap: tuple[Tensor, Tensor], place: Tensor, entry: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """The heaps with ``entry`` at ``place [R]``, unchanged where that is -1."""
     here = tf.range(heap[0].shape[1])[None] == place[:, None]
     return tuple(tf.where(here, new[:, None], part) for part, new in zip(heap, entry))

@@ -1,9 +1,13 @@
 """Values of bit-packed masks at points between the pixels, and their areas."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
+from kdet.typing import Tensor
 
-def sample_packed_masks(packed_masks, points, gt_index):
+
+def sample_packed_masks(packed_masks: Tensor, points: Tensor, gt_index: Tensor) -> Tensor:
     """Bilinear samples of instance masks; off the mask the value is 0. No gradient.
 
     Args:
@@ -34,13 +38,13 @@ def sample_packed_masks(packed_masks, points, gt_index):
     return total
 
 
-def packed_mask_areas(packed_masks):
+def packed_mask_areas(packed_masks: Tensor) -> Tensor:
     """Pixels of every mask: ``[B,G,H,ceil(W/8)]`` uint8 -> ``[B,G]`` float32."""
     bits = tf.raw_ops.PopulationCount(x=packed_masks)
     return tf.reduce_sum(tf.cast(bits, tf.float32), [2, 3])
 
 
-def packed_areas_in_boxes(packed_masks, boxes, gt_index):
+def packed_areas_in_boxes(packed_masks: Tensor, boxes: Tensor, gt_index: Tensor) -> Tensor:
     """Pixels of masks within boxes of whole pixels. No gradient.
 
     Args:
@@ -53,7 +57,7 @@ def packed_areas_in_boxes(packed_masks, boxes, gt_index):
     """
     rows, first_bits = tf.range(tf.shape(packed_masks)[2]), 8 * tf.range(tf.shape(packed_masks)[3])
 
-    def one_image(arguments):
+    def one_image(arguments: Sequence[Tensor]) -> Tensor:
         masks, boxes, index = arguments
         x1, y1, x2, y2 = (c[:, None] for c in tf.unstack(boxes, axis=-1))
         # of every byte, the bits from the column x1 on without those from x2 on

@@ -1,13 +1,26 @@
 """Convolution at the places that a mask marks (guided anchoring, Wang et al. 2019)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_shapes, convolved_sizes, pair
 from kdet.ops.empty import convolve_empty, has_no_images
+from kdet.typing import Pair, Tensor
 
 
-def masked_conv2d(x, mask, kernel, bias=None, *, strides=(1, 1), padding=(0, 0), implementation=None):
+def masked_conv2d(
+    x: Tensor,
+    mask: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None = None,
+    *,
+    strides: int | Pair = (1, 1),
+    padding: int | Pair = (0, 0),
+    implementation: str | None = None,
+) -> Tensor:
     """A convolution whose output is 0, without bias, where the mask is not positive.
 
     Args:
@@ -38,12 +51,12 @@ def masked_conv2d(x, mask, kernel, bias=None, *, strides=(1, 1), padding=(0, 0),
     return tf.ensure_shape(out, [*mask.shape, kernel.shape[3]])
 
 
-def _compiled(x, mask, kernel, bias, **attributes):
+def _compiled(x: Tensor, mask: Tensor, kernel: Tensor, bias: Tensor, **attributes: Any) -> Tensor:
     return compiled.library().kdet_masked_conv(x=x, mask=mask, kernel=kernel, bias=bias, **attributes)
 
 
 @tf.RegisterGradient("KdetMaskedConv")
-def _compiled_gradient(op, upstream):
+def _compiled_gradient(op: tf.Operation, upstream: Tensor) -> Sequence[Tensor | None]:
     x, mask, kernel, _ = op.inputs
     for_x, for_kernel, for_bias = compiled.library().kdet_masked_conv_grad(
         upstream=upstream,
@@ -56,7 +69,7 @@ def _compiled_gradient(op, upstream):
     return for_x, None, for_kernel, for_bias
 
 
-def _portable(x, mask, kernel, bias, strides, padding):
+def _portable(x: Tensor, mask: Tensor, kernel: Tensor, bias: Tensor, strides: Pair, padding: Pair) -> Tensor:
     pads = [[0, 0], [padding[0]] * 2, [padding[1]] * 2, [0, 0]]
     if has_no_images(x):
         everywhere = convolve_empty(x, kernel, strides, padding, (1, 1))

@@ -1,15 +1,23 @@
 """Multi-scale deformable attention (Deformable DETR, Zhu et al. 2021)."""
 
 import numbers
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_shapes, known_size
 from kdet.ops.bilinear import bilinear_rows
+from kdet.typing import Pair, Tensor
 
 
-def ms_deform_attn(value, spatial_shapes, locations, weights, implementation=None):
+def ms_deform_attn(
+    value: Tensor,
+    spatial_shapes: Sequence[Pair],
+    locations: Tensor,
+    weights: Tensor,
+    implementation: str | None = None,
+) -> Tensor:
     """Every query and head sums a few weighted samples of every level.
 
     Args:
@@ -40,7 +48,7 @@ def ms_deform_attn(value, spatial_shapes, locations, weights, implementation=Non
     return tf.ensure_shape(attended, [*locations.shape[:2], heads * depth])
 
 
-def _pixels(spatial_shapes):
+def _pixels(spatial_shapes: Sequence[Pair]) -> int | None:
     """Pixels of all levels together; None where sizes are tensors."""
     sizes = [size for shape in spatial_shapes for size in shape]
     if not all(isinstance(size, numbers.Integral) for size in sizes):
@@ -50,7 +58,7 @@ def _pixels(spatial_shapes):
     return int(sum(height * width for height, width in spatial_shapes))
 
 
-def _compiled(value, spatial_shapes, locations, weights):
+def _compiled(value: Tensor, spatial_shapes: Sequence[Pair], locations: Tensor, weights: Tensor) -> Tensor:
     shapes = tf.cast(tf.stack([tf.stack(shape) for shape in spatial_shapes]), tf.int32)
     # The op reads places of the value's dtype as they are: in float32 they can be twice its output.
     if not value.dtype == locations.dtype == weights.dtype:
@@ -61,7 +69,7 @@ def _compiled(value, spatial_shapes, locations, weights):
 
 
 @tf.RegisterGradient("KdetMsDeformAttn")
-def _compiled_gradient(op, upstream):
+def _compiled_gradient(op: tf.Operation, upstream: Tensor) -> Sequence[Tensor | None]:
     value, shapes, locations, weights = op.inputs
     for_value, for_locations, for_weights = compiled.library().kdet_ms_deform_attn_grad(
         upstream=upstream, value=value, shapes=shapes, locations=locations, weights=weights
@@ -69,7 +77,7 @@ def _compiled_gradient(op, upstream):
     return for_value, None, for_locations, for_weights
 
 
-def _portable(value, spatial_shapes, locations, weights):
+def _portable(value: Tensor, spatial_shapes: Sequence[Pair], locations: Tensor, weights: Tensor) -> Tensor:
     locations, weights = tf.cast(locations, tf.float32), tf.cast(weights, tf.float32)
     heads, depth = value.shape[2:]
     batch, pixels, queries = tf.shape(value)[0], tf.shape(value)[1], tf.shape(locations)[1]

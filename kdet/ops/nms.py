@@ -1,5 +1,8 @@
 """Greedy non-maximum suppression of a batch, per class or over all classes, with static shapes."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
@@ -7,6 +10,7 @@ from kdet.ops.arguments import at_least, check_shapes
 from kdet.ops.boxes import iou_with
 from kdet.ops.empty import is_empty
 from kdet.ops.greedy import take_best
+from kdet.typing import Tensor
 
 _FAR = -1e6
 # Moved coordinates below this are exact to a quarter of a pixel, less than lies between two classes.
@@ -14,16 +18,16 @@ _EXACT = 2.0**21
 
 
 def nms(
-    boxes,
-    scores,
-    labels=None,
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor | None = None,
     *,
-    iou_threshold,
-    max_output,
-    score_threshold=float("-inf"),
-    separate="offset",
-    implementation=None,
-):
+    iou_threshold: float,
+    max_output: int,
+    score_threshold: float = float("-inf"),
+    separate: str = "offset",
+    implementation: str | None = None,
+) -> tuple[Tensor, Tensor]:
     """Keeps the best boxes that do not overlap a better one.
 
     There are two ways to keep a class apart from the others. ``offset`` is the reference's: its boxes are
@@ -54,7 +58,7 @@ def nms(
     scores = tf.stop_gradient(tf.cast(scores, tf.float32))
     labels = None if labels is None else tf.cast(labels, tf.int32)
     same = {} if labels is None else {"labels": (labels, "B N")}
-    check_shapes("nms", boxes=(boxes, "B N 4"), scores=(scores, "B N"), **same)
+    check_shapes("nms", None, boxes=(boxes, "B N 4"), scores=(scores, "B N"), **same)
     form = dispatch.choose("nms", implementation, portable=_portable, compiled_form=_compiled)
     if is_empty(scores) or max_output == 0:
         form = _empty
@@ -70,25 +74,33 @@ def nms(
     return tf.ensure_shape(indices, [boxes.shape[0], max_output]), tf.ensure_shape(num, [boxes.shape[0]])
 
 
-def separate_classes(boxes, labels, candidates):
+def separate_classes(boxes: Tensor, labels: Tensor | None, candidates: Tensor) -> Tensor:
     """Moves every class of boxes ``[B,N,4]`` to where it meets no other; identity without labels."""
     if labels is None:
         return boxes
     return boxes + tf.cast(labels, boxes.dtype)[..., None] * _class_step(boxes, candidates)
 
 
-def _class_step(boxes, candidates):
+def _class_step(boxes: Tensor, candidates: Tensor) -> Tensor:
     """From a class to the next, ``[B,1,1]``: one more than the largest coordinate of the candidates."""
     reach = tf.reduce_max(tf.where(candidates[..., None], boxes, boxes.dtype.min), axis=[1, 2], keepdims=True)
     return tf.where(tf.reduce_any(candidates, axis=1)[:, None, None], reach, 0.0) + 1.0
 
 
-def _empty(boxes, scores, labels, max_output, **_):
+def _empty(boxes: Tensor, scores: Tensor, labels: Tensor, max_output: int, **_: Any) -> tuple[Tensor, Tensor]:
     batch = tf.shape(scores)[0]
     return tf.zeros([batch, max_output], tf.int32), tf.zeros([batch], tf.int32)
 
 
-def _compiled(boxes, scores, labels, iou_threshold, max_output, score_threshold, separate):
+def _compiled(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor | None,
+    iou_threshold: float,
+    max_output: int,
+    score_threshold: float,
+    separate: str,
+) -> Sequence[Tensor]:
     kernel = compiled.library().kdet_nms
     if labels is None:
         labels = tf.zeros_like(scores, tf.int32)
@@ -106,7 +118,7 @@ def _compiled(boxes, scores, labels, iou_threshold, max_output, score_threshold,
     )
 
 
-def _moved(boxes, labels, candidates):
+def _moved(boxes: Tensor, labels: Tensor, candidates: Tensor) -> tuple[Tensor, Tensor]:
     """Boxes that are moved apart, and labels: one where boxes of different classes may meet all the same."""
     step = _class_step(boxes, candidates)
     moved = boxes + tf.cast(labels, tf.float32)[..., None] * step
@@ -119,7 +131,15 @@ tf.no_gradient("KdetNms")
 tf.no_gradient("KdetClassNms")
 
 
-def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold, separate):
+def _portable(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor | None,
+    iou_threshold: float,
+    max_output: int,
+    score_threshold: float,
+    separate: str,
+) -> tuple[Tensor, Tensor]:
     candidates = scores > score_threshold
     if labels is not None and separate == "label":
         return _by_label(
@@ -131,7 +151,7 @@ def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold,
         boxes, scores, order = _ranked(boxes, tf.where(candidates, scores, float("-inf")), max_output)
         score_threshold = 0.0
 
-    def one_image(arguments):
+    def one_image(arguments: Sequence[Tensor]) -> tuple[Tensor, ...]:
         picked = tf.raw_ops.NonMaxSuppressionV4(
             boxes=arguments[0],
             scores=arguments[1],
@@ -150,7 +170,7 @@ def _portable(boxes, scores, labels, iou_threshold, max_output, score_threshold,
     return tf.where(real, indices, 0), num
 
 
-def _ranked(boxes, scores, max_output):
+def _ranked(boxes: Tensor, scores: Tensor, max_output: int) -> tuple[Tensor, Tensor, Tensor]:
     """What the kernels of XLA and of GPUs need: as many boxes as outputs at least, no scores equal or NaN.
 
     Returns:
@@ -166,8 +186,10 @@ def _ranked(boxes, scores, max_output):
     return tf.gather(boxes, order, batch_dims=1), tf.cast(ranks, tf.float32), order
 
 
-def _by_label(boxes, scores, labels, iou_threshold, max_output):
-    def drop_rivals(live, best):
+def _by_label(
+    boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, max_output: int
+) -> tuple[Tensor, Tensor]:
+    def drop_rivals(live: Tensor, best: Tensor) -> Tensor:
         overlap = iou_with(tf.gather(boxes, best, batch_dims=1)[:, None], boxes)
         rivals = labels == tf.gather(labels, best, batch_dims=1)[:, None]
         return tf.where(rivals & (overlap > iou_threshold), float("-inf"), live)
@@ -176,7 +198,7 @@ def _by_label(boxes, scores, labels, iou_threshold, max_output):
     return indices, num
 
 
-def _with_area(boxes):
+def _with_area(boxes: Tensor) -> Tensor:
     """Boxes ``[B,N,4]`` of which those without area, which meet no other, are squares far off.
 
     TensorFlow's kernel turns inverted boxes round. TFLite's chooses a box that does not overlap itself for

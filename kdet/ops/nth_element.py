@@ -8,6 +8,8 @@ bad splits the library turns to a heap, which rows of some hundred values do not
 
 import tensorflow as tf
 
+from kdet.typing import Tensor
+
 WINDOW = 3  # no more values are sorted instead of split
 
 
@@ -23,7 +25,7 @@ def smallest_by_nth_element(values: tf.Tensor, count: int) -> tf.Tensor:
     first, last = tf.zeros([rows], tf.int32), tf.fill([rows], length)
     place = tf.range(length)[None]
 
-    def split(queue, first, last):
+    def split(queue: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         going = last - first > WINDOW
         held = tf.gather(values, queue, batch_dims=1)
         pivot = _median_of_three(held, first, last)
@@ -55,7 +57,7 @@ def smallest_by_nth_element(values: tf.Tensor, count: int) -> tf.Tensor:
     return tf.ensure_shape(queue, [None, count])
 
 
-def _median_of_three(held, first, last):
+def _median_of_three(held: Tensor, first: Tensor, last: Tensor) -> Tensor:
     """Place ``[R]`` of the median of the second, the middle and the last value of a window."""
     places = first + 1, first + (last - first) // 2, last - 1
     a, b, c = (_value_at(held, place) for place in places)
@@ -64,12 +66,12 @@ def _median_of_three(held, first, last):
     return tf.where(a < b, rising, tf.where(a < c, one, tf.where(b < c, three, two)))
 
 
-def _value_at(held, place):
+def _value_at(held: Tensor, place: Tensor) -> Tensor:
     """``held [R,P]`` at ``place [R]``; anything where a row is done and has no such place."""
     return tf.gather(held, tf.clip_by_value(place, 0, tf.shape(held)[1] - 1), batch_dims=1)
 
 
-def _partition(held, first, last, going):
+def _partition(held: Tensor, first: Tensor, last: Tensor, going: Tensor) -> tuple[Tensor, Tensor]:
     """Splits windows by their first value: ``(places to take from [R,P], start of the upper part [R])``.
 
     One pointer runs up to the next value that is not below the pivot, one down to the next that is not above;
@@ -91,7 +93,7 @@ def _partition(held, first, last, going):
     return moved, tf.where(changes > 0, tf.minimum(met, before), met)
 
 
-def _places(flags, rest, reverse):
+def _places(flags: Tensor, rest: Tensor | int, reverse: bool) -> Tensor:
     """``[R,P]``: the place of the m-th flag from the left (``reverse``: right), ``rest`` beyond the last."""
     length = tf.shape(flags)[1]
     rank = tf.cumsum(tf.cast(flags, tf.int32), axis=1, reverse=reverse) - 1
@@ -99,7 +101,7 @@ def _places(flags, rest, reverse):
     return _scattered(tf.where(flags, rank, length), place, tf.fill(tf.shape(flags), rest))
 
 
-def _scattered(places, values, into):
+def _scattered(places: Tensor, values: Tensor, into: Tensor) -> Tensor:
     """``into [R,P]`` with ``values [R,P]`` at ``places [R,P]``; what goes to place P is dropped."""
     rows, length = tf.shape(into)[0], tf.shape(into)[1]
     target = places + (length + 1) * tf.range(rows)[:, None]

@@ -5,9 +5,17 @@ import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_image, check_shapes, known_size
+from kdet.typing import Array, Tensor
 
 
-def paste_masks(masks, boxes, height, width, threshold=None, implementation=None):
+def paste_masks(
+    masks: Tensor,
+    boxes: Tensor,
+    height: int,
+    width: int,
+    threshold: float | None = None,
+    implementation: str | None = None,
+) -> Tensor:
     """Resamples mask probabilities over a whole image.
 
     The pixel center ``(x + 0.5, y + 0.5)`` takes the bilinear value of its place in the box;
@@ -32,7 +40,7 @@ def paste_masks(masks, boxes, height, width, threshold=None, implementation=None
     return form(masks, boxes, height, width, threshold)
 
 
-def _compiled(masks, boxes, height, width, threshold):
+def _compiled(masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float | None) -> Tensor:
     return compiled.library().kdet_paste_masks(
         masks=masks,
         boxes=boxes,
@@ -50,13 +58,13 @@ tf.no_gradient("KdetPasteMasks")
 _NAN, _SHOWS_NAN = -(2.0**120), -(2.0**60)
 
 
-def _portable(masks, boxes, height, width, threshold):
+def _portable(masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float | None) -> Tensor:
     floating = masks.dtype.is_floating
     masks = tf.cast(masks, tf.float32)
     if floating:
         masks = tf.where(tf.math.is_nan(masks), _NAN, masks)
 
-    def axis_weights(low, high, size, pixels):
+    def axis_weights(low: Tensor, high: Tensor, size: int, pixels: int) -> Tensor:
         center = tf.range(size, dtype=tf.float32) + 0.5
         extent = tf.maximum(high - low, 1e-6)[..., None]
         place = (center - low[..., None]) / extent * pixels - 0.5  # [B,N,size]
@@ -73,7 +81,7 @@ def _portable(masks, boxes, height, width, threshold):
     return tf.where(pasted > _SHOWS_NAN, pasted, float("nan")) if floating else pasted
 
 
-def paste_masks_numpy(masks, boxes, height, width, threshold=0.5):
+def paste_masks_numpy(masks: Array, boxes: Array, height: int, width: int, threshold: float = 0.5) -> Array:
     """The same for one image in NumPy, computing only the pixels around each box.
 
     Args:
@@ -96,7 +104,7 @@ def paste_masks_numpy(masks, boxes, height, width, threshold=0.5):
     return pasted
 
 
-def _region_weights(low, high, size, pixels):
+def _region_weights(low: float, high: float, size: int, pixels: int) -> tuple[int, Array]:
     """First pixel of the box's surroundings along one axis, and ``[extent, pixels]`` weights."""
     start = int(np.clip(np.floor(low) - 1, 0, size))
     end = int(np.clip(np.ceil(high) + 1, start, size))

@@ -5,9 +5,12 @@ import tensorflow as tf
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_shapes, known_size
 from kdet.ops.bilinear import bilinear_rows
+from kdet.typing import Tensor
 
 
-def point_sample(features, points, align_corners=False, implementation=None):
+def point_sample(
+    features: Tensor, points: Tensor, align_corners: bool = False, implementation: str | None = None
+) -> Tensor:
     """Bilinear samples at relative positions.
 
     Args:
@@ -31,7 +34,7 @@ def point_sample(features, points, align_corners=False, implementation=None):
     return tf.ensure_shape(form(features, points), [*points.shape[:2], channels])
 
 
-def _compiled(features, points):
+def _compiled(features: Tensor, points: Tensor) -> Tensor:
     """Attention of one head, one level and one point."""
     pixels = tf.reshape(features, tf.concat([tf.shape(features)[:1], [-1, 1, features.shape[-1]]], 0))
     locations = points[:, :, None, None, None, :]
@@ -43,7 +46,7 @@ def _compiled(features, points):
     )
 
 
-def _portable(features, points):
+def _portable(features: Tensor, points: Tensor) -> Tensor:
     batch, height, width = (tf.shape(features)[k] for k in range(3))
     place = points * tf.cast(tf.stack([width, height]), tf.float32) - 0.5
     first = tf.broadcast_to(tf.range(batch)[:, None] * (height * width), tf.shape(points)[:2])

@@ -1,17 +1,20 @@
 """Polygons as bit-packed masks, pixel for pixel as COCO's own tools draw them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_image
+from kdet.typing import Tensor
 
 # Pixels lie in a grid of fifths; an edge counts where it passes the middle of a column of pixels.
 _FIFTHS = 5.0
 _FURTHEST = 1e8  # the fifths are int32
 
 
-def polygons_of(segmentations):
+def polygons_of(segmentations: Sequence[Sequence[Sequence[float]]]) -> tf.RaggedTensor:
     """COCO's lists of polygons as a ragged tensor.
 
     Args:
@@ -24,13 +27,17 @@ def polygons_of(segmentations):
     if odd := [len(polygon) for polygon in polygons if polygon.ndim != 1 or len(polygon) % 2]:
         raise ValueError(f"A polygon is a flat list x, y, x, y, ... of even length, not of {odd[0]}.")
     points = np.concatenate([np.zeros(0), *polygons]).reshape(-1, 2)
-    per_polygon = tf.RaggedTensor.from_row_lengths(points, np.int32([len(p) // 2 for p in polygons]))
+    per_polygon = tf.RaggedTensor.from_row_lengths(
+        points, np.asarray([len(p) // 2 for p in polygons], np.int32)
+    )
     return tf.RaggedTensor.from_row_lengths(
-        per_polygon, np.int32([len(object_) for object_ in segmentations])
+        per_polygon, np.asarray([len(object_) for object_ in segmentations], np.int32)
     )
 
 
-def rasterize_polygons(polygons, height, width, implementation=None):
+def rasterize_polygons(
+    polygons: tf.RaggedTensor, height: int, width: int, implementation: str | None = None
+) -> Tensor:
     """Masks of objects, each the union of its polygons.
 
     The rule is that of pycocotools, in float64, so that training targets are the reference's. Polygons of
@@ -56,7 +63,7 @@ def rasterize_polygons(polygons, height, width, implementation=None):
     return form(points, *splits, size)
 
 
-def _compiled(points, polygons, objects, size):
+def _compiled(points: Tensor, polygons: Tensor, objects: Tensor, size: Tensor) -> Tensor:
     return compiled.library().kdet_rasterize_polygons(
         points=points, polygons=polygons, objects=objects, size=size
     )
@@ -66,7 +73,7 @@ tf.no_gradient("KdetRasterizePolygons")
 
 
 @tf.function(autograph=False, reduce_retracing=True)
-def _portable(points, polygons, objects, size):
+def _portable(points: Tensor, polygons: Tensor, objects: Tensor, size: Tensor) -> Tensor:
     legal = tf.reduce_all(tf.abs(points) <= _FURTHEST)  # not so of NaN
     sentence = f"rasterize_polygons: coordinates must be finite, at most {_FURTHEST:g} from 0, not"
     with tf.control_dependencies([tf.debugging.Assert(legal, [sentence, points])]):
@@ -99,16 +106,16 @@ def _portable(points, polygons, objects, size):
     return tf.cast(tf.reduce_sum(bits * [128, 64, 32, 16, 8, 4, 2, 1], -1), tf.uint8)
 
 
-def _crossings(start, end, height, width):
+def _crossings(start: Tensor, end: Tensor, height: Tensor, width: Tensor) -> Tensor:
     """Rows ``[E,W]`` where edges between points in fifths, ``[E,2]`` each, cross the columns; -1: nowhere."""
     left = 5 * tf.range(width)[None, :] + 2  # the last fifth before the middle of each column
     (x0, y0), (x1, y1) = (tf.unstack(p[:, None], axis=2) for p in (start, end))
     dx, dy = abs(x1 - x0), abs(y1 - y0)
 
-    def ordered(turned, first, last):
+    def ordered(turned: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
         return tf.where(turned, last, first), tf.where(turned, first, last)
 
-    def along(first, slope, step):
+    def along(first: Tensor, slope: Tensor, step: Tensor) -> Tensor:
         return tf.cast(tf.cast(first, tf.float64) + slope * tf.cast(step, tf.float64) + 0.5, tf.int32)
 
     # Flat edges step from the left by one column of fifths at a time.

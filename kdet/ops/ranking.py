@@ -4,11 +4,12 @@ import tensorflow as tf
 
 from kdet.ops.heap_select import smallest_by_heap
 from kdet.ops.nth_element import smallest_by_nth_element
+from kdet.typing import Tensor
 
 TOPK_SHARE = 64  # rows of so many times the count are long for torch.topk
 
 
-def rank_within(groups, key, num_groups):
+def rank_within(groups: Tensor, key: Tensor, num_groups: int) -> Tensor:
     """Place of every element among those of its group, by rising key.
 
     Args:
@@ -33,12 +34,12 @@ def rank_within(groups, key, num_groups):
     return rank - tf.gather(starts, groups, batch_dims=1), counts
 
 
-def smallest(values, count):
+def smallest(values: Tensor, count: int) -> Tensor:
     """Indices of the ``count`` smallest ``values [...,P]``, ascending, equal ones by index."""
     return tf.math.top_k(-values, count).indices
 
 
-def smallest_in_passing(values, count):
+def smallest_in_passing(values: Tensor, count: int) -> Tensor:
     """As ``smallest``, but of equal values those, in that order, that ``torch.topk`` takes on CPU.
 
     Args:

@@ -2,8 +2,10 @@
 
 import tensorflow as tf
 
+from kdet.typing import Pair, Tensor
 
-def resize_masks(packed_masks, canvas, size):
+
+def resize_masks(packed_masks: Tensor, canvas: Pair, size: Pair | Tensor) -> Tensor:
     """Bilinear values of bit-packed masks at the pixel centers of a smaller map.
 
     Only the four pixels around each center are unpacked. Corner alignment: half pixel, no antialias.
@@ -18,10 +20,10 @@ def resize_masks(packed_masks, canvas, size):
     """
     (top, bottom, down), (left, right, across) = (_neighbors(n, m) for n, m in zip(canvas, size))
 
-    def row(index):
+    def row(index: Tensor) -> Tensor:
         rows = tf.gather(packed_masks, index, axis=2)
 
-        def pixels(column):
+        def pixels(column: Tensor) -> Tensor:
             bits = tf.bitwise.right_shift(
                 tf.gather(rows, column // 8, axis=3), tf.cast(7 - column % 8, tf.uint8)
             )
@@ -32,7 +34,7 @@ def resize_masks(packed_masks, canvas, size):
     return row(top) * (1.0 - down[:, None]) + row(bottom) * down[:, None]
 
 
-def _neighbors(pixels, cells):
+def _neighbors(pixels: int | Tensor, cells: int | Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Per cell: the pixel before its center, the one after, and the latter's share."""
     pixels, scale = tf.cast(pixels, tf.int32), tf.cast(pixels, tf.float32) / tf.cast(cells, tf.float32)
     place = tf.maximum((tf.cast(tf.range(cells), tf.float32) + 0.5) * scale - 0.5, 0.0)

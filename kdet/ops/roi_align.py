@@ -6,6 +6,9 @@ double sum over taps. RoIs are sorted by their number of taps and treated in gro
 static size, so that the work follows the real size of the RoIs although every shape is static.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
@@ -13,11 +16,18 @@ from kdet.ops.arguments import at_least, check_shapes, known_size, pair
 from kdet.ops.empty import is_empty, zeros_linked_to
 from kdet.ops.roi_groups import pool_groups, scatter_back
 from kdet.ops.roi_taps import AxisTaps
+from kdet.typing import Maps, Pair, Tensor
 
 
 def roi_align(
-    features, boxes, output_size, spatial_scale=1.0, sampling_ratio=0, aligned=True, implementation=None
-):
+    features: Tensor,
+    boxes: Tensor,
+    output_size: int | Pair,
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = 0,
+    aligned: bool = True,
+    implementation: str | None = None,
+) -> Tensor:
     """RoIAlign (average) of boxes on one feature map.
 
     Args:
@@ -41,8 +51,15 @@ def roi_align(
 
 
 def multilevel_roi_align(
-    features, boxes, levels, output_size, strides, sampling_ratio=0, aligned=True, implementation=None
-):
+    features: Sequence[Tensor],
+    boxes: Tensor,
+    levels: Tensor,
+    output_size: int | Pair,
+    strides: Sequence[int],
+    sampling_ratio: int = 0,
+    aligned: bool = True,
+    implementation: str | None = None,
+) -> Tensor:
     """RoIAlign where every box takes from the pyramid level that it was assigned to.
 
     Args:
@@ -62,7 +79,16 @@ def multilevel_roi_align(
     )
 
 
-def _roi_align(features, boxes, levels, output_size, scales, sampling_ratio, aligned, implementation):
+def _roi_align(
+    features: Sequence[Tensor],
+    boxes: Tensor,
+    levels: Tensor,
+    output_size: int | Pair,
+    scales: Sequence[float],
+    sampling_ratio: int,
+    aligned: bool,
+    implementation: str | None,
+) -> Tensor:
     attributes = dict(
         output_size=pair("roi_align", "output_size", output_size, 1),
         scales=scales,
@@ -80,7 +106,14 @@ def _roi_align(features, boxes, levels, output_size, scales, sampling_ratio, ali
     return form(features, boxes, levels, **attributes)
 
 
-def check_pyramid(op, features, scales, boxes, levels, **others):
+def check_pyramid(
+    op: str,
+    features: Sequence[Tensor],
+    scales: Sequence[float],
+    boxes: Tensor,
+    levels: Tensor,
+    **others: tuple[Tensor, str],
+) -> tuple[Tensor, ...]:
     """The maps as tensors, if maps, strides, boxes, levels (and ``others``) fit together."""
     features = tuple(tf.convert_to_tensor(f) for f in features)
     if not features or len(features) != len(scales):
@@ -92,16 +125,25 @@ def check_pyramid(op, features, scales, boxes, levels, **others):
             f"{op}: features are of {[f.dtype.name for f in features]}, but must be of one dtype."
         )
     maps = {f"features[{k}]": (f, f"B H{k} W{k} C") for k, f in enumerate(features)}
-    check_shapes(op, **maps, boxes=(boxes, "B N 4"), levels=(levels, "B N"), **others)
+    tensors = {**maps, "boxes": (boxes, "B N 4"), "levels": (levels, "B N"), **others}
+    check_shapes(op, None, **tensors)
     return features
 
 
-def _empty(features, boxes, levels, output_size, **_):
+def _empty(features: Maps, boxes: Tensor, levels: Tensor, output_size: Pair, **_: Any) -> Tensor:
     shape = tf.concat([tf.shape(boxes)[:2], output_size, [features[0].shape[-1]]], 0)
     return zeros_linked_to(shape, features[0].dtype, *features)
 
 
-def _compiled(features, boxes, levels, output_size, scales, sampling_ratio, aligned):
+def _compiled(
+    features: Sequence[Tensor],
+    boxes: Tensor,
+    levels: Tensor,
+    output_size: Pair,
+    scales: Sequence[float],
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
     return compiled.library().kdet_roi_align(
         features=features,
         boxes=boxes,
@@ -115,7 +157,7 @@ def _compiled(features, boxes, levels, output_size, scales, sampling_ratio, alig
 
 
 @tf.RegisterGradient("KdetRoiAlign")
-def _compiled_gradient(op, upstream):
+def _compiled_gradient(op: tf.Operation, upstream: Tensor) -> Sequence[Tensor | None]:
     *features, boxes, levels = op.inputs
     gradients = compiled.library().kdet_roi_align_grad(
         upstream=upstream,
@@ -129,7 +171,15 @@ def _compiled_gradient(op, upstream):
 
 # Traced once per shape: the loops inside run as a graph, also when the caller is eager.
 @tf.function(autograph=False)
-def _portable(features, boxes, levels, output_size, scales, sampling_ratio, aligned):
+def _portable(
+    features: Sequence[Tensor],
+    boxes: Tensor,
+    levels: Tensor,
+    output_size: Pair,
+    scales: Sequence[float],
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
     count = tf.shape(boxes)[0] * tf.shape(boxes)[1]
     table, geometry = flatten_levels(features, levels, scales)
     rois = tf.reshape(boxes, [-1, 4]) * geometry["scale"][:, None]
@@ -150,7 +200,9 @@ def _portable(features, boxes, levels, output_size, scales, sampling_ratio, alig
     return tf.ensure_shape(pooled, [*boxes.shape[:2], *output_size, channels])
 
 
-def flatten_levels(features, levels, scales):
+def flatten_levels(
+    features: Sequence[Tensor], levels: Tensor, scales: Sequence[float]
+) -> tuple[Tensor, dict[str, Tensor]]:
     """All maps as one table of pixels ``[P,C]``, and where each RoI finds its map in it."""
     heights = tf.stack([tf.shape(f)[1] for f in features])
     widths = tf.stack([tf.shape(f)[2] for f in features])
@@ -172,13 +224,21 @@ def flatten_levels(features, levels, scales):
     return table, geometry
 
 
-def _pool(table, roi, output_size, sampling_ratio):
+def _pool(
+    table: Tensor,
+    roi: dict[str, Any],
+    output_size: Pair,
+    sampling_ratio: int,
+) -> Tensor:
     """Pools RoIs ``[M]`` from pixels ``[P,C]`` -> ``[M,ph,pw,C]``; owns the gradient to the table."""
-    axes = [AxisTaps(*roi[k], bins, sampling_ratio) for k, bins in zip("yx", output_size, strict=True)]
+    axes = []
+    for axis, bins in zip("yx", output_size, strict=True):
+        start, extent, size = roi[axis]
+        axes.append(AxisTaps(start, extent, size, bins, sampling_ratio))
 
     @tf.custom_gradient
-    def pool(pixels):
-        def backward(upstream):
+    def pool(pixels: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+        def backward(upstream: Tensor) -> Tensor:
             return scatter_back(pixels, upstream, axes, roi["first_row"])
 
         return pool_groups(pixels, axes, roi["first_row"]), backward

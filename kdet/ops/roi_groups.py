@@ -1,6 +1,12 @@
 """The loops of RoI pooling: forward by groups of RoIs, backward by chunks of taps."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
+
+from kdet.ops.roi_taps import AxisTaps
+from kdet.typing import Tensor
 
 # Rows of a group times channels: the accumulator of a group stays in the second-level cache.
 _GROUP_ELEMENTS = 1 << 19
@@ -10,7 +16,7 @@ _SCATTER_ELEMENTS = 1 << 24
 _LONGEST_CHUNK = 1 << 16
 
 
-def pool_groups(table, axes, first_row):
+def pool_groups(table: Tensor, axes: Sequence[AxisTaps], first_row: Tensor) -> Tensor:
     """The forward pass: one group of RoIs after the other, one tap of all their bins at a time.
 
     Args:
@@ -23,10 +29,10 @@ def pool_groups(table, axes, first_row):
     """
     groups = _Groups(axes, first_row, table.shape[-1])
 
-    def pool_group(index):
+    def pool_group(index: Tensor) -> Tensor:
         length, tap = groups.taps(index)
 
-        def add(k, total):
+        def add(k: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
             row, (weight_y,), (weight_x,) = tap(k)
             values = tf.cast(tf.gather(table, row), tf.float32)
             return k + 1, total + values * tf.reshape(weight_y * weight_x, [-1, 1])
@@ -39,7 +45,9 @@ def pool_groups(table, axes, first_row):
     return groups.merge(tf.reshape(pooled, [-1, *groups.bins, table.shape[-1]]))
 
 
-def slopes_of_groups(table, upstream, axes, first_row):
+def slopes_of_groups(
+    table: Tensor, upstream: Tensor, axes: Sequence[AxisTaps], first_row: Tensor
+) -> tuple[Tensor, Tensor]:
     """What ``sum(upstream * pooled)`` gains when a RoI of one bin moves by a pixel.
 
     Args:
@@ -51,11 +59,11 @@ def slopes_of_groups(table, upstream, axes, first_row):
     groups = _Groups(axes, first_row, table.shape[-1])
     upstream = groups.split(tf.reshape(upstream, [-1, table.shape[-1]]))
 
-    def slope_group(index):
+    def slope_group(index: Tensor) -> tuple[Tensor, Tensor]:
         length, tap = groups.taps(index, slope=True)
         wanted = tf.cast(upstream[index], tf.float32)
 
-        def add(k, by_y, by_x):
+        def add(k: Tensor, by_y: Tensor, by_x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             row, (weight_y, slope_y), (weight_x, slope_x) = tap(k)
             gain = tf.reduce_sum(tf.cast(tf.gather(table, row), tf.float32) * wanted, axis=-1)
             by_y += gain * tf.reshape(slope_y * weight_x, [-1])
@@ -75,7 +83,7 @@ class _Groups:
     A group costs what its largest RoI costs. Rows that fill up the last group are all zeros.
     """
 
-    def __init__(self, axes, first_row, channels):
+    def __init__(self, axes: Sequence[AxisTaps], first_row: Tensor, channels: int) -> None:
         self.bins = [axis.bins for axis in axes]
         self.size = max(1, _GROUP_ELEMENTS // (self.bins[0] * self.bins[1] * channels))
         if first_row.shape[0] is not None:
@@ -86,17 +94,17 @@ class _Groups:
         self.axes = [axis.map(self.split) for axis in axes]
         self.first_row = self.split(first_row)
 
-    def split(self, values):
+    def split(self, values: Tensor) -> Tensor:
         """``[M,...] -> [groups,size,...]``"""
         padding = [[0, self.count * self.size - tf.size(self.order)]] + [[0, 0]] * (values.shape.rank - 1)
         values = tf.pad(tf.gather(values, self.order), padding)
         return tf.reshape(values, tf.concat([[self.count, self.size], tf.shape(values)[1:]], 0))
 
-    def merge(self, values):
+    def merge(self, values: Tensor) -> Tensor:
         """``[groups*size,...] -> [M,...]``"""
         return tf.gather(values, tf.math.invert_permutation(self.order))
 
-    def taps(self, index, slope=False):
+    def taps(self, index: Tensor, slope: bool = False) -> tuple[Tensor, Callable[..., Any]]:
         """How many taps a group has, and ``k -> (rows of the table [rows], weights_y, weights_x)``.
 
         The weights are tuples (weight, and with ``slope`` its derivative) that broadcast to
@@ -106,7 +114,7 @@ class _Groups:
         origin = self.first_row[index][:, None, None]
         across = tf.reduce_max(x.taps)
 
-        def tap(k):
+        def tap(k: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
             row, *weights_y = y.tap(tf.range(self.bins[0])[None, :], k // across, slope)  # [size,ph]
             column, *weights_x = x.tap(tf.range(self.bins[1])[None, :], k % across, slope)  # [size,pw]
             pixels = origin + row[:, :, None] * x.size[:, :, None] + column[:, None, :]
@@ -116,7 +124,7 @@ class _Groups:
         return tf.reduce_max(y.taps) * across, tap
 
 
-def scatter_back(table, upstream, axes, first_row):
+def scatter_back(table: Tensor, upstream: Tensor, axes: Sequence[AxisTaps], first_row: Tensor) -> Tensor:
     """The backward pass: the list of all (bin, tap) pairs, in chunks of static length.
 
     Args:
@@ -132,7 +140,7 @@ def scatter_back(table, upstream, axes, first_row):
     ends = tf.cumsum(pairs_per_axis[0] * pairs_per_axis[1])
     length = tf.reduce_max(tf.concat([[tf.constant(0, tf.int64)], ends], 0))
 
-    def scatter(start, gradient):
+    def scatter(start: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
         pair = start + tf.range(chunk, dtype=tf.int64)
         roi = tf.minimum(tf.searchsorted(ends, pair, side="right"), tf.size(ends) - 1)
         y, x = (axis.map(lambda values: tf.gather(values, roi)) for axis in axes)  # [chunk]

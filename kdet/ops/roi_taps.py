@@ -1,6 +1,11 @@
 """Which pixels a RoIAlign bin takes from along one axis, and with what weights."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import tensorflow as tf
+
+from kdet.typing import Tensor
 
 # A tap takes from the samples within one pixel. Adaptive samples are more than half a pixel apart,
 # so these are at most four; the fifth guards against rounding.
@@ -21,7 +26,7 @@ class AxisTaps:
         sampling_ratio: samples per bin, or 0 for ``ceil(extent / bins)``.
     """
 
-    def __init__(self, start, extent, size, bins, sampling_ratio):
+    def __init__(self, start: Tensor, extent: Tensor, size: Tensor, bins: int, sampling_ratio: int) -> None:
         self.bins, self.sampling_ratio = bins, sampling_ratio
         self.start, self.step, self.size = start, extent / bins, size
         if sampling_ratio > 0:
@@ -35,7 +40,7 @@ class AxisTaps:
             self.taps = tf.zeros_like(size)
             self.taps = self._adaptive_taps(extent)
 
-    def map(self, function):
+    def map(self, function: Callable[..., Any]) -> "AxisTaps":
         """The same RoIs with ``function`` applied to every member."""
         mapped = object.__new__(AxisTaps)
         mapped.bins, mapped.sampling_ratio = self.bins, self.sampling_ratio
@@ -43,7 +48,7 @@ class AxisTaps:
             setattr(mapped, name, function(getattr(self, name)))
         return mapped
 
-    def tap(self, bin_index, t, slope=False):
+    def tap(self, bin_index: Tensor, t: Tensor, slope: bool = False) -> tuple[Tensor, Tensor]:
         """Pixel (int32) and weight (float32) of tap ``t`` of a bin; arguments broadcast.
 
         The weights of one bin sum to 1 where all its samples lie on the map. A tap past the end of
@@ -62,29 +67,31 @@ class AxisTaps:
         weights = [self._mean(shape, low, samples, pixel) for shape in shapes]
         return tf.cast(tf.minimum(pixel, self._end()), tf.int32), *weights
 
-    def adaptive_weight(self, bin_index, pixel):
+    def adaptive_weight(self, bin_index: Tensor, pixel: Tensor) -> Tensor:
         """Weight of any whole ``pixel`` (float32) in a bin that is sampled adaptively."""
         low = self._bin_start(bin_index)
         return self._mean(self._hat, low, self._samples_near(low, pixel), pixel)
 
-    def _samples_near(self, low, pixel):
+    def _samples_near(self, low: Tensor, pixel: Tensor) -> list[Tensor]:
         """Indices of all adaptive samples that a pixel can take from."""
         spacing = tf.maximum(self.step / tf.maximum(self.grid, 1.0), 1e-12)
         nearest = tf.maximum(tf.math.ceil((pixel - 1.0 - self._sample(low, 0.0)) / spacing), 0.0)
         return [nearest + k for k in range(_ADAPTIVE_CANDIDATES)]
 
-    def _mean(self, shape, low, samples, pixel):
+    def _mean(
+        self, shape: Callable[..., Any], low: Tensor, samples: Sequence[Tensor], pixel: Tensor
+    ) -> Tensor:
         total = tf.add_n([shape(low, index, pixel) for index in samples])
         on_map = (pixel <= self._end()) & (self.size > 0)
         return tf.where(on_map, total / tf.maximum(self.grid, 1.0), 0.0)
 
-    def _bin_start(self, bin_index):
+    def _bin_start(self, bin_index: Tensor) -> Tensor:
         return self.start + tf.cast(bin_index, tf.float32) * self.step
 
-    def _end(self):
+    def _end(self) -> Tensor:
         return tf.maximum(tf.cast(self.size, tf.float32) - 1.0, 0.0)
 
-    def _adaptive_taps(self, extent):
+    def _adaptive_taps(self, extent: Tensor) -> Tensor:
         """Longest list of any bin, ``[M]`` int32: from the first sample's pixel to the last's."""
         low = self.start[:, None] + tf.range(self.bins, dtype=tf.float32) * self.step[:, None]
         axis = self.map(lambda values: values[:, None])
@@ -95,19 +102,19 @@ class AxisTaps:
         count = tf.cast(top - tf.floor(axis._clipped(first)), tf.int32) + 1
         return tf.reduce_max(tf.where(inside, count, 0), axis=1)
 
-    def _sample(self, low, index):
+    def _sample(self, low: Tensor, index: Tensor) -> Tensor:
         return low + (index + 0.5) * self.step / tf.maximum(self.grid, 1.0)
 
-    def _clipped(self, position):
+    def _clipped(self, position: Tensor) -> Tensor:
         return tf.clip_by_value(position, 0.0, self._end())
 
-    def _hat(self, low, index, pixel):
+    def _hat(self, low: Tensor, index: Tensor, pixel: Tensor) -> Tensor:
         """Bilinear weight that sample ``index`` gives to ``pixel``; 0 for samples that do not count."""
         position = self._sample(low, index)
         counts = (position >= -1.0) & (position <= tf.cast(self.size, tf.float32)) & (index < self.grid)
         return tf.where(counts, tf.maximum(1.0 - tf.abs(self._clipped(position) - pixel), 0.0), 0.0)
 
-    def _slope(self, low, index, pixel):
+    def _slope(self, low: Tensor, index: Tensor, pixel: Tensor) -> Tensor:
         """Derivative of `_hat` by the sample's position; 0 where the position is clipped."""
         position = self._sample(low, index)
         counts = (position >= 0.0) & (position < self._end()) & (index < self.grid)

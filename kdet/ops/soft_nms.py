@@ -1,5 +1,7 @@
 """Soft-NMS (Bodla et al. 2017): overlapping boxes lose score instead of being dropped."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
@@ -8,21 +10,22 @@ from kdet.ops.boxes import iou_with
 from kdet.ops.empty import is_empty
 from kdet.ops.greedy import take_best
 from kdet.ops.nms import separate_classes
+from kdet.typing import Tensor
 
 
 def soft_nms(
-    boxes,
-    scores,
-    labels=None,
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor | None = None,
     *,
-    max_output,
-    iou_threshold=0.3,
-    sigma=0.5,
-    min_score=1e-3,
-    method="linear",
-    score_threshold=float("-inf"),
-    implementation=None,
-):
+    max_output: int,
+    iou_threshold: float = 0.3,
+    sigma: float = 0.5,
+    min_score: float = 1e-3,
+    method: str = "linear",
+    score_threshold: float = float("-inf"),
+    implementation: str | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Takes the best box again and again, lowering the scores of those that overlap it.
 
     Args:
@@ -42,7 +45,7 @@ def soft_nms(
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
     scores = tf.stop_gradient(tf.cast(scores, tf.float32))
     same = {} if labels is None else {"labels": (tf.convert_to_tensor(labels), "B N")}
-    check_shapes("soft_nms", boxes=(boxes, "B N 4"), scores=(scores, "B N"), **same)
+    check_shapes("soft_nms", None, boxes=(boxes, "B N 4"), scores=(scores, "B N"), **same)
     candidates = scores > score_threshold
     boxes = separate_classes(boxes, labels, candidates)
     scores = tf.where(candidates, scores, float("-inf"))
@@ -61,7 +64,15 @@ def soft_nms(
     return indices, tf.ensure_shape(kept, [batch, max_output]), tf.ensure_shape(num, [batch])
 
 
-def _compiled(boxes, scores, max_output, iou_threshold, sigma, min_score, method):
+def _compiled(
+    boxes: Tensor,
+    scores: Tensor,
+    max_output: int,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: str,
+) -> Sequence[Tensor]:
     return compiled.library().kdet_soft_nms(
         boxes=boxes,
         scores=scores,
@@ -76,12 +87,20 @@ def _compiled(boxes, scores, max_output, iou_threshold, sigma, min_score, method
 tf.no_gradient("KdetSoftNms")
 
 
-def _portable(boxes, scores, max_output, iou_threshold, sigma, min_score, method):
+def _portable(
+    boxes: Tensor,
+    scores: Tensor,
+    max_output: int,
+    iou_threshold: float,
+    sigma: float,
+    min_score: float,
+    method: str,
+) -> tuple[Tensor, Tensor, Tensor]:
     if is_empty(scores):
         empty = tf.zeros([tf.shape(boxes)[0], max_output])
         return tf.cast(empty, tf.int32), empty, tf.zeros([tf.shape(boxes)[0]], tf.int32)
 
-    def lower(live, best):
+    def lower(live: Tensor, best: Tensor) -> Tensor:
         overlap = iou_with(tf.gather(boxes, best, batch_dims=1)[:, None], boxes)  # [B,N]
         if method == "linear":
             factor = tf.where(overlap >= iou_threshold, 1.0 - overlap, 1.0)
