@@ -9,7 +9,7 @@ import os
 
 __version__ = "0.1.0"
 
-# TensorFlow's greetings tell a user nothing; a program that wants them sets the variable itself.
+# TensorFlow's start-up messages do not help a user; a program that wants them sets the variable itself.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from kdet.quiet import startup  # noqa: E402

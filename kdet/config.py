@@ -225,7 +225,7 @@ def _read(path: PathLike, seen: tuple[pathlib.Path, ...] = ()) -> tuple[dict[str
     """``(values, origins)`` of the file and its bases."""
     path = pathlib.Path(path)
     if path.resolve() in seen:
-        raise ConfigError(f"{path}: _base_ goes round in a circle.")
+        raise ConfigError(f"{path}: _base_ leads back to this file (a circle).")
     text = files.read_text(path, "config file", yaml_loader.MAX_TEXT, ConfigError)
     own = yaml_loader.load(text, path)
     own = {} if own is None else own
@@ -253,7 +253,7 @@ def _merge(
     origin_of: Origin,
     path: KeyPath = (),
 ) -> None:
-    """Merges ``new`` into ``base`` in place and keeps the books of ``origins``."""
+    """Merges ``new`` into ``base`` in place and records in ``origins`` where the values come from."""
     for key, value in new.items():
         here = (*path, key)
         if isinstance(value, dict) and "_delete_" not in value and _is_list_of_mappings(base.get(key)):

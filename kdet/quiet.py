@@ -1,4 +1,4 @@
-"""Keeps TensorFlow's start-up talk off the standard error; whatever else is said there gets through."""
+"""Keep TensorFlow's start-up messages off the standard error; all other lines get through."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 
 # Written by compiled code, past every setting of TensorFlow: what it is built with, and that there is no GPU.
-TALK = re.compile(
+STARTUP_LINES = re.compile(
     r"All log messages before absl|oneDNN custom operations are on|Could not find cuda drivers|"
     r"cuInit|computation_placer|Unable to register cu|cpu_feature_guard|To enable the following instructions"
 )
@@ -16,7 +16,7 @@ TALK = re.compile(
 
 @contextlib.contextmanager
 def startup() -> Iterator[None]:
-    """Hold back the standard error of this process, and pass on the lines that are no start-up talk."""
+    """Hold back the standard error of this process, and pass on all lines but start-up messages."""
     sys.stderr.flush()
     try:
         real = os.dup(2)
@@ -33,5 +33,5 @@ def startup() -> Iterator[None]:
             os.close(real)
             held.seek(0)
             for line in held.read().decode(errors="replace").splitlines():
-                if not TALK.search(line):
+                if not STARTUP_LINES.search(line):
                     print(line, file=sys.stderr)

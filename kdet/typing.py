@@ -18,7 +18,7 @@ Tensor: TypeAlias = tf.Tensor
 Array: TypeAlias = NDArray[Any]
 # One map per level or stage, ``[B,h,w,C]``, finest first.
 Maps: TypeAlias = Sequence[tf.Tensor]
-# A dtype by its name or as TensorFlow and NumPy have it.
+# A dtype by its name or of TensorFlow or NumPy.
 DType: TypeAlias = str | tf.DType | np.dtype[Any]
 # A file or a folder.
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -28,7 +28,7 @@ Spec: TypeAlias = dict[str, Any]
 KeyPath: TypeAlias = tuple[str, ...]
 # (height, width), or what else goes along y and along x.
 Pair: TypeAlias = tuple[int, int]
-# One detection or one object of an image as COCO's JSON has it.
+# One detection or one object of an image as in COCO's JSON.
 Result: TypeAlias = dict[str, Any]
 # Arrays, or what ``np.asarray`` makes one of, by their PyTorch names.
 StateDict: TypeAlias = Mapping[str, Any]

@@ -79,7 +79,7 @@ def with_image(rois):
 
 
 def to_reference_layout(array, shape, rows=None):
-    """An NHWC array as the reference has it, or None when the shapes cannot agree.
+    """An NHWC array in the reference's layout, or None when the shapes cannot agree.
 
     Args:
         array: recorded output; a leading ``[B,N]`` pair may stand for the reference's ``[R]``.

@@ -1,6 +1,6 @@
 """KerasHub's RetinaNet R-50 for benchmarks/benchmark.py; runs in an environment with keras-hub.
 
-Prints one JSON line as ``mmdet_peer.py`` does. Random weights: KerasHub's cannot be had offline.
+Prints one JSON line as ``mmdet_peer.py`` does. Random weights: KerasHub's cannot be downloaded offline.
 """
 
 import json

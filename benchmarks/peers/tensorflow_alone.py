@@ -25,7 +25,7 @@ class Forbid:
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in FORBIDDEN:
-            raise ImportError(f"{name} is not to be had here.")
+            raise ImportError(f"{name} is not available here.")
 
 
 sys.meta_path.insert(0, Forbid())

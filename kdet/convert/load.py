@@ -33,7 +33,7 @@ def load_published(model: keras.Model, config: Config, *, allow_mismatch: bool =
         A ``LoadReport``.
 
     Raises:
-        FetchError: nothing was published under this name, or it cannot be had.
+        FetchError: nothing was published under this name, or it cannot be downloaded.
         CheckpointError, IncompleteStateDict: as ``load_checkpoint``.
     """
     metadata = config.get("metadata", {})

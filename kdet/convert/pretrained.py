@@ -98,7 +98,7 @@ def load_pretrained(layer: keras.layers.Layer, source: pathlib.Path | str) -> Lo
         A ``LoadReport``.
 
     Raises:
-        FetchError, CheckpointError: the file cannot be had or read.
+        FetchError, CheckpointError: the file cannot be downloaded or read.
         IncompleteStateDict: the file is for another backbone.
     """
     address = resolve(source)

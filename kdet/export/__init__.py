@@ -58,5 +58,5 @@ def _check_options(kind: str, options: dict[str, Any]) -> None:
     for name in options:
         if name not in known:
             other = next(k for k in FORMATS.values() if k != kind)
-            where = f"; format={other!r} has it" if name in _options(other) else ""
+            where = f"; it is an option of format={other!r}" if name in _options(other) else ""
             raise TypeError(f"format={kind!r} has no option {name!r}{where}. It has {', '.join(known)}.")

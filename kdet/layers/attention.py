@@ -26,7 +26,10 @@ def add(x: Tensor, position: Tensor | None) -> Tensor:
 class DotProductAttention(keras.layers.Layer):
     """Scaled dot-product attention with one kernel for query, key and value (Vaswani et al., 2017).
 
-    Args: see ``MultiheadAttention``.
+    Args:
+        units: channels of query, key, value and result.
+        num_heads: heads, a divisor of ``units``.
+        dropout: rate, on the attention weights.
     """
 
     torch_tensors = {"in_proj_weight": ("in_proj_kernel", "linear"), "in_proj_bias": ("in_proj_bias", None)}
@@ -123,7 +126,9 @@ class DeformableAttention(NoXla, Composite):
     """Multi-scale deformable attention (Zhu et al., 2021).
 
     Args:
-        units, num_heads, dropout: see ``MultiheadAttention``.
+        units: channels of query, value and result.
+        num_heads: heads, a divisor of ``units``.
+        dropout: rate, on the result.
         num_levels, num_points: maps, and samples per map, head and query.
 
     Call: ``query [B,Q,units]``, ``value [B,S,units]`` (the query where None), ``query_pos``,

@@ -49,7 +49,11 @@ class AdaptiveConv2D(Conv2D):
     The standardised filter is scaled by ``weight_gamma`` and moved by ``weight_beta``, constants that are
     taken from the pre-trained filters (see ``kdet.convert.rules``).
 
-    Args: see ``Conv2D``.
+    Args:
+        filters: output channels.
+        kernel_size, stride, padding, dilation: int or (y, x).
+        groups: groups of channels that are convolved apart.
+        use_bias: add a bias.
     """
 
     torch_tensors = {
@@ -82,7 +86,11 @@ class SwitchableConv2D(NoXla, AdaptiveConv2D):
     Mixes, pixel by pixel, a deformable convolution with one of three times the dilation and slightly
     different filters; the mean of the map is fed in before and after.
 
-    Args: see ``Conv2D``.
+    Args:
+        filters: output channels.
+        kernel_size, stride, padding, dilation: int or (y, x).
+        groups: groups of channels that are convolved apart.
+        use_bias: add a bias.
 
     Call: ``[B,h,w,C] -> [B,h',w',filters]``; the map has at least 3x3 pixels.
     """

@@ -29,11 +29,16 @@ def soft_nms(
     """Takes the best box again and again, lowering the scores of those that overlap it.
 
     Args:
-        boxes, scores, labels, max_output, score_threshold: as in `kdet.ops.nms`.
+        boxes: ``[B,N,4]`` xyxy.
+        scores: ``[B,N]``.
+        labels: ``[B,N]`` int32; boxes of different labels do not affect each other. None: all do.
+        max_output: static number of outputs.
         iou_threshold: for ``linear``, overlaps from here on multiply the score by ``1 - IoU``.
         sigma: for ``gaussian``, every overlap multiplies the score by ``exp(-IoU**2 / sigma)``.
         min_score: a box whose score falls below this is dropped. The best box of all stays.
         method: ``linear`` or ``gaussian``.
+        score_threshold: boxes with this score or less are left out from the start.
+        implementation: ``portable`` or ``compiled``; None: see `kdet.ops.use`.
 
     Returns:
         ``(indices [B,max_output] int32, scores [B,max_output] float32, num [B] int32)`` in the

@@ -93,7 +93,7 @@ def test_interrupted_download_leaves_nothing(server, tmp_path, cache_home):
 
 
 def test_missing_file_and_no_network_say_so(server):
-    with pytest.raises(FetchError, match="cannot be had from its server: 404"):
+    with pytest.raises(FetchError, match="could not be downloaded: the server answers 404"):
         fetch(server.address + "gone-01234567.pth")
     with pytest.raises(FetchError, match=r"Check the network.*put the file at .*checkpoints"):
         fetch("http://127.0.0.1:9/model-01234567.pth")

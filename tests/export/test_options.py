@@ -41,8 +41,8 @@ def model():
             {"input_signature": None},
             "'saved_model' has no option 'input_signature'. It has input_size, batch",
         ),
-        ({"representative": []}, "no option 'representative'; format='tflite' has it. It has input_size"),
-        ({"format": "litert", "masks": "box"}, "'tflite' has no option 'masks'; format='saved_model' has it"),
+        ({"representative": []}, "no option 'representative'; it is an option of format='tflite'. It has input_size"),
+        ({"format": "litert", "masks": "box"}, "'tflite' has no option 'masks'; it is an option of format='saved_model'"),
     ],
 )
 def test_bad_options_are_named(model, tmp_path, options, message):
