@@ -72,7 +72,7 @@ class FileDetector:
     def forward(self, inputs):
         import tensorflow as tf
 
-        from kdet.structures import size_as_box
+        from kdet.coordinates import size_as_box
 
         found = {key: tf.constant(value) for key, value in self.runner(inputs["images"]).items()}
         return {**found, "boxes": found["boxes"] / size_as_box(inputs["scale"])}

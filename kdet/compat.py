@@ -114,6 +114,9 @@ class ReplicaOptimizer(keras.optimizers.Optimizer):
     Keras would clip and decay on each replica by itself.
     """
 
+    def bind(self, model: keras.Model) -> None:
+        """Look at the model that is compiled with the optimizer; called before it builds."""
+
     def merged(self, pairs: list[tuple[Tensor, tf.Variable]]) -> list[tuple[Tensor, tf.Variable]]:
         """Return what to apply for ``[(gradient, variable), ...]`` that are summed over the replicas."""
         return pairs

@@ -44,6 +44,7 @@ def short(value: object) -> str:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its class where it has none."""
+    # TensorFlow's errors say more in `message` than in their text
     lines = str(getattr(error, "message", error)).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__
 

@@ -12,6 +12,11 @@ def area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
+def is_real_box(boxes: Tensor) -> Tensor:
+    """True where a padded box list holds a box (positive width and height): ``[...]`` bool."""
+    return tf.logical_and(boxes[..., 2] > boxes[..., 0], boxes[..., 3] > boxes[..., 1])
+
+
 def scale_boxes(boxes: Tensor, factor: float | Tensor) -> Tensor:
     """Boxes ``[..., 4]`` with their sides times ``factor`` and the same centers."""
     center, half = (boxes[..., :2] + boxes[..., 2:]) * 0.5, (boxes[..., 2:] - boxes[..., :2]) * (0.5 * factor)
@@ -58,7 +63,7 @@ def _intersection(a: Tensor, b: Tensor) -> Tensor:
 
 
 def aligned_iou(a: Tensor, b: Tensor, mode: str = "iou", epsilon: float = 1e-6) -> Tensor:
-    """IoU of boxes pair by pair: plain, generalised, distance or complete.
+    """IoU of boxes pair by pair: plain, generalized, distance or complete.
 
     Args:
         a, b: ``[..., 4]``, broadcastable.

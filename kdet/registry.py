@@ -74,12 +74,14 @@ def _remember_arguments(cls: Any) -> None:
 
 def remember(thing: object, **values: Any) -> None:
     """Replace arguments that a registered layer, or a component, was constructed with: files get these."""
-    if hasattr(thing, "_init_arguments"):
-        thing._init_arguments.values.update(values)
+    kept = vars(thing).get("_init_arguments")
+    if kept is not None:
+        kept.values.update(values)
 
 
 def _argument_config(self: Any) -> dict[str, Any]:
-    return {k: keras.saving.serialize_keras_object(v) for k, v in self._init_arguments.values.items()}
+    kept = vars(self).get("_init_arguments")  # not where the arguments did not fit the constructor
+    return {k: keras.saving.serialize_keras_object(v) for k, v in (kept.values if kept else {}).items()}
 
 
 def _layer_config(self: Any) -> dict[str, Any]:
@@ -171,14 +173,15 @@ class Component(metaclass=_Recorded):
         return super().__new__(cls)
 
     def get_config(self) -> dict[str, Any]:
-        return _argument_config(self) if hasattr(self, "_init_arguments") else {}
+        return _argument_config(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         return _build_from_config(cls, config)
 
     def __repr__(self) -> str:
-        values = self._init_arguments.values if hasattr(self, "_init_arguments") else {}
+        kept = vars(self).get("_init_arguments")
+        values = kept.values if kept else {}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in values.items())})"
 
 

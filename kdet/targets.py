@@ -1,21 +1,16 @@
 """The gate of training: what people give as the ``y`` of ``fit`` becomes the targets of the data contract."""
 
 import difflib
+from collections.abc import Mapping
+from typing import Any, cast
 
 import tensorflow as tf
 
 from kdet.checks import require
-from kdet.structures import PADDING_LABEL
+from kdet.contract import PADDING_LABEL, Targets, forms
+from kdet.typing import Tensor
 
-# key: (dtype, rank, padding value of what people give as ragged tensors)
-FORMS = {
-    "boxes": (tf.float32, 3, 0.0),
-    "labels": (tf.int32, 2, PADDING_LABEL),
-    "ignore_boxes": (tf.float32, 3, 0.0),
-    "masks": (tf.uint8, 4, 0),
-    "semantic": (tf.int32, 3, 255),
-    "proposals": (tf.float32, 3, 0.0),
-}
+FORMS = forms(Targets)
 CONTRACT = (
     "Targets are a dict of boxes [B,G,4] (x1, y1, x2, y2 in pixels of the images), labels [B,G] (from 0 on; "
     "-1 where a row is padding) and, where they are needed, ignore_boxes [B,I,4], masks [B,G,H,ceil(W/8)] "
@@ -23,7 +18,7 @@ CONTRACT = (
 )
 
 
-def as_targets(targets: dict, images: tf.Tensor, num_classes: int | None = None) -> dict[str, tf.Tensor]:
+def as_targets(targets: Mapping[str, Any], images: tf.Tensor, num_classes: int | None = None) -> Targets:
     """The targets of a batch in the dtypes, ranks and padding of the data contract.
 
     Args:
@@ -59,7 +54,7 @@ def as_targets(targets: dict, images: tf.Tensor, num_classes: int | None = None)
         }
     _check_labels(found["labels"], num_classes)
     _check_boxes(found, images)
-    return found
+    return cast(Targets, found)
 
 
 def check_images(images: tf.Tensor, step: tf.Tensor | int = 0) -> None:
@@ -81,13 +76,13 @@ def check_images(images: tf.Tensor, step: tf.Tensor | int = 0) -> None:
     )
 
 
-def _tensor(key, value):
-    _, rank, padding = FORMS[key]
+def _tensor(key: str, value: Any) -> Any:
+    rank, padding = FORMS[key].rank, FORMS[key].padding
     try:
         if isinstance(value, tf.RaggedTensor):
             if value.shape.rank != rank:
                 return value  # for the check of shapes
-            inner = [None] * (rank - 1)
+            inner: list[int | None] = [None] * (rank - 1)
             if key.endswith("boxes"):
                 inner[-1] = 4  # also where no image has an object
             return value.to_tensor(tf.cast(padding, value.dtype), shape=[None, *inner])
@@ -99,10 +94,10 @@ def _tensor(key, value):
         ) from error
 
 
-def _check_shapes(found, images):
+def _check_shapes(found: dict[str, Any], images: Tensor) -> None:
     rows = {}
     for key, value in found.items():
-        rank = FORMS[key][1]
+        rank = FORMS[key].rank
         if value.shape.rank != rank:
             hint = "a single image needs a batch axis too" if value.shape.rank == rank - 1 else "wrong rank"
             raise ValueError(f"The targets' {key} have shape {value.shape} ({hint}). {CONTRACT}.")
@@ -127,23 +122,23 @@ def _check_shapes(found, images):
             )
 
 
-def _cast(key, value):
-    kind = FORMS[key][0]
+def _cast(key: str, value: Tensor) -> Tensor:
+    kind = FORMS[key].dtype
     if key == "labels" and value.dtype.is_floating:
         whole = tf.reduce_all(tf.equal(value, tf.round(value)))
         require(whole, "The targets' labels must be whole numbers; they are fractions or NaN.")
     return value if value.dtype == kind else tf.cast(value, kind)
 
 
-def _one_row(found):
-    padding = {key: FORMS[key][2] for key in found}
+def _one_row(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    padding = {key: FORMS[key].padding for key in found}
     return {
         key: tf.pad(v, [[0, 0], [0, 1]] + [[0, 0]] * (v.shape.rank - 2), constant_values=padding[key])
         for key, v in found.items()
     }
 
 
-def _check_labels(labels, num_classes):
+def _check_labels(labels: Tensor, num_classes: int | None) -> None:
     if num_classes is None:
         return
     low, high = tf.reduce_min(labels), tf.reduce_max(labels)
@@ -157,7 +152,7 @@ def _check_labels(labels, num_classes):
     )
 
 
-def _check_boxes(found, images):
+def _check_boxes(found: dict[str, Tensor], images: Tensor) -> None:
     boxes, real = found["boxes"], (found["labels"] != PADDING_LABEL)[..., None]
     boxes = tf.where(real, boxes, 0.0)
     require(tf.reduce_all(tf.math.is_finite(boxes)), "The targets' boxes hold NaN or infinite numbers.")

@@ -65,6 +65,7 @@ class ModelInfo:
     aliases: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        # a dataclass over its own fields
         rows = [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)]
         return "\n".join(f"{key:13} {value}" for key, value in rows if value not in (None, ()))
 

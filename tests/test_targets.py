@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kdet.checks import plain_errors
-from kdet.structures import as_inputs
+from kdet.inputs import as_inputs
 from kdet.targets import as_targets, check_images
 
 IMAGES = tf.zeros([2, 32, 36, 3], tf.uint8)

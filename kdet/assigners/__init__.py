@@ -1,8 +1,8 @@
 """Assigners: which prior answers for which object."""
 
 from kdet.assigners.approx_max_iou import ApproxMaxIoUAssigner
-from kdet.assigners.assignment import Assignment
 from kdet.assigners.atss import ATSSAssigner
+from kdet.assigners.base import Assigner
 from kdet.assigners.center_region import CenterRegionAssigner
 from kdet.assigners.grid import GridAssigner
 from kdet.assigners.hungarian import HungarianAssigner
@@ -14,9 +14,9 @@ from kdet.assigners.region import RegionAssigner
 from kdet.assigners.uniform import UniformAssigner
 
 __all__ = [
+    "Assigner",
     "ATSSAssigner",
     "ApproxMaxIoUAssigner",
-    "Assignment",
     "CenterRegionAssigner",
     "GridAssigner",
     "HungarianAssigner",

@@ -1,14 +1,19 @@
 """Adaptive training sample selection (Zhang et al., 2020)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners.assignment import Assignment
-from kdet.registry import Component, register
+from kdet.assigners.base import Assigner
+from kdet.contract import Assignment, Targets
+from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
-class ATSSAssigner(Component):
+class ATSSAssigner(Assigner):
     """The nearest priors of every level compete; the IoU that wins is mean plus deviation of theirs.
 
     Args:
@@ -17,10 +22,18 @@ class ATSSAssigner(Component):
 
     needs_levels = True
 
-    def __init__(self, topk=9):
+    def __init__(self, topk: int = 9) -> None:
         self.topk = topk
 
-    def __call__(self, priors, targets, valid=None, predictions=None, level_sizes=None):
+    def __call__(
+        self,
+        priors: Tensor,
+        targets: Targets,
+        valid: Tensor | None = None,
+        predictions: Tensor | None = None,
+        *,
+        level_sizes: Sequence[int],
+    ) -> Assignment:
         """Assigns priors to objects.
 
         Args:
@@ -50,7 +63,9 @@ class ATSSAssigner(Component):
         index = tf.where(best >= 0.0, tf.argmax(overlaps, 1, tf.int32), -1)
         return Assignment(index, tf.cast(usable, tf.float32), tf.maximum(best, 0.0))
 
-    def _candidates(self, points, boxes, usable, level_sizes):
+    def _candidates(
+        self, points: Tensor, boxes: Tensor, usable: Tensor, level_sizes: Sequence[int]
+    ) -> Tensor:
         """Rows of the ``topk`` nearest usable priors of each level, ``[B,G,K]``."""
         apart = geometry.centers(boxes)[:, :, None, :] - points  # [B, G, P, 2]
         distance = tf.sqrt(tf.reduce_sum(tf.square(apart), -1))
@@ -63,7 +78,7 @@ class ATSSAssigner(Component):
         return tf.concat(found, -1)
 
 
-def mean_plus_deviation(values, weight):
+def mean_plus_deviation(values: Tensor, weight: Tensor) -> Tensor:
     """Mean plus unbiased standard deviation over the last axis of the values of weight 1: ``[..., 1]``."""
     count = tf.reduce_sum(weight, -1, keepdims=True)
     mean = tf.reduce_sum(values * weight, -1, keepdims=True) / tf.maximum(count, 1.0)
@@ -71,7 +86,7 @@ def mean_plus_deviation(values, weight):
     return mean + tf.sqrt(squares / tf.maximum(count - 1.0, 1.0))
 
 
-def scatter_rows(flags, rows, size):
+def scatter_rows(flags: Tensor, rows: Tensor, size: Any) -> Tensor:
     """bool ``[B,G,size]``, True at ``rows [B,G,K]`` where ``flags [B,G,K]``."""
     batch, objects, candidates = tf.unstack(tf.shape(rows))
     owner = tf.repeat(tf.range(batch * objects), candidates)

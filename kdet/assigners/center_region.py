@@ -3,13 +3,15 @@
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners.assignment import Assignment
-from kdet.registry import Component, register
-from kdet.structures import is_real_box
+from kdet.assigners.base import Assigner
+from kdet.contract import Assignment, Targets
+from kdet.geometry import is_real_box
+from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
-class CenterRegionAssigner(Component):
+class CenterRegionAssigner(Assigner):
     """An anchor in the middle of objects belongs to the smallest; its other objects cast a shadow on it.
 
     Args:
@@ -19,15 +21,25 @@ class CenterRegionAssigner(Component):
         ignore_scale: share of an ignore region whose anchors take no part.
     """
 
-    def __init__(self, pos_scale=0.2, neg_scale=0.2, min_pos_iof=0.01, ignore_scale=0.5):
+    def __init__(
+        self,
+        pos_scale: float = 0.2,
+        neg_scale: float = 0.2,
+        min_pos_iof: float = 0.01,
+        ignore_scale: float = 0.5,
+    ) -> None:
         self.pos_scale, self.neg_scale = pos_scale, neg_scale
         self.min_pos_iof, self.ignore_scale = min_pos_iof, ignore_scale
 
-    def __call__(self, priors, targets, valid=None, predictions=None):
+    def __call__(
+        self, priors: Tensor, targets: Targets, valid: Tensor | None = None, predictions: Tensor | None = None
+    ) -> Assignment:
         """``Assignment`` of anchors ``[P,4]``; arguments as in ``MaxIoUAssigner``."""
         return self.assign_with_shadows(priors, targets, valid)[0]
 
-    def assign_with_shadows(self, priors, targets, valid=None):
+    def assign_with_shadows(
+        self, priors: Tensor, targets: Targets, valid: Tensor | None = None
+    ) -> tuple[Assignment, Tensor]:
         """The ``Assignment``, and which objects cast a shadow on which anchor: bool ``[B,G,P]``."""
         boxes, labels = targets["boxes"], targets["labels"]
         points = geometry.centers(priors)
@@ -48,13 +60,13 @@ class CenterRegionAssigner(Component):
         clash = tf.reduce_any(shadow & (labels[..., None] == own), 1) & (index >= 0)
         return Assignment(tf.where(clash, -1, index), weight), shadow
 
-    def _covered(self, priors, boxes, scale):
+    def _covered(self, priors: Tensor, boxes: Tensor, scale: float) -> Tensor:
         """bool ``[B,G,P]``: enough of the anchor lies in the scaled box."""
         share = geometry.pairwise_iou(priors, geometry.scale_boxes(boxes, scale), "iof")  # [B, P, G]
         return tf.transpose(share, [0, 2, 1]) > self.min_pos_iof
 
 
-def within(points, boxes):
+def within(points: Tensor, boxes: Tensor) -> Tensor:
     """bool ``[B,G,P]``: points ``[P,2]`` strictly inside boxes ``[B,G,4]``."""
     boxes = boxes[:, :, None, :]
     return tf.reduce_all((points > boxes[..., :2]) & (points < boxes[..., 2:]), -1)

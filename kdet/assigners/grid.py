@@ -3,13 +3,15 @@
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners.assignment import Assignment
+from kdet.assigners.base import Assigner
 from kdet.assigners.max_iou import best_priors
-from kdet.registry import Component, register
+from kdet.contract import Assignment, Targets
+from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
-class GridAssigner(Component):
+class GridAssigner(Assigner):
     """As ``MaxIoUAssigner``, but only priors in a cell that holds some object's center become positive.
 
     Args:
@@ -18,10 +20,12 @@ class GridAssigner(Component):
         min_pos_iou: an object's best responsible priors become positive when their IoU is above this.
     """
 
-    def __init__(self, pos_iou=0.5, neg_iou=0.5, min_pos_iou=0.0):
+    def __init__(self, pos_iou: float = 0.5, neg_iou: float = 0.5, min_pos_iou: float = 0.0) -> None:
         self.pos_iou, self.neg_iou, self.min_pos_iou = pos_iou, neg_iou, min_pos_iou
 
-    def __call__(self, priors, targets, valid=None, predictions=None):
+    def __call__(
+        self, priors: Tensor, targets: Targets, valid: Tensor, predictions: Tensor | None = None
+    ) -> Assignment:
         """Assigns priors to objects.
 
         Args:

@@ -1,19 +1,22 @@
 """The cheapest one-to-one matching of predictions and objects (Carion et al., 2020)."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 from scipy.optimize import linear_sum_assignment
 
 from kdet import geometry
-from kdet.assigners.assignment import Assignment
+from kdet.contract import Assignment, Targets
 from kdet.registry import Component, register
+from kdet.typing import Array, Tensor
 
 
 @register
 class HungarianAssigner(Component):
     """Matches every object with one prediction so that the summed cost is least.
 
-    The cost is that of class, L1 distance and generalised IoU; use the weights of the losses.
+    The cost is that of class, L1 distance and generalized IoU; use the weights of the losses.
 
     Args:
         cls_weight, bbox_weight, iou_weight: weights of the three.
@@ -25,19 +28,19 @@ class HungarianAssigner(Component):
 
     def __init__(
         self,
-        cls_weight=1.0,
-        bbox_weight=5.0,
-        iou_weight=2.0,
-        focal=False,
-        corners=False,
-        alpha=0.25,
-        gamma=2.0,
-    ):
+        cls_weight: float = 1.0,
+        bbox_weight: float = 5.0,
+        iou_weight: float = 2.0,
+        focal: bool = False,
+        corners: bool = False,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+    ) -> None:
         self.cls_weight, self.bbox_weight, self.iou_weight = cls_weight, bbox_weight, iou_weight
         self.focal, self.corners = focal, corners
         self.alpha, self.gamma = alpha, gamma
 
-    def __call__(self, logits, boxes, targets, size):
+    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets, size: Any) -> list[Assignment]:
         """Matches several sets of predictions at once.
 
         Args:
@@ -56,7 +59,7 @@ class HungarianAssigner(Component):
         matched = tf.ensure_shape(tf.reshape(matched, shape[:3]), logits.shape[:3])
         return [Assignment(rows, tf.ones_like(rows, tf.float32)) for rows in tf.unstack(matched)]
 
-    def costs(self, logits, boxes, targets, size):
+    def costs(self, logits: Tensor, boxes: Tensor, targets: Targets, size: Any) -> Tensor:
         """Cost of every pair ``[L,B,Q,G]``."""
         labels = tf.maximum(targets["labels"], 0)
         by_class = tf.transpose(self.class_costs(logits), [1, 0, 2, 3])  # [B, L, Q, C]
@@ -73,7 +76,7 @@ class HungarianAssigner(Component):
         cost = self.bbox_weight * distance - self.iou_weight * overlap
         return self.cls_weight * tf.transpose(by_class, [1, 0, 2, 3]) + cost
 
-    def class_costs(self, logits):
+    def class_costs(self, logits: Tensor) -> Tensor:
         """Cost of every class ``[..., C]``."""
         if not self.focal:
             return -tf.nn.softmax(logits)
@@ -83,7 +86,7 @@ class HungarianAssigner(Component):
         return found - missed
 
 
-def _solve(cost, real):
+def _solve(cost: Tensor, real: Tensor) -> Array:
     """Object of every prediction, -1 for none: int32 ``[L,B,Q]``; ``real`` bool ``[L,B,G]``."""
     # predictions that are no numbers get an answer here and an error that names the loss later
     cost = np.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6)

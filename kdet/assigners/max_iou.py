@@ -1,15 +1,19 @@
 """Assignment by the largest IoU (Ren et al., 2015)."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners.assignment import Assignment
-from kdet.registry import Component, register
-from kdet.structures import is_real_box
+from kdet.assigners.base import Assigner
+from kdet.contract import Assignment, Targets
+from kdet.geometry import is_real_box
+from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
-class MaxIoUAssigner(Component):
+class MaxIoUAssigner(Assigner):
     """A prior is positive for its best object above a threshold, negative below another.
 
     Args:
@@ -25,26 +29,36 @@ class MaxIoUAssigner(Component):
 
     def __init__(
         self,
-        pos_iou,
-        neg_iou,
-        min_pos_iou=0.0,
-        match_low_quality=True,
-        gt_max_assign_all=True,
-        ignore_iof=None,
-        ignore_wrt_priors=True,
-    ):
+        pos_iou: float,
+        neg_iou: float | Sequence[float],
+        min_pos_iou: float = 0.0,
+        match_low_quality: bool = True,
+        gt_max_assign_all: bool = True,
+        ignore_iof: float | None = None,
+        ignore_wrt_priors: bool = True,
+    ) -> None:
         self.pos_iou, self.min_pos_iou = pos_iou, min_pos_iou
         self.neg_iou = tuple(neg_iou) if isinstance(neg_iou, (tuple, list)) else (0.0, neg_iou)
         self.match_low_quality, self.gt_max_assign_all = match_low_quality, gt_max_assign_all
         self.ignore_iof, self.ignore_wrt_priors = ignore_iof, ignore_wrt_priors
 
-    def __call__(self, priors, targets, valid=None, predictions=None):
+    def __call__(
+        self,
+        priors: tf.Tensor,
+        targets: Targets,
+        valid: tf.Tensor | None = None,
+        predictions: tf.Tensor | None = None,
+        threshold: tf.Tensor | None = None,
+    ) -> Assignment:
         """Assigns priors to objects.
 
         Args:
             priors: ``[P,4]`` or ``[B,P,4]``.
             targets: the data contract's dict.
             valid: bool ``[B,P]``, priors that may be used; None for all.
+            predictions: not looked at.
+            threshold: scalar that takes the place of ``pos_iou``, ``neg_iou`` and ``min_pos_iou``, where it
+                follows the training (Dynamic R-CNN).
 
         Returns:
             ``Assignment`` with the IoU of every prior with its best object.
@@ -61,26 +75,27 @@ class MaxIoUAssigner(Component):
         # without objects everything is background
         best = tf.where(tf.reduce_any(real, 1, keepdims=True), best, 0.0)
         index = tf.argmax(overlaps, 1, tf.int32)
-        positive = best >= self.pos_iou
-        low, high = self.neg_iou
+        positive = best >= (self.pos_iou if threshold is None else threshold)
+        low, high = self.neg_iou if threshold is None else (0.0, threshold)
         negative = tf.logical_and(best >= low, best < high)
         if self.match_low_quality:
-            rescued, rescuer = self._low_quality(overlaps)
+            least = self.min_pos_iou if threshold is None else threshold
+            rescued, rescuer = self._low_quality(overlaps, least)
             index = tf.where(rescued, rescuer, index)
             positive = tf.logical_or(positive, rescued)
         counted = tf.logical_and(tf.logical_or(positive, negative), usable)
         return Assignment(tf.where(positive, index, -1), tf.cast(counted, tf.float32), best)
 
-    def overlaps(self, boxes, priors):
+    def overlaps(self, boxes: Tensor, priors: Tensor) -> Tensor:
         """IoU of objects ``[B,G,4]`` with priors: ``[B,G,P]``."""
         return geometry.pairwise_iou(boxes, priors)
 
-    def _low_quality(self, overlaps):
+    def _low_quality(self, overlaps: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
         best = tf.reduce_max(overlaps, 2, keepdims=True)  # [B, G, 1]
-        good = tf.logical_and(best >= self.min_pos_iou, best >= 0.0)
+        good = tf.logical_and(best >= least, best >= 0.0)
         return best_priors(overlaps, good, self.gt_max_assign_all)
 
-    def _ignored(self, priors, regions):
+    def _ignored(self, priors: Tensor, regions: Tensor) -> Tensor:
         if self.ignore_wrt_priors:
             priors = tf.broadcast_to(priors, tf.concat([tf.shape(regions)[:1], tf.shape(priors)[-2:]], 0))
             share = geometry.pairwise_iou(priors, regions, "iof")  # [B, P, I]
@@ -91,7 +106,7 @@ class MaxIoUAssigner(Component):
         return tf.reduce_max(share, 1) > self.ignore_iof
 
 
-def best_priors(overlaps, good, ties=True):
+def best_priors(overlaps: Tensor, good: Tensor, ties: bool = True) -> tuple[Tensor, Tensor]:
     """The best priors of every object.
 
     Args:

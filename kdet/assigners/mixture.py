@@ -1,13 +1,15 @@
 """Positives as one of two groups of losses: the second step of PAA (Kim & Lee, 2020, arXiv:2007.08103)."""
 
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from kdet.assigners.assignment import Assignment
+from kdet.contract import Assignment
 from kdet.registry import Component, register
+from kdet.typing import Tensor
 
-MAX_STEPS, TOLERANCE = 100, 1e-3  # of expectation and maximisation
+MAX_STEPS, TOLERANCE = 100, 1e-3  # of expectation and maximization
 LEAST_VARIANCE = 1e-6
 
 
@@ -23,10 +25,12 @@ class MixtureSelection(Component):
         top_k: anchors of an object per level.
     """
 
-    def __init__(self, top_k=9):
+    def __init__(self, top_k: int = 9) -> None:
         self.top_k = top_k
 
-    def __call__(self, assignment, losses, level_sizes, num_objects):
+    def __call__(
+        self, assignment: Assignment, losses: Tensor, level_sizes: Sequence[int], num_objects: int
+    ) -> Assignment:
         """The assignment with the other anchors as background.
 
         Args:
@@ -43,7 +47,9 @@ class MixtureSelection(Component):
         marks = tf.scatter_nd(where, tf.ones_like(where[:, 0]), tf.shape(losses))
         return Assignment(tf.where(marks > 0, assignment.gt_index, -1), assignment.weight)
 
-    def candidates(self, assignment, losses, level_sizes, num_objects):
+    def candidates(
+        self, assignment: Assignment, losses: Tensor, level_sizes: Sequence[int], num_objects: int
+    ) -> tuple[Tensor, Tensor]:
         """Losses (infinite: none) and anchors of every object, the best first: ``[B,G,K]`` each."""
         mine = assignment.gt_index[:, None] == tf.range(num_objects)[None, :, None]  # [B, G, P]
         mine &= assignment.positive[:, None]
@@ -60,7 +66,7 @@ class MixtureSelection(Component):
         return tf.gather(values, order, batch_dims=2), tf.gather(anchors, order, batch_dims=2)
 
 
-def select(values, valid):
+def select(values: Tensor, valid: Tensor) -> Tensor:
     """Which of the ascending ``values [...,K]`` (where ``valid``) belong to the lower group: bool."""
     values = tf.cast(values, tf.float64)
     log_probability = fit_two_normals(values, valid)  # [..., K, 2]
@@ -72,8 +78,8 @@ def select(values, valid):
     return lower & (places <= last) & several
 
 
-def fit_two_normals(values, valid):
-    """Fits a mixture of two normal distributions by expectation and maximisation.
+def fit_two_normals(values: Tensor, valid: Tensor) -> Tensor:
+    """Fits a mixture of two normal distributions by expectation and maximization.
 
     They start at the extremes with variance 1. A row stops when its mean log-likelihood moves by less than
     ``TOLERANCE``.
@@ -92,7 +98,9 @@ def fit_two_normals(values, valid):
     found = tf.math.is_finite(low)
     mean = tf.stack([tf.where(found, low, 0.0), tf.where(found, high, 0.0)], -1)  # [..., 2]
 
-    def step(index, done, before, weight, mean, variance):
+    def step(
+        index: Tensor, done: Tensor, before: Tensor, weight: Tensor, mean: Tensor, variance: Tensor
+    ) -> tuple[Tensor, ...]:
         log_probability = weighted_density(values, weight, mean, variance)
         norm = tf.reduce_logsumexp(log_probability, -1)
         share = tf.exp(log_probability - norm[..., None]) * count[..., None]  # [..., K, 2]
@@ -125,7 +133,7 @@ def fit_two_normals(values, valid):
     return weighted_density(values, weight, mean, variance)
 
 
-def weighted_density(values, weight, mean, variance):
+def weighted_density(values: Tensor, weight: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     """Log of ``weight`` times the normal density, ``[...,K,2]``."""
     weight, mean, variance = (x[..., None, :] for x in (weight, mean, variance))
     square = tf.square(values[..., None] - mean) / variance

@@ -3,12 +3,14 @@
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners.assignment import Assignment
-from kdet.registry import Component, register
+from kdet.assigners.base import Assigner
+from kdet.contract import Assignment, Targets
+from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
-class NearestPointAssigner(Component):
+class NearestPointAssigner(Assigner):
     """Every object takes the points nearest to its center, on the level that fits its size.
 
     Args:
@@ -18,10 +20,12 @@ class NearestPointAssigner(Component):
 
     uses_points = True
 
-    def __init__(self, scale=4, num_positive=1):
+    def __init__(self, scale: float = 4, num_positive: int = 1) -> None:
         self.scale, self.num_positive = scale, num_positive
 
-    def __call__(self, priors, targets, valid=None, predictions=None):
+    def __call__(
+        self, priors: Tensor, targets: Targets, valid: Tensor | None = None, predictions: Tensor | None = None
+    ) -> Assignment:
         """Assigns points to objects; arguments as in ``PointInBoxAssigner``.
 
         Returns:
@@ -44,6 +48,6 @@ class NearestPointAssigner(Component):
         return Assignment(index, tf.cast(usable, tf.float32))
 
 
-def log2(x):
+def log2(x: Tensor) -> Tensor:
     """Logarithm to the base 2, exact for the powers of two that strides are."""
     return tf.experimental.numpy.log2(x)

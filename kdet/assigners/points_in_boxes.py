@@ -1,14 +1,18 @@
 """Assignment of points by the box that they lie in (FCOS, Tian et al., 2019)."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners.assignment import Assignment
-from kdet.registry import Component, register
+from kdet.assigners.base import Assigner
+from kdet.contract import Assignment, Targets
+from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
-class PointInBoxAssigner(Component):
+class PointInBoxAssigner(Assigner):
     """A point is positive for the smallest object around it whose size belongs to the point's level.
 
     Args:
@@ -18,7 +22,12 @@ class PointInBoxAssigner(Component):
         center_radius: only points so many strides around the center of the box; None for the whole box.
     """
 
-    def __init__(self, strides, regress_ranges, center_radius=None):
+    def __init__(
+        self,
+        strides: Sequence[int],
+        regress_ranges: Sequence[Sequence[float]],
+        center_radius: float | None = None,
+    ) -> None:
         if len(strides) != len(regress_ranges):
             raise ValueError(
                 f"PointInBoxAssigner: {len(strides)} strides and {len(regress_ranges)} regress_ranges; "
@@ -28,7 +37,9 @@ class PointInBoxAssigner(Component):
         self.regress_ranges = tf.constant(regress_ranges, tf.float32)
         self.center_radius = center_radius
 
-    def __call__(self, priors, targets, valid=None, predictions=None):
+    def __call__(
+        self, priors: Tensor, targets: Targets, valid: Tensor | None = None, predictions: Tensor | None = None
+    ) -> Assignment:
         """Assigns points to objects.
 
         Args:
@@ -44,7 +55,7 @@ class PointInBoxAssigner(Component):
         lower, upper = points - boxes[..., :2], boxes[..., 2:] - points  # [B, G, P, 2]
         inside = tf.minimum(lower, upper)
         if self.center_radius is not None:
-            inside = tf.minimum(inside, self._within_center(boxes, points, stride))
+            inside = tf.minimum(inside, self._within_center(boxes, points, stride * self.center_radius))
         reach = tf.reduce_max(tf.maximum(lower, upper), -1)  # [B, G, P]
         ranges = tf.gather(self.regress_ranges, tf.argmax(stride == self.strides, -1))  # [P, 2]
         eligible = tf.reduce_all(inside > 0.0, -1) & (reach >= ranges[:, 0]) & (reach <= ranges[:, 1])
@@ -55,9 +66,9 @@ class PointInBoxAssigner(Component):
         weight = tf.ones(tf.shape(index)) if valid is None else tf.cast(valid, tf.float32)
         return Assignment(index, weight)
 
-    def _within_center(self, boxes, points, stride):
+    def _within_center(self, boxes: Tensor, points: Tensor, reach: Tensor) -> Tensor:
         """Distance to the nearer side, per axis, of the square around the center cut to the box."""
-        center, radius = geometry.centers(boxes), stride * self.center_radius
+        center, radius = geometry.centers(boxes), reach
         lower = tf.maximum(center - radius, boxes[..., :2])
         upper = tf.minimum(center + radius, boxes[..., 2:])
         return tf.minimum(points - lower, upper - points)

@@ -1,15 +1,22 @@
 """Assignment by where the center of an anchor lies in an object (Wang et al., 2019)."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
-from kdet.assigners.assignment import Assignment
-from kdet.registry import Component, register
+from kdet import geometry
+from kdet.assigners.base import Assigner
+from kdet.contract import Assignment, Targets
+from kdet.priors import AnchorGenerator
+from kdet.priors.base import Shape
+from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
-class RegionAssigner(Component):
+class RegionAssigner(Assigner):
     """Anchors in the middle of an object, on the level that fits its size, are positive.
 
     Around the middle anchors take no part.
@@ -21,11 +28,21 @@ class RegionAssigner(Component):
             published models were trained without.)
     """
 
-    def __init__(self, center_ratio=0.2, ignore_ratio=0.5, ignore_neighbors=False):
+    def __init__(
+        self, center_ratio: float = 0.2, ignore_ratio: float = 0.5, ignore_neighbors: bool = False
+    ) -> None:
         self.center_ratio, self.ignore_ratio = center_ratio, ignore_ratio
         self.ignore_neighbors = ignore_neighbors
 
-    def __call__(self, priors, targets, valid, strides, shapes, base_size):
+    def __call__(
+        self,
+        priors: Tensor,
+        targets: Targets,
+        valid: Tensor,
+        strides: Sequence[int],
+        shapes: Sequence[Shape],
+        base_size: Tensor,
+    ) -> Assignment:
         """Assigns anchors to objects.
 
         Args:
@@ -46,7 +63,7 @@ class RegionAssigner(Component):
         center = (priors[:, :2] * cells + priors[:, 2:] * cells) * 0.5
         boxes, real = targets["boxes"], targets["labels"] >= 0
 
-        def within(ratio):
+        def within(ratio: float) -> Tensor:
             margin = (1.0 - ratio) / 2.0
             places = boxes[:, :, None, :] * cells  # [B, G, P, 4]
             low = tf.round((1.0 - margin) * places[..., :2] + margin * places[..., 2:])
@@ -54,7 +71,7 @@ class RegionAssigner(Component):
             low, high = (tf.clip_by_value(x, 0.0, limit) for x in (low, high))
             return tf.reduce_all((center >= low) & (center <= high), -1) & real[..., None]
 
-        side = tf.sqrt(tf.maximum(tf.reduce_prod(boxes[..., 2:] - boxes[..., :2], -1), 1e-6))
+        side = tf.sqrt(tf.maximum(geometry.area(boxes), 1e-6))
         fitting = tf.floor(tf.math.log(side / base_size) / math.log(2.0) + 0.5)
         fitting = tf.cast(tf.clip_by_value(fitting, 0.0, len(counts) - 1.0), tf.int32)
         distance = tf.abs(fitting[..., None] - level)  # [B, G, P], in levels
@@ -71,7 +88,7 @@ class RegionAssigner(Component):
         return Assignment(tf.where(positive & counted, rank // 2 - 1, -1), tf.cast(counted, tf.float32))
 
 
-def region_levels(generator, shapes):
+def region_levels(generator: AnchorGenerator, shapes: Sequence[Shape]) -> dict[str, Any]:
     """What ``RegionAssigner`` must know of the levels, as keywords.
 
     Args:

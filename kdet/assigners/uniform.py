@@ -3,13 +3,15 @@
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners.assignment import Assignment
+from kdet.assigners.base import Assigner
+from kdet.contract import Assignment, Targets
 from kdet.ops.ranking import smallest_in_passing
-from kdet.registry import Component, register
+from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
-class UniformAssigner(Component):
+class UniformAssigner(Assigner):
     """The nearest predicted boxes and the nearest anchors of every object are its own.
 
     Args:
@@ -22,15 +24,21 @@ class UniformAssigner(Component):
     # reference matches on CPU, where torch.topk chooses among equal values so.
     select_smallest = staticmethod(smallest_in_passing)
 
-    def __init__(self, match_times=4, pos_ignore_iou=0.15, neg_ignore_iou=0.7):
+    def __init__(
+        self, match_times: int = 4, pos_ignore_iou: float = 0.15, neg_ignore_iou: float = 0.7
+    ) -> None:
         self.match_times = match_times
         self.pos_ignore_iou, self.neg_ignore_iou = pos_ignore_iou, neg_ignore_iou
 
-    def __call__(self, priors, targets, valid=None, predictions=None):
+    def __call__(
+        self, priors: Tensor, targets: Targets, valid: Tensor | None = None, predictions: Tensor | None = None
+    ) -> Assignment:
         """``Assignment`` of anchors ``[P,4]`` with their predicted boxes ``predictions [B,P,4]``."""
         return self.match(priors, targets, valid, predictions)[0]
 
-    def match(self, priors, targets, valid, predictions):
+    def match(
+        self, priors: Tensor, targets: Targets, valid: Tensor, predictions: Tensor
+    ) -> tuple[Assignment, Tensor, Tensor]:
         """The ``Assignment`` and all matches.
 
         Returns:
@@ -62,10 +70,10 @@ class UniformAssigner(Component):
         index = tf.where(matched & winner, last % objects, -1)
         return Assignment(index, tf.cast(weight, tf.float32)), rows, counted
 
-    def _nearest(self, candidates, boxes, usable):
+    def _nearest(self, candidates: Tensor, boxes: Tensor, usable: Tensor) -> Tensor:
         """Rows of the nearest ``candidates [B|1,P,4]`` of each object, ``[B,G,k]``."""
         a, b = geometry.to_center_size(candidates)[:, None], geometry.to_center_size(boxes)[:, :, None]
-        # added up in this order so that sums that tie in the reference tie here
+        # added up in MMDetection's order, so that sums that tie there tie here
         x, y, w, h = tf.unstack(tf.abs(a - b), axis=-1)
         distance = x + y + w + h  # [B, G, P]
         return self.select_smallest(tf.where(usable[:, None, :], distance, float("inf")), self.match_times)

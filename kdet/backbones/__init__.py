@@ -1,5 +1,6 @@
 """Backbones: images to feature maps."""
 
+from kdet.backbones.base import Backbone
 from kdet.backbones.darknet import Darknet
 from kdet.backbones.feedback_resnet import FeedbackResNet
 from kdet.backbones.hourglass import HourglassNet
@@ -12,6 +13,7 @@ from kdet.backbones.trident import TridentResNet
 from kdet.backbones.vgg import SSDVGG
 
 __all__ = [
+    "Backbone",
     "Darknet",
     "FeedbackResNet",
     "HRNet",

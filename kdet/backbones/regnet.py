@@ -1,9 +1,14 @@
 """RegNetX feature extractors (Radosavovic et al., 2020, arXiv:2003.13678)."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 import numpy as np
 
 from kdet.backbones.resnet import Bottleneck, ResNet
 from kdet.registry import register
+from kdet.typing import Spec, Tensor
 
 # name -> (first width, slope of the widths, ratio of neighboring widths, blocks, channels of a group)
 ARCHITECTURES = {
@@ -24,7 +29,9 @@ class RegNetBlock(Bottleneck):
     expansion = 1
 
 
-def stage_widths(first, slope, ratio, depth, group_width, divisor=8):
+def stage_widths(
+    first: int, slope: float, ratio: float, depth: int, group_width: int, divisor: int = 8
+) -> list[tuple[int, int]]:
     """``[(channels, blocks), ...]`` of the stages.
 
     The widths of the blocks lie on a line (equation 2 of the paper), are moved to the nearest power of
@@ -34,9 +41,9 @@ def stage_widths(first, slope, ratio, depth, group_width, divisor=8):
     line = first + slope * np.arange(depth)
     powers = np.round(np.log(line / first) / np.log(ratio))
     widths = np.round(first * ratio**powers / divisor) * divisor
-    widths, blocks = np.unique(widths.astype(int), return_counts=True)
-    group = [min(group_width, int(w)) for w in widths]
-    return [(round(int(w) / g) * g, int(n)) for w, g, n in zip(widths, group, blocks)]
+    stages, blocks = np.unique(widths.astype(int), return_counts=True)
+    group = [min(group_width, int(w)) for w in stages]
+    return [(round(int(w) / g) * g, int(n)) for w, g, n in zip(stages, group, blocks)]
 
 
 @register
@@ -53,21 +60,23 @@ class RegNet(ResNet):
 
     stem_stride = 2
 
-    def __init__(self, arch, stem_channels=32, strides=(2, 2, 2, 2), **kwargs):
+    def __init__(
+        self, arch: str, stem_channels: int = 32, strides: Sequence[int] = (2, 2, 2, 2), **kwargs: Any
+    ) -> None:
         if arch not in ARCHITECTURES:
             raise ValueError(f"RegNet: arch {arch!r} is unknown, choose one of {sorted(ARCHITECTURES)}.")
         super().__init__(depth=arch, stem_channels=stem_channels, strides=strides, **kwargs)
 
-    def plan(self, depth):
-        *shape, group_width = ARCHITECTURES[depth]
-        stages = stage_widths(*shape, group_width)
+    def plan(self, depth: Any) -> list[tuple[Any, ...]]:
+        first, slope, ratio, blocks_in_all, group_width = ARCHITECTURES[depth]
+        stages = stage_widths(first, slope, ratio, blocks_in_all, group_width)
         return [
             (RegNetBlock, width, blocks, {"groups": width // min(group_width, width)})
             for width, blocks in stages
         ]
 
-    def add_stem(self, channels, conv, norm):
+    def add_stem(self, channels: int, conv: str | Spec | keras.Layer | None, norm: str | Spec | None) -> None:
         self.add_conv(1, conv, norm, channels, 3, stride=2, padding=1)
 
-    def apply_stem(self, x):
+    def apply_stem(self, x: Tensor) -> Tensor:
         return self.conv_norm(1, x, relu=True)

@@ -1,10 +1,14 @@
 """Res2Net feature extractors (Gao et al., 2019, arXiv:1904.01169)."""
 
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 from kdet.backbones.resnet import Bottleneck, ResNet, padded_average
 from kdet.layers import conv_norm, make_conv, make_norm
 from kdet.registry import register
+from kdet.typing import Spec, Tensor
 
 
 class Res2Block(Bottleneck):
@@ -18,11 +22,28 @@ class Res2Block(Bottleneck):
     The first block of a stage (the one with a projected shortcut) keeps its slices apart.
     """
 
-    def __init__(self, filters, stride=1, dilation=1, shortcut=None, scales=4, width=26, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        stride: int = 1,
+        dilation: int = 1,
+        shortcut: Any = None,
+        scales: int = 4,
+        width: int = 26,
+        **kwargs: Any,
+    ) -> None:
         self.scales, self.slice_width, self.apart = scales, width, shortcut is not None
         super().__init__(filters, stride, dilation, shortcut, width=width * scales, **kwargs)
 
-    def add_middle(self, conv, norm, width, stride, dilation, groups):
+    def add_middle(
+        self,
+        conv: str | Spec | keras.Layer | None,
+        norm: str | Spec | None,
+        width: int,
+        stride: int,
+        dilation: int,
+        groups: int,
+    ) -> None:
         self.middle_stride = stride
         self.convs = [
             make_conv(
@@ -32,9 +53,9 @@ class Res2Block(Bottleneck):
         ]
         self.bns = [make_norm(norm)[1] for _ in self.convs]
 
-    def middle(self, x):
+    def middle(self, x: Tensor) -> Tensor:
         *slices, last = tf.split(x, self.scales, axis=-1)
-        outputs = []
+        outputs: list[Tensor] = []
         for piece, conv, norm in zip(slices, self.convs, self.bns):
             if outputs and not self.apart:
                 piece = piece + outputs[-1]
@@ -56,9 +77,9 @@ class Res2Net(ResNet):
 
     block_classes = (None, Res2Block)
 
-    def __init__(self, depth=101, scales=4, base_width=26, **kwargs):
+    def __init__(self, depth: int = 101, scales: int = 4, base_width: int = 26, **kwargs: Any) -> None:
         self.scales = scales
         super().__init__(depth=depth, base_width=base_width, deep_stem=True, avg_down=True, **kwargs)
 
-    def bottleneck_arguments(self, filters):
+    def bottleneck_arguments(self, filters: int) -> dict[str, Any]:
         return {"scales": self.scales, "width": int(filters * self.base_width / self.base_channels)}

@@ -1,10 +1,14 @@
 """ResNeSt feature extractors (Zhang et al., 2020, arXiv:2004.08955)."""
 
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 from kdet.backbones.resnet import Bottleneck, NormedConvs, ResNet, padded_average
 from kdet.layers import Conv2D, conv_norm, make_conv, make_norm
 from kdet.registry import register
+from kdet.typing import Spec, Tensor
 
 
 class SplitAttention(NormedConvs):
@@ -18,7 +22,18 @@ class SplitAttention(NormedConvs):
         norm, conv: specs.
     """
 
-    def __init__(self, filters, stride, dilation, groups, radix, reduction, norm, conv=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        stride: int,
+        dilation: int,
+        groups: int,
+        radix: Any,
+        reduction: Any,
+        norm: str | Spec | None,
+        conv: str | Spec | keras.Layer | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.filters, self.groups, self.radix = filters, groups, radix
         self.conv = make_conv(
@@ -31,11 +46,11 @@ class SplitAttention(NormedConvs):
         setattr(self, f"{self.norm_prefix}1", make_norm(norm)[1])
         self.fc2 = Conv2D(filters * radix, 1, groups=groups)
 
-    def call(self, x):
-        x = tf.nn.relu(conv_norm(self.conv, getattr(self, f"{self.norm_prefix}0"), x))
+    def call(self, x: Tensor) -> Tensor:
+        x = tf.nn.relu(conv_norm(self.conv, self.part(f"{self.norm_prefix}0"), x))
         branches = tf.stack(tf.split(x, self.radix, -1), 3)  # [B, h, w, radix, C]
         pooled = tf.reduce_mean(tf.reduce_sum(branches, 3), [1, 2], keepdims=True)  # [B, 1, 1, C]
-        hidden = tf.nn.relu(conv_norm(self.fc1, getattr(self, f"{self.norm_prefix}1"), pooled))
+        hidden = tf.nn.relu(conv_norm(self.fc1, self.part(f"{self.norm_prefix}1"), pooled))
         # the channels of the logits are in the order (group, radix, channel of the group)
         shape = [-1, self.groups, self.radix, self.filters // self.groups]
         weights = tf.nn.softmax(tf.reshape(self.fc2(hidden), shape), 2)
@@ -51,15 +66,23 @@ class ResNeStBlock(Bottleneck):
         other arguments: see ``Bottleneck``.
     """
 
-    def __init__(self, *args, radix=2, reduction=4, **kwargs):
+    def __init__(self, *args: Any, radix: int = 2, reduction: int = 4, **kwargs: Any) -> None:
         self.radix, self.reduction = radix, reduction
         super().__init__(*args, **kwargs)
 
-    def add_middle(self, conv, norm, width, stride, dilation, groups):
+    def add_middle(
+        self,
+        conv: str | Spec | keras.Layer | None,
+        norm: str | Spec | None,
+        width: int,
+        stride: int,
+        dilation: int,
+        groups: int,
+    ) -> None:
         self.middle_stride = stride
         self.conv2 = SplitAttention(width, 1, dilation, groups, self.radix, self.reduction, norm, conv)
 
-    def middle(self, x):
+    def middle(self, x: Tensor) -> Tensor:
         x = self.conv2(x)
         return x if self.middle_stride == 1 else padded_average(x, self.middle_stride)
 
@@ -76,9 +99,11 @@ class ResNeSt(ResNet):
 
     block_classes = (None, ResNeStBlock)
 
-    def __init__(self, depth=50, radix=2, reduction=4, base_width=4, **kwargs):
+    def __init__(
+        self, depth: int = 50, radix: int = 2, reduction: int = 4, base_width: int = 4, **kwargs: Any
+    ) -> None:
         self.radix, self.reduction = radix, reduction
         super().__init__(depth=depth, base_width=base_width, deep_stem=True, avg_down=True, **kwargs)
 
-    def bottleneck_arguments(self, filters):
+    def bottleneck_arguments(self, filters: int) -> dict[str, Any]:
         return {**super().bottleneck_arguments(filters), "radix": self.radix, "reduction": self.reduction}

@@ -1,5 +1,9 @@
 """ResNet (He et al., 2015) and ResNeXt (Xie et al., 2016) feature extractors."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 from kdet.layers import (
@@ -14,6 +18,7 @@ from kdet.layers import (
     sequence,
 )
 from kdet.registry import register
+from kdet.typing import Spec, Tensor
 
 # depth -> (bottleneck blocks?, blocks per stage)
 DEPTHS = {
@@ -31,17 +36,25 @@ PLUGINS = {"context_block": ContextBlock, "gen_attention_block": GeneralizedAtte
 class NormedConvs(Composite):
     """A layer that names its convolutions and norms as the checkpoints do (``conv1``, ``bn1``, ...)."""
 
-    def add_conv(self, index, conv, norm, filters, kernel_size, **kwargs):
+    def add_conv(
+        self,
+        index: int,
+        conv: str | Spec | keras.Layer | None,
+        norm: str | Spec | None,
+        filters: int,
+        kernel_size: int,
+        **kwargs: Any,
+    ) -> None:
         """Adds ``conv<index>`` and its norm ``<short><index>``."""
         short, layer = make_norm(norm)
         setattr(self, f"conv{index}", make_conv(conv, filters, kernel_size, use_bias=False, **kwargs))
         self.norm_prefix = short
         setattr(self, f"{short}{index}", layer)
 
-    def conv_norm(self, index, x, relu=False):
+    def conv_norm(self, index: int, x: Tensor, relu: bool = False) -> Tensor:
         """Applies convolution ``index`` and its norm."""
-        norm = getattr(self, f"{self.norm_prefix}{index}")
-        return conv_norm(getattr(self, f"conv{index}"), norm, x, relu)
+        norm = self.part(f"{self.norm_prefix}{index}")
+        return conv_norm(self.part(f"conv{index}"), norm, x, relu)
 
 
 class BasicBlock(NormedConvs):
@@ -50,14 +63,22 @@ class BasicBlock(NormedConvs):
     expansion = 1
 
     def __init__(
-        self, filters, stride=1, dilation=1, shortcut=None, norm="bn", conv=None, last_norm=None, **kwargs
-    ):
+        self,
+        filters: int,
+        stride: int = 1,
+        dilation: int = 1,
+        shortcut: Any = None,
+        norm: str | Spec | None = "bn",
+        conv: str | Spec | keras.Layer | None = None,
+        last_norm: str | Spec | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.add_conv(1, conv, norm, filters, 3, stride=stride, padding=dilation, dilation=dilation)
         self.add_conv(2, conv, last_norm or norm, filters, 3, padding=1)
         self.downsample = shortcut
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         y = self.conv_norm(1, x, relu=True)
         y = self.conv_norm(2, y)
         return tf.nn.relu(y + sequence(self.downsample, x))
@@ -79,20 +100,20 @@ class Bottleneck(NormedConvs):
 
     def __init__(
         self,
-        filters,
-        stride=1,
-        dilation=1,
-        shortcut=None,
-        norm="bn",
-        conv=None,
-        stride_in_first=False,
-        groups=1,
-        width=None,
-        middle_conv=None,
-        last_norm=None,
-        plugins=(),
-        **kwargs,
-    ):
+        filters: int,
+        stride: int = 1,
+        dilation: int = 1,
+        shortcut: Any = None,
+        norm: str | Spec | None = "bn",
+        conv: str | Spec | keras.Layer | None = None,
+        stride_in_first: bool = False,
+        groups: int = 1,
+        width: int | None = None,
+        middle_conv: str | Spec | keras.Layer | None = None,
+        last_norm: str | Spec | None = None,
+        plugins: Sequence[Spec] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         width = width or filters
         first, middle = (stride, 1) if stride_in_first else (1, stride)
@@ -100,31 +121,39 @@ class Bottleneck(NormedConvs):
         self.add_middle(middle_conv or conv, norm, width, stride=middle, dilation=dilation, groups=groups)
         self.add_conv(3, conv, last_norm or norm, filters * self.expansion, 1)
         self.downsample = shortcut
-        self.plugged = {"after_conv2": [], "after_conv3": []}
+        self.plugged: dict[str, list[str]] = {"after_conv2": [], "after_conv3": []}
         for spec in plugins:
             arguments = {k: v for k, v in spec.items() if k not in ("kind", "position", "stages")}
             setattr(self, spec["kind"], PLUGINS[spec["kind"]](**arguments))
             self.plugged[spec["position"]].append(spec["kind"])
 
-    def add_middle(self, conv, norm, width, stride, dilation, groups):
+    def add_middle(
+        self,
+        conv: str | Spec | keras.Layer | None,
+        norm: str | Spec | None,
+        width: int,
+        stride: int,
+        dilation: int,
+        groups: int,
+    ) -> None:
         """Adds the layers between the two 1x1 convolutions; replaced together with ``middle``."""
         self.add_conv(
             2, conv, norm, width, 3, stride=stride, padding=dilation, dilation=dilation, groups=groups
         )
 
-    def middle(self, x):
+    def middle(self, x: Tensor) -> Tensor:
         return self.conv_norm(2, x, relu=True)
 
-    def plug(self, position, x):
+    def plug(self, position: Tensor, x: Tensor) -> Tensor:
         """Applies the plugins at a position."""
         for name in self.plugged[position]:
-            x = getattr(self, name)(x)
+            x = self.part(name)(x)
         return x
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return tf.nn.relu(self.total(x))
 
-    def total(self, x):
+    def total(self, x: Tensor) -> Tensor:
         """The sum of residual and shortcut."""
         y = self.conv_norm(1, x, relu=True)
         y = self.plug("after_conv2", self.middle(y))
@@ -132,7 +161,7 @@ class Bottleneck(NormedConvs):
         return y + sequence(self.downsample, x)
 
 
-def padded_average(x, stride):
+def padded_average(x: Tensor, stride: int) -> Tensor:
     """Average of 3x3 windows, zeros of the border included."""
     x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
     return tf.nn.avg_pool2d(x, 3, stride, "VALID")
@@ -141,18 +170,27 @@ def padded_average(x, stride):
 class AveragePool(Composite):
     """Average pooling before a strided shortcut (ResNet-D), partial windows averaged over what they hold."""
 
-    def __init__(self, stride, **kwargs):
+    def __init__(self, stride: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.stride = stride
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         # "SAME" pads at the end only for kernel == stride, and averages over real pixels: ceil mode
         return tf.nn.avg_pool2d(x, self.stride, self.stride, "SAME")
 
 
 def make_stage(
-    block, filters, blocks, stride, dilation, input_channels, norm, conv=None, avg_down=False, **block_args
-):
+    block: Any,
+    filters: int,
+    blocks: int,
+    stride: int,
+    dilation: int,
+    input_channels: int,
+    norm: str | Spec | None,
+    conv: str | Spec | keras.Layer | None = None,
+    avg_down: bool = False,
+    **block_args: Any,
+) -> list[keras.Layer]:
     """The list of blocks of one stage.
 
     Args:
@@ -173,9 +211,9 @@ def make_stage(
     return layers
 
 
-def with_running_stats(norm, use_running_stats):
+def with_running_stats(norm: str | Spec, use_running_stats: bool) -> Spec:
     """The norm spec with ``norm_eval`` of the published recipes applied to batch norm."""
-    spec = {"kind": norm} if isinstance(norm, str) else dict(norm)
+    spec: Spec = {"kind": norm} if isinstance(norm, str) else dict(norm)
     if spec["kind"] == "bn":
         spec["use_running_stats"] = use_running_stats
     return spec
@@ -205,34 +243,34 @@ class ResNet(NormedConvs):
     Call: ``[B,H,W,3] -> tuple of [B,h,w,C]``, one per ``out_indices``.
     """
 
-    block_classes = (BasicBlock, Bottleneck)
+    block_classes: tuple[Any, Any] = (BasicBlock, Bottleneck)
     stem_stride = 4
 
     def __init__(
         self,
-        depth=50,
-        num_stages=4,
-        strides=(1, 2, 2, 2),
-        dilations=(1, 1, 1, 1),
-        out_indices=(0, 1, 2, 3),
-        style="pytorch",
-        frozen_stages=-1,
-        norm="bn",
-        norm_eval=True,
-        groups=1,
-        base_width=64,
-        base_channels=64,
-        stem_channels=None,
-        deep_stem=False,
-        avg_down=False,
-        conv=None,
-        dcn=None,
-        stage_with_dcn=(False, False, False, False),
-        plugins=(),
-        zero_init_residual=True,
-        pretrained=None,
-        **kwargs,
-    ):
+        depth: Any = 50,
+        num_stages: int = 4,
+        strides: Sequence[int] = (1, 2, 2, 2),
+        dilations: Sequence[int] = (1, 1, 1, 1),
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        style: str = "pytorch",
+        frozen_stages: int = -1,
+        norm: str | Spec = "bn",
+        norm_eval: bool = True,
+        groups: int = 1,
+        base_width: int = 64,
+        base_channels: int = 64,
+        stem_channels: int | None = None,
+        deep_stem: bool = False,
+        avg_down: bool = False,
+        conv: str | Spec | keras.Layer | None = None,
+        dcn: str | Spec | keras.Layer | None = None,
+        stage_with_dcn: Sequence[bool] = (False, False, False, False),
+        plugins: Sequence[Spec] = (),
+        zero_init_residual: bool = True,
+        pretrained: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if style not in ("pytorch", "caffe"):
             raise ValueError(f"ResNet: style must be 'pytorch' or 'caffe', not {style!r}.")
@@ -264,7 +302,7 @@ class ResNet(NormedConvs):
                 self.feature_info.append((channels, stride_so_far))
         self._freeze(frozen_stages)
 
-    def plan(self, depth):
+    def plan(self, depth: Any) -> list[tuple[Any, ...]]:
         """The stages: ``[(block class, filters, number of blocks, arguments of the blocks), ...]``."""
         if depth not in DEPTHS:
             raise ValueError(f"ResNet: depth {depth!r} is unknown, choose one of {sorted(DEPTHS)}.")
@@ -273,18 +311,20 @@ class ResNet(NormedConvs):
         arguments = [self.bottleneck_arguments(f) if bottleneck else {} for f in filters]
         return [(self.block_classes[bottleneck], *stage) for stage in zip(filters, blocks, arguments)]
 
-    def bottleneck_arguments(self, filters):
+    def bottleneck_arguments(self, filters: int) -> dict[str, Any]:
         """Arguments of a stage's bottleneck blocks."""
         width = filters
         if self.groups > 1:
             width = int(filters * self.base_width / self.base_channels) * self.groups
         return {"stride_in_first": self.style == "caffe", "groups": self.groups, "width": width}
 
-    def add_stem(self, channels, conv, norm):
+    def add_stem(self, channels: int, conv: str | Spec | keras.Layer | None, norm: str | Spec | None) -> None:
         self.add_conv(1, conv, norm, channels, 7, stride=2, padding=3)
 
     @staticmethod
-    def _deep_stem(channels, conv, norm):
+    def _deep_stem(
+        channels: int, conv: str | Spec | keras.Layer | None, norm: str | Spec | None
+    ) -> list[keras.Layer | None]:
         # positions as in the checkpoint's Sequential: conv, norm, relu (None) three times
         layers = []
         for filters, stride in ((channels // 2, 2), (channels // 2, 1), (channels, 1)):
@@ -292,16 +332,16 @@ class ResNet(NormedConvs):
             layers += [make_norm(norm)[1], None]
         return layers
 
-    def _freeze(self, frozen_stages):
+    def _freeze(self, frozen_stages: Any) -> None:
         if frozen_stages < 0:
             return
-        stem = self.stem or [self.conv1, getattr(self, f"{self.norm_prefix}1")]
-        frozen = [*stem, *(b for i in range(frozen_stages) for b in getattr(self, f"layer{i + 1}"))]
+        stem = self.stem or [self.conv1, self.part(f"{self.norm_prefix}1")]
+        frozen = [*stem, *(b for i in range(frozen_stages) for b in self.part(f"layer{i + 1}"))]
         for layer in frozen:
             if layer is not None:
                 layer.trainable = False
 
-    def apply_stem(self, x):
+    def apply_stem(self, x: Tensor) -> Tensor:
         """Images to the map that the first stage sees."""
         if self.stem is None:
             x = self.conv_norm(1, x, relu=True)
@@ -309,11 +349,11 @@ class ResNet(NormedConvs):
             x = apply_list(self.stem, x)
         return max_pool(x, 3, 2, padding=1)
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> tuple[Any, ...]:
         x = self.apply_stem(x)
         outputs = []
         for i in range(self.num_stages):
-            x = sequence(getattr(self, f"layer{i + 1}"), x)
+            x = sequence(self.part(f"layer{i + 1}"), x)
             if i in self.out_indices:
                 outputs.append(x)
         return tuple(outputs)
@@ -332,16 +372,16 @@ class ResLayer(Composite):
 
     def __init__(
         self,
-        depth=50,
-        stage=3,
-        stride=2,
-        dilation=1,
-        style="pytorch",
-        norm="bn",
-        norm_eval=True,
-        pretrained=None,
-        **kwargs,
-    ):
+        depth: int = 50,
+        stage: int = 3,
+        stride: int = 2,
+        dilation: int = 1,
+        style: str = "pytorch",
+        norm: str | Spec = "bn",
+        norm_eval: bool = True,
+        pretrained: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         bottleneck, blocks = DEPTHS[depth]
         block = ResNet.block_classes[bottleneck]
@@ -353,5 +393,5 @@ class ResLayer(Composite):
         )  # fmt: skip
         setattr(self, f"layer{stage + 1}", layers)
 
-    def call(self, x, training=False):
-        return sequence(getattr(self, f"layer{self.stage + 1}"), x)
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        return sequence(self.part(f"layer{self.stage + 1}"), x)

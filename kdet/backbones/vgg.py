@@ -1,9 +1,12 @@
 """VGG-16 (Simonyan & Zisserman, 2014) as the backbone of SSD (Liu et al., 2015)."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.layers import Composite, Conv2D
 from kdet.registry import register
+from kdet.typing import Tensor
 
 # (convolutions, filters) of each stage; stages are parted by 2x2 pooling
 _STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
@@ -14,11 +17,11 @@ _OUTPUTS = (22, 34)
 class MaxPool(Composite):
     """Max pooling that keeps partial windows at the border (ceil mode)."""
 
-    def __init__(self, kernel_size, stride, **kwargs):
+    def __init__(self, kernel_size: int, stride: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.kernel_size, self.stride = kernel_size, stride
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return tf.nn.max_pool2d(x, self.kernel_size, self.stride, "SAME")
 
 
@@ -32,7 +35,7 @@ class SSDVGG(Composite):
     Call: ``[B,H,W,3] -> ([B,H/8,W/8,512], [B,H/16,W/16,1024])``, sizes rounded up.
     """
 
-    def __init__(self, pretrained=None, **kwargs):
+    def __init__(self, pretrained: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.pretrained = pretrained
         self.feature_info = [(512, 8), (1024, 16)]
@@ -45,7 +48,7 @@ class SSDVGG(Composite):
         layers += [Conv2D(1024, 3, padding=6, dilation=6), None, Conv2D(1024, 1), None]
         self.features = layers
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> tuple[Any, ...]:
         outputs = []
         for position, layer in enumerate(self.features):
             x = tf.nn.relu(x) if layer is None else layer(x)

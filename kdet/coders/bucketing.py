@@ -5,11 +5,13 @@ import math
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.registry import Component, register
+from kdet.coders.base import Coder
+from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
-class BucketingCoder(Component):
+class BucketingCoder(Coder):
     """Sides of a box among the buckets of an enlarged prior.
 
     Half of the buckets of an axis belong to one side, counted from the prior's border inwards. Sides are in
@@ -22,16 +24,18 @@ class BucketingCoder(Component):
         clip_border: decoded boxes are cut to the last pixel of the image.
     """
 
-    def __init__(self, num_buckets=14, scale=1.7, num_offsets=2, clip_border=True):
+    def __init__(
+        self, num_buckets: int = 14, scale: float = 1.7, num_offsets: int = 2, clip_border: bool = True
+    ) -> None:
         self.num_buckets, self.scale, self.num_offsets = num_buckets, scale, num_offsets
         self.clip_border = clip_border
 
     @property
-    def side_buckets(self):
+    def side_buckets(self) -> int:
         """Buckets per side."""
         return math.ceil(self.num_buckets / 2)
 
-    def buckets(self, priors):
+    def buckets(self, priors: Tensor) -> tuple[Tensor, Tensor]:
         """Centers of the buckets ``[..., 4, n]`` and their sizes ``[..., 4, 1]``."""
         x1, y1, x2, y2 = tf.unstack(geometry.scale_boxes(priors, self.scale), axis=-1)
         w, h = (x2 - x1) / self.num_buckets, (y2 - y1) / self.num_buckets
@@ -40,7 +44,7 @@ class BucketingCoder(Component):
         steps = tf.range(self.side_buckets, dtype=tf.float32) + 0.5
         return tf.stack([x1, x2, y1, y2], -1)[..., None] + inwards * steps, size
 
-    def encode(self, priors, boxes):
+    def encode(self, priors: Tensor, boxes: Tensor) -> Tensor:
         """Targets of boxes.
 
         Args:
@@ -63,7 +67,9 @@ class BucketingCoder(Component):
         ambiguous = tf.logical_and(distance < 1.0, buckets == 0.0)
         return buckets, tf.where(ambiguous, 0.0, 1.0), offsets, offset_weights
 
-    def decode(self, priors, buckets, offsets, max_size=None):
+    def decode(
+        self, priors: Tensor, buckets: Tensor, offsets: Tensor, max_size: Tensor | None = None
+    ) -> Tensor:
         """Boxes from predictions.
 
         Args:
@@ -83,7 +89,7 @@ class BucketingCoder(Component):
         boxes = tf.stack([left, top, right, bottom], -1)
         return geometry.clip(boxes, max_size - 1.0) if self.clip_border and max_size is not None else boxes
 
-    def confidence(self, buckets):
+    def confidence(self, buckets: Tensor) -> Tensor | None:
         """How sure the sides are: ``[..., 4*n]`` logits -> ``[...]``, the mean share of each best bucket.
 
         The second best counts too where it is the neighbor of the best.
@@ -92,7 +98,7 @@ class BucketingCoder(Component):
         beside = tf.cast(tf.abs(places[..., 0] - places[..., 1]) == 1, tf.float32)
         return tf.reduce_mean(share[..., 0] + share[..., 1] * beside, -1)
 
-    def per_side(self, x):
+    def per_side(self, x: Tensor) -> Tensor:
         """``[..., 4*n] -> [..., 4, n]`` float32."""
         shape = tf.concat([tf.shape(x)[:-1], [4, self.side_buckets]], 0)
         return tf.reshape(tf.cast(x, tf.float32), shape)

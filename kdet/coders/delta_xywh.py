@@ -1,15 +1,18 @@
 """Boxes as shifts of the center and log-ratios of the sides (Girshick et al., 2013)."""
 
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.registry import Component, register
+from kdet.coders.base import Coder
+from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
-class DeltaXYWHCoder(Component):
+class DeltaXYWHCoder(Coder):
     """The box coding of the R-CNN family.
 
     Args:
@@ -26,17 +29,17 @@ class DeltaXYWHCoder(Component):
 
     def __init__(
         self,
-        means=(0.0, 0.0, 0.0, 0.0),
-        stds=(1.0, 1.0, 1.0, 1.0),
-        clip_border=True,
-        center_clamp=None,
-        side_ratio=16 / 1000,
-    ):
+        means: Sequence[float] = (0.0, 0.0, 0.0, 0.0),
+        stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+        clip_border: bool = True,
+        center_clamp: float | None = None,
+        side_ratio: float = 16 / 1000,
+    ) -> None:
         self.means, self.stds = tuple(means), tuple(stds)
         self.clip_border, self.center_clamp = clip_border, center_clamp
         self.max_log_ratio = abs(math.log(side_ratio))
 
-    def encode(self, priors, boxes):
+    def encode(self, priors: Tensor, boxes: Tensor) -> Tensor:
         """Deltas that move ``priors`` onto ``boxes``; both ``[..., 4]``."""
         prior_size = priors[..., 2:] - priors[..., :2] + self.extra
         size = boxes[..., 2:] - boxes[..., :2] + self.extra
@@ -44,7 +47,7 @@ class DeltaXYWHCoder(Component):
         deltas = tf.concat([shift, tf.math.log(size / prior_size)], -1)
         return (deltas - self.means) / self.stds
 
-    def decode(self, priors, deltas, max_size=None):
+    def decode(self, priors: Tensor, deltas: Tensor, max_size: Tensor | None = None) -> Tensor:
         """Boxes from deltas.
 
         Args:
@@ -75,7 +78,7 @@ class DeltaXYWHCoder(Component):
 class LegacyDeltaXYWHCoder(DeltaXYWHCoder):
     """The coding of MMDetection 1.x, where x2 and y2 are the box's last pixels.
 
-    Decoded boxes do not lose that pixel again: so the published models are tested.
+    Decoded boxes do not lose that pixel again, as in MMDetection.
     """
 
     extra = 1.0

@@ -3,21 +3,23 @@
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.registry import Component, register
+from kdet.coders.base import Coder
+from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
-class DistanceCoder(Component):
+class DistanceCoder(Coder):
     """Left, top, right, bottom distances from a point, in pixels.
 
     Args:
         clip_border: decoded boxes are cut to the image.
     """
 
-    def __init__(self, clip_border=True):
+    def __init__(self, clip_border: bool = True) -> None:
         self.clip_border = clip_border
 
-    def encode(self, points, boxes):
+    def encode(self, points: Tensor, boxes: Tensor) -> Tensor:
         """Distances ``[..., 4]`` of ``points [..., 2 or more]`` to the sides of ``boxes [..., 4]``.
 
         A side beyond which the point lies has a negative distance.
@@ -25,7 +27,7 @@ class DistanceCoder(Component):
         xy = points[..., :2]
         return tf.concat([xy - boxes[..., :2], boxes[..., 2:] - xy], -1)
 
-    def decode(self, points, distances, max_size=None):
+    def decode(self, points: Tensor, distances: Tensor, max_size: Tensor | None = None) -> Tensor:
         """Boxes from distances.
 
         Args:
@@ -41,7 +43,7 @@ class DistanceCoder(Component):
         return geometry.clip(boxes, max_size) if self.clip_border and max_size is not None else boxes
 
 
-def centerness(distances, positive):
+def centerness(distances: Tensor, positive: Tensor) -> Tensor:
     """How central a point lies in its box: 1 in the middle, 0 on a side (Tian et al., 2019).
 
     Args:

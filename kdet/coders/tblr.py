@@ -3,21 +3,23 @@
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.registry import Component, register
+from kdet.coders.base import Coder
+from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
-class TBLRCoder(Component):
+class TBLRCoder(Coder):
     """Top, bottom, left, right distances, divided by the anchor's height or width and by ``normalizer``.
 
     Args:
         normalizer: the unit, in sides of the anchor.
     """
 
-    def __init__(self, normalizer=4.0):
+    def __init__(self, normalizer: float = 4.0) -> None:
         self.normalizer = normalizer
 
-    def decode(self, priors, deltas, max_size=None):
+    def decode(self, priors: Tensor, deltas: Tensor, max_size: Tensor | None = None) -> Tensor:
         """Boxes ``[B, ..., 4]`` from ``priors [..., 4]`` and deltas, cut to ``max_size [B,2]`` if given."""
         size = (priors[..., 2:] - priors[..., :2]) * self.normalizer
         top, bottom, left, right = tf.unstack(tf.cast(deltas, tf.float32), axis=-1)

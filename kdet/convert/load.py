@@ -111,7 +111,7 @@ def load_imagenet(model: keras.Model, config: Config) -> dict[str, LoadReport]:
     for path, source in _pretrained_parts(config["model"], ()):
         part = model
         for attribute in path:
-            part = getattr(part, attribute)
+            part = getattr(part, attribute)  # the keys of the recipe
         reports[".".join(path)] = load_pretrained(part, source)
     if not reports:
         raise KdetError(f"The recipe {config.name} names no pretrained weights for its backbone.")

@@ -55,8 +55,8 @@ def load(model: keras.Model, path: PathLike, allow_mismatch: bool = False) -> Di
 @contextlib.contextmanager
 def unchanged_on_failure(model: keras.Model) -> Iterator[None]:
     """Gives a model and its optimizer their values back when the block fails."""
-    optimizer = getattr(model, "optimizer", None)
-    variables = [*model.weights, *(optimizer.variables if optimizer is not None else ())]
+    compiled = isinstance(model, keras.Model) and model.compiled
+    variables = [*model.weights, *(model.optimizer.variables if compiled else ())]
     before = [np.array(variable.numpy()) for variable in variables]
     try:
         yield
@@ -98,7 +98,7 @@ def reserve(path: PathLike, size: Any) -> None:
     """
     handle = os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)
     try:
-        if size and hasattr(os, "posix_fallocate"):
+        if size and hasattr(os, "posix_fallocate"):  # not every system has it
             os.posix_fallocate(handle, 0, size)
     except OSError as error:
         raise KdetError(

@@ -1,47 +1,40 @@
 """The attribute walk: which variable of a model carries which PyTorch name.
 
 Names come from the attributes that hold the layers (``backbone.layer1.0.conv1``), never from Keras'
-``variable.path``. A layer may say four things about itself:
-
-- ``torch_tensors`` (class attribute, property or method): ``{torch name: (attribute, layout rule)}``
-  for its own variables, e.g. ``{"weight": ("kernel", "conv"), "bias": ("bias", None)}``. An attribute
-  that is ``None`` or missing has no tensor. ``attribute`` may be dotted (``"query.kernel"``: the
-  variable of a child, which is then not walked again) and may be a tuple of attributes: the parts
-  of one PyTorch tensor along its first axis (attention's ``in_proj_weight``).
-- ``torch_names`` (class attribute): ``{attribute: torch name}`` where the two must differ. ``""``
-  lists the children at the level of their parent, as ``torch.nn.Sequential`` does.
-- ``training_state`` (class attribute): private attributes whose variables no checkpoint has.
-- nothing: variables held directly as public attributes keep their attribute's name and layout.
-
-Private attributes (leading underscore) are not walked unless ``torch_names`` lists them.
+``variable.path``. What a layer says about itself (``torch_tensors``, ``torch_names``, ``training_state``) is
+declared by ``kdet.layers.Layer``; of other layers, the variables and layers that are public attributes count
+under the attributes' names.
 """
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 
 from kdet.compat import layers_of
 from kdet.convert import layouts
-from kdet.layers.nested import LayerDict, LayerList
+from kdet.layers import Layer, LayerDict, LayerList
+from kdet.typing import Array
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorSlot:
     """Where one PyTorch tensor goes: ``variables`` (one, or its parts along axis 0) and the layout."""
 
-    variables: tuple
-    rule: object = None
+    variables: tuple[keras.Variable, ...]
+    rule: Any = None
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, ...]:
         """The shape of the PyTorch tensor."""
         parts = [layouts.torch_shape(self.rule, v.shape) for v in self.variables]
         if len(parts) == 1:
             return parts[0]
         return (sum(part[0] for part in parts), *parts[0][1:])
 
-    def assign(self, array):
+    def assign(self, array: Array) -> None:
         """Fills the variables from a PyTorch array of ``shape``.
 
         Raises:
@@ -60,14 +53,14 @@ class TensorSlot:
             part = layouts.to_keras(self.rule, part, variable.shape)
             variable.assign(np.ascontiguousarray(part).reshape(variable.shape))
 
-    def numpy(self):
+    def numpy(self) -> Array:
         """The variables' values as one contiguous PyTorch array."""
         parts = [layouts.to_torch(self.rule, v.numpy()) for v in self.variables]
         array = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=0)
         return np.ascontiguousarray(array).reshape(self.shape)
 
 
-def torch_items(model):
+def torch_items(model: keras.Layer) -> dict[str, TensorSlot]:
     """All tensors of a model under their PyTorch names, in definition order.
 
     A layer that is reachable under two names is listed under both (tied weights).
@@ -81,7 +74,7 @@ def torch_items(model):
     Raises:
         ValueError: for an unbuilt layer, or two different variables under one name.
     """
-    items = {}
+    items: dict[str, TensorSlot] = {}
     for name, slot in _layer_items(model, ""):
         known = items.setdefault(name, slot)
         if [id(v) for v in known.variables] != [id(v) for v in slot.variables]:
@@ -89,16 +82,17 @@ def torch_items(model):
     return items
 
 
-def training_state(model):
+def training_state(model: keras.Layer) -> Iterator[keras.Variable]:
     """The variables that layers declare as state of the training alone."""
     for layer in layers_of(model):
-        yield from (getattr(layer, name) for name in getattr(layer, "training_state", ()))
+        if isinstance(layer, Layer):
+            yield from (layer.part(name) for name in layer.training_state)
 
 
-def _layer_items(layer, prefix):
-    declared = getattr(layer, "torch_tensors", {})
-    declared = declared() if callable(declared) else declared
-    covered, found = set(), False
+def _layer_items(layer: keras.Layer, prefix: str) -> Iterator[tuple[str, TensorSlot]]:
+    declared, names = (layer.torch_tensors, layer.torch_names) if isinstance(layer, Layer) else ({}, {})
+    covered: set[str] = set()
+    found = False
     for name, (attributes, rule) in declared.items():
         attributes = attributes if isinstance(attributes, tuple) else (attributes,)
         covered.update(attribute.split(".")[0] for attribute in attributes)
@@ -110,14 +104,13 @@ def _layer_items(layer, prefix):
         raise ValueError(
             f"The layer at {prefix[:-1] or layer.name!r} is not built; call the model once before converting."
         )
-    names = getattr(layer, "torch_names", {})
     for attribute, value in list(vars(layer).items()):
         if attribute in covered or (attribute.startswith("_") and attribute not in names):
             continue
         yield from _value_items(value, prefix, names.get(attribute, attribute))
 
 
-def _value_items(value, prefix, name):
+def _value_items(value: Any, prefix: str, name: str) -> Iterator[tuple[str, TensorSlot]]:
     path = prefix + name
     if isinstance(value, keras.Variable):
         yield path, TensorSlot((value,))
@@ -135,8 +128,8 @@ def _value_items(value, prefix, name):
             yield from _value_items(child, inner, str(index))
 
 
-def _resolve(layer, attribute):
-    value = layer
+def _resolve(layer: keras.Layer, attribute: str) -> Any:
+    value: Any = layer
     for part in attribute.split("."):
-        value = getattr(value, part, None)
+        value = getattr(value, part, None)  # the names come from the tables of `torch_tensors`
     return value

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kdet.data import buckets, decoding, resize
 from kdet.data import spec as specs
-from kdet.structures import check_canvas
+from kdet.inputs import check_canvas
 
 
 def preprocess_images(

@@ -3,11 +3,11 @@
 from kdet.detectors.base import Detector
 from kdet.detectors.distilled import DistilledDetector
 from kdet.detectors.preprocessor import Preprocessor
-from kdet.detectors.prototype import YOLACT
-from kdet.detectors.query import QueryDetector, SparseRCNN
 from kdet.detectors.single_stage import SingleStageDetector
+from kdet.detectors.sparse_rcnn import SparseRCNN
 from kdet.detectors.trident import TridentDetector
 from kdet.detectors.two_stage import ProposalNetwork, TwoStageDetector
+from kdet.detectors.yolact import YOLACT
 
 __all__ = [
     "Detector",
@@ -15,7 +15,6 @@ __all__ = [
     "Preprocessor",
     "ProposalNetwork",
     "YOLACT",
-    "QueryDetector",
     "SingleStageDetector",
     "SparseRCNN",
     "TridentDetector",

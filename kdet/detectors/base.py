@@ -1,57 +1,87 @@
-"""The Keras face that all detectors share."""
+"""What all detectors share: the flow from images to detections and losses."""
 
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from kdet import ops
+from kdet.backbones import Backbone
 from kdet.compat import BuiltModel, layers_of
+from kdet.contract import Canvas, Detections, ImageInfo, Inputs, Targets, View
 from kdet.detectors.exporting import Exporting
 from kdet.detectors.given import is_network_input
-from kdet.detectors.predict import paste, predict_images
+from kdet.detectors.predict import Augmentation, paste, predict_images
 from kdet.detectors.preprocessor import Preprocessor
 from kdet.detectors.saving import Saving
 from kdet.detectors.traces import Traces
 from kdet.detectors.training import TrainingSteps
-from kdet.layers import inference, quick_convolutions
+from kdet.heads.base import Losses
+from kdet.inputs import as_inputs
+from kdet.layers import Layer, inference, quick_convolutions
+from kdet.necks import Neck
 from kdet.registry import Component, remember
-from kdet.structures import as_inputs
 from kdet.targets import as_targets, check_images
+from kdet.typing import Maps
 
 
 class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
     """A detector as a ``keras.Model``: images in, detections in original pixels out.
 
-    Subclasses call ``super().__init__``, set their parts, and end with ``self.create_variables()``.
-    They define ``detect`` and ``forward_losses`` on normalized images. Training: ``TrainingSteps``;
-    export: ``Exporting``; files: ``Saving``.
+    A subclass calls ``super().__init__``, sets its heads and ends with ``self.create_variables()``; it
+    defines ``detect`` and ``forward_losses`` on normalized images. Training: ``TrainingSteps``; export:
+    ``Exporting``; files: ``Saving``.
 
     Args:
+        backbone: images to maps.
+        neck: maps to maps; None, or a list of necks, one after the other.
         preprocessor: normalization and resize rule.
         class_names: names of the classes, in the order of the labels, or None.
 
-    Call: an image tensor ``[B,H,W,3]`` (RGB, 0..255) or the dict of the data contract ->
-    ``{"boxes" [B,N,4], "scores" [B,N], "labels" [B,N], "num_detections" [B], ...}``.
+    Attributes:
+        build_size: least side of an image, in pixels, that its own flow can be built on.
+        smallest: least side that the model can be run on, which its layers have a say in.
+        teacher_name: recipe of the detector that it learns from, see ``DistilledDetector``; None for none.
+        sampling_seed: seed of all random draws in training.
+
+    Call: :class:`kdet.contract.Inputs` or an image tensor ``[B,H,W,3]`` (RGB, 0..255) ->
+    :class:`kdet.contract.Detections`.
     """
 
-    # smallest image on which every layer can be built; a part that needs a larger one says so likewise
-    build_size = 64
-    # whether the inputs hold ``proposals``: a second stage alone
-    takes_proposals = False
-    # how many classes the labels of its targets may have; None: labels play no part (proposal networks)
-    num_classes: int | None = None
+    build_size: ClassVar[int] = 64
+    teacher_name: str | None = None
 
-    def __init__(self, preprocessor=None, class_names=None, **kwargs):
+    def __init__(
+        self,
+        backbone: Backbone,
+        neck: Neck | list[Neck] | None = None,
+        preprocessor: Preprocessor | None = None,
+        class_names: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         # inputs are pixels and sizes: they must not be cast to the compute dtype
         super().__init__(autocast=False, **kwargs)
         # suppression and cropping have no XLA kernels: Keras must not turn XLA on by itself
         self.supports_jit = False
-        # the shortest side of an image that it can be run on; known better once its parts are built
         self.smallest = self.build_size
         self.preprocessor = preprocessor or Preprocessor()
         self.class_names = class_names
         self.sampling_seed = 0
-        self._inference, self._inference_of, self._predict_of = None, 0, 0
+        self._inference: Any = None
+        self._inference_of, self._predict_of = 0, 0
+        self.backbone, self.neck = backbone, neck
+
+    @property
+    def takes_proposals(self) -> bool:
+        """Whether the inputs hold ``proposals``: it is a second stage alone (Fast R-CNN)."""
+        return False
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes that the labels of its targets may have; None: labels play no part."""
+        return None
 
     @property
     def class_names(self) -> list[str] | None:
@@ -76,10 +106,10 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
 
     # ---- building
 
-    def create_variables(self):
-        """Builds every layer by one call on an empty image and applies freezing."""
-        parts = layers_of(self)  # this model among them
-        size = self.smallest = max(getattr(part, "build_size", 0) for part in parts)
+    def create_variables(self) -> None:
+        """Build every layer by one call on an empty image, and apply freezing."""
+        parts = [part for part in layers_of(self) if isinstance(part, Layer)]
+        size = self.smallest = max([self.build_size, *(part.build_size for part in parts)])
         images, info = self.preprocess(tf.zeros([1, size, size, 3]))
         self.build_all(images, info)
         self.built = True
@@ -87,46 +117,48 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
             if not layer.trainable:
                 layer.trainable = False  # again, now that the variables exist
 
-    def build_all(self, images, info):
-        """Calls every layer once; detectors whose inference skips layers extend it."""
+    def build_all(self, images: tf.Tensor, info: ImageInfo) -> None:
+        """Call every layer once; detectors whose inference skips layers extend it."""
         self.detect(images, info)
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         """Nothing left to do: the constructor has built all variables."""
 
     # ---- the flow
 
-    def preprocess(self, inputs):
+    def preprocess(self, inputs: Inputs | tf.Tensor) -> View:
         """Normalized images ``[B,H,W,3]`` and ImageInfo (with ``padded_size``) from the inputs."""
         images, info = as_inputs(inputs)
         info["padded_size"] = self.preprocessor.padded_size(info["valid_size"], tf.shape(images)[1:3])
-        return self.preprocessor.normalize(images, info["valid_size"]), info
+        return View(self.preprocessor.normalize(images, info["valid_size"]), info)
 
-    def extract_features(self, images, training=False):
+    def extract_features(self, images: tf.Tensor, training: bool = False) -> Maps:
         """Maps of backbone and neck for normalized images."""
         features = self.backbone(images, training=training)
         for neck in self.neck if isinstance(self.neck, (list, tuple)) else [self.neck]:
             features = features if neck is None else neck(features, training=training)
         return features
 
-    def detect(self, images, info):
+    def detect(self, images: tf.Tensor, info: ImageInfo) -> Detections:
         """Detections from normalized images."""
         raise NotImplementedError(f"{type(self).__name__} must define detect().")
 
-    def detect_views(self, views):
-        """Detections from several views ``[(images, info), ...]`` of the same images."""
+    def detect_views(self, views: list[View]) -> Detections:
+        """Detections from several views of the same images."""
         raise NotImplementedError(
             f"{type(self).__name__} has no test-time augmentation: predict without `augment`."
         )
 
-    def forward_losses(self, images, info, targets, proposals=None):
+    def forward_losses(
+        self, images: tf.Tensor, info: ImageInfo, targets: Targets, proposals: tf.Tensor | None = None
+    ) -> Losses:
         """Losses by name from normalized images; ``proposals [B,P,4]`` replace the model's own."""
         raise NotImplementedError(f"{type(self).__name__} must define forward_losses().")
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Inputs | tf.Tensor, training: bool = False) -> Detections:
         return self.detect_inputs([inputs])
 
-    def detect_inputs(self, inputs, flip=False):
+    def detect_inputs(self, inputs: list[Inputs | tf.Tensor], flip: bool = False) -> Detections:
         """Detections from the same images in several sizes.
 
         Args:
@@ -143,15 +175,15 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
 
     def predict(
         self,
-        x,
-        batch_size=None,
-        verbose="auto",
-        steps=None,
-        callbacks=None,
-        augment=None,
-        proposals=None,
-        canvas="own",
-    ):
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: list[keras.callbacks.Callback] | None = None,
+        augment: Augmentation | dict[str, Any] | bool | None = None,
+        proposals: Sequence[np.ndarray] | None = None,
+        canvas: Canvas = "own",
+    ) -> dict[str, Any]:
         """Detections of images of any sizes, in original pixels.
 
         Args:
@@ -191,19 +223,19 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
             found = {name: value[real] for name, value in found.items()}
         return found
 
-    def make_predict_function(self, force=False):
+    def make_predict_function(self, force: bool = False) -> Any:
         """As in Keras; traced anew after a setting of a component was changed."""
         stale, self._predict_of = self._predict_of != Component.changes, Component.changes
         return super().make_predict_function(force or stale)
 
-    def predict_step(self, data):
+    def predict_step(self, data: Any) -> Detections:
         inputs, *_ = keras.utils.unpack_x_y_sample_weight(data)
         found = self(inputs)
         if isinstance(inputs, dict) and "image_id" in inputs:
             found = {**found, "image_id": inputs["image_id"]}
         return found
 
-    def predict_on_batch(self, x, canvas="own"):
+    def predict_on_batch(self, x: Inputs | tf.Tensor, canvas: Canvas = "own") -> dict[str, np.ndarray]:
         """Detections of one batch of network inputs as NumPy arrays.
 
         Args:
@@ -213,20 +245,40 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
         """
         return self.predict_views_on_batch([x], canvas=canvas)
 
-    def predict_views_on_batch(self, inputs, flip=False, canvas="own"):
+    def predict_views_on_batch(
+        self, inputs: list[Inputs | tf.Tensor], flip: bool = False, canvas: Canvas = "own"
+    ) -> dict[str, np.ndarray]:
         """As ``detect_inputs`` in a graph (for ``canvas`` see ``predict_on_batch``); NumPy arrays."""
         if self._inference is None or self._inference_of != Component.changes:
             self._inference_of = Component.changes
             self._inference = Traces(self.detect_inputs)
         return {name: value.numpy() for name, value in self._inference(inputs, flip, canvas).items()}
 
-    def image_masks(self, detections, height, width):
+    @property
+    def mask_threshold(self) -> float:
+        """Probability above which a pixel belongs to the object."""
+        return 0.5
+
+    def image_masks(self, detections: dict[str, np.ndarray], height: int, width: int) -> np.ndarray:
         """Masks of one image's detections in its own size: bool ``[num_detections,height,width]``."""
-        threshold = getattr(self.roi_head.mask_head, "mask_threshold", 0.5)
-        return paste(detections, height, width, threshold)
+        return paste(detections, height, width, self.mask_threshold)
+
+    def mask_in_image(self, mask: tf.Tensor, box: tf.Tensor, size: tf.Tensor, canvas: tf.Tensor) -> tf.Tensor:
+        """One mask in its image, inside a graph: bool ``[H,W]``.
+
+        Args:
+            mask: probabilities ``[m,m]`` of the detections.
+            box: ``[4]`` in original pixels.
+            size: int32 ``[2]`` (h, w) of the image.
+            canvas: int32 ``[2]``, the (H, W) of the result; what lies outside of the image is False.
+        """
+        rows, columns = tf.range(canvas[0]), tf.range(canvas[1])
+        height, width = tf.unstack(canvas)
+        whole = ops.paste_masks(mask[None, None], box[None, None], height, width, self.mask_threshold)
+        return whole[0, 0] & (rows < size[0])[:, None] & (columns < size[1])
 
     @classmethod
-    def from_preset(cls, name, **kwargs):
+    def from_preset(cls, name: str, **kwargs: Any) -> "Detector":
         """The detector ``name`` of the zoo; arguments as in ``kdet.zoo.load``."""
         from kdet import zoo
 
@@ -237,7 +289,7 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
 
     # ---- training
 
-    def compute_losses(self, inputs, targets):
+    def compute_losses(self, inputs: Inputs | tf.Tensor, targets: Targets) -> Losses:
         """Losses by name (scalars) of a batch of the data contract.
 
         Args:
@@ -252,7 +304,7 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
         with quick_convolutions():
             return self.forward_losses(images, info, targets)
 
-    def step_seed(self):
+    def step_seed(self) -> tf.Tensor:
         """Seed ``[2]`` of this step's random draws: the same step draws the same after a resume."""
-        step = 0 if getattr(self, "optimizer", None) is None else self.optimizer.iterations
+        step = self.optimizer.iterations if self.compiled else 0
         return tf.stack([tf.constant(self.sampling_seed, tf.int32), tf.cast(step, tf.int32)])

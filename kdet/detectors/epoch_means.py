@@ -1,5 +1,7 @@
 """The figures of an epoch: the mean of every loss over its batches."""
 
+from typing import Any
+
 import keras
 
 
@@ -19,7 +21,7 @@ class EpochMeans(keras.callbacks.Callback):
         self._epoch, self._test = _Means(), _Means()
 
     @classmethod
-    def put_first(cls, callbacks, model: keras.Model):
+    def put_first(cls, callbacks: Any, model: keras.Model) -> Any:
         """``callbacks`` as ``fit`` and ``evaluate`` take them, with an ``EpochMeans`` before the others.
 
         A ``CallbackList`` (``fit`` hands its own to ``evaluate``) gets one if it has none.
@@ -32,26 +34,26 @@ class EpochMeans(keras.callbacks.Callback):
             callbacks.callbacks.insert(0, means)
         return callbacks
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = _Means()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._epoch.add(logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         logs.update(self._epoch.result(f"fit saw no batch in epoch {epoch + 1}"))
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         if logs is not None and self._epoch.batches:
             logs.update(self._epoch.result("fit saw no batch"))
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Any = None) -> None:
         self._test = _Means()
 
-    def on_test_batch_end(self, batch, logs=None):
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         self._test.add(logs)
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Any = None) -> None:
         logs.update(self._test.result("evaluate saw no batch"))
 
     def tested(self) -> dict[str, float]:
@@ -60,15 +62,16 @@ class EpochMeans(keras.callbacks.Callback):
 
 
 class _Means:
-    def __init__(self):
-        self._sums, self.batches = {}, 0
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self.batches = 0
 
-    def add(self, logs):
+    def add(self, logs: Any) -> None:
         self.batches += 1
         for name, value in (logs or {}).items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value)
 
-    def result(self, otherwise):
+    def result(self, otherwise: str) -> dict[str, float]:
         if not self.batches:
             raise ValueError(f"{otherwise}: the data set is empty, or ended before.")
         first = {"loss": self._sums["loss"]} if "loss" in self._sums else {}

@@ -1,10 +1,18 @@
 """``export`` of all detectors."""
 
+from typing import Any
 
-class Exporting:
+import keras
+
+from kdet.typing import PathLike
+
+
+class Exporting(keras.Model):
     """Mixin: Keras' ``export`` for detectors, whose inputs and outputs Keras cannot know."""
 
-    def export(self, filepath, format="saved_model", verbose=None, **options):
+    def export(
+        self, filepath: PathLike, format: str = "saved_model", verbose: bool | None = None, **options: Any
+    ) -> PathLike:
         """Writes the detector for use without kdet: images in, detections out.
 
         Args:

@@ -28,7 +28,7 @@ def is_network_input(x: Any) -> bool:
     return isinstance(x, (dict, tf.data.Dataset, keras.utils.PyDataset, tf.distribute.DistributedDataset))
 
 
-def images_of(x: Any) -> collections.abc.Iterable:
+def images_of(x: Any) -> collections.abc.Iterable[Any]:
     """The images in ``x``, see ``TAKEN``: a list, or for a generator an iterator.
 
     Folders stand for the images in them, by name; a list may hold folders too.
@@ -54,11 +54,11 @@ def images_of(x: Any) -> collections.abc.Iterable:
     return (image for one in x for image in _expanded(one))
 
 
-def _is_many(x):
+def _is_many(x: Any) -> bool:
     return isinstance(x, collections.abc.Iterable) and not isinstance(x, (set, frozenset, dict))
 
 
-def _expanded(one):
+def _expanded(one: Any) -> list[Any]:
     """The images behind one element: several for a folder."""
     if isinstance(one, (str, os.PathLike)) and os.path.isdir(one):
         found = sorted(p for p in pathlib.Path(one).iterdir() if p.suffix.lower() in SUFFIXES)
@@ -68,7 +68,7 @@ def _expanded(one):
     return [_one(one)]
 
 
-def _one(one):
+def _one(one: Any) -> Any:
     if isinstance(one, tf.Tensor):
         one = _of_tensor(one)
     if isinstance(one, str) and one.startswith(("http://", "https://")):
@@ -81,7 +81,7 @@ def _one(one):
         from PIL import ImageOps
 
         return np.asarray(ImageOps.exif_transpose(one).convert("RGB"))
-    if isinstance(one, np.ndarray) or hasattr(one, "__array__"):
+    if isinstance(one, np.ndarray) or hasattr(one, "__array__"):  # NumPy's protocol for foreign arrays
         array = np.asarray(one)
         if array.ndim == 0 and array.dtype.kind in "SUO":
             return _one(array.item())
@@ -92,7 +92,7 @@ def _one(one):
     raise TypeError(f"predict takes {TAKEN}; got {type(one).__name__}.")
 
 
-def _of_tensor(tensor):
+def _of_tensor(tensor: Any) -> Any:
     """Its NumPy array; strings become paths unless they are encoded images."""
     array = tensor.numpy()
     if tensor.dtype != tf.string:
@@ -101,12 +101,12 @@ def _of_tensor(tensor):
     return np.array(texts, object).reshape(tensor.shape)
 
 
-def _is_pil(x):
+def _is_pil(x: Any) -> bool:
     module = sys.modules.get("PIL.Image")  # who has such an image has imported it
     return module is not None and isinstance(x, module.Image)
 
 
-def _fetched(address):
+def _fetched(address: str) -> bytes:
     try:
         with urllib.request.urlopen(address, timeout=30) as answer:
             return answer.read()

@@ -2,14 +2,17 @@
 
 import dataclasses
 import difflib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kdet import ops
+from kdet.coordinates import network_boxes
 from kdet.detectors.given import images_of
-from kdet.structures import network_boxes
+from kdet.typing import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +25,11 @@ class Augmentation:
         flip: look at every size mirrored left to right too.
     """
 
-    scales: tuple = None
+    scales: tuple[Any, ...] | None = None
     flip: bool = True
 
     @classmethod
-    def of(cls, spec, where="augment"):
+    def of(cls, spec: Any, where: str = "augment") -> "Augmentation":
         """From what users write: None or False, True, or a mapping of the attributes.
 
         Raises:
@@ -52,7 +55,9 @@ class Augmentation:
         return cls(**{**spec, "scales": None if scales is None else tuple(scales)})
 
 
-def view_batches(model, images, batch_size, augmentation, canvas="own"):
+def view_batches(
+    model: Any, images: Any, batch_size: int, augmentation: Any, canvas: str = "own"
+) -> Iterator[Any]:
     """``data.batches`` of images in the sizes that an ``Augmentation`` wants of a model."""
     from kdet import data  # the pipeline is only needed here, and import time is precious
 
@@ -64,7 +69,15 @@ def view_batches(model, images, batch_size, augmentation, canvas="own"):
     )  # fmt: skip
 
 
-def predict_images(model, images, batch_size=1, verbose=0, augment=None, proposals=None, canvas="own"):
+def predict_images(
+    model: Any,
+    images: Any,
+    batch_size: int = 1,
+    verbose: int = 0,
+    augment: Any = None,
+    proposals: Sequence[Array] | None = None,
+    canvas: str = "own",
+) -> dict[str, Any]:
     """Detections of images of any sizes, in their own pixels.
 
     Args:
@@ -108,7 +121,7 @@ def predict_images(model, images, batch_size=1, verbose=0, augment=None, proposa
     return {k: v if k == "masks" else np.stack(v) for k, v in stacked.items()}
 
 
-def no_predictions(model):
+def no_predictions(model: Any) -> dict[str, Any]:
     """What ``predict_images`` gives for no image: arrays of the usual shapes with no row."""
     inputs = {"images": tf.zeros([1, model.smallest, model.smallest, 3])}
     if model.takes_proposals:
@@ -117,7 +130,7 @@ def no_predictions(model):
     return {k: [] if k == "masks" else v for k, v in found.items()}
 
 
-def given_proposals(model, proposals, images):
+def given_proposals(model: Any, proposals: Sequence[Array] | None, images: int | None) -> Array | None:
     """The ``proposals`` of ``predict_images`` as one array ``[images,P,4]`` padded with zeros, or None.
 
     Raises:
@@ -141,14 +154,14 @@ def given_proposals(model, proposals, images):
     return padded
 
 
-def with_proposals(inputs, boxes):
+def with_proposals(inputs: Any, boxes: Array) -> dict[str, Any]:
     """Network inputs with ``boxes [b,P,4]`` of their first b rows, xyxy in pixels of the images."""
     rows = np.zeros((inputs["images"].shape[0], *boxes.shape[1:]), np.float32)  # the last ones are fillers
     rows[: len(boxes)] = boxes
     return {**inputs, "proposals": network_boxes(rows, inputs)}
 
 
-def paste(detections, height, width, threshold=0.5):
+def paste(detections: dict[str, Any], height: int, width: int, threshold: float = 0.5) -> Array:
     """Masks ``[num,height,width]`` bool from masks in the frames of their boxes."""
     count = int(detections["num_detections"])
     return ops.paste_masks_numpy(

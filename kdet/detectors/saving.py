@@ -4,13 +4,15 @@ import logging
 import pathlib
 from typing import Any
 
+import keras
+
 from kdet import compat
 from kdet.convert import keras_files
 
 logger = logging.getLogger("kdet")
 
 
-class Saving:
+class Saving(keras.Model):
     """Saving side of a detector: mixed into ``keras.Model`` in front of it.
 
     Whatever way leads to a file (``save``, ``save_weights``, ``keras.saving.save_model``, a callback),
@@ -19,7 +21,7 @@ class Saving:
     """
 
     def save(
-        self, filepath: str | pathlib.Path, overwrite: bool = True, zipped: bool | None = None, **kwargs
+        self, filepath: str | pathlib.Path, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any
     ) -> None:
         """As in Keras, to a ``.keras`` file.
 
@@ -51,7 +53,7 @@ class Saving:
         if pathlib.Path(filepath).is_file():
             keras_files.check_file(self, filepath)
 
-    def load_weights(self, filepath: str | pathlib.Path, skip_mismatch: bool = False, **kwargs) -> None:
+    def load_weights(self, filepath: str | pathlib.Path, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """As in Keras, from a ``.weights.h5``, ``.weights.json`` or ``.keras`` file.
 
         Args:

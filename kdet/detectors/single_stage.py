@@ -1,39 +1,55 @@
 """Detectors that predict in one pass."""
 
+from typing import Any
+
 import tensorflow as tf
 
+from kdet.backbones import Backbone
+from kdet.contract import Detections, ImageInfo, Targets, View
 from kdet.detectors.base import Detector
+from kdet.heads.base import Head, Losses
+from kdet.necks import Neck
 from kdet.registry import register
 
 
 @register
 class SingleStageDetector(Detector):
-    """Backbone, neck, one dense head (RetinaNet, FCOS, SSD ...).
+    """Backbone, neck, one head on whole images (RetinaNet, FCOS, SSD, CornerNet ...).
 
     Args:
         backbone, neck: feature extractors; the neck may be None or a list (one after the other).
-        bbox_head: dense head.
+        bbox_head: dense, keypoint or query head.
         other arguments: see ``Detector``.
     """
 
-    def __init__(self, backbone, bbox_head, neck=None, preprocessor=None, class_names=None, **kwargs):
-        super().__init__(preprocessor=preprocessor, class_names=class_names, **kwargs)
-        self.backbone, self.neck, self.bbox_head = backbone, neck, bbox_head
+    def __init__(
+        self, backbone: Backbone, bbox_head: Head, neck: Neck | list[Neck] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(backbone=backbone, neck=neck, **kwargs)
+        self.bbox_head = bbox_head
         self.create_variables()
 
     @property
     def num_classes(self) -> int:
         return self.bbox_head.num_classes
 
-    def detect(self, images, info):
-        return self.bbox_head.decode(self.bbox_head(self.extract_features(images)), info)
+    def outputs(self, images: tf.Tensor, info: ImageInfo, training: bool = False) -> Any:
+        """What the head predicts for normalized images."""
+        features = self.extract_features(images, training=training)
+        return self.bbox_head(features, with_canvas(info, images), training=training)
 
-    def detect_views(self, views):
-        head = self.bbox_head
-        found = [head.candidates(head(self.extract_features(images)), info) for images, info in views]
-        return head.suppress(*(tf.concat(parts, 1) for parts in zip(*found)))
+    def detect(self, images: tf.Tensor, info: ImageInfo) -> Detections:
+        return self.bbox_head.decode(self.outputs(images, info), info)
 
-    def forward_losses(self, images, info, targets, proposals=None):
-        features = self.extract_features(images, training=True)
-        outputs = self.bbox_head(features, training=True)
-        return self.bbox_head.compute_losses(outputs, targets, info)
+    def detect_views(self, views: list[View]) -> Detections:
+        return self.bbox_head.decode_views([(self.outputs(*view), view.info) for view in views])
+
+    def forward_losses(
+        self, images: tf.Tensor, info: ImageInfo, targets: Targets, proposals: tf.Tensor | None = None
+    ) -> Losses:
+        return self.bbox_head.compute_losses(self.outputs(images, info, training=True), targets, info)
+
+
+def with_canvas(info: ImageInfo, images: tf.Tensor) -> ImageInfo:
+    """ImageInfo with the height and width of the batch's images."""
+    return {**info, "canvas": tf.cast(tf.shape(images)[1:3], tf.float32)}

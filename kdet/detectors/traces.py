@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from kdet.structures import CANVASES, check_canvas
+from kdet.inputs import CANVASES, check_canvas
 
 
 class Traces:
@@ -20,9 +20,9 @@ class Traces:
         count: graphs made so far.
     """
 
-    def __init__(self, function: Callable[[list, bool], dict[str, tf.Tensor]]) -> None:
+    def __init__(self, function: Callable[[list[Any], bool], Any]) -> None:
         # AutoGraph has nothing to rewrite here and takes seconds to read all the sources
-        self._of = {
+        self._of: dict[str, Any] = {
             canvas: tf.function(function, reduce_retracing=False, autograph=False) for canvas in CANVASES
         }
         self._graphs: dict[Any, Any] = {}
@@ -31,7 +31,7 @@ class Traces:
     def count(self) -> int:
         return len(self._graphs)
 
-    def __call__(self, inputs: list, flip: bool = False, canvas: str = "own") -> dict[str, tf.Tensor]:
+    def __call__(self, inputs: list[Any], flip: bool = False, canvas: str = "own") -> dict[str, tf.Tensor]:
         """The function's results.
 
         Args:
@@ -52,7 +52,7 @@ class Traces:
         return self._graphs[key](inputs, flip)
 
 
-def _open(spec):
+def _open(spec: Any) -> Any:
     """Specs of one input with height and width of the images left open."""
     if isinstance(spec, dict):
         return {**spec, "images": _open(spec["images"])}

@@ -1,16 +1,19 @@
 """What ``compile``, ``fit`` and ``evaluate`` do with a detector."""
 
-import functools
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from kdet.checks import plain_errors
+from kdet.compat import ReplicaOptimizer
 from kdet.detectors.epoch_means import EpochMeans
 from kdet.layers import num_replicas
+from kdet.typing import Tensor
 
 
-class TrainingSteps:
+class TrainingSteps(keras.Model):
     """Training side of a detector: mixed into ``keras.Model`` in front of it.
 
     Expects ``compute_losses(inputs, targets) -> {name: scalar}``. Each step is one graph; losses are logged
@@ -18,16 +21,19 @@ class TrainingSteps:
     error.
     """
 
+    train_function: Any
+    test_function: Any
+
     def compile(
         self,
-        optimizer="rmsprop",
-        loss=None,
-        loss_weights=None,
-        metrics=None,
-        weighted_metrics=None,
-        jit_compile=False,
-        **kwargs,
-    ):
+        optimizer: str | keras.optimizers.Optimizer = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        jit_compile: bool = False,
+        **kwargs: Any,
+    ) -> None:
         """As in Keras. XLA is off unless asked for: not every layer can be compiled.
 
         kdet's optimizers look up their factors per parameter here.
@@ -44,29 +50,31 @@ class TrainingSteps:
                     "the recipe), and AP comes from kdet.evaluation.evaluate(model, pipeline)."
                 )
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # behind loss scaling
-        if hasattr(inner, "bind"):
+        inner = self.optimizer
+        if isinstance(inner, keras.optimizers.LossScaleOptimizer):
+            inner = inner.inner_optimizer
+        if isinstance(inner, ReplicaOptimizer):
             inner.bind(self)
         if not self.optimizer.built:
             # Variables that the first step had to create would make TensorFlow trace it twice.
             self.optimizer.build(self.trainable_variables)
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: Any) -> None:
         """Compiles a loaded model as it was compiled when it was saved.
 
         Keras does this by itself only for models that keep its ``compile``.
         """
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> None:
         super().make_train_function(force)
         self.train_function = _plain(self.train_function)
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> None:
         super().make_test_function(force)
         self.test_function = _plain(self.test_function)
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Tensor]:
         inputs, targets = _unpacked(data)
         with tf.GradientTape() as tape:
             losses = self.compute_losses(inputs, targets)
@@ -84,35 +92,35 @@ class TrainingSteps:
             self.optimizer.apply_gradients(zip(gradients, self.trainable_weights))
         return self._logs({"loss": total, **losses})
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, Tensor]:
         inputs, targets = _unpacked(data)
         losses = self.compute_losses(inputs, targets)
         return self._logs({"loss": tf.add_n(list(losses.values())), **losses})
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        validation_split=0.0,
-        validation_data=None,
-        shuffle=True,
-        class_weight=None,
-        sample_weight=None,
-        initial_epoch=0,
-        steps_per_epoch=None,
-        validation_steps=None,
-        validation_batch_size=None,
-        validation_freq=1,
-    ):
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+    ) -> keras.callbacks.History:
         """As in Keras; the losses of an epoch are means over its batches.
 
         Raises:
             ValueError: nothing would be trained; weights of classes or samples are given; inputs or targets
-                break the data contract (see ``kdet.structures.as_targets``).
+                break the data contract (see ``kdet.targets.as_targets``).
         """
         _refuse_weights(sample_weight=sample_weight, class_weight=class_weight)
         for name, count in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
@@ -142,16 +150,16 @@ class TrainingSteps:
 
     def evaluate(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        verbose="auto",
-        sample_weight=None,
-        steps=None,
-        callbacks=None,
-        return_dict=False,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+        **kwargs: Any,
+    ) -> list[float] | dict[str, float]:
         """Mean losses over a dataset (for AP see ``kdet.evaluation.evaluate``).
 
         Returns:
@@ -169,38 +177,39 @@ class TrainingSteps:
             return_dict=True,
             **kwargs,  # what fit alone hands over
         )
-        every = getattr(callbacks, "callbacks", callbacks)
+        every = callbacks.callbacks if isinstance(callbacks, keras.callbacks.CallbackList) else callbacks
         found = next(one for one in every if isinstance(one, EpochMeans)).tested()
         return found if return_dict else list(found.values())
 
-    def _logs(self, losses):
+    def _logs(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses in the form in which Keras can average them over the replicas."""
         if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
             return {name: value[None] for name, value in losses.items()}
         return losses
 
 
-def _plain(function):
+class _PlainStep:
     """The same step, but errors of a graph that hold a sentence of kdet's are that sentence alone."""
-    if hasattr(function, "plain"):
-        return function
 
-    @functools.wraps(function)
-    def step(iterator):
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+
+    def __call__(self, iterator: Any) -> Any:
         with plain_errors():
-            return function(iterator)
-
-    step.plain = True
-    return step
+            return self._function(iterator)
 
 
-def _unpacked(data):
+def _plain(function: Any) -> Any:
+    return function if isinstance(function, _PlainStep) else _PlainStep(function)
+
+
+def _unpacked(data: Any) -> tuple[Any, Any]:
     inputs, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
     _refuse_weights(sample_weight=weights)
     return inputs, targets
 
 
-def _refuse_weights(**weights):
+def _refuse_weights(**weights: Any) -> None:
     for name, value in weights.items():
         if value is not None:
             raise ValueError(
@@ -209,7 +218,7 @@ def _refuse_weights(**weights):
             )
 
 
-def _finite_checks(losses):
+def _finite_checks(losses: dict[str, Tensor]) -> list[Tensor]:
     return [
         tf.debugging.check_numerics(value, f"{name} is NaN or infinite") for name, value in losses.items()
     ]

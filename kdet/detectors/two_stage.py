@@ -1,12 +1,19 @@
 """Detectors that propose regions, and the proposal network on its own."""
 
+from typing import Any
+
 import tensorflow as tf
 
+from kdet.backbones import Backbone
+from kdet.contract import PADDING_LABEL, Detections, ImageInfo, RoIView, Targets, View
+from kdet.coordinates import network_boxes, original_boxes
 from kdet.detectors.base import Detector
+from kdet.heads.base import Losses, ProposalHead
 from kdet.heads.dense.rpn import view_proposals
-from kdet.heads.roi.prediction import View
+from kdet.heads.roi.base import RoIHead
+from kdet.necks import Neck
 from kdet.registry import register
-from kdet.structures import PADDING_LABEL, network_boxes, original_boxes
+from kdet.typing import Maps
 
 
 @register
@@ -21,39 +28,44 @@ class TwoStageDetector(Detector):
     """
 
     def __init__(
-        self, backbone, roi_head, neck=None, rpn_head=None, preprocessor=None, class_names=None, **kwargs
-    ):
-        super().__init__(preprocessor=preprocessor, class_names=class_names, **kwargs)
-        self.backbone, self.neck = backbone, neck
-        self.rpn_head, self.roi_head = rpn_head, roi_head
+        self,
+        backbone: Backbone,
+        roi_head: RoIHead,
+        neck: Neck | list[Neck] | None = None,
+        rpn_head: ProposalHead | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(backbone=backbone, neck=neck, **kwargs)
+        self.rpn_head: Any = rpn_head
+        self.roi_head = roi_head
         self.create_variables()
 
-    def build_all(self, images, info):
-        info["proposals"] = tf.constant([[[0.0, 0.0, 32.0, 32.0]]])
+    def build_all(self, images: tf.Tensor, info: ImageInfo) -> None:
+        features = self.extract_features(images)
         if self.rpn_head is not None:
-            self.rpn_head.forward(self.extract_features(images), info)
-        # one detection is enough to build on
-        postprocess = self.roi_head.postprocess
-        usual, postprocess.max_per_image = postprocess.max_per_image, 1
-        self.roi_head.predict(self.extract_features(images), info["proposals"], info)
-        postprocess.max_per_image = usual
+            self.rpn_head(features, info)
+        self.roi_head.build_on(features, tf.constant([[[0.0, 0.0, 32.0, 32.0]]]), info)
 
     @property
     def num_classes(self) -> int:
         return self.roi_head.num_classes
 
     @property
-    def takes_proposals(self):
+    def takes_proposals(self) -> bool:
         return self.rpn_head is None
 
-    def proposals(self, features, info, training=False):
+    @property
+    def mask_threshold(self) -> float:
+        return self.roi_head.mask_threshold
+
+    def proposals(self, features: Maps, info: ImageInfo, training: bool = False) -> tuple[tf.Tensor, Any]:
         """Proposals ``[B,N,4]``; the RPN's outputs too (None without one)."""
         if self.takes_proposals:
             return self.given_proposals(info), None
-        outputs = self.rpn_head.forward(features, info, training)
+        outputs = self.rpn_head(features, info, training=training)
         return self.rpn_head.proposals(outputs, info, training=training)["boxes"], outputs
 
-    def given_proposals(self, info):
+    def given_proposals(self, info: ImageInfo) -> tf.Tensor:
         """Proposals ``[B,N,4]`` of the inputs.
 
         Raises:
@@ -66,12 +78,12 @@ class TwoStageDetector(Detector):
             )
         return tf.cast(info["proposals"], tf.float32)
 
-    def detect(self, images, info):
+    def detect(self, images: tf.Tensor, info: ImageInfo) -> Detections:
         features = self.extract_features(images)
         proposals, _ = self.proposals(features, info)
         return self.roi_head.predict(features, proposals, info)
 
-    def detect_views(self, views):
+    def detect_views(self, views: list[View]) -> Detections:
         features = [self.extract_features(images) for images, _ in views]
         infos = [info for _, info in views]
         if self.takes_proposals:  # the same in all views; the first is never a mirrored one
@@ -79,11 +91,13 @@ class TwoStageDetector(Detector):
         else:
             merged = view_proposals(self.rpn_head, features, infos)["boxes"]
         proposals = [network_boxes(merged, info) for info in infos]
-        return self.roi_head.predict_views([View(*view) for view in zip(features, proposals, infos)])
+        return self.roi_head.predict_views([RoIView(*view) for view in zip(features, proposals, infos)])
 
-    def forward_losses(self, images, info, targets, proposals=None):
+    def forward_losses(
+        self, images: tf.Tensor, info: ImageInfo, targets: Targets, proposals: tf.Tensor | None = None
+    ) -> Losses:
         features = self.extract_features(images, training=True)
-        losses = {}
+        losses: Losses = {}
         if proposals is None and self.takes_proposals and "proposals" in targets:
             proposals = targets["proposals"]
         if proposals is None or not self.takes_proposals:
@@ -99,25 +113,36 @@ class TwoStageDetector(Detector):
 class ProposalNetwork(Detector):
     """Backbone, neck and RPN; its detections are proposals of label 0.
 
-    Args: see ``TwoStageDetector``.
+    Args:
+        backbone, neck: feature extractors; the neck may be None or a list (one after the other).
+        rpn_head: makes the proposals.
+        other arguments: see ``Detector``.
     """
 
-    def __init__(self, backbone, rpn_head, neck=None, preprocessor=None, class_names=None, **kwargs):
-        super().__init__(preprocessor=preprocessor, class_names=class_names, **kwargs)
-        self.backbone, self.neck, self.rpn_head = backbone, neck, rpn_head
+    def __init__(
+        self, backbone: Backbone, rpn_head: ProposalHead, neck: Neck | list[Neck] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(backbone=backbone, neck=neck, **kwargs)
+        self.rpn_head = rpn_head
         self.create_variables()
 
-    def detect(self, images, info):
-        outputs = self.rpn_head.forward(self.extract_features(images), info)
+    def detect(self, images: tf.Tensor, info: ImageInfo) -> Detections:
+        outputs = self.rpn_head(self.extract_features(images), info)
         found = self.rpn_head.proposals(outputs, info)
-        real = found["labels"] != PADDING_LABEL
-        boxes = tf.where(real[..., None], original_boxes(found["boxes"], info), 0.0)
-        return {**found, "boxes": boxes, "labels": tf.where(real, 0, PADDING_LABEL)}
+        real = found["levels"] != PADDING_LABEL
+        return {
+            "boxes": tf.where(real[..., None], original_boxes(found["boxes"], info), 0.0),
+            "scores": found["scores"],
+            "labels": tf.where(real, 0, PADDING_LABEL),
+            "num_detections": found["num_detections"],
+        }
 
-    def detect_views(self, views):
+    def detect_views(self, views: list[View]) -> Detections:
         features = [self.extract_features(images) for images, _ in views]
         return view_proposals(self.rpn_head, features, [info for _, info in views])
 
-    def forward_losses(self, images, info, targets, proposals=None):
-        outputs = self.rpn_head.forward(self.extract_features(images, training=True), info, True)
+    def forward_losses(
+        self, images: tf.Tensor, info: ImageInfo, targets: Targets, proposals: tf.Tensor | None = None
+    ) -> Losses:
+        outputs = self.rpn_head(self.extract_features(images, training=True), info, training=True)
         return self.rpn_head.compute_losses(outputs, targets, info)

@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from kdet.class_names import require_same
+from kdet.contract import Canvas
 from kdet.data.pipeline import Pipeline
 from kdet.detectors import Detector
 from kdet.detectors.predict import Augmentation, view_batches
@@ -82,7 +83,7 @@ def collect(
     augment: Any = None,
 ) -> ResultList:
     """The detections of a whole dataset as a :class:`ResultList`; arguments as in ``evaluate``."""
-    results = ResultList(pipeline.index.category_ids, getattr(model, "image_masks", None))
+    results = ResultList(pipeline.index.category_ids, model.image_masks)
     augmentation = Augmentation.of(augment)
     run = augmented_batches(model, pipeline, augmentation) if augment else plain_batches(model, pipeline)
     for number, (inputs, detections) in enumerate(run):
@@ -102,7 +103,7 @@ def plain_batches(
     The model runs as one graph for all canvases, or one per canvas where those of the pipeline are fixed: a
     smaller last batch is filled up with its first image.
     """
-    canvas = "buckets" if pipeline.fixed_canvases else "own"
+    canvas: Canvas = "buckets" if pipeline.fixed_canvases else "own"
     for inputs, _ in pipeline.dataset():
         if canvas == "own":
             inputs = enlarged(inputs, model.smallest)

@@ -4,7 +4,8 @@ import numbers
 
 import tensorflow as tf
 
-from kdet.structures import size_as_box
+from kdet.contract import Detections
+from kdet.coordinates import size_as_box
 from kdet.typing import Tensor
 
 BOX_FORMATS = ("rel_yxyx", "rel_xyxy", "yxyx", "xyxy", "xywh")
@@ -33,7 +34,7 @@ class Naming:
         self.box_format = box_format
         self.label_offset = int(label_offset)
 
-    def __call__(self, detections: dict[str, Tensor], original_size: Tensor) -> dict[str, Tensor]:
+    def __call__(self, detections: Detections, original_size: Tensor) -> dict[str, Tensor]:
         """The outputs of a signature.
 
         Args:

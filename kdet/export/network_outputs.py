@@ -1,6 +1,6 @@
 """What is compared of a detector and its TFLite file when neither finds anything.
 
-Images of noise, or a model that has learnt nothing, rarely pass a score threshold, and two empty lists are
+Images of noise, or a model that has learned nothing, rarely pass a score threshold, and two empty lists are
 equal whatever made them. So the values that the network hands to its decoding are compared: the outputs of a
 dense head; the maps and the proposals' outputs of a two-stage detector, whose second stage stays unseen.
 """

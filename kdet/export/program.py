@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from kdet import ops
+from kdet.contract import Detections
 from kdet.detectors import Detector
 from kdet.export import explain
 from kdet.ops import compiled
@@ -47,7 +48,7 @@ class Program:
         self.model, self.form = model, form
         self.takes_proposals = model.takes_proposals
 
-    def detect(self, inputs: Any) -> dict[str, Tensor]:
+    def detect(self, inputs: Any) -> Detections:
         """Detections of network inputs (the data contract), for use inside a trace.
 
         Args:
@@ -82,7 +83,7 @@ class Program:
             return self.trace(lambda images: self.detect(images), spec, canvas=canvas)
         boxes = tf.TensorSpec([batch, proposals, 4], tf.float32, name="proposals")
 
-        def detect(images: Tensor, proposals: Tensor) -> dict[str, Tensor]:
+        def detect(images: Tensor, proposals: Tensor) -> Detections:
             return self.detect({"images": images, "proposals": proposals})
 
         return self.trace(detect, spec, boxes, canvas=canvas)

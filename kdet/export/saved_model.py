@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from kdet.coordinates import network_boxes
 from kdet.detectors import Detector
 from kdet.export.canvas import Canvas
 from kdet.export.decode import decode
@@ -16,7 +17,6 @@ from kdet.export.naming import Naming
 from kdet.export.options import InputSize, batch_of, shape_of
 from kdet.export.precision import dtype_of, in_precision
 from kdet.export.program import Program, save
-from kdet.structures import network_boxes
 from kdet.typing import PathLike, Tensor
 
 MASKS = ("box", "image")
@@ -106,13 +106,13 @@ class _Functions:
         detections = self.program.detect(inputs)
         if self.whole_masks and "masks" in detections:
             masks = on_images(self.program.model, detections, inputs["original_size"])
-            detections = {**detections, "masks": masks}
+            detections["masks"] = masks
         return self.naming(detections, inputs["original_size"])
 
     def _detect_images(
         self, read: Callable[[Tensor], Tensor], count: Tensor, proposals: Tensor | None = None
     ) -> dict[str, Tensor]:
-        inputs = self.canvas.inputs(read, count)
+        inputs: Any = self.canvas.inputs(read, count)
         if proposals is not None:
             boxes = self.naming.read_boxes(proposals, inputs["original_size"])
             inputs["proposals"] = network_boxes(boxes, inputs)

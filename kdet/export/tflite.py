@@ -151,7 +151,7 @@ def representative_batches(given: Any, height: int, width: int, batch: int) -> l
     if given is None:
         return None
     fill = {"mode": "fixed", "sizes": [[width, height]]}
-    if isinstance(given, dict) or hasattr(given, "get"):
+    if isinstance(given, dict):
         split = next((name for name in ("train", "val") if (given.get("data") or {}).get(name)), "train")
         spec = {**data.section(given, split), "resize": fill, "divisor": 1, "buckets": None}
         spec["limit"] = min(spec.get("limit") or CALIBRATION_IMAGES, CALIBRATION_IMAGES)
@@ -224,7 +224,7 @@ def _converted(folder: str, ops: Sequence[Any]) -> bytes:
 def _missing_ops(error: BaseException) -> str:
     """Ops that a converter complains about, with their place in the detector, or its first line."""
     ops = dict.fromkeys(re.findall(r"\btf\.([A-Z]\w+)", str(error)), "")
-    for one in getattr(error, "errors", ()):
+    for one in getattr(error, "errors", ()):  # a converter's error has them
         if one.location.call:
             ops[one.operator.name.removeprefix("tf.")] = one.location.call[0].name.partition("@")[0]
     named = (f"{op} ({place})" if "/" in place else op for op, place in sorted(ops.items()))

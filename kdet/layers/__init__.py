@@ -2,6 +2,7 @@
 
 from kdet.layers.attention import DeformableAttention, FeatureLevels, MultiheadAttention
 from kdet.layers.attention2d import GeneralizedAttention
+from kdet.layers.base import Layer
 from kdet.layers.carafe import CarafeUpsample
 from kdet.layers.composite import Composite, apply_list
 from kdet.layers.context import inference, quick_convolutions, statistics_of_rows
@@ -57,6 +58,7 @@ __all__ = [
     "GeneralizedAttention",
     "Given",
     "GroupNorm",
+    "Layer",
     "LayerDict",
     "LayerList",
     "LayerNorm",

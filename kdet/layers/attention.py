@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdet import ops
+from kdet.layers.base import Layer
 from kdet.layers.composite import Composite
 from kdet.layers.dropout import DropoutMasks, dropout
 from kdet.layers.linear import Linear, project
@@ -23,7 +24,7 @@ def add(x: Tensor, position: Tensor | None) -> Tensor:
 
 
 @register
-class DotProductAttention(keras.layers.Layer):
+class DotProductAttention(Layer):
     """Scaled dot-product attention with one kernel for query, key and value (Vaswani et al., 2017).
 
     Args:

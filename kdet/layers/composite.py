@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import tensorflow as tf
 
+from kdet.layers.base import Layer
 from kdet.layers.nested import wrap_inner
 from kdet.typing import Tensor
 
 
-class Composite(keras.layers.Layer):
+class Composite(Layer):
     """A layer whose variables all belong to its children.
 
     Children build on their first call. ``build`` does nothing, because Keras would otherwise run the

@@ -9,7 +9,14 @@ import tensorflow as tf
 
 from kdet.typing import Tensor
 
-_context = threading.local()  # every replica of a strategy runs in its own thread
+
+class _Context(threading.local):  # every replica of a strategy runs in its own thread
+    inference = False
+    quick_convolutions = False
+    rows: Tensor | None = None
+
+
+_context = _Context()
 
 
 @contextlib.contextmanager
@@ -30,12 +37,12 @@ def statistics_of_rows(weight: Tensor) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _flag(name: str) -> Iterator[None]:
-    before = getattr(_context, name, False)
-    setattr(_context, name, True)
+    before = vars(_context).get(name, False)
+    vars(_context)[name] = True
     try:
         yield
     finally:
-        setattr(_context, name, before)
+        vars(_context)[name] = before
 
 
 @contextlib.contextmanager
@@ -50,7 +57,7 @@ def inference() -> Iterator[None]:
 
 def in_inference() -> bool:
     """True inside ``inference()``."""
-    return getattr(_context, "inference", False)
+    return _context.inference
 
 
 def quick_convolutions() -> AbstractContextManager[None]:
@@ -60,9 +67,9 @@ def quick_convolutions() -> AbstractContextManager[None]:
 
 def convolutions_are_quick() -> bool:
     """True inside ``quick_convolutions()`` and ``inference()``."""
-    return getattr(_context, "quick_convolutions", False)
+    return _context.quick_convolutions
 
 
 def counted_rows() -> Tensor | None:
     """The weights of ``statistics_of_rows`` as 0 and 1, or None outside it."""
-    return getattr(_context, "rows", None)
+    return _context.rows

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-import keras
 import tensorflow as tf
 
+from kdet.layers.base import Layer
 from kdet.layers.composite import Composite
 from kdet.layers.conv import Conv2D
 from kdet.registry import register
 from kdet.typing import Shape, Tensor
 
 
-class PixelLayerNorm(keras.layers.Layer):
+class PixelLayerNorm(Layer):
     """Layer normalization of ``[B,1,1,C]`` over its channels, with the checkpoints' ``[C,1,1]`` tensors."""
 
     torch_tensors = {"weight": ("gamma", None), "bias": ("beta", None)}

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kdet import ops
 from kdet.layers import context, initializers
+from kdet.layers.base import Layer
 from kdet.registry import register
 from kdet.typing import Pair, Shape, Tensor
 
@@ -19,7 +20,7 @@ def _pair(value: int | Pair) -> Pair:
 
 
 @register
-class Conv2D(keras.layers.Layer):
+class Conv2D(Layer):
     """2-D convolution with explicit symmetric padding and groups.
 
     Keras' ``padding="same"`` pads strided convolutions asymmetrically, which no PyTorch checkpoint
@@ -121,7 +122,7 @@ class Conv2D(keras.layers.Layer):
 
 
 @register
-class ConvTranspose2D(keras.layers.Layer):
+class ConvTranspose2D(Layer):
     """Transposed 2-D convolution whose kernel equals its stride (exact up-sampling, no overlap).
 
     Call: ``[B,H,W,C] -> [B,H*k,W*k,filters]``.

@@ -93,7 +93,7 @@ class ConvModule(Composite):
         self.activation_first = activation_first
 
     def call(self, x: Tensor) -> Tensor:
-        norm = None if self.norm_name is None else getattr(self, self.norm_name)
+        norm = None if self.norm_name is None else self.part(self.norm_name)
         if self.activation_first:
             return conv_norm(self.conv, norm, self.activation(x))
         if self.activation is keras.activations.relu:

@@ -5,12 +5,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kdet.layers.base import Layer
 from kdet.registry import register
 from kdet.typing import Tensor
 
 
 @register
-class Embedding(keras.layers.Layer):
+class Embedding(Layer):
     """A table ``weight [rows,units]``, the same for all images (DETR's queries).
 
     Args:

@@ -19,4 +19,4 @@ def kernel_initializer(initializer: Any = None) -> keras.initializers.Initialize
     if initializer is None:
         return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
     initializer = keras.initializers.get(initializer)
-    return initializer.clone() if hasattr(initializer, "clone") else initializer
+    return initializer.clone() if isinstance(initializer, keras.initializers.Initializer) else initializer

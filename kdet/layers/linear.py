@@ -6,12 +6,13 @@ import keras
 import tensorflow as tf
 
 from kdet.layers import initializers
+from kdet.layers.base import Layer
 from kdet.registry import register
 from kdet.typing import Pair, Shape, Tensor, TorchTensors
 
 
 @register
-class Linear(keras.layers.Layer):
+class Linear(Layer):
     """``x @ kernel + bias`` over the last axis.
 
     Args:

@@ -9,8 +9,10 @@ from typing import Any
 
 import keras
 
+from kdet.layers.base import Layer
 
-class LayerList(keras.layers.Layer):
+
+class LayerList(Layer):
     """A list inside another list or dict: an immutable sequence whose entries Keras tracks and saves.
 
     Args:
@@ -33,7 +35,7 @@ class LayerList(keras.layers.Layer):
         return self.entries[index]
 
 
-class LayerDict(keras.layers.Layer):
+class LayerDict(Layer):
     """A dict inside a list or another dict: an immutable mapping whose values Keras tracks and saves.
 
     Args:

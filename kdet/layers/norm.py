@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kdet import ops
 from kdet.layers import context
+from kdet.layers.base import Layer
 from kdet.layers.distribution import num_replicas
 from kdet.layers.no_xla import NoXla
 from kdet.registry import register
@@ -14,7 +15,7 @@ from kdet.typing import Norm, Shape, Tensor
 
 
 @register
-class BatchNorm(NoXla, keras.layers.Layer):
+class BatchNorm(NoXla, Layer):
     """Batch normalization (Ioffe & Szegedy, 2015) as PyTorch computes it.
 
     Differs from Keras' layer: it fuses with the convolution before it at inference, the running
@@ -95,7 +96,7 @@ def _sum_over_replicas(value: Tensor) -> Tensor:
 
 
 @register
-class GroupNorm(keras.layers.GroupNormalization):
+class GroupNorm(Layer, keras.layers.GroupNormalization):
     """Group normalization (Wu & He, 2018) with PyTorch's epsilon."""
 
     torch_tensors = {"weight": ("gamma", None), "bias": ("beta", None)}
@@ -105,7 +106,7 @@ class GroupNorm(keras.layers.GroupNormalization):
 
 
 @register
-class LayerNorm(keras.layers.LayerNormalization):
+class LayerNorm(Layer, keras.layers.LayerNormalization):
     """Layer normalization over the last axis with PyTorch's epsilon."""
 
     torch_tensors = {"weight": ("gamma", None), "bias": ("beta", None)}

@@ -1,8 +1,11 @@
 """The shape that every loss has."""
 
+from typing import ClassVar
+
 import tensorflow as tf
 
 from kdet.registry import Component
+from kdet.typing import Tensor
 
 
 class Loss(Component):
@@ -10,15 +13,22 @@ class Loss(Component):
 
     Subclasses give ``elementwise(pred, target) -> tensor``. Predictions are taken in float32, whatever
     the compute dtype.
+
+    Attributes:
+        uses_boxes: predictions and targets are boxes ``[...,4]``, not the deltas of a coder.
+        loss_weight: factor of the loss.
     """
 
-    loss_weight = 1.0
+    uses_boxes: ClassVar[bool] = False
+    loss_weight: float = 1.0
 
-    def elementwise(self, pred, target):
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         """Loss of every element, before weights."""
         raise NotImplementedError(f"{type(self).__name__} must define elementwise().")
 
-    def __call__(self, pred, target, weight=None, avg_factor=None):
+    def __call__(
+        self, pred: Tensor, target: Tensor, weight: Tensor | None = None, avg_factor: Tensor | None = None
+    ) -> Tensor:
         """The scalar loss.
 
         Args:

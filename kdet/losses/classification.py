@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from kdet.losses.base import Loss
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
@@ -18,10 +19,10 @@ class CrossEntropyLoss(Loss):
     Call: ``pred [..., C]`` logits, ``target [...]`` int32.
     """
 
-    def __init__(self, use_sigmoid=False, loss_weight=1.0):
+    def __init__(self, use_sigmoid: bool = False, loss_weight: float = 1.0) -> None:
         self.use_sigmoid, self.loss_weight = use_sigmoid, loss_weight
 
-    def elementwise(self, pred, target):
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         if not self.use_sigmoid:
             return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=target, logits=pred)
         if target.dtype.is_integer:
@@ -36,10 +37,10 @@ class FocalLoss(Loss):
     Call: ``pred [..., C]`` logits, ``target [...]`` int32 with C as background.
     """
 
-    def __init__(self, gamma=2.0, alpha=0.25, loss_weight=1.0):
+    def __init__(self, gamma: float = 2.0, alpha: float = 0.25, loss_weight: float = 1.0) -> None:
         self.gamma, self.alpha, self.loss_weight = gamma, alpha, loss_weight
 
-    def elementwise(self, pred, target):
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         positive = tf.one_hot(target, pred.shape[-1], True, False, dtype=tf.bool)
         # the binary problem seen from the wrong answer: z is the logit of being wrong
         z = tf.where(positive, -pred, pred)

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from kdet.losses.base import Loss
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
@@ -16,10 +17,10 @@ class DistillationLoss(Loss):
     Call: ``pred [..., n]`` and ``target [..., n]`` logits.
     """
 
-    def __init__(self, temperature=10.0, loss_weight=1.0):
+    def __init__(self, temperature: float = 10.0, loss_weight: float = 1.0) -> None:
         self.temperature, self.loss_weight = temperature, loss_weight
 
-    def elementwise(self, pred, target):
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         target = tf.stop_gradient(tf.nn.log_softmax(target / self.temperature))
         difference = target - tf.nn.log_softmax(pred / self.temperature)
         return tf.reduce_mean(tf.exp(target) * difference, -1) * self.temperature**2

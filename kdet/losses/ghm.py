@@ -1,12 +1,15 @@
-"""Gradient-harmonised losses: samples count the less the more of their kind there are (Li et al., 2019)."""
+"""Gradient-harmonized losses: samples count the less the more of their kind there are (Li et al., 2019)."""
 
-import keras
+from typing import Any, ClassVar
+
 import tensorflow as tf
 
+from kdet.layers import Layer
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
-class GradientHarmonised(keras.layers.Layer):
+class GradientHarmonised(Layer):
     """A loss with a running histogram of gradient lengths; subclasses give ``elementwise``.
 
     Args:
@@ -14,11 +17,18 @@ class GradientHarmonised(keras.layers.Layer):
         momentum: weight of the old counts.
         loss_weight: factor.
 
+    Attributes:
+        uses_boxes: never; see ``kdet.losses.Loss``.
+
     Call: ``pred [..., C], target, weight``, as other losses; weights only say what counts. It moves the
     histogram, so it belongs into a training step.
     """
 
-    def __init__(self, bins=10, momentum=0.75, loss_weight=1.0, **kwargs):
+    uses_boxes: ClassVar[bool] = False
+
+    def __init__(
+        self, bins: int = 10, momentum: float = 0.75, loss_weight: float = 1.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.bins, self.momentum, self.loss_weight = bins, momentum, loss_weight
         self.acc_sum = self.add_weight(
@@ -27,11 +37,11 @@ class GradientHarmonised(keras.layers.Layer):
         )  # fmt: skip
         self.built = True
 
-    def elementwise(self, pred, target):
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         """``(loss, length of the gradient in [0, 1])`` of every element."""
         raise NotImplementedError(f"{type(self).__name__} must define elementwise().")
 
-    def call(self, pred, target, weight):
+    def call(self, pred: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         loss, length = self.elementwise(tf.cast(pred, tf.float32), target)
         valid = tf.cast(tf.broadcast_to(weight[..., None] > 0, tf.shape(loss)), tf.float32)
         place = tf.cast(tf.stop_gradient(length) * self.bins, tf.int32)
@@ -50,7 +60,7 @@ class GradientHarmonised(keras.layers.Layer):
 class GHMClassificationLoss(GradientHarmonised):
     """Binary cross entropy per class; ``target [...]`` int32 with C as background."""
 
-    def elementwise(self, pred, target):
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         target = tf.one_hot(target, pred.shape[-1])
         loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=pred)
         return loss, tf.abs(tf.sigmoid(pred) - target)
@@ -60,11 +70,11 @@ class GHMClassificationLoss(GradientHarmonised):
 class GHMRegressionLoss(GradientHarmonised):
     """Smooth absolute difference ``sqrt(d^2 + mu^2) - mu``; ``target`` like ``pred``."""
 
-    def __init__(self, mu=0.02, **kwargs):
+    def __init__(self, mu: float = 0.02, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mu = mu
 
-    def elementwise(self, pred, target):
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         difference = pred - target
         root = tf.sqrt(tf.square(difference) + self.mu**2)
         return root - self.mu, tf.abs(difference / root)

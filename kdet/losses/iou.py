@@ -6,6 +6,7 @@ from kdet import geometry
 from kdet.losses.base import Loss
 from kdet.losses.regression import smooth_l1
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
@@ -18,12 +19,12 @@ class IoULoss(Loss):
 
     uses_boxes = True
 
-    def __init__(self, mode="log", epsilon=1e-6, loss_weight=1.0):
+    def __init__(self, mode: str = "log", epsilon: float = 1e-6, loss_weight: float = 1.0) -> None:
         if mode not in ("log", "linear", "square"):
             raise ValueError(f"IoULoss: mode must be 'log', 'linear' or 'square', not {mode!r}.")
         self.mode, self.epsilon, self.loss_weight = mode, epsilon, loss_weight
 
-    def elementwise(self, pred, target):
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         iou = tf.maximum(geometry.aligned_iou(pred, target), self.epsilon)
         if self.mode == "log":
             return -tf.math.log(iou)
@@ -32,15 +33,15 @@ class IoULoss(Loss):
 
 @register
 class GIoULoss(Loss):
-    """1 - generalised IoU (Rezatofighi et al., 2019)."""
+    """1 - generalized IoU (Rezatofighi et al., 2019)."""
 
     uses_boxes = True
     variant = "giou"
 
-    def __init__(self, epsilon=1e-7, loss_weight=1.0):
+    def __init__(self, epsilon: float = 1e-7, loss_weight: float = 1.0) -> None:
         self.epsilon, self.loss_weight = epsilon, loss_weight
 
-    def elementwise(self, pred, target):
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         return 1.0 - geometry.aligned_iou(pred, target, self.variant, self.epsilon)
 
 
@@ -67,10 +68,10 @@ class BoundedIoULoss(Loss):
 
     uses_boxes = True
 
-    def __init__(self, beta=0.2, epsilon=1e-3, loss_weight=1.0):
+    def __init__(self, beta: float = 0.2, epsilon: float = 1e-3, loss_weight: float = 1.0) -> None:
         self.beta, self.epsilon, self.loss_weight = beta, epsilon, loss_weight
 
-    def elementwise(self, pred, target):
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         size = pred[..., 2:] - pred[..., :2]
         target_size = target[..., 2:] - target[..., :2]
         shift = tf.abs(target[..., :2] + target[..., 2:] - pred[..., :2] - pred[..., 2:]) * 0.5

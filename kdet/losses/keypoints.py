@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from kdet.losses.base import Loss
 from kdet.registry import Component, register
+from kdet.typing import Tensor
 
 
 @register
@@ -17,10 +18,10 @@ class GaussianFocalLoss(Loss):
     Call: ``pred [..., C]`` probabilities, ``target [..., C]`` in [0, 1], 1 at a keypoint only.
     """
 
-    def __init__(self, alpha=2.0, gamma=4.0, loss_weight=1.0):
+    def __init__(self, alpha: float = 2.0, gamma: float = 4.0, loss_weight: float = 1.0) -> None:
         self.alpha, self.gamma, self.loss_weight = alpha, gamma, loss_weight
 
-    def elementwise(self, pred, target):
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         positive = -tf.math.log(pred + 1e-12) * tf.pow(1.0 - pred, self.alpha)
         negative = -tf.math.log(1.0 - pred + 1e-12) * tf.pow(pred, self.alpha)
         return tf.where(target == 1.0, positive, negative * tf.pow(1.0 - target, self.gamma))
@@ -36,10 +37,10 @@ class AssociativeEmbeddingLoss(Component):
         pull_weight, push_weight: factors of the two.
     """
 
-    def __init__(self, pull_weight=0.25, push_weight=0.25):
+    def __init__(self, pull_weight: float = 0.25, push_weight: float = 0.25) -> None:
         self.pull_weight, self.push_weight = pull_weight, push_weight
 
-    def __call__(self, first, second, real):
+    def __call__(self, first: Tensor, second: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """The two scalars ``(pull, push)``.
 
         Args:

@@ -2,10 +2,21 @@
 
 import tensorflow as tf
 
+from kdet.contract import Assignment
 from kdet.ops import rank_within
+from kdet.typing import Tensor
 
 
-def prime_sample_weights(ious, labels, assignment, num_objects, num_classes, losses, power=2.0, bias=0.0):
+def prime_sample_weights(
+    ious: Tensor,
+    labels: Tensor,
+    assignment: Assignment,
+    num_objects: int,
+    num_classes: int,
+    losses: Tensor,
+    power: float = 2.0,
+    bias: float = 0.0,
+) -> Tensor:
     """Weights of the positives by their IoU hierarchical local rank; their loss keeps its sum.
 
     Positives are ranked by IoU among those of their object, then, best of each object first, among those of
@@ -28,7 +39,7 @@ def prime_sample_weights(ious, labels, assignment, num_objects, num_classes, los
     flat = [tf.reshape(x, [-1]) for x in (ious, losses, labels, objects, assignment.positive)]
     ious, losses, labels, objects, positive = map(tf.stop_gradient, flat)
 
-    def ranks(groups, number, key):
+    def ranks(groups: Tensor, number: int, key: Tensor) -> tuple[Tensor, Tensor]:
         groups = tf.where(positive, groups, number)  # the others in a group of their own
         rank, counts = rank_within(groups[None], key[None], number + 1)
         return tf.cast(rank[0], tf.float32), tf.cast(tf.reduce_max(counts[0, :-1]), tf.float32)
@@ -44,7 +55,14 @@ def prime_sample_weights(ious, labels, assignment, num_objects, num_classes, los
     return tf.reshape(tf.where(positive, weight * ratio, 1.0), shape)
 
 
-def classification_aware_box_loss(losses, probabilities, positive, avg_factor, power=1.0, bias=0.2):
+def classification_aware_box_loss(
+    losses: Tensor,
+    probabilities: Tensor,
+    positive: Tensor,
+    avg_factor: Tensor,
+    power: float = 1.0,
+    bias: float = 0.2,
+) -> Tensor:
     """Box losses of the positives weighted by the probability of their class, which learns from it.
 
     Args:

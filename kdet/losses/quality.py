@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from kdet.losses.base import Loss
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
@@ -14,10 +15,10 @@ class QualityFocalLoss(Loss):
     class, 0 elsewhere.
     """
 
-    def __init__(self, beta=2.0, loss_weight=1.0):
+    def __init__(self, beta: float = 2.0, loss_weight: float = 1.0) -> None:
         self.beta, self.loss_weight = beta, loss_weight
 
-    def elementwise(self, pred, target):
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=pred)
         return entropy * tf.pow(tf.abs(tf.sigmoid(pred) - target), self.beta)
 
@@ -29,10 +30,10 @@ class VarifocalLoss(Loss):
     Call: as ``QualityFocalLoss``.
     """
 
-    def __init__(self, alpha=0.75, gamma=2.0, loss_weight=1.0):
+    def __init__(self, alpha: float = 0.75, gamma: float = 2.0, loss_weight: float = 1.0) -> None:
         self.alpha, self.gamma, self.loss_weight = alpha, gamma, loss_weight
 
-    def elementwise(self, pred, target):
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=pred)
         focal = self.alpha * tf.pow(tf.abs(tf.sigmoid(pred) - target), self.gamma)
         return entropy * tf.where(target > 0.0, target, focal)
@@ -45,10 +46,10 @@ class DistributionFocalLoss(Loss):
     Call: ``pred [..., n]`` logits over 0..n-1, ``target [...]`` in [0, n-1).
     """
 
-    def __init__(self, loss_weight=1.0):
+    def __init__(self, loss_weight: float = 1.0) -> None:
         self.loss_weight = loss_weight
 
-    def elementwise(self, pred, target):
+    def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
         places = tf.range(pred.shape[-1], dtype=tf.float32)
         share = tf.nn.relu(1.0 - tf.abs(places - target[..., None]))  # linear between the neighbors
         return -tf.reduce_sum(share * tf.nn.log_softmax(pred), -1)

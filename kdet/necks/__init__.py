@@ -1,5 +1,6 @@
 """Necks: feature maps to feature maps."""
 
+from kdet.necks.base import Neck
 from kdet.necks.bfp import BFP
 from kdet.necks.channel_mapper import ChannelMapper
 from kdet.necks.dilated_encoder import DilatedEncoder
@@ -15,6 +16,7 @@ from kdet.necks.ssd_neck import SSDNeck
 from kdet.necks.yolo import YOLOV3Neck
 
 __all__ = [
+    "Neck",
     "BFP",
     "ChannelMapper",
     "DilatedEncoder",

@@ -1,9 +1,13 @@
 """Balanced feature pyramid (Libra R-CNN; Pang et al., 2019)."""
 
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 from kdet.layers import Composite, ConvModule, NonLocal2D, adaptive_max_pool, upsample_nearest
 from kdet.registry import register
+from kdet.typing import Maps, Spec, Tensor
 
 
 @register
@@ -19,7 +23,15 @@ class BFP(Composite):
     Call: ``tuple of [B,h,w,channels] -> tuple of [B,h,w,channels]``.
     """
 
-    def __init__(self, channels=256, refine_level=2, refine="non_local", norm=None, conv=None, **kwargs):
+    def __init__(
+        self,
+        channels: int = 256,
+        refine_level: int = 2,
+        refine: str = "non_local",
+        norm: str | Spec | None = None,
+        conv: str | Spec | keras.Layer | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.refine_level = refine_level
         if refine not in (None, "conv", "non_local"):
@@ -30,7 +42,7 @@ class BFP(Composite):
         elif refine == "non_local":
             self.refine = NonLocal2D(channels, reduction=1, use_scale=False)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Maps, training: bool = False) -> tuple[Any, ...]:
         middle = inputs[self.refine_level]
         mean = tf.add_n([self.resize(x, middle, i < self.refine_level) for i, x in enumerate(inputs)])
         mean = mean / len(inputs)
@@ -39,5 +51,5 @@ class BFP(Composite):
         return tuple(x + self.resize(mean, x, i >= self.refine_level) for i, x in enumerate(inputs))
 
     @staticmethod
-    def resize(x, like, shrink):
+    def resize(x: Tensor, like: Tensor, shrink: Any) -> Tensor:
         return adaptive_max_pool(x, like) if shrink else upsample_nearest(x, like)

@@ -1,9 +1,13 @@
 """Feature pyramid network (Lin et al., 2016)."""
 
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 from kdet.layers import Composite, ConvModule, max_pool, resize_bilinear, upsample_nearest
 from kdet.registry import register
+from kdet.typing import Maps, Spec, Tensor
 
 
 @register
@@ -27,20 +31,20 @@ class FPN(Composite):
 
     def __init__(
         self,
-        out_channels=256,
-        num_outs=5,
-        num_inputs=4,
-        start_level=0,
-        end_level=-1,
-        extra_convs=None,
-        relu_before_extra_convs=False,
-        norm=None,
-        conv=None,
-        activation=None,
-        upsample="nearest",
-        no_norm_on_lateral=False,
-        **kwargs,
-    ):
+        out_channels: int = 256,
+        num_outs: int = 5,
+        num_inputs: int = 4,
+        start_level: int = 0,
+        end_level: int = -1,
+        extra_convs: str | bool | None = None,
+        relu_before_extra_convs: bool = False,
+        norm: str | Spec | None = None,
+        conv: str | Spec | keras.Layer | None = None,
+        activation: Any = None,
+        upsample: str = "nearest",
+        no_norm_on_lateral: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if extra_convs not in (None, "on_input", "on_lateral", "on_output"):
             raise ValueError(f"FPN: extra_convs {extra_convs!r} must be on_input, on_lateral or on_output.")
@@ -49,7 +53,7 @@ class FPN(Composite):
         self.upsample_mode = upsample
         self.end_level = num_inputs if end_level == -1 else end_level + 1
 
-        def module(kernel_size, norm=norm, **kwargs):
+        def module(kernel_size: int, norm: Any = norm, **kwargs: Any) -> ConvModule:
             return ConvModule(
                 out_channels, kernel_size, norm=norm, conv=conv, activation=activation,
                 kernel_initializer="glorot_uniform", **kwargs,
@@ -62,17 +66,17 @@ class FPN(Composite):
             extra = num_outs - len(levels)
             self.fpn_convs += [module(3, stride=2, padding=1) for _ in range(extra)]
 
-    def laterals(self, inputs):
+    def laterals(self, inputs: Maps) -> list[Tensor]:
         """What enters the top-down path, a list."""
         return [conv(x) for conv, x in zip(self.lateral_convs, inputs)]
 
-    def upsample(self, index, x, like):
+    def upsample(self, index: int, x: Tensor, like: Tensor) -> Tensor:
         """Enlarges level ``index`` to the size of the finer map ``like``."""
         if self.upsample_mode == "bilinear":
             return resize_bilinear(x, tf.shape(like)[1:3])
         return upsample_nearest(x, like)
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Maps, training: bool = False) -> tuple[Any, ...]:
         inputs = inputs[self.start_level : self.end_level]
         laterals = self.laterals(inputs)
         merged = [laterals[-1]]
@@ -81,11 +85,11 @@ class FPN(Composite):
         outputs = self.refine([conv(x) for conv, x in zip(self.fpn_convs, merged)])
         return tuple(self.add_levels(outputs, inputs[-1], merged[-1]))
 
-    def refine(self, outputs):
+    def refine(self, outputs: list[Tensor]) -> list[Tensor]:
         """What happens to the list of outputs before coarser levels are added."""
         return outputs
 
-    def add_levels(self, outputs, last_input, last_lateral):
+    def add_levels(self, outputs: list[Tensor], last_input: Tensor, last_lateral: Tensor) -> list[Tensor]:
         """Appends the coarser levels that the backbone does not have."""
         if not self.extra_convs:
             while len(outputs) < self.num_outs:

@@ -1,10 +1,14 @@
 """FPN with content-aware up-sampling (Wang et al., 2019, arXiv:1905.02188)."""
 
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 from kdet.layers import CarafeUpsample, ConvModule
 from kdet.necks.fpn import FPN
 from kdet.registry import register
+from kdet.typing import Maps, Spec, Tensor
 
 
 @register
@@ -14,10 +18,21 @@ class FPNCarafe(FPN):
     Levels that the backbone does not have are made by strided convolutions on its last map and take part
     in the top-down path.
 
-    Args: see ``FPN``.
+    Args:
+        out_channels, num_outs: channels and number of the outputs.
+        norm, conv, activation: of the convolutions.
+        other arguments: see ``FPN``.
     """
 
-    def __init__(self, out_channels=256, num_outs=5, norm=None, conv=None, activation=None, **kwargs):
+    def __init__(
+        self,
+        out_channels: int = 256,
+        num_outs: int = 5,
+        norm: str | Spec | None = None,
+        conv: str | Spec | keras.Layer | None = None,
+        activation: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             out_channels=out_channels,
             num_outs=num_outs,
@@ -28,7 +43,7 @@ class FPNCarafe(FPN):
         )
         extra = range(len(self.lateral_convs), num_outs)
 
-        def modules(stride):
+        def modules(stride: int) -> list[ConvModule]:
             return [
                 ConvModule(
                     out_channels, 3, stride=stride, padding=1, norm=norm, conv=conv, activation=activation,
@@ -41,7 +56,7 @@ class FPNCarafe(FPN):
         self.fpn_convs += modules(stride=1)
         self.upsample_modules = [CarafeUpsample() for _ in range(num_outs - 1)]
 
-    def laterals(self, inputs):
+    def laterals(self, inputs: Maps) -> list[Tensor]:
         levels = len(inputs)
         laterals = super().laterals(inputs)
         x = inputs[-1]
@@ -50,7 +65,7 @@ class FPNCarafe(FPN):
             laterals.append(x)
         return laterals
 
-    def upsample(self, index, x, like):
+    def upsample(self, index: int, x: Tensor, like: Tensor) -> Tensor:
         x = self.upsample_modules[index - 1](x)
         size = tf.shape(like)
         return tf.ensure_shape(x[:, : size[1], : size[2]], like.shape)

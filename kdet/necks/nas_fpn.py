@@ -1,9 +1,13 @@
 """NAS-FPN (Ghiasi et al., 2019, arXiv:1904.07392)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.layers import Composite, ConvModule, upsample_nearest
 from kdet.registry import register
+from kdet.typing import Maps, Spec, Tensor
 
 # One merging step per line: name in the checkpoint, kind, the two levels (or earlier results) that are
 # merged, the level whose size the result has, and the name of the result. Names of levels are overwritten
@@ -23,7 +27,7 @@ CELLS = (
 WITHOUT_CONVOLUTION = ("gp_43_5", "gp_54_7")
 
 
-def resize_to(x, like, steps):
+def resize_to(x: Tensor, like: Tensor, steps: int) -> Tensor:
     """``x`` at the size of ``like``: enlarged to the nearest pixel, or reduced to the maximum of windows.
 
     Sizes that do not divide are padded with zeros around first.
@@ -47,7 +51,7 @@ def resize_to(x, like, steps):
     return tf.ensure_shape(tf.reduce_max(windows, [2, 4]), [*x.shape[:1], *like.shape[1:3], x.shape[-1]])
 
 
-def size_of(x):
+def size_of(x: Tensor) -> Any:
     """(height, width): numbers where both are known, otherwise scalar tensors."""
     return tf.unstack(tf.shape(x)[1:3]) if None in x.shape[1:3] else tuple(x.shape[1:3])
 
@@ -61,13 +65,15 @@ class MergeCell(Composite):
         norm: its spec.
     """
 
-    def __init__(self, kind, filters=None, norm=None, **kwargs):
+    def __init__(
+        self, kind: str, filters: int | None = None, norm: str | Spec | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.kind, self.out_conv = kind, None
         if filters is not None:
             self.out_conv = ConvModule(filters, 3, padding=1, norm=norm, activation_first=True, use_bias=True)
 
-    def call(self, first, second, like, steps):
+    def call(self, first: Tensor, second: Tensor, like: Tensor, steps: Sequence[int]) -> Tensor:
         first, second = resize_to(first, like, steps[0]), resize_to(second, like, steps[1])
         if self.kind == "gp":
             first = first * tf.sigmoid(tf.reduce_mean(second, [1, 2], keepdims=True))
@@ -92,11 +98,19 @@ class NASFPN(Composite):
     # the coarsest level needs a pixel
     build_size = 128
 
-    def __init__(self, out_channels=256, stack_times=7, start_level=1, num_inputs=4, norm="bn", **kwargs):
+    def __init__(
+        self,
+        out_channels: int = 256,
+        stack_times: int = 7,
+        start_level: int = 1,
+        num_inputs: int = 4,
+        norm: str | Spec | None = "bn",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.start_level = start_level
 
-        def module():
+        def module() -> Any:
             return ConvModule(out_channels, 1, norm=norm, activation=None)
 
         levels = num_inputs - start_level
@@ -111,7 +125,7 @@ class NASFPN(Composite):
             for _ in range(stack_times)
         ]
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Maps, training: bool = False) -> tuple[Any, ...]:
         maps = [conv(x) for conv, x in zip(self.lateral_convs, inputs[self.start_level :])]
         for conv, _ in self.extra_downsamples:
             maps.append(tf.nn.max_pool2d(conv(maps[-1]), 2, 2, "VALID"))

@@ -1,10 +1,14 @@
 """Recursive feature pyramid (Qiao et al., 2020, arXiv:2006.02334)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.layers import Composite, Conv2D
 from kdet.necks.fpn import FPN
 from kdet.registry import register
+from kdet.typing import Maps, Tensor
 
 
 class AtrousPooling(Composite):
@@ -15,13 +19,13 @@ class AtrousPooling(Composite):
         dilations: one per convolution, 1 for a 1x1.
     """
 
-    def __init__(self, filters, dilations=(1, 3, 6, 1), **kwargs):
+    def __init__(self, filters: int, dilations: Sequence[int] = (1, 3, 6, 1), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.aspp = [
             Conv2D(filters, 3, padding=d, dilation=d) if d > 1 else Conv2D(filters, 1) for d in dilations
         ]
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         *convs, last = self.aspp
         maps = [tf.nn.relu(conv(x)) for conv in convs]
         mean = tf.nn.relu(last(tf.reduce_mean(x, [1, 2], keepdims=True)))
@@ -40,13 +44,13 @@ class RFP(FPN):
     Call: ``(images, *maps) -> tuple of [B,h,w,out_channels]``.
     """
 
-    def __init__(self, rfp_backbone, aspp_filters=64, **kwargs):
+    def __init__(self, rfp_backbone: Any, aspp_filters: int = 64, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.rfp_modules = [rfp_backbone]
         self.rfp_aspp = AtrousPooling(aspp_filters)
         self.rfp_weight = Conv2D(1, 1, kernel_initializer="zeros")
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Maps, training: bool = False) -> tuple[Any, ...]:
         images, *maps = inputs
         outputs = super().call(tuple(maps), training=training)
         for backbone in self.rfp_modules:

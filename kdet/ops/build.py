@@ -186,7 +186,7 @@ def cpu_features(machine: str = "native") -> list[str]:
         lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return [platform.machine()]
-    known = next((line.split(":")[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    known = next((line.split(":")[1].split() for line in lines if line.startswith(("flags", "Maps"))), [])
     return [feature for feature in FEATURES if feature in known]
 
 

@@ -127,6 +127,7 @@ def _checked_load(folder: pathlib.Path) -> Any:
         raise Unavailable(
             f"{path} could not be loaded ({error}); `python -m kdet.ops build` again."
         ) from error
+    # a module that TensorFlow makes of the library, with the ops that this has
     older = [name for name in OPS if not hasattr(module, name)]
     if older:
         raise Unavailable(

@@ -1,4 +1,4 @@
-"""Features at points between the pixels (PointRend, Kirillov et al. 2020)."""
+"""Maps at points between the pixels (PointRend, Kirillov et al. 2020)."""
 
 import tensorflow as tf
 

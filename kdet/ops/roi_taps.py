@@ -44,8 +44,8 @@ class AxisTaps:
         """The same RoIs with ``function`` applied to every member."""
         mapped = object.__new__(AxisTaps)
         mapped.bins, mapped.sampling_ratio = self.bins, self.sampling_ratio
-        for name in ("start", "step", "size", "grid", "taps"):
-            setattr(mapped, name, function(getattr(self, name)))
+        mapped.start, mapped.step, mapped.size = map(function, (self.start, self.step, self.size))
+        mapped.grid, mapped.taps = function(self.grid), function(self.taps)
         return mapped
 
     def tap(self, bin_index: Tensor, t: Tensor, slope: bool = False) -> tuple[Tensor, Tensor]:

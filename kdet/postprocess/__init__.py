@@ -1,6 +1,6 @@
 """Post-processing: candidates to detections."""
 
-from kdet.postprocess.candidates import PostProcess, ProposalSelection, keep_above, top_candidates
+from kdet.postprocess.candidates import PostProcess, ProposalSelection, keep_above, top_candidates, top_rows
 from kdet.postprocess.nms import INVALID_SCORE, NMS, FastNMS, SoftNMS, pack_detections
 from kdet.postprocess.queries import TopQueries
 
@@ -15,4 +15,5 @@ __all__ = [
     "keep_above",
     "pack_detections",
     "top_candidates",
+    "top_rows",
 ]

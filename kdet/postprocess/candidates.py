@@ -1,9 +1,13 @@
 """From dense scores to a static number of candidates."""
 
+from typing import Any
+
 import tensorflow as tf
 
+from kdet.contract import Candidates, Detections
 from kdet.postprocess.nms import INVALID_SCORE, NMS
 from kdet.registry import Component, register
+from kdet.typing import Tensor
 
 
 @register
@@ -17,13 +21,15 @@ class PostProcess(Component):
         nms_pre: candidates per level that enter the suppression (dense heads).
     """
 
-    def __init__(self, score_threshold=0.05, nms=None, max_per_image=100, nms_pre=1000):
+    def __init__(
+        self, score_threshold: float = 0.05, nms: Any = None, max_per_image: int = 100, nms_pre: int = 1000
+    ) -> None:
         self.score_threshold, self.nms = score_threshold, nms or NMS(0.5)
         self.max_per_image, self.nms_pre = max_per_image, nms_pre
 
-    def __call__(self, boxes, scores, labels):
-        """Detections from candidates; see ``NMS``."""
-        return self.nms(boxes, scores, labels, self.max_per_image)[0]
+    def __call__(self, candidates: Candidates) -> Detections:
+        """Detections from candidates."""
+        return self.nms(*candidates, self.max_per_image)[0]
 
 
 @register
@@ -37,12 +43,14 @@ class ProposalSelection(Component):
         min_size: sides must be strictly longer (pixels).
     """
 
-    def __init__(self, nms_pre=1000, max_per_image=1000, iou_threshold=0.7, min_size=0):
+    def __init__(
+        self, nms_pre: int = 1000, max_per_image: int = 1000, iou_threshold: float = 0.7, min_size: int = 0
+    ) -> None:
         self.nms_pre, self.max_per_image = nms_pre, max_per_image
         self.min_size, self.nms = min_size, NMS(iou_threshold)
 
 
-def top_candidates(scores, limit):
+def top_candidates(scores: Tensor, limit: int) -> tuple[Tensor, Tensor, Tensor]:
     """The best (row, class) pairs.
 
     Args:
@@ -55,22 +63,31 @@ def top_candidates(scores, limit):
     rows = None
     if scores.shape[1] is None or scores.shape[1] > limit:
         # the best `limit` pairs lie within the best `limit` rows, so classes are ranked for those only
-        size = limit if scores.shape[1] else tf.minimum(limit, tf.shape(scores)[1])
-        rows = tf.math.top_k(tf.reduce_max(scores, -1), size).indices
+        rows = top_rows(tf.reduce_max(scores, -1), limit)[1]
         scores = tf.gather(scores, rows, batch_dims=1)
     classes = scores.shape[2]
     flat = tf.reshape(scores, [tf.shape(scores)[0], -1])
     if scores.shape[1] is not None:
         flat = tf.ensure_shape(flat, [None, scores.shape[1] * classes])
-    scores, order = tf.math.top_k(flat, tf.minimum(limit, tf.shape(flat)[1]))
-    if flat.shape[1] is not None:
-        scores = tf.ensure_shape(scores, [None, min(limit, flat.shape[1])])
+    scores, order = top_rows(flat, limit)
     picked = order // classes
     if rows is not None:
         picked = tf.gather(rows, picked, batch_dims=1)
     return scores, picked, order % classes
 
 
-def keep_above(scores, threshold):
+def top_rows(values: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+    """The best ``limit`` of ``values [B,n]``, or all: values and rows ``[B,k]``, best first.
+
+    ``k`` is static where ``n`` is.
+    """
+    count = values.shape[1]
+    best = tf.math.top_k(
+        values, tf.minimum(limit, tf.shape(values)[1]) if count is None else min(limit, count)
+    )
+    return best.values, best.indices
+
+
+def keep_above(scores: Tensor, threshold: float) -> Tensor:
     """Scores with ``INVALID_SCORE`` where they are not strictly above the threshold."""
     return tf.where(scores > threshold, scores, INVALID_SCORE)

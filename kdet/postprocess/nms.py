@@ -3,8 +3,9 @@
 import tensorflow as tf
 
 from kdet import ops
+from kdet.contract import PADDING_LABEL, Detections
 from kdet.registry import Component, register
-from kdet.structures import PADDING_LABEL
+from kdet.typing import Tensor
 
 # candidates that did not pass the score threshold carry this score
 INVALID_SCORE = -1.0
@@ -18,10 +19,12 @@ class NMS(Component):
         iou_threshold: boxes that overlap a better one by more are dropped.
     """
 
-    def __init__(self, iou_threshold=0.5):
+    def __init__(self, iou_threshold: float = 0.5) -> None:
         self.iou_threshold = iou_threshold
 
-    def __call__(self, boxes, scores, labels, max_output):
+    def __call__(
+        self, boxes: Tensor, scores: Tensor, labels: Tensor, max_output: int
+    ) -> tuple[Detections, Tensor]:
         """Keeps the best boxes.
 
         Args:
@@ -54,11 +57,15 @@ class SoftNMS(Component):
         method: "linear" or "gaussian".
     """
 
-    def __init__(self, iou_threshold=0.3, sigma=0.5, min_score=1e-3, method="linear"):
+    def __init__(
+        self, iou_threshold: float = 0.3, sigma: float = 0.5, min_score: float = 1e-3, method: str = "linear"
+    ) -> None:
         self.iou_threshold, self.sigma = iou_threshold, sigma
         self.min_score, self.method = min_score, method
 
-    def __call__(self, boxes, scores, labels, max_output):
+    def __call__(
+        self, boxes: Tensor, scores: Tensor, labels: Tensor, max_output: int
+    ) -> tuple[Detections, Tensor]:
         """As ``NMS``; the scores returned are the decayed ones."""
         indices, kept, count = ops.soft_nms(
             boxes, scores, labels=labels, iou_threshold=self.iou_threshold, sigma=self.sigma,
@@ -77,17 +84,19 @@ class FastNMS(Component):
         top_k: candidates per class.
     """
 
-    def __init__(self, iou_threshold=0.5, top_k=200):
+    def __init__(self, iou_threshold: float = 0.5, top_k: int = 200) -> None:
         self.iou_threshold, self.top_k = iou_threshold, top_k
 
-    def __call__(self, boxes, scores, score_threshold, max_output):
+    def __call__(
+        self, boxes: Tensor, scores: Tensor, score_threshold: float, max_output: int
+    ) -> tuple[Detections, Tensor]:
         """As ``NMS``, from the scores of all classes ``[B,K,C]`` and the threshold that they must exceed."""
         rows, labels, kept, count = ops.fast_nms(
             boxes, scores, iou_threshold=self.iou_threshold, score_threshold=score_threshold,
             top_k=self.top_k, max_output=max_output,
         )  # fmt: skip
         real = tf.range(max_output)[None, :] < count[:, None]
-        found = {
+        found: Detections = {
             "boxes": tf.where(real[..., None], tf.gather(boxes, rows, batch_dims=1), 0.0),
             "scores": kept,
             "labels": tf.where(real, labels, PADDING_LABEL),
@@ -96,7 +105,9 @@ class FastNMS(Component):
         return found, rows
 
 
-def pack_detections(boxes, scores, labels, indices, count):
+def pack_detections(
+    boxes: Tensor, scores: Tensor, labels: Tensor, indices: Tensor, count: Tensor
+) -> Detections:
     """Detections from the rows ``indices [B,N]`` of which the first ``count [B]`` are real."""
     real = tf.range(tf.shape(indices)[1])[None, :] < count[:, None]
     return {

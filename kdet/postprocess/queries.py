@@ -2,9 +2,11 @@
 
 import tensorflow as tf
 
+from kdet.contract import Detections, ImageInfo
+from kdet.coordinates import original_boxes
 from kdet.postprocess.candidates import top_candidates
 from kdet.registry import Component, register
-from kdet.structures import original_boxes
+from kdet.typing import Tensor
 
 
 @register
@@ -16,10 +18,10 @@ class TopQueries(Component):
         one_label: a query gives its best class only.
     """
 
-    def __init__(self, max_per_image=100, one_label=False):
+    def __init__(self, max_per_image: int = 100, one_label: bool = False) -> None:
         self.max_per_image, self.one_label = max_per_image, one_label
 
-    def __call__(self, scores, boxes, info):
+    def __call__(self, scores: Tensor, boxes: Tensor, info: ImageInfo) -> Detections:
         """Detections in original pixels.
 
         Args:

@@ -1,13 +1,18 @@
 """Anchor boxes on a grid (Ren et al., 2015)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
-from kdet.registry import Component, register
+from kdet.priors.base import PriorGenerator, Shape
+from kdet.registry import register
+from kdet.typing import Array, Tensor
 
 
 @register
-class AnchorGenerator(Component):
+class AnchorGenerator(PriorGenerator):
     """Boxes of several sizes and shapes at every cell of every level.
 
     Args:
@@ -23,33 +28,36 @@ class AnchorGenerator(Component):
 
     def __init__(
         self,
-        strides,
-        ratios=(0.5, 1.0, 2.0),
-        scales=None,
-        octave_base_scale=None,
-        scales_per_octave=None,
-        base_sizes=None,
-        scale_major=True,
-        center_offset=0.0,
-    ):
-        if (scales is None) == (octave_base_scale is None):
-            raise ValueError("AnchorGenerator: give either scales or octave_base_scale.")
-        if scales is None:
+        strides: Sequence[int],
+        ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        scales: Sequence[float] | None = None,
+        octave_base_scale: float | None = None,
+        scales_per_octave: int | None = None,
+        base_sizes: Sequence[Any] | None = None,
+        scale_major: bool = True,
+        center_offset: float = 0.0,
+    ) -> None:
+        octaves = (octave_base_scale is None, scales_per_octave is None)
+        if octaves != ((scales is not None),) * 2:
+            raise ValueError(
+                "AnchorGenerator: give either scales, or octave_base_scale and scales_per_octave."
+            )
+        if octave_base_scale is not None and scales_per_octave is not None:
             scales = [octave_base_scale * 2 ** (i / scales_per_octave) for i in range(scales_per_octave)]
         self.strides = tuple(strides)
         self.scale_major, self.center_offset = scale_major, center_offset
         sizes = base_sizes or self.strides
         self.base_anchors = [
-            self._cell(size, stride, np.float32(scales), np.float32(ratios))
+            self._cell(size, stride, np.asarray(scales, np.float32), np.asarray(ratios, np.float32))
             for size, stride in zip(sizes, self.strides, strict=True)
         ]
 
     @property
-    def num_anchors(self):
+    def num_anchors(self) -> Any:
         """Boxes per cell (the same on every level)."""
         return len(self.base_anchors[0])
 
-    def _cell(self, base, stride, scales, ratios):
+    def _cell(self, base: Any, stride: int, scales: Array, ratios: Array) -> Array:
         root = np.sqrt(ratios)
         order = (slice(None), None), (None, slice(None))
         first, second = order if self.scale_major else order[::-1]
@@ -58,7 +66,7 @@ class AnchorGenerator(Component):
         x = y = self.center_offset * stride
         return np.stack([x - 0.5 * w, y - 0.5 * h, x + 0.5 * w, y + 0.5 * h], -1).astype(np.float32)
 
-    def __call__(self, shapes):
+    def __call__(self, shapes: Sequence[Shape]) -> list[Tensor]:
         """Anchors of every level.
 
         Args:
@@ -72,16 +80,18 @@ class AnchorGenerator(Component):
             for base, stride, (h, w) in zip(self.base_anchors, self.strides, shapes, strict=True)
         ]
 
-    def by_cell(self, shapes):
+    def by_cell(self, shapes: Sequence[Shape]) -> Tensor:
         """The anchors of every cell side by side, level by level: ``[P, 4*A]``."""
         return tf.concat([tf.reshape(a, [-1, 4 * self.num_anchors]) for a in self(shapes)], 0)
 
-    def valid(self, shapes, padded_size):
+    def valid(self, shapes: Sequence[Shape], padded_size: Tensor) -> Tensor:
         """Which anchors sit on cells of the image, not of the batch's padding: ``[B, P]`` bool."""
         return valid_cells(self.strides, shapes, padded_size, self.num_anchors)
 
 
-def valid_cells(strides, shapes, padded_size, per_cell=1):
+def valid_cells(
+    strides: Sequence[int], shapes: Sequence[Shape], padded_size: Tensor, per_cell: int = 1
+) -> Tensor:
     """Which priors sit on cells of the image, not of the batch's padding.
 
     Args:
@@ -104,7 +114,7 @@ def valid_cells(strides, shapes, padded_size, per_cell=1):
     return tf.concat(flags, 1)
 
 
-def grid_boxes(base, stride, h, w):
+def grid_boxes(base: Any, stride: int, h: Any, w: Any) -> Tensor:
     """Boxes ``base [A,4]`` repeated at every cell: ``[h*w*A, 4]``."""
     y = tf.cast(tf.range(h), tf.float32) * stride
     x = tf.cast(tf.range(w), tf.float32) * stride

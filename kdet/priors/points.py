@@ -1,13 +1,18 @@
 """Points on a grid: the priors of anchor-free heads."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.priors.anchors import valid_cells
-from kdet.registry import Component, register
+from kdet.priors.base import PriorGenerator, Shape
+from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
-class PointGenerator(Component):
+class PointGenerator(PriorGenerator):
     """One point per cell of every level.
 
     Args:
@@ -17,10 +22,10 @@ class PointGenerator(Component):
 
     num_anchors = 1
 
-    def __init__(self, strides, offset=0.5):
+    def __init__(self, strides: Sequence[int], offset: float = 0.5) -> None:
         self.strides, self.offset = tuple(strides), offset
 
-    def __call__(self, shapes):
+    def __call__(self, shapes: Sequence[Shape]) -> list[Tensor]:
         """Points of every level.
 
         Args:
@@ -34,12 +39,12 @@ class PointGenerator(Component):
             for stride, (h, w) in zip(self.strides, shapes, strict=True)
         ]
 
-    def valid(self, shapes, padded_size):
+    def valid(self, shapes: Sequence[Shape], padded_size: Tensor) -> Tensor:
         """Which points lie in the image, not in the batch's padding: ``[B, P]`` bool."""
         return valid_cells(self.strides, shapes, padded_size)
 
 
-def grid_points(stride, offset, h, w):
+def grid_points(stride: int, offset: float, h: Any, w: Any) -> Tensor:
     """``[h*w, 3]`` (x, y, stride), row by row."""
     y = (tf.cast(tf.range(h), tf.float32) + offset) * stride
     x = (tf.cast(tf.range(w), tf.float32) + offset) * stride

@@ -2,9 +2,11 @@
 
 import tensorflow as tf
 
+from kdet.contract import Assignment
 from kdet.ops import rank_within
 from kdet.registry import register
 from kdet.samplers.random import RandomSampler
+from kdet.typing import Tensor
 
 
 @register
@@ -19,15 +21,22 @@ class BalancedSampler(RandomSampler):
         other arguments: see ``RandomSampler``.
     """
 
-    def __init__(self, num, pos_fraction, neg_pos_ub=-1, add_gt_as_proposals=True, num_bins=3):
+    def __init__(
+        self,
+        num: int,
+        pos_fraction: float,
+        neg_pos_ub: int = -1,
+        add_gt_as_proposals: bool = True,
+        num_bins: int = 3,
+    ) -> None:
         super().__init__(num, pos_fraction, neg_pos_ub, add_gt_as_proposals)
         self.num_bins = num_bins
 
-    def _keys(self, assignment, seed):
+    def _keys(self, assignment: Assignment, seed: Tensor) -> tuple[Tensor, Tensor]:
         pos_key, neg_key = super()._keys(assignment, seed)
         return self._positive_keys(assignment, pos_key), self._negative_keys(assignment, neg_key)
 
-    def _positive_keys(self, assignment, key):
+    def _positive_keys(self, assignment: Assignment, key: Tensor) -> Tensor:
         positive = assignment.positive
         objects = tf.reduce_max(assignment.gt_index) + 1
         groups = tf.where(positive, assignment.gt_index, objects)
@@ -37,7 +46,7 @@ class BalancedSampler(RandomSampler):
         quota = tf.round(self.max_positives / shares) + 1.0
         return (key + tf.cast(tf.cast(rank, tf.float32) < quota, tf.float32)) / 2.0
 
-    def _negative_keys(self, assignment, key):
+    def _negative_keys(self, assignment: Assignment, key: Tensor) -> Tensor:
         overlaps = tf.maximum(assignment.overlaps, 0.0)
         width = tf.reduce_max(overlaps, 1, keepdims=True) / self.num_bins
         bins = tf.cast(tf.math.divide_no_nan(overlaps, width), tf.int32)

@@ -2,13 +2,15 @@
 
 import tensorflow as tf
 
-from kdet.assigners import Assignment
+from kdet.contract import Assignment
 from kdet.layers.distribution import global_uniform
-from kdet.registry import Component, register
+from kdet.registry import register
+from kdet.samplers.base import Sampler
+from kdet.typing import Tensor
 
 
 @register
-class RandomSampler(Component):
+class RandomSampler(Sampler):
     """Draws a fixed number of priors, at most a given share of them positive.
 
     Args:
@@ -18,18 +20,18 @@ class RandomSampler(Component):
         add_gt_as_proposals: the objects themselves join the proposals (second stages only).
     """
 
-    needs_losses = False
-
-    def __init__(self, num, pos_fraction, neg_pos_ub=-1, add_gt_as_proposals=True):
+    def __init__(
+        self, num: int, pos_fraction: float, neg_pos_ub: int = -1, add_gt_as_proposals: bool = True
+    ) -> None:
         self.num, self.pos_fraction, self.neg_pos_ub = num, pos_fraction, neg_pos_ub
         self.add_gt_as_proposals = add_gt_as_proposals
 
     @property
-    def max_positives(self):
+    def max_positives(self) -> int:
         """Most positives of one image."""
         return int(self.num * self.pos_fraction)
 
-    def __call__(self, assignment, seed):
+    def __call__(self, assignment: Assignment, seed: Tensor) -> Assignment:
         """The assignment with weight 0 for priors that were not drawn.
 
         Args:
@@ -40,7 +42,7 @@ class RandomSampler(Component):
         drawn = tf.logical_or(positive, negative)
         return assignment._replace(weight=tf.where(drawn, assignment.weight, 0.0))
 
-    def select(self, assignment, seed):
+    def select(self, assignment: Assignment, seed: Tensor) -> tuple[Tensor, Assignment]:
         """Draws a static number of rows, positives first.
 
         Returns:
@@ -49,7 +51,9 @@ class RandomSampler(Component):
         """
         return self._selected(assignment, *self._keys(assignment, seed))
 
-    def _selected(self, assignment, pos_key, neg_key):
+    def _selected(
+        self, assignment: Assignment, pos_key: Tensor, neg_key: Tensor
+    ) -> tuple[Tensor, Assignment]:
         positive, negative = self._draw(assignment, pos_key, neg_key)
         priority = tf.where(positive, 2.0 + pos_key, tf.where(negative, 1.0 + neg_key, 0.0))
         size = min(self.num, assignment.gt_index.shape[1])
@@ -60,13 +64,13 @@ class RandomSampler(Component):
             overlaps = tf.gather(overlaps, rows, batch_dims=1)
         return rows, Assignment(gt_index, tf.cast(priority > 0.0, tf.float32), overlaps)
 
-    def _keys(self, assignment, seed):
+    def _keys(self, assignment: Assignment, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Priorities in [0, 1) by which positives and negatives are drawn, ``[B,P]`` each."""
         batch, priors = tf.unstack(tf.shape(assignment.gt_index))
         keys = global_uniform(seed, batch, 2 * priors)
         return keys[:, :priors], keys[:, priors:]
 
-    def _draw(self, assignment, pos_key, neg_key):
+    def _draw(self, assignment: Assignment, pos_key: Tensor, neg_key: Tensor) -> tuple[Tensor, Tensor]:
         positive = first_by_key(assignment.positive, pos_key, self.max_positives)
         num_positive = tf.reduce_sum(tf.cast(positive, tf.int32), 1)
         budget = self.num - num_positive
@@ -75,7 +79,7 @@ class RandomSampler(Component):
         return positive, first_by_key(assignment.negative, neg_key, self.num, budget)
 
 
-def first_by_key(candidates, key, limit, budget=None):
+def first_by_key(candidates: Tensor, key: Tensor, limit: int, budget: Tensor | None = None) -> Tensor:
     """The candidates with the largest keys.
 
     Args:
@@ -99,10 +103,10 @@ def first_by_key(candidates, key, limit, budget=None):
 
 
 @register
-class AllSampler(Component):
+class AllSampler(Sampler):
     """Takes every prior that the assigner counts (focal-loss detectors)."""
 
-    def __call__(self, assignment, seed):
+    def __call__(self, assignment: Assignment, seed: Tensor) -> Assignment:
         return assignment
 
 
@@ -115,7 +119,7 @@ class OHEMSampler(RandomSampler):
 
     needs_losses = True
 
-    def _keys(self, assignment, losses):
+    def _keys(self, assignment: Assignment, losses: Tensor) -> tuple[Tensor, Tensor]:
         priors = assignment.gt_index.shape[1]
         rank = tf.argsort(tf.argsort(losses, axis=1), axis=1)
         key = tf.cast(rank, tf.float32) / priors

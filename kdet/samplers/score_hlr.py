@@ -3,9 +3,11 @@
 import tensorflow as tf
 
 from kdet import geometry, ops
+from kdet.contract import Assignment
 from kdet.ops import rank_within
 from kdet.registry import register
 from kdet.samplers.random import RandomSampler
+from kdet.typing import Tensor
 
 
 @register
@@ -23,20 +25,22 @@ class ScoreHLRSampler(RandomSampler):
 
     def __init__(
         self,
-        num,
-        pos_fraction,
-        neg_pos_ub=-1,
-        add_gt_as_proposals=True,
-        power=0.5,
-        bias=0.0,
-        score_threshold=0.05,
-        iou_threshold=0.5,
-    ):
+        num: int,
+        pos_fraction: float,
+        neg_pos_ub: int = -1,
+        add_gt_as_proposals: bool = True,
+        power: float = 0.5,
+        bias: float = 0.0,
+        score_threshold: float = 0.05,
+        iou_threshold: float = 0.5,
+    ) -> None:
         super().__init__(num, pos_fraction, neg_pos_ub, add_gt_as_proposals)
         self.power, self.bias = power, bias
         self.score_threshold, self.iou_threshold = score_threshold, iou_threshold
 
-    def select_scored(self, assignment, seed, scores, boxes, losses):
+    def select_scored(
+        self, assignment: Assignment, seed: Tensor, scores: Tensor, boxes: Tensor, losses: Tensor
+    ) -> tuple[Tensor, Assignment]:
         """As ``select``, with weights of the negatives.
 
         Args:
@@ -54,7 +58,7 @@ class ScoreHLRSampler(RandomSampler):
         weight = self.weights(rank, valid, sampled, losses)
         return rows, sampled._replace(weight=tf.where(sampled.negative, weight, sampled.weight))
 
-    def ranks(self, boxes, scores, valid):
+    def ranks(self, boxes: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
         """Rank of the valid rows, int32 ``[B,P]``."""
         candidates = tf.where(valid, scores, -1.0)
         size = boxes.shape[1]
@@ -70,10 +74,10 @@ class ScoreHLRSampler(RandomSampler):
         importance = tf.where(valid, scores - tf.cast(local, tf.float32), float("-inf"))
         return tf.argsort(tf.argsort(-importance, axis=1, stable=True), axis=1)
 
-    def weights(self, rank, valid, sampled, losses):
+    def weights(self, rank: Tensor, valid: Tensor, sampled: Assignment, losses: Tensor) -> Tensor:
         """Weights ``[B,S]`` of the sampled negatives; their loss keeps its sum in every image."""
 
-        def count(rows):
+        def count(rows: Tensor) -> Tensor:
             return tf.reduce_sum(tf.cast(rows, tf.float32), 1, keepdims=True)
 
         chosen = sampled.negative

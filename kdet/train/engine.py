@@ -78,7 +78,7 @@ def train(config, work_dir, strategy="auto", resume=False, callbacks=(), verbose
         model = config.build("model")
         if settings["initial"] and not (resume and run.checkpoints.steps()):
             zoo.fill(model, config, settings["initial"], partial=True)
-        if getattr(model, "teacher_name", None):
+        if model.teacher_name is not None:
             model.attach_teacher(zoo.load(model.teacher_name))
         model.sampling_seed = settings["seed"]
         model.compile(optimizer=run.optimizer())

@@ -3,8 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from kdet.assigners import Assignment, MixtureSelection
+from kdet.assigners import MixtureSelection
 from kdet.assigners.mixture import fit_two_normals, select
+from kdet.contract import Assignment
 
 
 def test_two_clear_groups_are_parted():

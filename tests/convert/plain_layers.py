@@ -2,16 +2,18 @@
 
 import keras
 
+from kdet.layers import Layer
 
-class Conv(keras.layers.Conv2D):
+
+class Conv(Layer, keras.layers.Conv2D):
     torch_tensors = {"weight": ("kernel", "conv"), "bias": ("bias", None)}
 
 
-class Dense(keras.layers.Dense):
+class Dense(Layer, keras.layers.Dense):
     torch_tensors = {"weight": ("kernel", "linear"), "bias": ("bias", None)}
 
 
-class Norm(keras.layers.BatchNormalization):
+class Norm(Layer, keras.layers.BatchNormalization):
     torch_tensors = {
         "weight": ("gamma", None),
         "bias": ("beta", None),

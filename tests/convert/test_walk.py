@@ -3,16 +3,17 @@ import numpy as np
 import pytest
 
 from kdet.convert import IncompleteStateDict, layouts, load_state_dict, state_dict, torch_items
+from kdet.layers import Layer
 from tests.convert.plain_layers import Conv, Dense, Norm
 
 
-class Flat(keras.layers.Dense):
+class Flat(Layer, keras.layers.Dense):
     @property
     def torch_tensors(self):
         return {"weight": ("kernel", ("linear_chw", (3, 2))), "bias": ("bias", None)}
 
 
-class Attention(keras.layers.Layer):
+class Attention(Layer):
     torch_tensors = {"in_proj_weight": (("query.kernel", "key.kernel"), "linear")}
 
     def __init__(self):
@@ -24,7 +25,7 @@ class Attention(keras.layers.Layer):
         self.key.build(shape)
 
 
-class Stem(keras.layers.Layer):
+class Stem(Layer):
     torch_names = {"_blocks": ""}
 
     def __init__(self):

@@ -3,13 +3,15 @@
 import json
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kdet import convert, structures, zoo
-from kdet.detectors import Detector, Preprocessor, QueryDetector
+from kdet import convert, coordinates, zoo
+from kdet.detectors import Detector, Preprocessor
 from kdet.detectors.predict import Augmentation
+from kdet.heads.query.base import QueryHead
 from verification import inputs, weights
 from verification.matching import match_detections
 
@@ -89,11 +91,11 @@ def test_boxes_find_back_to_the_image():
         "flipped": tf.constant([False, True]),
     }
     boxes = tf.constant([[[4.0, 2, 12, 6]]] * 2)
-    original = structures.original_boxes(boxes, info)
+    original = coordinates.original_boxes(boxes, info)
     np.testing.assert_allclose(original, [[[1, 1, 3, 3]], [[7, 1, 9, 3]]])  # (40 - 12) / 4, (40 - 4) / 4
-    np.testing.assert_allclose(structures.network_boxes(original, info), boxes)
+    np.testing.assert_allclose(coordinates.network_boxes(original, info), boxes)
     masks = tf.constant([[[[1.0, 0.0, 0.0]]]] * 2)
-    np.testing.assert_allclose(structures.upright_masks(masks, info)[:, 0, 0], [[1, 0, 0], [0, 0, 1]])
+    np.testing.assert_allclose(coordinates.upright_masks(masks, info)[:, 0, 0], [[1, 0, 0], [0, 0, 1]])
 
 
 def test_images_are_mirrored_within_their_own_width():
@@ -141,6 +143,8 @@ def test_bad_augmentations_are_explained(spec, words):
 
 
 def test_detectors_without_augmentation_say_so():
-    assert QueryDetector.detect_views is Detector.detect_views
+    head = QueryHead(num_classes=1, transformer=None, position=None, criterion=None)
+    with pytest.raises(NotImplementedError, match="^QueryHead has no test-time augmentation"):
+        head.decode_views([])
     with pytest.raises(NotImplementedError, match="^Detector has no test-time augmentation"):
-        Detector().predict(image(60, 90), augment=True)
+        Detector(keras.layers.Identity()).predict(image(60, 90), augment=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from kdet import assigners, coders, losses
+from kdet import assigners, coders, contract, losses
 from kdet.heads.dense import FoveaHead, FreeAnchorHead, FSAFHead
 from kdet.priors import AnchorGenerator
 
@@ -37,7 +37,7 @@ def test_center_regions_shadows_and_clashes():
 
 def test_fsaf_chooses_the_level_with_the_least_mean_loss():
     index = tf.constant([[0, 0, 0, 1, -1]])
-    assignment = assigners.Assignment(index, tf.ones([1, 5]))
+    assignment = contract.Assignment(index, tf.ones([1, 5]))
     level = tf.constant([0, 0, 1, 1, 1])
     loss = tf.constant([[1.0, 4.0, 2.0, 9.0, 0.0]])
     # object 0: 2.5 on level 0 and 2 on level 1; object 1 only on level 1; object 2 (padding) nowhere

@@ -94,13 +94,13 @@ def test_regions_are_the_same_in_graphs():
 
 def test_every_image_is_masked_by_its_own_locations():
     layer, features = head(), maps(2)
-    layer(features)
+    layer(features, info(2))
     layer.conv_loc.bias.assign([0.0])
     layer.location_threshold = 0.5
     layer.conv_cls.bias.assign([3.0])
-    together = layer(features)
+    together = layer(features, info(2))
     for image in range(2):
-        alone = layer(tuple(x[image : image + 1] for x in features))
+        alone = layer(tuple(x[image : image + 1] for x in features), info(1))
         for both, own in zip(tf.nest.flatten(together), tf.nest.flatten(alone)):
             np.testing.assert_allclose(both[image], own[0], atol=1e-6)
         scores, locations = alone[0][0].numpy(), alone[3][0].numpy()
@@ -109,23 +109,23 @@ def test_every_image_is_masked_by_its_own_locations():
     expected = sum(int((x[0].numpy() >= 0).sum()) for x in together[3])
     layer.test_proposals.nms.iou_threshold = layer.train_proposals.nms.iou_threshold = 1.0
     assert int(layer.proposals(together, info(2))["num_detections"][0]) == expected
-    everywhere = layer.proposals(layer(features, training=True), info(2), training=True)
+    everywhere = layer.proposals(layer(features, info(2), training=True), info(2), training=True)
     assert everywhere["num_detections"].numpy().tolist() == [80, 80]
 
 
 def test_losses_are_finite_without_objects_and_shapes_learn_from_their_loss_only():
     layer, features = head(GARetinaHead, stacked_convs=1, num_classes=3), maps(2)
-    layer(features)
+    layer(features, info(2))
     boxes = tf.constant([[[4.0, 4.0, 12.0, 14.0]], [[0.0, 0.0, 0.0, 0.0]]])
     targets = {"boxes": boxes, "labels": tf.constant([[1], [-1]])}
     with tf.GradientTape(persistent=True) as tape:
-        losses = layer.compute_losses(layer(features, training=True), targets, info(2))
+        losses = layer.compute_losses(layer(features, info(2), training=True), targets, info(2))
     assert set(losses) == {"loss_cls", "loss_bbox", "loss_shape", "loss_loc"}
     assert all(np.isfinite(v) for v in losses.values())
     kernel = layer.conv_shape.kernel.value
     assert tape.gradient(losses["loss_cls"], kernel) is None
     assert float(tf.norm(tape.gradient(losses["loss_shape"], kernel))) > 0.0
-    found = layer.decode(layer(features), info(2))
+    found = layer.decode(layer(features, info(2)), info(2))
     assert found["boxes"].shape[-1] == 4
 
 

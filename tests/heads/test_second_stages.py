@@ -4,8 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from kdet import ops
-from kdet.assigners import Assignment, RegionAssigner
+from kdet.assigners import RegionAssigner
 from kdet.coders import BucketingCoder, LegacyDeltaXYWHCoder
+from kdet.contract import Assignment
 from kdet.heads.roi import GridHead
 from kdet.losses import classification_aware_box_loss, prime_sample_weights
 from kdet.priors import AnchorGenerator, LegacyAnchorGenerator

@@ -3,8 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from kdet.assigners import Assignment, GridAssigner
+from kdet.assigners import GridAssigner
 from kdet.coders import DeltaXYWHCoder, LegacyDeltaXYWHCoder, YOLOCoder
+from kdet.contract import Assignment
 from kdet.heads.dense.ssd import SoftmaxAnchorHead
 from kdet.necks.ssd_neck import L2Norm
 from kdet.priors import LegacySSDAnchorGenerator, SSDAnchorGenerator, YOLOAnchorGenerator

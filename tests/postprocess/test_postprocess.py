@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kdet import postprocess
+from kdet.contract import Candidates
 
 # the second overlaps the first by 0.8, the third by 0.5; the fourth lies elsewhere
 BOXES = tf.constant([[[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 5, 10], [20, 20, 30, 30]]])
@@ -38,7 +39,7 @@ def test_suppression_is_within_a_class_and_of_candidates():
     np.testing.assert_array_equal(found["labels"], [[2, 2, -1, -1]])
     np.testing.assert_allclose(found["scores"], [[0.9, 0, 0, 0]])
     np.testing.assert_array_equal(found["boxes"][0, 2:], np.zeros((2, 4)))
-    found = postprocess.PostProcess(max_per_image=3)(BOXES, scores, tf.constant([[2, 1, 2, 2]]))
+    found = postprocess.PostProcess(max_per_image=3)(Candidates(BOXES, scores, tf.constant([[2, 1, 2, 2]])))
     np.testing.assert_array_equal(found["labels"], [[2, 1, 2]])
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from kdet.assigners import Assignment
+from kdet.contract import Assignment
 from kdet.ops import rank_within
 from kdet.samplers import BalancedSampler
 

@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from kdet.assigners import Assignment
+from kdet.contract import Assignment
 from kdet.samplers import OHEMSampler, RandomSampler
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from kdet.assigners import Assignment
+from kdet.contract import Assignment
 from kdet.samplers import ScoreHLRSampler
 
 # a positive; two negatives of one group (IoU 0.8), one by itself, one that does not score; one not counted

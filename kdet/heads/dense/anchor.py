@@ -1,9 +1,22 @@
 """Heads that classify and refine anchors."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import tensorflow as tf
 
+from kdet.assigners import Assigner
+from kdet.coders import Coder
+from kdet.contract import Assignment, ImageInfo, LevelPrediction, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.base import DenseHead, flatten_levels, flatten_map, level_shapes
 from kdet.layers import replica_mean
+from kdet.losses import Loss
+from kdet.postprocess import PostProcess
+from kdet.priors import PriorGenerator
+from kdet.priors.base import Shape
+from kdet.samplers import Sampler
+from kdet.typing import Tensor
 
 
 class AnchorHead(DenseHead):
@@ -22,19 +35,23 @@ class AnchorHead(DenseHead):
         allowed_border: anchors may stick out of the image by so many pixels; negative for any.
     """
 
+    # None where a subclass has a way of its own
+    loss_cls: Any
+    assigner: Any
+
     def __init__(
         self,
-        num_classes,
-        anchor_generator,
-        coder,
-        loss_cls,
-        loss_bbox,
-        assigner,
-        sampler=None,
-        allowed_border=-1,
-        postprocess=None,
-        **kwargs,
-    ):
+        num_classes: int,
+        anchor_generator: PriorGenerator,
+        coder: Coder,
+        loss_cls: Loss | None,
+        loss_bbox: Loss,
+        assigner: Assigner | None,
+        sampler: Sampler | None = None,
+        allowed_border: int = -1,
+        postprocess: PostProcess | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_classes=num_classes, postprocess=postprocess, **kwargs)
         self.anchor_generator, self.coder = anchor_generator, coder
         self.loss_cls, self.loss_bbox = loss_cls, loss_bbox
@@ -42,20 +59,20 @@ class AnchorHead(DenseHead):
         self.allowed_border = allowed_border
 
     @property
-    def num_anchors(self):
+    def num_anchors(self) -> Any:
         return self.anchor_generator.num_anchors
 
-    def priors(self, shapes):
+    def priors(self, shapes: Sequence[Shape]) -> list[Tensor]:
         return self.anchor_generator(shapes)
 
-    def level_predictions(self, outputs):
+    def level_predictions(self, outputs: Any) -> Iterator[LevelPrediction]:
         for scores, deltas in zip(*outputs[:2]):
-            yield flatten_map(scores, self.num_classes), tf.sigmoid, flatten_map(deltas, 4), None
+            yield LevelPrediction(flatten_map(scores, self.num_classes), tf.sigmoid, flatten_map(deltas, 4))
 
-    def decode_boxes(self, priors, regression, info):
+    def decode_boxes(self, priors: Tensor, regression: Tensor, info: ImageInfo) -> Tensor:
         return self.coder.decode(priors, regression, info["valid_size"])
 
-    def usable(self, anchors, shapes, info):
+    def usable(self, anchors: Tensor, shapes: Sequence[Shape], info: ImageInfo) -> Tensor:
         """Anchors ``[P,4]`` that may take part in training: bool ``[B,P]``."""
         valid = self.anchor_generator.valid(shapes, info["padded_size"])
         if self.allowed_border < 0:
@@ -67,23 +84,25 @@ class AnchorHead(DenseHead):
         )
         return valid & inside
 
-    def assigned_priors(self, anchors, shapes):
+    def assigned_priors(self, anchors: Tensor, shapes: Sequence[Shape]) -> Tensor:
         """What the assigner compares with the objects: the anchors ``[P,4]``."""
         return anchors
 
-    def level_arguments(self, shapes):
+    def level_arguments(self, shapes: Sequence[Shape]) -> dict[str, Any]:
         """What the assigner must know of the levels, as keywords."""
-        if getattr(self.assigner, "needs_levels", False):
+        if self.assigner.needs_levels:
             return {"level_sizes": [h * w * self.num_anchors for h, w in shapes]}
         return {}
 
-    def assign(self, anchors, shapes, targets, info):
+    def assign(
+        self, anchors: Tensor, shapes: Sequence[Shape], targets: Targets, info: ImageInfo
+    ) -> tuple[Tensor, Assignment]:
         """The sampled ``Assignment [B,P]`` and the loss normalizer."""
         priors, usable = self.assigned_priors(anchors, shapes), self.usable(anchors, shapes, info)
         assignment = self.assigner(priors, targets, usable, **self.level_arguments(shapes))
         return sample_and_count(assignment, self.sampler, info, stream=1)
 
-    def compute_losses(self, outputs, targets, info):
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """Losses of the batch.
 
         Args:
@@ -99,7 +118,9 @@ class AnchorHead(DenseHead):
         assignment, normalizer = self.assign(anchors, shapes, targets, info)
         return self.assigned_losses(outputs, anchors, assignment, targets, normalizer)
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
+    def assigned_losses(
+        self, outputs: Any, anchors: Tensor, assignment: Assignment, targets: Targets, normalizer: Tensor
+    ) -> Losses:
         """Losses by name, given which anchor ``[P,4]`` answers for what and the normalizer."""
         scores = flatten_levels(outputs[0], self.num_classes)
         deltas = flatten_levels(outputs[1], 4)
@@ -109,18 +130,22 @@ class AnchorHead(DenseHead):
             "loss_bbox": self.box_loss(anchors, deltas, assignment, targets, normalizer),
         }
 
-    def box_loss(self, anchors, deltas, assignment, targets, normalizer):
+    def box_loss(
+        self, anchors: Tensor, deltas: Tensor, assignment: Assignment, targets: Targets, normalizer: Tensor
+    ) -> Tensor:
         """Loss of the positives' boxes, a scalar."""
         boxes = assignment.gather(targets["boxes"])  # [B, P, 4]
         positive = tf.cast(assignment.positive, tf.float32)
-        if getattr(self.loss_bbox, "uses_boxes", False):
+        if self.loss_bbox.uses_boxes:
             return self.loss_bbox(self.coder.decode(anchors, deltas), boxes, positive, normalizer)
         # background rows encode their own anchor, so that no infinity arises
         boxes = tf.where(assignment.positive[..., None], boxes, anchors)
         return self.loss_bbox(deltas, self.coder.encode(anchors, boxes), positive, normalizer)
 
 
-def sample_and_count(assignment, sampler, info, stream):
+def sample_and_count(
+    assignment: Assignment, sampler: Sampler | None, info: ImageInfo, stream: int
+) -> tuple[Assignment, Tensor]:
     """What a sampler leaves of an ``Assignment [B,P]``, and the normalizer of its losses.
 
     Args:
@@ -134,6 +159,6 @@ def sample_and_count(assignment, sampler, info, stream):
         seed = tf.random.experimental.stateless_fold_in(info["seed"], stream)
         assignment = sampler(assignment, seed)
         count = [assignment.positive, assignment.negative]
-    # the reference counts at least one of each kind in every image
+    # as in MMDetection, at least one of each kind counts in every image
     totals = [tf.maximum(tf.reduce_sum(tf.cast(c, tf.float32), 1), 1.0) for c in count]
     return assignment, replica_mean(tf.reduce_sum(tf.add_n(totals)))

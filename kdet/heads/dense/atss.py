@@ -1,14 +1,22 @@
 """The head of ATSS (Zhang et al., 2020): RetinaNet with one anchor per cell and centerness."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import geometry
 from kdet.coders import DistanceCoder, centerness
+from kdet.contract import Assignment, ImageInfo, LevelPrediction, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.anchor import AnchorHead
 from kdet.heads.dense.base import flatten_levels, flatten_map
 from kdet.heads.dense.towers import Scale, apply_tower, conv_tower, prediction
 from kdet.layers import replica_mean
+from kdet.losses import Loss
+from kdet.priors import PriorGenerator
 from kdet.registry import register
+from kdet.typing import Maps, Spec, Tensor
 
 
 @register
@@ -20,20 +28,20 @@ class ATSSHead(AnchorHead):
         stacked_convs, filters, norm: the towers, see ``RetinaHead``.
         other arguments: see ``AnchorHead``; ``loss_bbox`` must take boxes.
 
-    Call: ``tuple of [B,h,w,C] -> (scores, deltas, centerness)``, tuples of ``[B,h,w,A*classes]``,
+    Outputs: ``(scores, deltas, centerness)``, tuples of ``[B,h,w,A*classes]``,
     ``[B,h,w,A*4]`` and ``[B,h,w,A]``.
     """
 
     def __init__(
         self,
-        num_classes,
-        anchor_generator,
-        loss_centerness,
-        stacked_convs=4,
-        filters=256,
-        norm=None,
-        **kwargs,
-    ):
+        num_classes: int,
+        anchor_generator: PriorGenerator,
+        loss_centerness: Loss,
+        stacked_convs: int = 4,
+        filters: int = 256,
+        norm: str | Spec | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_classes=num_classes, anchor_generator=anchor_generator, **kwargs)
         self.loss_centerness = loss_centerness
         self.cls_convs, self.reg_convs = (conv_tower(stacked_convs, filters, norm=norm) for _ in range(2))
@@ -42,19 +50,21 @@ class ATSSHead(AnchorHead):
         self.atss_centerness = prediction(self.num_anchors)
         self.scales = [Scale() for _ in anchor_generator.strides]
 
-    def call(self, features, training=False):
+    def call(self, features: Maps, info: ImageInfo, training: bool = False) -> tuple[Any, ...]:
         levels = []
         for x, scale in zip(features, self.scales, strict=True):
             cls, reg = apply_tower(self.cls_convs, x), apply_tower(self.reg_convs, x)
             levels.append((self.atss_cls(cls), scale(self.atss_reg(reg)), self.atss_centerness(reg)))
         return tuple(zip(*levels))
 
-    def level_predictions(self, outputs):
+    def level_predictions(self, outputs: Any) -> Iterator[LevelPrediction]:
         centralities = (tf.sigmoid(flatten_map(x, 1)[..., 0]) for x in outputs[2])
-        for (scores, rank, deltas, _), factor in zip(super().level_predictions(outputs), centralities):
-            yield scores, rank, deltas, factor
+        for level, factor in zip(super().level_predictions(outputs), centralities):
+            yield level._replace(factor=factor)
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
+    def assigned_losses(
+        self, outputs: Any, anchors: Tensor, assignment: Assignment, targets: Targets, normalizer: Tensor
+    ) -> Losses:
         boxes = assignment.gather(targets["boxes"])  # [B, P, 4]
         distances = DistanceCoder().encode(geometry.centers(anchors), boxes)
         central = centerness(distances, assignment.positive)  # [B, P]

@@ -1,15 +1,19 @@
 """AutoAssign: label assignment by learned weights (Zhu et al., 2020, arXiv:2007.03496)."""
 
-import keras
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import geometry
+from kdet.contract import ImageInfo, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.base import flatten_levels, level_shapes
 from kdet.heads.dense.fcos import FCOSHead
-from kdet.heads.dense.towers import prior_bias
-from kdet.layers import replica_mean
+from kdet.layers import Layer, replica_mean
 from kdet.priors import PointGenerator
 from kdet.registry import register
+from kdet.typing import Tensor
 
 # the smallest normalizer of a weight
 TINY = 1e-12
@@ -19,7 +23,7 @@ CONFIDENCE = 3.0
 LARGEST = 100.0
 
 
-class CenterPrior(keras.layers.Layer):
+class CenterPrior(Layer):
     """How much a point counts for an object by its place in it: a normal distribution learned per class.
 
     Args:
@@ -30,7 +34,7 @@ class CenterPrior(keras.layers.Layer):
 
     torch_tensors = {"mean": ("mean", None), "sigma": ("sigma", None)}
 
-    def __init__(self, num_classes, **kwargs):
+    def __init__(self, num_classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_classes = num_classes
         shape = (num_classes, 2)
@@ -38,7 +42,7 @@ class CenterPrior(keras.layers.Layer):
         self.sigma = self.add_weight(name="sigma", shape=shape, initializer="ones", autocast=False)
         self.built = True
 
-    def call(self, points, boxes, labels):
+    def call(self, points: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         labels = tf.maximum(labels, 0)
         mean, sigma = (tf.gather(x, labels)[:, None] for x in (self.mean, self.sigma))  # [B, 1, G, 2]
         offset = points[None, :, None, :2] - geometry.centers(boxes)[:, None]  # [B, P, G, 2]
@@ -57,15 +61,18 @@ class AutoAssignHead(FCOSHead):
     The third output is the objectness: how likely any object is at a point.
     """
 
+    first_probability = 0.02
+    first_distance = 4.0
+
     def __init__(
         self,
-        num_classes,
-        strides,
-        positive_weight=0.25,
-        negative_weight=0.75,
-        center_weight=0.75,
-        **kwargs,
-    ):
+        num_classes: int,
+        strides: Sequence[int],
+        positive_weight: float = 0.25,
+        negative_weight: float = 0.75,
+        center_weight: float = 0.75,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             num_classes=num_classes, strides=strides, loss_cls=None, loss_centerness=None, conv_bias=True,
             norm_on_bbox=True, centerness_on_reg=True, **kwargs,
@@ -74,10 +81,8 @@ class AutoAssignHead(FCOSHead):
         self.center_weight = center_weight
         self.point_generator = PointGenerator(strides, offset=0.0)
         self.center_prior = CenterPrior(num_classes)
-        self.conv_cls.bias_initializer = prior_bias(0.02)
-        self.conv_reg.bias_initializer = keras.initializers.Constant(4.0)
 
-    def compute_losses(self, outputs, targets, info):
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """``{"loss_pos", "loss_neg", "loss_center"}``."""
         points = tf.concat(self.priors(level_shapes(outputs[0])), 0)  # [P, 3]
         scores = tf.sigmoid(flatten_levels(outputs[0], self.num_classes))
@@ -99,7 +104,9 @@ class AutoAssignHead(FCOSHead):
             "loss_center": self.center_weight * tf.reduce_mean(center),
         }
 
-    def positive_losses(self, confidence, predicted, boxes, labels, prior):
+    def positive_losses(
+        self, confidence: Tensor, predicted: Tensor, boxes: Tensor, labels: Tensor, prior: Tensor
+    ) -> Tensor:
         """Per object ``[B,G]``: -ln of the weighted mean of its points' likelihoods of being right."""
         loss_bbox = self.loss_bbox.loss_weight * self.loss_bbox.elementwise(
             predicted[:, :, None], boxes[:, None]
@@ -112,7 +119,9 @@ class AutoAssignHead(FCOSHead):
         found = mean > 0.0
         return tf.where(found, tf.minimum(-tf.math.log(tf.where(found, mean, 1.0)), LARGEST), LARGEST)
 
-    def negative_losses(self, confidence, predicted, boxes, labels, inside):
+    def negative_losses(
+        self, confidence: Tensor, predicted: Tensor, boxes: Tensor, labels: Tensor, inside: Tensor
+    ) -> Tensor:
         """Sum over all points and classes; inside an object of the class, good boxes count less."""
         quality = geometry.aligned_iou(predicted[:, :, None], boxes[:, None])
         # every object sees the best overlap of the point, whichever object it is with
@@ -129,14 +138,14 @@ class AutoAssignHead(FCOSHead):
         return tf.reduce_sum(tf.square(doubt) * tf.minimum(-tf.math.log1p(-doubt), LARGEST))
 
 
-def points_inside(points, boxes):
+def points_inside(points: Tensor, boxes: Tensor) -> Tensor:
     """Whether points ``[P,2+]`` lie strictly inside boxes ``[B,G,4]``: bool ``[B,P,G]``."""
     xy = points[None, :, None, :2]
     low, high = boxes[:, None, :, :2], boxes[:, None, :, 2:]
     return tf.reduce_all((xy > low) & (xy < high), -1)
 
 
-def covered_by_later(inside, labels):
+def covered_by_later(inside: Tensor, labels: Tensor) -> Tensor:
     """Whether a point also lies in a later object of the same class: bool ``[B,P,G]``."""
     count = tf.shape(labels)[1]
     later = tf.range(count)[:, None] > tf.range(count)[None]  # [G' later than, G]

@@ -1,13 +1,20 @@
 """What all heads with a prediction at every cell share."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import tensorflow as tf
 
-from kdet.layers import Composite, NoXla
+from kdet.contract import Candidates, ImageInfo, LevelPrediction
+from kdet.coordinates import original_boxes
+from kdet.heads.base import Head
+from kdet.layers import NoXla
 from kdet.postprocess import PostProcess, keep_above, top_candidates
-from kdet.structures import original_boxes
+from kdet.priors.base import Shape
+from kdet.typing import Maps, Tensor
 
 
-def level_shapes(maps):
+def level_shapes(maps: Maps) -> list[Shape]:
     """``[(h, w), ...]`` of the maps ``[B,h,w,C]``; ints where known."""
     shapes = []
     for x in maps:
@@ -16,7 +23,7 @@ def level_shapes(maps):
     return shapes
 
 
-def flatten_map(x, channels):
+def flatten_map(x: Tensor, channels: int) -> Tensor:
     """``[B,h,w,A*channels] -> [B,h*w*A,channels]`` float32."""
     x = tf.cast(x, tf.float32)
     rows = -1
@@ -25,70 +32,50 @@ def flatten_map(x, channels):
     return tf.reshape(x, [tf.shape(x)[0], rows, channels])
 
 
-def flatten_levels(maps, channels):
+def flatten_levels(maps: Maps, channels: int) -> Tensor:
     """All levels of one output, one after the other: ``[B,P,channels]`` float32."""
     return tf.concat([flatten_map(x, channels) for x in maps], 1)
 
 
-class DenseHead(NoXla, Composite):
+class DenseHead(NoXla, Head):
     """A head that predicts scores and boxes at every cell of every level.
 
-    Subclasses give ``call(features) -> tuple of outputs`` (each a tuple over levels), ``compute_losses`` and
-    the hooks ``level_predictions``, ``priors`` and ``decode_boxes`` of the inference flow below.
+    Outputs are a tuple, each of them a tuple over the levels. Subclasses give ``call``, ``compute_losses``
+    and the hooks ``level_predictions``, ``priors`` and ``decode_boxes`` of the inference flow below.
 
     Args:
         num_classes: classes without background.
         postprocess: ``PostProcess``.
     """
 
-    def __init__(self, num_classes, postprocess=None, **kwargs):
-        super().__init__(**kwargs)
-        self.num_classes = num_classes
-        self.postprocess = postprocess or PostProcess()
+    def __init__(self, num_classes: int, postprocess: PostProcess | None = None, **kwargs: Any) -> None:
+        super().__init__(num_classes=num_classes, postprocess=postprocess or PostProcess(), **kwargs)
 
-    def priors(self, shapes):
+    def priors(self, shapes: Sequence[Shape]) -> list[Tensor]:
         """Priors of every level, a list of ``[n,4]`` (boxes) or ``[n,k]`` (points)."""
         raise NotImplementedError(f"{type(self).__name__} must define priors().")
 
-    def level_predictions(self, outputs):
-        """Per level ``(scores [B,n,C], rank, regression [B,n,R], factor [B,n] or None)``.
-
-        ``rank`` is the function that turns the ranked values into probabilities (identity when they
-        are probabilities already); it must be monotone.
-        """
+    def level_predictions(self, outputs: Any) -> Iterator[LevelPrediction]:
+        """What is predicted on every level, in their order."""
         raise NotImplementedError(f"{type(self).__name__} must define level_predictions().")
 
-    def decode_boxes(self, priors, regression, info):
+    def decode_boxes(self, priors: Tensor, regression: Tensor, info: ImageInfo) -> Tensor:
         """Boxes ``[B,k,4]`` in network pixels from chosen priors and predictions."""
         raise NotImplementedError(f"{type(self).__name__} must define decode_boxes().")
 
-    def candidates(self, outputs, info):
-        """Best candidates of all levels before suppression, in original pixels.
-
-        Returns:
-            ``(boxes [B,K,4], scores [B,K], labels [B,K])``.
-        """
+    def candidates(self, outputs: Any, info: ImageInfo) -> Candidates:
+        """Best candidates of all levels before suppression, in original pixels."""
         settings = self.postprocess
         priors = self.priors(level_shapes(outputs[0]))
         found = []
-        for level_priors, (scores, probability, regression, factor) in zip(
-            priors, self.level_predictions(outputs), strict=True
-        ):
-            scores, rows, labels = top_candidates(scores, settings.nms_pre)
-            scores = keep_above(probability(scores), settings.score_threshold)
-            if factor is not None:
-                factor = tf.gather(factor, rows, batch_dims=1)
+        for level_priors, level in zip(priors, self.level_predictions(outputs), strict=True):
+            scores, rows, labels = top_candidates(level.scores, settings.nms_pre)
+            scores = keep_above(level.probability(scores), settings.score_threshold)
+            if level.factor is not None:
+                factor = tf.gather(level.factor, rows, batch_dims=1)
                 scores = tf.where(scores > 0.0, scores * factor, scores)
             chosen = tf.gather(level_priors, rows)  # [B, k, 4]
-            boxes = self.decode_boxes(chosen, tf.gather(regression, rows, batch_dims=1), info)
+            boxes = self.decode_boxes(chosen, tf.gather(level.regression, rows, batch_dims=1), info)
             found.append((boxes, scores, labels))
         boxes, scores, labels = (tf.concat(parts, 1) for parts in zip(*found))
-        return original_boxes(boxes, info), scores, labels
-
-    def suppress(self, boxes, scores, labels):
-        """Detections from candidates (of one view of the images, or of several)."""
-        return self.postprocess(boxes, scores, labels)
-
-    def decode(self, outputs, info):
-        """Detections in original pixels from the outputs of ``call``."""
-        return self.suppress(*self.candidates(outputs, info))
+        return Candidates(original_boxes(boxes, info), scores, labels)

@@ -1,13 +1,20 @@
 """FCOS: fully convolutional one-stage detection (Tian et al., 2019)."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet.coders import centerness
+from kdet.contract import ImageInfo, LevelPrediction, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.base import flatten_levels, flatten_map, level_shapes
 from kdet.heads.dense.point import PointHead
 from kdet.heads.dense.towers import Scale, prediction
 from kdet.layers import replica_mean
+from kdet.losses import Loss
 from kdet.registry import register
+from kdet.typing import Maps, Tensor
 
 
 @register
@@ -20,36 +27,45 @@ class FCOSHead(PointHead):
         centerness_on_reg: centerness comes from the box tower, not the class tower.
         other arguments: see ``PointHead``.
 
-    Call: ``tuple of [B,h,w,C] -> (scores, distances, centerness)``, tuples of ``[B,h,w,classes]``,
+    Outputs: ``(scores, distances, centerness)``, tuples of ``[B,h,w,classes]``,
     ``[B,h,w,4]`` in pixels and ``[B,h,w,1]``.
     """
 
+    loss_centerness: Any  # None where a subclass has a way of its own
+
     def __init__(
-        self, num_classes, strides, loss_centerness, norm_on_bbox=False, centerness_on_reg=False, **kwargs
-    ):
+        self,
+        num_classes: int,
+        strides: Sequence[int],
+        loss_centerness: Loss | None,
+        norm_on_bbox: bool = False,
+        centerness_on_reg: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_classes=num_classes, strides=strides, **kwargs)
         self.loss_centerness = loss_centerness
         self.norm_on_bbox, self.centerness_on_reg = norm_on_bbox, centerness_on_reg
         self.conv_centerness = prediction(1)
         self.scales = [Scale() for _ in strides]
 
-    def call(self, features, training=False):
+    def call(self, features: Maps, info: ImageInfo, training: bool = False) -> tuple[Any, ...]:
         levels = [self.level(*level) for level in zip(features, self.scales, self.strides, strict=True)]
         return tuple(zip(*levels))
 
-    def level(self, x, scale, stride):
+    def level(self, x: Tensor, scale: Scale, stride: int) -> tuple[Tensor, ...]:
         """Outputs of one level."""
         cls, reg = self.class_tower(x), self.box_tower(x)
         distances = scale(self.conv_reg(reg))
         distances = tf.nn.relu(distances) * stride if self.norm_on_bbox else tf.exp(distances)
         return self.conv_cls(cls), distances, self.conv_centerness(reg if self.centerness_on_reg else cls)
 
-    def level_predictions(self, outputs):
+    def level_predictions(self, outputs: Any) -> Iterator[LevelPrediction]:
         for scores, distances, central in zip(*outputs):
+            scores, distances = flatten_map(scores, self.num_classes), flatten_map(distances, 4)
             factor = tf.sigmoid(flatten_map(central, 1)[..., 0])
-            yield flatten_map(scores, self.num_classes), tf.sigmoid, flatten_map(distances, 4), factor
+            yield LevelPrediction(scores, tf.sigmoid, distances, factor)
 
-    def compute_losses(self, outputs, targets, info):
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """``{"loss_cls", "loss_bbox", "loss_centerness"}``; boxes weigh as much as their point is central."""
         points = tf.concat(self.priors(level_shapes(outputs[0])), 0)  # [P, 3]
         assignment = self.assigner(points, targets)

@@ -1,14 +1,20 @@
 """FoveaBox (Kong et al., 2020): points in the middle of an object on the levels that fit its size."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners import Assignment
+from kdet.contract import Assignment, ImageInfo, LevelPrediction, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.base import flatten_levels, flatten_map, level_shapes
 from kdet.heads.dense.point import PointHead
 from kdet.heads.dense.towers import FeatureAdaption
 from kdet.layers import ConvModule, replica_mean
+from kdet.priors.base import Shape
 from kdet.registry import register
+from kdet.typing import Maps, Spec, Tensor
 
 
 @register
@@ -22,21 +28,21 @@ class FoveaHead(PointHead):
         align: look for classes where the predicted box says (FoveaBox-align).
         other arguments: see ``PointHead``.
 
-    Call: ``tuple of [B,h,w,C] -> (scores, logarithms)``, tuples of ``[B,h,w,classes]``, ``[B,h,w,4]``.
+    Outputs: ``(scores, logarithms)``, tuples of ``[B,h,w,classes]``, ``[B,h,w,4]``.
     """
 
     def __init__(
         self,
-        num_classes,
-        strides,
-        scale_ranges,
-        sigma=0.4,
-        base_size=2.0,
-        align=False,
-        filters=256,
-        norm=None,
-        **kwargs,
-    ):
+        num_classes: int,
+        strides: Sequence[int],
+        scale_ranges: Sequence[Sequence[float]],
+        sigma: float = 0.4,
+        base_size: float = 2.0,
+        align: bool = False,
+        filters: int = 256,
+        norm: str | Spec | None = None,
+        **kwargs: Any,
+    ) -> None:
         class_tower = None
         if align:
             class_tower = [
@@ -54,7 +60,7 @@ class FoveaHead(PointHead):
         self.scale_ranges, self.sigma, self.base_size = tuple(scale_ranges), sigma, base_size
         self.feature_adaption = FeatureAdaption(filters) if align else None
 
-    def call(self, features, training=False):
+    def call(self, features: Maps, info: ImageInfo, training: bool = False) -> tuple[Any, ...]:
         levels = []
         for x in features:
             logarithms = self.conv_reg(self.box_tower(x))
@@ -63,15 +69,16 @@ class FoveaHead(PointHead):
             levels.append((self.conv_cls(self.class_tower(x)), logarithms))
         return tuple(zip(*levels))
 
-    def level_predictions(self, outputs):
+    def level_predictions(self, outputs: Any) -> Iterator[LevelPrediction]:
         for scores, logarithms in zip(*outputs):
-            yield flatten_map(scores, self.num_classes), tf.sigmoid, flatten_map(logarithms, 4), None
+            scores = flatten_map(scores, self.num_classes)
+            yield LevelPrediction(scores, tf.sigmoid, flatten_map(logarithms, 4))
 
-    def decode_boxes(self, priors, regression, info):
+    def decode_boxes(self, priors: Tensor, regression: Tensor, info: ImageInfo) -> Tensor:
         boxes = self.coder.decode(priors, tf.exp(regression) * self.base_size * priors[..., 2:])
         return geometry.clip(boxes, info["valid_size"] - 1.0)
 
-    def compute_losses(self, outputs, targets, info):
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """``{"loss_cls", "loss_bbox"}``."""
         shapes = level_shapes(outputs[0])
         points = tf.concat(self.priors(shapes), 0)  # [P, 3]
@@ -91,7 +98,7 @@ class FoveaHead(PointHead):
             ),
         }
 
-    def assign(self, points, shapes, targets):
+    def assign(self, points: Tensor, shapes: Sequence[Shape], targets: Targets) -> Assignment:
         """A point belongs to the smallest object whose middle covers its cell: ``Assignment [B,P]``."""
         stride, boxes = points[:, 2:], targets["boxes"][:, :, None, :]  # [B, G, 1, 4]
         cells = points[:, :2] / stride - 0.5

@@ -1,16 +1,21 @@
 """FreeAnchor (Zhang et al., 2019): objects choose their anchors out of a bag by likelihood."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import geometry
+from kdet.contract import ImageInfo, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.base import flatten_levels, level_shapes
 from kdet.heads.dense.retina import RetinaHead
 from kdet.layers import replica_mean
 from kdet.ops.ranking import smallest
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
-def cross_entropy_with_one(probability):
+def cross_entropy_with_one(probability: float) -> Tensor:
     """``-log(probability)``, at most 100."""
     return -tf.maximum(tf.math.log(probability), -100.0)
 
@@ -29,11 +34,18 @@ class FreeAnchorHead(RetinaHead):
     # at the end of a bag many anchors have the same IoU; which of them are in is up to the selection
     select_smallest = staticmethod(smallest)
 
-    def __init__(self, bag_size=50, iou_threshold=0.6, gamma=2.0, alpha=0.5, **kwargs):
+    def __init__(
+        self,
+        bag_size: int = 50,
+        iou_threshold: float = 0.6,
+        gamma: float = 2.0,
+        alpha: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(loss_cls=None, assigner=None, **kwargs)
         self.bag_size, self.iou_threshold, self.gamma, self.alpha = bag_size, iou_threshold, gamma, alpha
 
-    def compute_losses(self, outputs, targets, info):
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """``{"positive_bag_loss", "negative_bag_loss"}``."""
         anchors = tf.concat(self.priors(level_shapes(outputs[0])), 0)  # [P, 4]
         probability = tf.sigmoid(flatten_levels(outputs[0], self.num_classes))  # [B, P, C]
@@ -51,7 +63,7 @@ class FreeAnchorHead(RetinaHead):
             / tf.maximum(count * self.bag_size, 1.0),
         }
 
-    def positive_bags(self, anchors, probability, deltas, targets):
+    def positive_bags(self, anchors: Tensor, probability: float, deltas: Tensor, targets: Targets) -> Tensor:
         """``[B,G]``: how unlikely it is that the best anchors of an object find it."""
         boxes, labels = targets["boxes"], tf.maximum(targets["labels"], 0)
         rows = self.select_smallest(-geometry.pairwise_iou(boxes, anchors), self.bag_size)  # [B, G, K]
@@ -68,7 +80,7 @@ class FreeAnchorHead(RetinaHead):
         weight /= tf.reduce_sum(weight, -1, keepdims=True)
         return cross_entropy_with_one(tf.reduce_sum(weight * likelihood, -1))
 
-    def foreground(self, boxes, targets):
+    def foreground(self, boxes: Tensor, targets: Targets) -> Tensor:
         """How much each predicted box ``[B,P,4]`` is an object of each class: ``[B,P,C]`` in [0, 1]."""
         iou = geometry.pairwise_iou(targets["boxes"], boxes)  # [B, G, P]
         best = tf.maximum(tf.reduce_max(iou, -1, keepdims=True), self.iou_threshold + 1e-12)

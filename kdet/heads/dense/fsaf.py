@@ -1,31 +1,37 @@
 """FSAF (Zhu et al., 2019): every object trains the level on which its loss is least."""
 
-import keras
+from typing import Any
+
 import tensorflow as tf
 
+from kdet.assigners import CenterRegionAssigner
+from kdet.contract import Assignment, ImageInfo, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.base import flatten_levels, level_shapes
 from kdet.heads.dense.retina import RetinaHead
 from kdet.layers import replica_mean
 from kdet.registry import register
+from kdet.typing import Maps, Tensor
 
 
 @register
 class FSAFHead(RetinaHead):
     """RetinaNet with one box per cell, non-negative distances, and levels chosen by the loss.
 
-    Args: see ``RetinaHead``; the assigner is a ``CenterRegionAssigner``, ``loss_bbox`` takes boxes.
+    Args:
+        assigner: ``CenterRegionAssigner``.
+        loss_bbox: loss that takes boxes.
+        other arguments: see ``RetinaHead``.
     """
 
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        # the ReLU would hide a distance that starts below zero
-        self.retina_reg.bias_initializer = keras.initializers.Constant(0.25)
+    assigner: CenterRegionAssigner
+    first_delta = 0.25  # the ReLU would hide a distance that starts below zero
 
-    def call(self, features, training=False):
-        scores, distances = super().call(features)
+    def call(self, features: Maps, info: ImageInfo, training: bool = False) -> tuple[Any, tuple[Any, ...]]:
+        scores, distances = super().call(features, info)
         return scores, tuple(tf.nn.relu(x) for x in distances)
 
-    def compute_losses(self, outputs, targets, info):
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """``{"loss_cls", "loss_bbox"}``."""
         shapes = level_shapes(outputs[0])
         levels = self.priors(shapes)
@@ -62,7 +68,9 @@ class FSAFHead(RetinaHead):
         }
 
     @staticmethod
-    def best_level(loss, assignment, level, num_levels, num_objects):
+    def best_level(
+        loss: Tensor, assignment: Assignment, level: int, num_levels: int, num_objects: int
+    ) -> Tensor:
         """The level with the least mean ``loss [B,P]`` of each object's anchors: int32 ``[B,G]``."""
         batch = tf.shape(loss)[0]
         segment = tf.range(batch)[:, None] * num_objects + tf.maximum(assignment.gt_index, 0)

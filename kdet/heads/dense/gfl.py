@@ -1,18 +1,26 @@
 """Generalized focal loss head (Li et al., 2020): distances as distributions, scores as qualities."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import geometry
 from kdet.coders import DistanceCoder
+from kdet.contract import Assignment, ImageInfo, LevelPrediction, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.anchor import AnchorHead
 from kdet.heads.dense.base import flatten_levels, flatten_map, level_shapes
 from kdet.heads.dense.towers import Scale, apply_tower, conv_tower, prediction
 from kdet.layers import replica_mean
-from kdet.priors import PointGenerator
+from kdet.losses import Loss
+from kdet.priors import PointGenerator, PriorGenerator
+from kdet.priors.base import Shape
 from kdet.registry import register
+from kdet.typing import Maps, Spec, Tensor
 
 
-def expectation(logits):
+def expectation(logits: Tensor) -> Tensor:
     """Expected value of distributions over 0..n-1: ``[..., n] -> [...]``."""
     places = tf.range(logits.shape[-1], dtype=tf.float32)
     return tf.reduce_sum(tf.nn.softmax(logits) * places, -1)
@@ -28,21 +36,21 @@ class GFLHead(AnchorHead):
         stacked_convs, filters, norm: the towers, see ``RetinaHead``.
         other arguments: see ``AnchorHead``; ``loss_bbox`` must take boxes, ``loss_cls`` soft targets.
 
-    Call: ``tuple of [B,h,w,C] -> (scores, distributions)``, tuples of ``[B,h,w,classes]`` and
+    Outputs: ``(scores, distributions)``, tuples of ``[B,h,w,classes]`` and
     ``[B,h,w,4*(reg_max+1)]``.
     """
 
     def __init__(
         self,
-        num_classes,
-        anchor_generator,
-        loss_dfl,
-        reg_max=16,
-        stacked_convs=4,
-        filters=256,
-        norm=None,
-        **kwargs,
-    ):
+        num_classes: int,
+        anchor_generator: PriorGenerator,
+        loss_dfl: Loss,
+        reg_max: int = 16,
+        stacked_convs: int = 4,
+        filters: int = 256,
+        norm: str | Spec | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             num_classes=num_classes, anchor_generator=anchor_generator, coder=DistanceCoder(), **kwargs
         )
@@ -53,7 +61,9 @@ class GFLHead(AnchorHead):
         self.gfl_reg = prediction(4 * (reg_max + 1))
         self.scales = [Scale() for _ in anchor_generator.strides]
 
-    def call(self, features, training=False):
+    def call(
+        self, features: Maps, info: ImageInfo, training: bool = False
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         scores = [self.gfl_cls(apply_tower(self.cls_convs, x)) for x in features]
         regression = [
             scale(self.gfl_reg(apply_tower(self.reg_convs, x)))
@@ -61,24 +71,26 @@ class GFLHead(AnchorHead):
         ]
         return tuple(scores), tuple(regression)
 
-    def priors(self, shapes):
+    def priors(self, shapes: Sequence[Shape]) -> list[Tensor]:
         return self.point_generator(shapes)
 
-    def level_predictions(self, outputs):
+    def level_predictions(self, outputs: Any) -> Iterator[LevelPrediction]:
         for scores, regression in zip(*outputs[:2]):
             regression = flatten_map(regression, 4 * (self.reg_max + 1))
-            yield flatten_map(scores, self.num_classes), tf.sigmoid, regression, None
+            yield LevelPrediction(flatten_map(scores, self.num_classes), tf.sigmoid, regression)
 
-    def distances(self, points, regression):
+    def distances(self, points: Tensor, regression: Tensor) -> tuple[Tensor, Tensor]:
         """Distances in pixels ``[B,n,4]`` and the logits ``[B,n,4,reg_max+1]`` that they come from."""
         shape = tf.concat([tf.shape(regression)[:2], [4, self.reg_max + 1]], 0)
         logits = tf.reshape(regression, shape)
         return expectation(logits) * points[..., 2:], logits
 
-    def decode_boxes(self, priors, regression, info):
+    def decode_boxes(self, priors: Tensor, regression: Tensor, info: ImageInfo) -> Tensor:
         return self.coder.decode(priors, self.distances(priors, regression)[0], info["valid_size"])
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
+    def assigned_losses(
+        self, outputs: Any, anchors: Tensor, assignment: Assignment, targets: Targets, normalizer: Tensor
+    ) -> Losses:
         points = tf.concat(self.priors(level_shapes(outputs[0])), 0)  # [P, 3]
         distances, logits = self.distances(points, flatten_levels(outputs[1], 4 * (self.reg_max + 1)))
         decoded = self.coder.decode(points, distances)
@@ -99,10 +111,12 @@ class GFLHead(AnchorHead):
             **self.regression_losses(logits, sides, weight, total, outputs),
         }
 
-    def total_weight(self, weight):
+    def total_weight(self, weight: Tensor) -> Tensor:
         """The normalizer of the box losses from their weights ``[B,P]``."""
         return tf.maximum(replica_mean(tf.reduce_sum(weight)), 1.0)
 
-    def regression_losses(self, logits, sides, weight, total, outputs):
+    def regression_losses(
+        self, logits: Tensor, sides: Tensor, weight: Tensor, total: Tensor, outputs: Any
+    ) -> Losses:
         """Losses of the distributions ``[B,P,4,n]`` against ``sides [B,P,4]`` in strides."""
         return {"loss_dfl": self.loss_dfl(logits, sides, weight, 4.0 * total)}

@@ -1,25 +1,34 @@
-"""RetinaNet with gradient-harmonised losses (Li et al., 2019)."""
+"""RetinaNet with gradient-harmonized losses (Li et al., 2019)."""
+
+from typing import Any
 
 import tensorflow as tf
 
+from kdet.contract import Assignment, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.base import flatten_map
 from kdet.heads.dense.retina import RetinaHead
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
 class GHMRetinaHead(RetinaHead):
     """Takes the losses level by level, as each moves the histograms that the next is weighed with.
 
-    Args: see ``RetinaHead``; the losses are of ``kdet.losses.ghm``.
+    Args:
+        loss_cls, loss_bbox: ``GHMClassificationLoss`` and ``GHMRegressionLoss``.
+        other arguments: see ``RetinaHead``.
     """
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
+    def assigned_losses(
+        self, outputs: Any, anchors: Tensor, assignment: Assignment, targets: Targets, normalizer: Tensor
+    ) -> Losses:
         labels = assignment.labels(targets, background=self.num_classes)
         boxes = tf.where(assignment.positive[..., None], assignment.gather(targets["boxes"]), anchors)
         deltas = self.coder.encode(anchors, boxes)
         positive = tf.cast(assignment.positive, tf.float32)
-        losses = {"loss_cls": [], "loss_bbox": []}
+        losses: dict[str, list[Tensor]] = {"loss_cls": [], "loss_bbox": []}
         start = 0
         for scores, regression in zip(*outputs):
             scores, regression = flatten_map(scores, self.num_classes), flatten_map(regression, 4)

@@ -1,15 +1,23 @@
 """PAA: probabilistic anchor assignment (Kim & Lee, 2020, arXiv:2007.08103)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import geometry
 from kdet.assigners import MixtureSelection
+from kdet.contract import Assignment, Candidates, Detections, ImageInfo, Targets
+from kdet.coordinates import original_boxes
+from kdet.heads.base import Losses
 from kdet.heads.dense.atss import ATSSHead
 from kdet.heads.dense.base import flatten_levels, flatten_map, level_shapes
 from kdet.layers import replica_mean
-from kdet.postprocess import keep_above
+from kdet.postprocess import keep_above, top_rows
+from kdet.priors import PriorGenerator
+from kdet.priors.base import Shape
 from kdet.registry import register
-from kdet.structures import original_boxes
+from kdet.typing import Tensor
 
 # votes count by exp(-(1 - IoU)^2 / VOTE_WIDTH), from this overlap on
 VOTE_WIDTH, LEAST_VOTE = 0.025, 0.01
@@ -27,15 +35,23 @@ class PAAHead(ATSSHead):
     """
 
     def __init__(
-        self, num_classes, anchor_generator, top_k=9, score_voting=True, max_candidates=20000, **kwargs
-    ):
+        self,
+        num_classes: int,
+        anchor_generator: PriorGenerator,
+        top_k: int = 9,
+        score_voting: bool = True,
+        max_candidates: int = 20000,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_classes=num_classes, anchor_generator=anchor_generator, **kwargs)
         self.selection = MixtureSelection(top_k)
         self.score_voting, self.max_candidates = score_voting, max_candidates
 
     # ---- training
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
+    def assigned_losses(
+        self, outputs: Any, anchors: Tensor, assignment: Assignment, targets: Targets, normalizer: Tensor
+    ) -> Losses:
         """``{"loss_cls", "loss_bbox", "loss_iou"}``; boxes weigh as much as they overlap."""
         scores = flatten_levels(outputs[0], self.num_classes)
         decoded = self.coder.decode(anchors, flatten_levels(outputs[1], 4))  # [B, P, 4]
@@ -53,7 +69,14 @@ class PAAHead(ATSSHead):
             "loss_iou": self.loss_centerness(predicted, overlap, positive, count),
         }
 
-    def select(self, scores, decoded, assignment, targets, shapes):
+    def select(
+        self,
+        scores: Tensor,
+        decoded: Tensor,
+        assignment: Assignment,
+        targets: Targets,
+        shapes: Sequence[Shape],
+    ) -> Assignment:
         """The assignment after the second step."""
         labels = assignment.labels(targets, background=self.num_classes)
         classification = tf.reduce_sum(self.loss_cls.elementwise(scores, labels), -1)
@@ -65,7 +88,7 @@ class PAAHead(ATSSHead):
 
     # ---- inference
 
-    def candidates(self, outputs, info):
+    def candidates(self, outputs: Any, info: ImageInfo) -> Candidates:
         """As ``DenseHead``; the best anchors of every level with all their classes."""
         settings = self.postprocess
         levels = zip(self.priors(level_shapes(outputs[0])), *outputs, strict=True)
@@ -73,29 +96,28 @@ class PAAHead(ATSSHead):
         for anchors, level_scores, deltas, overlap in levels:
             probability = tf.sigmoid(flatten_map(level_scores, self.num_classes))
             score = tf.sqrt(probability * tf.sigmoid(flatten_map(overlap, 1)))  # [B, n, C]
-            size = anchors.shape[0] or tf.shape(anchors)[0]
-            limit = min(settings.nms_pre, size) if anchors.shape[0] else tf.minimum(settings.nms_pre, size)
-            rows = tf.math.top_k(tf.reduce_max(score, -1), limit).indices
+            _, rows = top_rows(tf.reduce_max(score, -1), settings.nms_pre)
             deltas = tf.gather(flatten_map(deltas, 4), rows, batch_dims=1)
             boxes.append(self.decode_boxes(tf.gather(anchors, rows), deltas, info))
             scores.append(tf.gather(score, rows, batch_dims=1))
         boxes, scores = tf.concat(boxes, 1), tf.concat(scores, 1)
         flat = tf.reshape(scores, [tf.shape(scores)[0], -1])
-        best = tf.math.top_k(flat, tf.minimum(self.max_candidates, tf.shape(flat)[1]))
-        boxes = tf.gather(boxes, best.indices // self.num_classes, batch_dims=1)
-        scores = keep_above(best.values, settings.score_threshold)
-        return original_boxes(boxes, info), scores, best.indices % self.num_classes
+        scores, pairs = top_rows(flat, self.max_candidates)
+        boxes = tf.gather(boxes, pairs // self.num_classes, batch_dims=1)
+        scores = keep_above(scores, settings.score_threshold)
+        return Candidates(original_boxes(boxes, info), scores, pairs % self.num_classes)
 
-    def suppress(self, boxes, scores, labels):
+    def suppress(self, candidates: Candidates) -> Detections:
         """As ``DenseHead``, with voting."""
-        found = self.postprocess(boxes, scores, labels)
+        found: Detections = self.postprocess(candidates)
         if self.score_voting:
-            found["boxes"] = vote(found, boxes, scores, labels)
+            found["boxes"] = vote(found, candidates)
         return found
 
 
-def vote(found, boxes, scores, labels):
+def vote(found: Detections, candidates: Candidates) -> tf.Tensor:
     """Boxes ``[B,N,4]`` of detections as means of the candidates ``[B,K]`` of their class around them."""
+    boxes, scores, labels = candidates
     overlap = geometry.pairwise_iou(found["boxes"], boxes)  # [B, N, K]
     counts = (overlap > LEAST_VOTE) & (found["labels"][:, :, None] == labels[:, None]) & (scores > 0)[:, None]
     weight = tf.exp(-tf.square(1.0 - overlap) / VOTE_WIDTH) * scores[:, None]

@@ -1,12 +1,17 @@
 """Prime sample attention in one stage (Cao et al., 2020)."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import geometry
+from kdet.contract import Assignment, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.base import flatten_levels
 from kdet.heads.dense.retina import RetinaHead
 from kdet.losses import classification_aware_box_loss, prime_sample_weights
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
@@ -19,12 +24,21 @@ class PISARetinaHead(RetinaHead):
         other arguments: see ``RetinaHead``.
     """
 
-    def __init__(self, isr_power=2.0, isr_bias=0.0, carl_power=1.0, carl_bias=0.2, **kwargs):
+    def __init__(
+        self,
+        isr_power: float = 2.0,
+        isr_bias: float = 0.0,
+        carl_power: float = 1.0,
+        carl_bias: float = 0.2,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.isr_power, self.isr_bias = isr_power, isr_bias
         self.carl_power, self.carl_bias = carl_power, carl_bias
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
+    def assigned_losses(
+        self, outputs: Any, anchors: Tensor, assignment: Assignment, targets: Targets, normalizer: Tensor
+    ) -> Losses:
         """``{"loss_cls", "loss_bbox", "loss_carl"}``; see ``AnchorHead``."""
         scores, deltas = flatten_levels(outputs[0], self.num_classes), flatten_levels(outputs[1], 4)
         labels, positive = assignment.labels(targets, background=self.num_classes), assignment.positive

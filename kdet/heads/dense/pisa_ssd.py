@@ -1,12 +1,17 @@
 """Anchor heads that weigh their positives by importance (PISA, Cao et al., 2019)."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import geometry
+from kdet.contract import Assignment, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.base import flatten_levels
 from kdet.heads.dense.ssd import SSDHead
 from kdet.losses import classification_aware_box_loss, prime_sample_weights
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
@@ -19,11 +24,20 @@ class PISASSDHead(SSDHead):
         other arguments: see ``SSDHead``.
     """
 
-    def __init__(self, isr_power=2.0, isr_bias=0.0, carl_power=1.0, carl_bias=0.2, **kwargs):
+    def __init__(
+        self,
+        isr_power: float = 2.0,
+        isr_bias: float = 0.0,
+        carl_power: float = 1.0,
+        carl_bias: float = 0.2,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.isr, self.carl = (isr_power, isr_bias), (carl_power, carl_bias)
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
+    def assigned_losses(
+        self, outputs: Any, anchors: Tensor, assignment: Assignment, targets: Targets, normalizer: Tensor
+    ) -> Losses:
         scores = flatten_levels(outputs[0], self.score_channels)
         deltas = flatten_levels(outputs[1], 4)
         labels = assignment.labels(targets, background=self.num_classes)

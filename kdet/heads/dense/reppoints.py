@@ -1,16 +1,25 @@
 """RepPoints (Yang et al., 2019): objects as sets of points, predicted and refined once."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import geometry
+from kdet.assigners import Assigner
+from kdet.contract import Assignment, ImageInfo, LevelPrediction, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.base import DenseHead, flatten_levels, flatten_map, level_shapes
 from kdet.heads.dense.towers import apply_tower, conv_tower, prediction, small_normal
 from kdet.layers import Conv2D, DeformConv2D, replica_mean
+from kdet.losses import Loss
 from kdet.priors import PointGenerator
+from kdet.priors.base import Shape
 from kdet.registry import register
+from kdet.typing import Maps, Spec, Tensor
 
 
-def kernel_grid(side):
+def kernel_grid(side: int) -> Tensor:
     """The (y, x) of a kernel's own cells, ``[2*side*side]``: -1, -1, -1, 0, ... for side 3."""
     steps = tf.range(side, dtype=tf.float32) - (side - 1) / 2
     return tf.reshape(tf.stack(tf.meshgrid(steps, steps, indexing="ij"), -1), [-1])
@@ -35,7 +44,7 @@ class RepPointsHead(DenseHead):
         base_scale: size of an object in strides.
         stacked_convs, filters, norm: the towers, see ``RetinaHead``.
 
-    Call: ``tuple of [B,h,w,C] -> (scores, refined boxes, first boxes)``, tuples of ``[B,h,w,classes]`` and
+    Outputs: ``(scores, refined boxes, first boxes)``, tuples of ``[B,h,w,classes]`` and
     twice ``[B,h,w,4]`` relative to the cell, in strides.
     """
 
@@ -43,24 +52,24 @@ class RepPointsHead(DenseHead):
 
     def __init__(
         self,
-        num_classes,
-        strides,
-        loss_cls,
-        loss_bbox_init,
-        loss_bbox_refine,
-        init_assigner,
-        refine_assigner,
-        transform="moment",
-        use_grid_points=False,
-        num_points=9,
-        gradient_mul=0.1,
-        moment_mul=0.01,
-        base_scale=4,
-        stacked_convs=3,
-        filters=256,
-        norm=None,
-        **kwargs,
-    ):
+        num_classes: int,
+        strides: Sequence[int],
+        loss_cls: Loss,
+        loss_bbox_init: Loss,
+        loss_bbox_refine: Loss,
+        init_assigner: Assigner,
+        refine_assigner: Assigner,
+        transform: str = "moment",
+        use_grid_points: bool = False,
+        num_points: int = 9,
+        gradient_mul: float = 0.1,
+        moment_mul: float = 0.01,
+        base_scale: int = 4,
+        stacked_convs: int = 3,
+        filters: int = 256,
+        norm: str | Spec | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_classes=num_classes, **kwargs)
         if transform not in self.transforms:
             raise ValueError(f"RepPointsHead: transform {transform!r} must be one of {self.transforms}.")
@@ -83,10 +92,10 @@ class RepPointsHead(DenseHead):
         if transform == "moment":
             self.moment_transfer = self.add_weight(name="moment_transfer", shape=(2,), initializer="zeros")
 
-    def call(self, features, training=False):
+    def call(self, features: Maps, info: ImageInfo, training: bool = False) -> tuple[Any, ...]:
         return tuple(zip(*(self.level(x) for x in features)))
 
-    def level(self, x):
+    def level(self, x: Tensor) -> tuple[Tensor, ...]:
         """Outputs of one level."""
         cls, pts = apply_tower(self.cls_convs, x), apply_tower(self.reg_convs, x)
         first = self.reppoints_pts_init_out(tf.nn.relu(self.reppoints_pts_init_conv(pts)))
@@ -105,7 +114,7 @@ class RepPointsHead(DenseHead):
         scores = self.reppoints_cls_out(tf.nn.relu(self.reppoints_cls_conv(cls, offsets)))
         return scores, self.points_to_boxes(refined), self.points_to_boxes(first)
 
-    def grid_in_box(self, regression, box):
+    def grid_in_box(self, regression: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
         """A regular grid in the box that deltas ``[...,4]`` make out of ``box [...,4]``; and that box."""
         size = tf.maximum(box[..., 2:] - box[..., :2], 1e-6)
         new_size = size * tf.exp(regression[..., 2:])
@@ -116,7 +125,7 @@ class RepPointsHead(DenseHead):
         points = tf.reshape(tf.stack([y, x], -1), tf.concat([tf.shape(y)[:-1], [2 * self.side**2]], 0))
         return points, tf.concat([corner, corner + new_size], -1)
 
-    def points_to_boxes(self, points):
+    def points_to_boxes(self, points: Tensor) -> Tensor:
         """Boxes ``[...,4]`` around sets of points ``[...,2n]`` (y, x)."""
         shape = tf.concat([tf.shape(points)[:-1], [points.shape[-1] // 2, 2]], 0)
         points = tf.reshape(points, shape)[..., ::-1]  # [..., n, (x, y)]
@@ -133,33 +142,33 @@ class RepPointsHead(DenseHead):
             points = points[..., :4, :]
         return tf.concat([tf.reduce_min(points, -2), tf.reduce_max(points, -2)], -1)
 
-    def priors(self, shapes):
+    def priors(self, shapes: Sequence[Shape]) -> list[Tensor]:
         return self.point_generator(shapes)
 
-    def level_predictions(self, outputs):
+    def level_predictions(self, outputs: Any) -> Iterator[LevelPrediction]:
         for scores, boxes in zip(*outputs[:2]):
-            yield flatten_map(scores, self.num_classes), tf.sigmoid, flatten_map(boxes, 4), None
+            yield LevelPrediction(flatten_map(scores, self.num_classes), tf.sigmoid, flatten_map(boxes, 4))
 
-    def boxes_in_pixels(self, points, boxes):
+    def boxes_in_pixels(self, points: Tensor, boxes: Tensor) -> Tensor:
         """Boxes ``[...,4]`` in pixels from those relative to their cell."""
         return boxes * points[..., 2:] + tf.concat([points[..., :2]] * 2, -1)
 
-    def decode_boxes(self, priors, regression, info):
+    def decode_boxes(self, priors: Tensor, regression: Tensor, info: ImageInfo) -> Tensor:
         return geometry.clip(self.boxes_in_pixels(priors, regression), info["valid_size"])
 
-    def compute_losses(self, outputs, targets, info):
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """``{"loss_cls", "loss_pts_init", "loss_pts_refine"}``."""
         shapes = level_shapes(outputs[0])
         points = tf.concat(self.priors(shapes), 0)  # [P, 3]
         valid = self.point_generator.valid(shapes, info["padded_size"])
         refined, first = (self.boxes_in_pixels(points, flatten_levels(x, 4)) for x in outputs[1:])
         candidates = points
-        if not getattr(self.init_assigner, "uses_points", False):
+        if not self.init_assigner.uses_points:
             box = 0.5 * self.base_scale * tf.constant([-1.0, -1.0, 1.0, 1.0])
             candidates = self.boxes_in_pixels(points, box)
         unit = self.base_scale * points[:, 2:]
 
-        def regression(boxes, assignment, loss):
+        def regression(boxes: Tensor, assignment: Assignment, loss: Loss) -> tuple[Tensor, Tensor]:
             """Loss of the positives' boxes and the normalizer."""
             count = replica_mean(assignment.count_positive())
             wanted = assignment.gather(targets["boxes"])

@@ -1,9 +1,13 @@
 """RetinaNet's head with norms of its own for every level (Ghiasi et al., 2019, arXiv:1904.07392)."""
 
+from typing import Any
+
+from kdet.contract import ImageInfo
 from kdet.heads.dense.retina import RetinaHead
 from kdet.heads.dense.towers import apply_tower
 from kdet.layers import ConvModule
 from kdet.registry import register
+from kdet.typing import Maps, Spec
 
 
 @register
@@ -16,10 +20,10 @@ class RetinaSepBNHead(RetinaHead):
         other arguments: see ``RetinaHead``.
     """
 
-    def __init__(self, num_levels=5, norm="bn", **kwargs):
+    def __init__(self, num_levels: int = 5, norm: str | Spec | None = "bn", **kwargs: Any) -> None:
         super().__init__(norm=norm, **kwargs)
 
-        def levels(tower):
+        def levels(tower: list[ConvModule]) -> list[list[ConvModule]]:
             others = [
                 [ConvModule(m.conv.filters, 3, conv=m.conv, norm=norm) for m in tower]
                 for _ in range(num_levels - 1)
@@ -28,7 +32,9 @@ class RetinaSepBNHead(RetinaHead):
 
         self.cls_convs, self.reg_convs = levels(self.cls_convs), levels(self.reg_convs)
 
-    def call(self, features, training=False):
+    def call(
+        self, features: Maps, info: ImageInfo, training: bool = False
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         scores, deltas = [], []
         for cls_convs, reg_convs, x in zip(self.cls_convs, self.reg_convs, features):
             scores.append(self.retina_cls(apply_tower(cls_convs, x)))

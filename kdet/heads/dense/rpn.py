@@ -1,14 +1,20 @@
 """Region proposal network (Ren et al., 2015)."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
+from kdet.coders import Coder
+from kdet.contract import PADDING_LABEL, Detections, ImageInfo, Proposals, Targets
+from kdet.coordinates import original_boxes
+from kdet.heads.base import Losses, ProposalHead
 from kdet.heads.dense.anchor import AnchorHead
 from kdet.heads.dense.base import flatten_map, level_shapes
 from kdet.layers import Conv2D
-from kdet.postprocess import INVALID_SCORE, ProposalSelection
+from kdet.postprocess import INVALID_SCORE, ProposalSelection, top_rows
 from kdet.registry import register
-from kdet.structures import PADDING_LABEL, original_boxes
+from kdet.typing import Maps
 
 
 @register
@@ -20,10 +26,16 @@ class RPNHead(AnchorHead):
         train_proposals, test_proposals: ``ProposalSelection`` in training and at inference.
         other arguments: see ``AnchorHead``.
 
-    Call: ``tuple of [B,h,w,C] -> (scores, deltas)``, tuples of ``[B,h,w,A]`` and ``[B,h,w,4A]``.
+    Outputs: ``(scores, deltas)``, tuples of ``[B,h,w,A]`` and ``[B,h,w,4A]``.
     """
 
-    def __init__(self, filters=256, train_proposals=None, test_proposals=None, **kwargs):
+    def __init__(
+        self,
+        filters: int = 256,
+        train_proposals: ProposalSelection | None = None,
+        test_proposals: ProposalSelection | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_classes=1, **kwargs)
         self.train_proposals = train_proposals or ProposalSelection(nms_pre=2000)
         self.test_proposals = test_proposals or ProposalSelection()
@@ -32,33 +44,26 @@ class RPNHead(AnchorHead):
         self.rpn_cls = Conv2D(self.num_anchors, 1, kernel_initializer=normal)
         self.rpn_reg = Conv2D(self.num_anchors * 4, 1, kernel_initializer=normal)
 
-    def call(self, features, training=False):
+    def call(
+        self, features: Maps, info: ImageInfo, training: bool = False
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         shared = [tf.nn.relu(self.rpn_conv(x)) for x in features]
         return tuple(self.rpn_cls(x) for x in shared), tuple(self.rpn_reg(x) for x in shared)
 
-    def compute_losses(self, outputs, targets, info):
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         targets = {**targets, "labels": tf.minimum(targets["labels"], 0)}  # one class: object
         losses = super().compute_losses(outputs, targets, info)
         return {name.replace("loss_", "loss_rpn_"): value for name, value in losses.items()}
 
-    def proposals(self, outputs, info, training=False):
-        """The best boxes of the batch, in network pixels.
-
-        Returns:
-            dict ``boxes [B,N,4]``, ``scores [B,N]``, ``labels [B,N]`` (the level; -1 for padding) and
-            ``num_detections [B]``.
-        """
+    def proposals(self, outputs: Any, info: ImageInfo, training: bool = False) -> Proposals:
+        """The best boxes of the batch, in network pixels."""
         settings = self.train_proposals if training else self.test_proposals
         levels = zip(self.priors(level_shapes(outputs[0])), *outputs[:2], strict=True)
         return select_proposals(settings, self.coder, levels, info)
 
-    def forward(self, features, info, training=False):
-        """The outputs that ``proposals`` and ``compute_losses`` take."""
-        return self(features, training=training)
 
-
-def select_proposals(settings, coder, levels, info):
-    """The best boxes of all levels.
+def select_proposals(settings: Any, coder: Coder, levels: Any, info: ImageInfo) -> Proposals:
+    """The best boxes of all levels, in network pixels.
 
     Args:
         settings: ``ProposalSelection``.
@@ -66,16 +71,11 @@ def select_proposals(settings, coder, levels, info):
         levels: per level ``(anchors [n,4] or [B,n,4], scores [B,h,w,A], deltas [B,h,w,4A])``; a score of
             minus infinity takes its anchor out.
         info: ImageInfo.
-
-    Returns:
-        As ``RPNHead.proposals``.
     """
     found = []
     for level, (anchors, scores, deltas) in enumerate(levels):
         scores, deltas = flatten_map(scores, 1)[..., 0], flatten_map(deltas, 4)
-        rows = scores.shape[1] if scores.shape[1] is not None else tf.shape(scores)[1]
-        limit = min(settings.nms_pre, rows) if isinstance(rows, int) else tf.minimum(settings.nms_pre, rows)
-        scores, rows = tf.math.top_k(scores, limit)
+        scores, rows = top_rows(scores, settings.nms_pre)
         anchors = tf.gather(anchors, rows, batch_dims=anchors.shape.rank - 2)
         deltas = tf.gather(deltas, rows, batch_dims=1)
         boxes = coder.decode(anchors, deltas, info["valid_size"])
@@ -87,10 +87,17 @@ def select_proposals(settings, coder, levels, info):
     # boxes that became NaN are dropped here, and the loss that is NaN gets to say so
     boxes = tf.where(big[..., None], boxes, 0.0)
     boxes, scores = tf.stop_gradient(boxes), tf.stop_gradient(scores)
-    return settings.nms(boxes, scores, levels, settings.max_per_image)[0]
+    # boxes of different levels do not compete, as boxes of different classes do not
+    kept = settings.nms(boxes, scores, levels, settings.max_per_image)[0]
+    return {
+        "boxes": kept["boxes"],
+        "scores": kept["scores"],
+        "levels": kept["labels"],
+        "num_detections": kept["num_detections"],
+    }
 
 
-def view_proposals(rpn_head, features, infos):
+def view_proposals(rpn_head: ProposalHead, features: list[Maps], infos: list[ImageInfo]) -> Detections:
     """The best proposals of several views of the same images, in original pixels.
 
     Args:
@@ -99,12 +106,12 @@ def view_proposals(rpn_head, features, infos):
         infos: ImageInfo of the views.
 
     Returns:
-        As ``RPNHead.proposals``, all of label 0: here boxes of different levels compete.
+        Detections of label 0: here boxes of different levels compete.
     """
     found = []
     for maps, info in zip(features, infos):
-        one = rpn_head.proposals(rpn_head.forward(maps, info), info)
-        scores = tf.where(one["labels"] == PADDING_LABEL, INVALID_SCORE, one["scores"])
-        found.append((original_boxes(one["boxes"], info), scores, tf.zeros_like(one["labels"])))
+        one = rpn_head.proposals(rpn_head(maps, info), info)
+        scores = tf.where(one["levels"] == PADDING_LABEL, INVALID_SCORE, one["scores"])
+        found.append((original_boxes(one["boxes"], info), scores, tf.zeros_like(one["levels"])))
     settings = rpn_head.test_proposals
     return settings.nms(*(tf.concat(parts, 1) for parts in zip(*found)), settings.max_per_image)[0]

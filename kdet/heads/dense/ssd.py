@@ -1,12 +1,21 @@
 """The head of SSD (Liu et al., 2015)."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import tensorflow as tf
 
+from kdet.assigners import Assigner
+from kdet.coders import Coder
+from kdet.contract import Assignment, ImageInfo, LevelPrediction, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.anchor import AnchorHead
 from kdet.heads.dense.base import flatten_levels, flatten_map
 from kdet.layers import Conv2D
-from kdet.losses import CrossEntropyLoss, SmoothL1Loss
+from kdet.losses import CrossEntropyLoss, Loss, SmoothL1Loss
+from kdet.priors import PriorGenerator
 from kdet.registry import register
+from kdet.typing import Maps, Tensor
 
 
 class SoftmaxAnchorHead(AnchorHead):
@@ -18,22 +27,26 @@ class SoftmaxAnchorHead(AnchorHead):
         other arguments: see ``AnchorHead``.
     """
 
-    def __init__(self, *args, neg_pos_ratio=3, all_negatives_without_objects=False, **kwargs):
+    def __init__(
+        self, *args: Any, neg_pos_ratio: int = 3, all_negatives_without_objects: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.neg_pos_ratio = neg_pos_ratio
         self.all_negatives_without_objects = all_negatives_without_objects
 
     @property
-    def score_channels(self):
+    def score_channels(self) -> int:
         """Classes and, behind them, background."""
         return self.num_classes + 1
 
-    def level_predictions(self, outputs):
+    def level_predictions(self, outputs: Any) -> Iterator[LevelPrediction]:
         for scores, deltas in zip(*outputs[:2]):
             scores = tf.nn.softmax(flatten_map(scores, self.score_channels))[..., :-1]
-            yield scores, tf.identity, flatten_map(deltas, 4), None
+            yield LevelPrediction(scores, tf.identity, flatten_map(deltas, 4))
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
+    def assigned_losses(
+        self, outputs: Any, anchors: Tensor, assignment: Assignment, targets: Targets, normalizer: Tensor
+    ) -> Losses:
         scores = flatten_levels(outputs[0], self.score_channels)
         deltas = flatten_levels(outputs[1], 4)
         labels = assignment.labels(targets, background=self.num_classes)
@@ -43,7 +56,7 @@ class SoftmaxAnchorHead(AnchorHead):
             "loss_bbox": self.box_loss(anchors, deltas, assignment, targets, normalizer),
         }
 
-    def mined_loss(self, losses, assignment):
+    def mined_loss(self, losses: Tensor, assignment: Assignment) -> Tensor:
         """Sum of the positives' losses and of the hardest negatives' (OHEM), over the batch.
 
         Args:
@@ -69,20 +82,20 @@ class SSDHead(SoftmaxAnchorHead):
         loss_cls, loss_bbox: cross entropy and smooth L1 when None.
         other arguments: see ``AnchorHead``.
 
-    Call: ``tuple of [B,h,w,C] -> (scores, deltas)``, tuples of ``[B,h,w,A*(classes+1)]``, ``[B,h,w,A*4]``.
+    Outputs: ``(scores, deltas)``, tuples of ``[B,h,w,A*(classes+1)]``, ``[B,h,w,A*4]``.
     """
 
     def __init__(
         self,
-        num_classes,
-        anchor_generator,
-        coder,
-        assigner,
-        neg_pos_ratio=3,
-        loss_cls=None,
-        loss_bbox=None,
-        **kwargs,
-    ):
+        num_classes: int,
+        anchor_generator: PriorGenerator,
+        coder: Coder,
+        assigner: Assigner,
+        neg_pos_ratio: int = 3,
+        loss_cls: Loss | None = None,
+        loss_bbox: Loss | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             num_classes=num_classes,
             anchor_generator=anchor_generator,
@@ -95,7 +108,7 @@ class SSDHead(SoftmaxAnchorHead):
         )
 
         # lists of one layer, as the checkpoints have sequences there
-        def predictors(channels):
+        def predictors(channels: int) -> list[list[Conv2D]]:
             return [
                 [Conv2D(count * channels, 3, padding=1, kernel_initializer="glorot_uniform")]
                 for count in self.num_anchors
@@ -104,6 +117,8 @@ class SSDHead(SoftmaxAnchorHead):
         self.cls_convs = predictors(self.score_channels)
         self.reg_convs = predictors(4)
 
-    def call(self, features, training=False):
+    def call(
+        self, features: Maps, info: ImageInfo, training: bool = False
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         scores = tuple(convs[0](x) for convs, x in zip(self.cls_convs, features, strict=True))
         return scores, tuple(convs[0](x) for convs, x in zip(self.reg_convs, features, strict=True))

@@ -1,25 +1,35 @@
 """The stacks of convolutions that most dense heads are made of, and their prediction layers."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from kdet.layers import Composite, Conv2D, ConvModule, DeformConv2D
+from kdet.layers import Composite, Conv2D, ConvModule, DeformConv2D, Layer
 from kdet.registry import register
+from kdet.typing import Spec, Tensor
 
 
-def prior_bias(probability=0.01):
+def prior_bias(probability: float = 0.01) -> keras.initializers.Initializer:
     """Bias initializer under which a sigmoid starts at ``probability``."""
     return keras.initializers.Constant(-math.log((1 - probability) / probability))
 
 
-def small_normal(stddev=0.01):
+def small_normal(stddev: float = 0.01) -> keras.initializers.Initializer:
     """Initializer of the kernels of dense heads."""
     return keras.initializers.RandomNormal(stddev=stddev)
 
 
-def conv_tower(depth, filters, conv=None, norm=None, last_conv=None, use_bias=None):
+def conv_tower(
+    depth: int,
+    filters: int,
+    conv: str | Spec | keras.Layer | None = None,
+    norm: str | Spec | None = None,
+    last_conv: str | Spec | keras.Layer | None = None,
+    use_bias: bool | None = None,
+) -> list[ConvModule]:
     """``depth`` 3x3 ``ConvModule`` of ``filters`` channels, a list.
 
     Args:
@@ -38,38 +48,53 @@ def conv_tower(depth, filters, conv=None, norm=None, last_conv=None, use_bias=No
     ]
 
 
-def apply_tower(layers, x):
+def apply_tower(layers: Sequence[Any], x: Tensor) -> Tensor:
     """``x`` through all ``layers``."""
     for layer in layers:
         x = layer(x)
     return x
 
 
-def prediction(filters, kernel_size=3, probability=None, layer=Conv2D):
-    """The convolution that ends a tower; ``probability`` is where its sigmoid starts (None: bias 0)."""
+def prediction(
+    filters: int,
+    kernel_size: int = 3,
+    probability: float | None = None,
+    layer: Any = Conv2D,
+    bias: float = 0.0,
+) -> keras.Layer:
+    """The convolution that ends a tower.
+
+    Args:
+        filters, kernel_size: of the convolution.
+        probability: where the sigmoid of its outputs starts; None: they start at ``bias``.
+        layer: its class.
+        bias: starting value of the biases.
+    """
     return layer(
         filters,
         kernel_size,
         padding=kernel_size // 2,
         kernel_initializer=small_normal(),
-        bias_initializer="zeros" if probability is None else prior_bias(probability),
+        bias_initializer=keras.initializers.Constant(bias)
+        if probability is None
+        else prior_bias(probability),
     )
 
 
 @register
-class Scale(keras.layers.Layer):
+class Scale(Layer):
     """Multiplies by one learned factor; the result is float32, as boxes need it."""
 
-    def __init__(self, initial=1.0, **kwargs):
+    def __init__(self, initial: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.initial = initial
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.scale = self.add_weight(
             name="scale", shape=(), initializer=keras.initializers.Constant(self.initial)
         )
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return tf.cast(x * tf.cast(self.scale, x.dtype), tf.float32)
 
 
@@ -84,7 +109,9 @@ class FeatureAdaption(Composite):
     Call: ``x [B,h,w,C], predictions [B,h,w,K] -> [B,h,w,filters]``.
     """
 
-    def __init__(self, filters, deform_groups=4, offset_deviation=0.01, **kwargs):
+    def __init__(
+        self, filters: int, deform_groups: int = 4, offset_deviation: float = 0.01, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.conv_offset = Conv2D(
             deform_groups * 18, 1, use_bias=False, kernel_initializer=small_normal(offset_deviation)
@@ -98,5 +125,5 @@ class FeatureAdaption(Composite):
             kernel_initializer=small_normal(),
         )
 
-    def call(self, x, predictions):
+    def call(self, x: Tensor, predictions: Tensor) -> Tensor:
         return tf.nn.relu(self.conv_adaption(x, self.conv_offset(predictions)))

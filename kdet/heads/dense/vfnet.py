@@ -1,18 +1,27 @@
 """VarifocalNet (Zhang et al., 2021): boxes refined by looking at nine points of themselves."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 from kdet import geometry
 from kdet.coders import DistanceCoder
+from kdet.contract import Assignment, ImageInfo, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.anchor import AnchorHead
 from kdet.heads.dense.base import flatten_levels, level_shapes
 from kdet.heads.dense.towers import Scale, apply_tower, conv_tower, prediction
 from kdet.layers import ConvModule, DeformConv2D, replica_mean
-from kdet.priors import PointGenerator
+from kdet.losses import Loss
+from kdet.priors import PointGenerator, PriorGenerator
+from kdet.priors.base import Shape
 from kdet.registry import register
+from kdet.typing import Maps, Spec, Tensor
 
 
-def star_offsets(distances, stride):
+def star_offsets(distances: Tensor, stride: int) -> Tensor:
     """Offsets that put a 3x3 kernel on the corners, the middles of the sides and the center of a box.
 
     Args:
@@ -42,23 +51,23 @@ class VFNetHead(AnchorHead):
         stacked_convs, filters, norm: the towers, see ``RetinaHead``.
         other arguments: see ``AnchorHead``; ``loss_cls`` takes soft targets.
 
-    Call: ``tuple of [B,h,w,C] -> (scores, refined distances, first distances)``, tuples of
+    Outputs: ``(scores, refined distances, first distances)``, tuples of
     ``[B,h,w,classes]`` and twice ``[B,h,w,4]`` in pixels.
     """
 
     def __init__(
         self,
-        num_classes,
-        anchor_generator,
-        loss_bbox_refine,
-        size_units=(64, 128, 256, 512, 1024),
-        gradient_mul=0.1,
-        stacked_convs=3,
-        filters=256,
-        norm=None,
-        last_conv=None,
-        **kwargs,
-    ):
+        num_classes: int,
+        anchor_generator: PriorGenerator,
+        loss_bbox_refine: Loss,
+        size_units: Sequence[float] = (64, 128, 256, 512, 1024),
+        gradient_mul: float = 0.1,
+        stacked_convs: int = 3,
+        filters: int = 256,
+        norm: str | Spec | None = None,
+        last_conv: str | Spec | keras.Layer | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             num_classes=num_classes, anchor_generator=anchor_generator, coder=DistanceCoder(), **kwargs
         )
@@ -76,11 +85,13 @@ class VFNetHead(AnchorHead):
         )
         self.scales, self.scales_refine = ([Scale() for _ in self.size_units] for _ in range(2))
 
-    def call(self, features, training=False):
+    def call(self, features: Maps, info: ImageInfo, training: bool = False) -> tuple[Any, ...]:
         parts = (features, self.scales, self.scales_refine, self.anchor_generator.strides, self.size_units)
         return tuple(zip(*(self.level(*level) for level in zip(*parts, strict=True))))
 
-    def level(self, x, scale, scale_refine, stride, unit):
+    def level(
+        self, x: Tensor, scale: Scale, scale_refine: Scale, stride: int, unit: float
+    ) -> tuple[Tensor, ...]:
         """Outputs of one level."""
         cls, reg = apply_tower(self.cls_convs, x), apply_tower(self.reg_convs, x)
         first = tf.exp(scale(self.vfnet_reg(self.vfnet_reg_conv(reg)))) * unit
@@ -91,15 +102,17 @@ class VFNetHead(AnchorHead):
         cls = tf.nn.relu(self.vfnet_cls_dconv(cls, offsets))
         return self.vfnet_cls(cls), refined, first
 
-    def priors(self, shapes):
+    def priors(self, shapes: Sequence[Shape]) -> list[Tensor]:
         return self.point_generator(shapes)
 
-    def assigned_losses(self, outputs, anchors, assignment, targets, normalizer):
+    def assigned_losses(
+        self, outputs: Any, anchors: Tensor, assignment: Assignment, targets: Targets, normalizer: Tensor
+    ) -> Losses:
         points = tf.concat(self.priors(level_shapes(outputs[0])), 0)  # [P, 3]
         boxes = assignment.gather(targets["boxes"])  # [B, P, 4]
         positive = tf.cast(assignment.positive, tf.float32)
 
-        def regression(distances, loss):
+        def regression(distances: Maps, loss: Loss) -> tuple[Tensor, Tensor]:
             """Loss of boxes weighed by their own IoU, and the IoU."""
             decoded = self.coder.decode(points, flatten_levels(distances, 4))
             iou = tf.maximum(tf.stop_gradient(geometry.aligned_iou(decoded, boxes)), 1e-6) * positive

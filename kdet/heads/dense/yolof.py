@@ -1,12 +1,19 @@
 """The head of YOLOF (Chen et al., 2021): one level, objectness inside the class scores."""
 
+from typing import Any
+
 import tensorflow as tf
 
+from kdet.assigners import UniformAssigner
+from kdet.contract import ImageInfo, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.anchor import AnchorHead
 from kdet.heads.dense.base import flatten_levels, level_shapes
 from kdet.heads.dense.towers import apply_tower, conv_tower, prediction
 from kdet.layers import replica_mean
+from kdet.priors import PriorGenerator
 from kdet.registry import register
+from kdet.typing import Maps, Spec, Tensor
 
 
 @register
@@ -19,26 +26,30 @@ class YOLOFHead(AnchorHead):
         norm: their norm.
         other arguments: see ``AnchorHead``; the assigner is a ``UniformAssigner``, ``loss_bbox`` takes boxes.
 
-    Call: ``([B,h,w,C],) -> (scores, deltas)``, tuples of one ``[B,h,w,A*classes]`` and ``[B,h,w,A*4]``.
+    Outputs: ``(scores, deltas)``, tuples of one ``[B,h,w,A*classes]`` and ``[B,h,w,A*4]``.
     """
+
+    assigner: UniformAssigner
 
     def __init__(
         self,
-        num_classes,
-        anchor_generator,
-        num_cls_convs=2,
-        num_reg_convs=4,
-        filters=512,
-        norm="bn",
-        **kwargs,
-    ):
+        num_classes: int,
+        anchor_generator: PriorGenerator,
+        num_cls_convs: int = 2,
+        num_reg_convs: int = 4,
+        filters: int = 512,
+        norm: str | Spec | None = "bn",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_classes=num_classes, anchor_generator=anchor_generator, **kwargs)
         self.cls_subnet = conv_tower(num_cls_convs, filters, norm=norm)
         self.bbox_subnet = conv_tower(num_reg_convs, filters, norm=norm)
         self.cls_score = prediction(self.num_anchors * num_classes, probability=0.01)
         self.bbox_pred, self.object_pred = prediction(self.num_anchors * 4), prediction(self.num_anchors)
 
-    def call(self, features, training=False):
+    def call(
+        self, features: Maps, info: ImageInfo, training: bool = False
+    ) -> tuple[tuple[Tensor], tuple[Any]]:
         (x,) = features
         reg = apply_tower(self.bbox_subnet, x)
         scores = tf.cast(self.cls_score(apply_tower(self.cls_subnet, x)), tf.float32)
@@ -47,7 +58,7 @@ class YOLOFHead(AnchorHead):
         both = 1.0 + tf.minimum(tf.exp(scores), 1e8) + tf.minimum(tf.exp(objectness), 1e8)
         return (scores + objectness - tf.math.log(both),), (self.bbox_pred(reg),)
 
-    def compute_losses(self, outputs, targets, info):
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """``{"loss_cls", "loss_bbox"}``; every match of an object counts for its box."""
         shapes = level_shapes(outputs[0])
         anchors = tf.concat(self.priors(shapes), 0)  # [P, 4]

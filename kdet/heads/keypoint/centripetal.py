@@ -1,13 +1,20 @@
 """The head of CentripetalNet (Dong et al., 2020): corners that point to the center of their object."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from kdet import geometry
+from kdet.contract import ImageInfo, Targets
+from kdet.heads.base import Losses
 from kdet.heads.keypoint.corner import CORNERS, CornerHead, cell_size
 from kdet.heads.keypoint.heatmaps import values_at
 from kdet.layers import ConvModule, DeformConv2D
+from kdet.losses import Loss
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
@@ -19,23 +26,23 @@ class CentripetalHead(CornerHead):
             the deformable convolution that the second ones come from.
         other arguments: see ``CornerHead``.
 
-    Call: ``tuple of [B,h,w,C]`` -> heat maps, offsets, guiding shifts, centripetal shifts (logs), each a
+    Outputs: heat maps, offsets, guiding shifts, centripetal shifts (logs), each a
     pair of tuples over the stacks.
     """
 
-    kinds = {"heat": None, "off": 2, "guiding_shift": 2, "centripetal_shift": 2}
+    kinds: dict[str, int | None] = {"heat": None, "off": 2, "guiding_shift": 2, "centripetal_shift": 2}
 
     def __init__(
         self,
-        num_classes,
-        loss_heatmap,
-        loss_offset,
-        loss_guiding_shift,
-        loss_centripetal_shift,
-        stacks=2,
-        filters=256,
-        **kwargs,
-    ):
+        num_classes: int,
+        loss_heatmap: Loss,
+        loss_offset: Loss,
+        loss_guiding_shift: Loss,
+        loss_centripetal_shift: Loss,
+        stacks: int = 2,
+        filters: int = 256,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             num_classes=num_classes,
             loss_heatmap=loss_heatmap,
@@ -46,7 +53,7 @@ class CentripetalHead(CornerHead):
         )
         self.loss_guiding_shift, self.loss_centripetal_shift = loss_guiding_shift, loss_centripetal_shift
 
-        def normal(stddev):
+        def normal(stddev: float) -> keras.initializers.Initializer:
             return keras.initializers.RandomNormal(stddev=stddev)
 
         for corner in CORNERS:
@@ -61,15 +68,15 @@ class CentripetalHead(CornerHead):
             setattr(self, f"{corner}_dcn_offset", offsets)
             setattr(self, f"{corner}_feat_adaption", adapted)
 
-    def predictions(self, stack, corner, pooled):
+    def predictions(self, stack: int, corner: str, pooled: Tensor) -> list[Tensor]:
         heat, off, guiding = (
-            getattr(self, f"{corner}_{kind}")[stack](pooled) for kind in ("heat", "off", "guiding_shift")
+            self.part(f"{corner}_{kind}")[stack](pooled) for kind in ("heat", "off", "guiding_shift")
         )
-        offsets = getattr(self, f"{corner}_dcn_offset")[stack](tf.stop_gradient(guiding))
-        adapted = getattr(self, f"{corner}_feat_adaption")[stack](pooled, offsets)
-        return [heat, off, guiding, getattr(self, f"{corner}_centripetal_shift")[stack](adapted)]
+        offsets = self.part(f"{corner}_dcn_offset")[stack](tf.stop_gradient(guiding))
+        adapted = self.part(f"{corner}_feat_adaption")[stack](pooled, offsets)
+        return [heat, off, guiding, self.part(f"{corner}_centripetal_shift")[stack](adapted)]
 
-    def pair_losses(self, maps, scaled, corners, targets):
+    def pair_losses(self, maps: dict[str, Any], scaled: Tensor, corners: Any, targets: Targets) -> Losses:
         center = geometry.centers(scaled)
         guiding = [center - corners[0][2], corners[1][2] - center]
         half = tf.where(corners[0][3][..., None] | corners[1][3][..., None], center - scaled[..., :2], 1.0)
@@ -81,7 +88,9 @@ class CentripetalHead(CornerHead):
             ),
         }
 
-    def belong_together(self, maps, tl, br, boxes, info):
+    def belong_together(
+        self, maps: dict[str, Any], tl: Sequence[Tensor], br: Sequence[Tensor], boxes: Tensor, info: ImageInfo
+    ) -> Tensor:
         size = cell_size(maps["heat"][0], info)
         shifts = [
             tf.exp(values_at(found, cells)) * size

@@ -1,9 +1,15 @@
 """The head of CornerNet (Law & Deng, 2018): objects as pairs of corners."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from kdet import ops
+from kdet.contract import Candidates, ImageInfo, Targets
+from kdet.coordinates import original_boxes, size_as_box
+from kdet.heads.base import Head, Losses
 from kdet.heads.dense.towers import prior_bias
 from kdet.heads.keypoint.heatmaps import (
     gaussian_heatmap,
@@ -13,15 +19,16 @@ from kdet.heads.keypoint.heatmaps import (
     values_at,
 )
 from kdet.layers import Composite, ConvModule, NoXla, replica_mean
+from kdet.losses import AssociativeEmbeddingLoss, Loss
 from kdet.postprocess import INVALID_SCORE, PostProcess
 from kdet.registry import register
-from kdet.structures import original_boxes, size_as_box
+from kdet.typing import Maps, Tensor
 
 CORNERS = ("tl", "br")  # top-left, bottom-right
 
 
 class BiCornerPool(NoXla, Composite):
-    """Features of a corner: maxima along the two sides that meet in it, summed, with a shortcut.
+    """Maps of a corner: maxima along the two sides that meet in it, summed, with a shortcut.
 
     Args:
         directions: of the two ``kdet.ops.corner_pool``.
@@ -30,18 +37,18 @@ class BiCornerPool(NoXla, Composite):
     Call: ``[B,h,w,C] -> [B,h,w,filters]``.
     """
 
-    def __init__(self, directions, filters, **kwargs):
+    def __init__(self, directions: Sequence[str], filters: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.directions = tuple(directions)
 
-        def module(width, kernel_size, **kwargs):
+        def module(width: int, kernel_size: int, **kwargs: Any) -> ConvModule:
             return ConvModule(width, kernel_size, padding=kernel_size // 2, norm="bn", **kwargs)
 
         self.direction1_conv, self.direction2_conv = module(128, 3), module(128, 3)
         self.aftpool_conv = module(filters, 3, activation=None)
         self.conv1, self.conv2 = module(filters, 1, activation=None), module(filters, 3)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         first, second = self.directions
         pooled = ops.corner_pool(self.direction1_conv(x), first)
         pooled += ops.corner_pool(self.direction2_conv(x), second)
@@ -53,7 +60,7 @@ class CornerBranch(Composite):
 
     torch_names = {"steps": ""}
 
-    def __init__(self, channels, filters, bias_initializer="zeros", **kwargs):
+    def __init__(self, channels: int, filters: int, bias_initializer: str = "zeros", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         uniform = keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
         projection = ConvModule(
@@ -61,12 +68,12 @@ class CornerBranch(Composite):
         )
         self.steps = [ConvModule(filters, 3, padding=1), projection]
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return self.steps[1](self.steps[0](x))
 
 
 @register
-class CornerHead(Composite):
+class CornerHead(Head):
     """Heat maps, embeddings and sub-cell offsets of top-left and bottom-right corners.
 
     Args:
@@ -80,30 +87,31 @@ class CornerHead(Composite):
         max_pairs: pairs that enter the suppression.
         postprocess: ``PostProcess``.
 
-    Call: ``tuple of [B,h,w,C] -> (tl_heat, br_heat, tl_emb, br_emb, tl_off, br_off)``, each a tuple over the
+    Outputs: ``(tl_heat, br_heat, tl_emb, br_emb, tl_off, br_off)``, each a tuple over the
     stacks.
     """
 
     # kinds of maps in the order of the outputs, and their channels (None: one per class)
-    kinds = {"heat": None, "emb": 1, "off": 2}
+    kinds: dict[str, int | None] = {"heat": None, "emb": 1, "off": 2}
+
+    loss_embedding: Any  # None where corners are paired in another way
 
     def __init__(
         self,
-        num_classes,
-        loss_heatmap,
-        loss_offset,
-        loss_embedding=None,
-        stacks=2,
-        filters=256,
-        topk=100,
-        kernel_size=3,
-        max_distance=0.5,
-        max_pairs=1000,
-        postprocess=None,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self.num_classes, self.postprocess = num_classes, postprocess or PostProcess()
+        num_classes: int,
+        loss_heatmap: Loss,
+        loss_offset: Loss,
+        loss_embedding: AssociativeEmbeddingLoss | None = None,
+        stacks: int = 2,
+        filters: int = 256,
+        topk: int = 100,
+        kernel_size: int = 3,
+        max_distance: float = 0.5,
+        max_pairs: int = 1000,
+        postprocess: PostProcess | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes=num_classes, postprocess=postprocess or PostProcess(), **kwargs)
         self.loss_heatmap, self.loss_offset, self.loss_embedding = loss_heatmap, loss_offset, loss_embedding
         self.topk, self.kernel_size = topk, kernel_size
         self.max_distance, self.max_pairs = max_distance, max_pairs
@@ -114,27 +122,28 @@ class CornerHead(Composite):
                 branches = [CornerBranch(channels or num_classes, filters, bias) for _ in range(stacks)]
                 setattr(self, f"{corner}_{kind}", branches)
 
-    def call(self, features, training=False):
+    def call(self, features: Maps, info: ImageInfo, training: bool = False) -> tuple[Any, ...]:
         found = []
         for stack, x in enumerate(features):
             tl, br = (
-                self.predictions(stack, corner, getattr(self, f"{corner}_pool")[stack](x))
-                for corner in CORNERS
+                self.predictions(stack, corner, self.part(f"{corner}_pool")[stack](x)) for corner in CORNERS
             )
             found.append([maps for pair in zip(tl, br) for maps in pair])
         return tuple(tuple(maps) for maps in zip(*found))
 
-    def predictions(self, stack, corner, pooled):
+    def predictions(self, stack: int, corner: str, pooled: Tensor) -> list[Tensor]:
         """Maps of all kinds for one corner of one stack, from its pooled features."""
-        return [getattr(self, f"{corner}_{kind}")[stack](pooled) for kind in self.kinds]
+        return [self.part(f"{corner}_{kind}")[stack](pooled) for kind in self.kinds]
 
-    def by_kind(self, outputs):
+    def by_kind(self, outputs: Any) -> dict[str, Any]:
         """``{kind: (top-left maps, bottom-right maps)}``, tuples over the stacks."""
         return {kind: outputs[2 * i : 2 * i + 2] for i, kind in enumerate(self.kinds)}
 
     # ---- training
 
-    def corner_targets(self, boxes, labels, shape, canvas):
+    def corner_targets(
+        self, boxes: Tensor, labels: Tensor, shape: Any, canvas: Any
+    ) -> tuple[Tensor, list[Any]]:
         """Where the corners of objects lie on the maps.
 
         Args:
@@ -145,7 +154,7 @@ class CornerHead(Composite):
         Returns:
             ``(scaled, corners)``: the boxes in cells, and for top-left and bottom-right corners each
             ``heat [B,h,w,C]``, ``cells [B,G]`` int32, ``place [B,G,2]`` (x, y of the cell, float32) and
-            ``counted [B,G]``, the corners at which shifts are learnt.
+            ``counted [B,G]``, the corners at which shifts are learned.
         """
         h, w = shape
         cells = tf.cast(tf.stack([w, h, w, h]), tf.float32)
@@ -161,7 +170,7 @@ class CornerHead(Composite):
             found.append((heat, index, tf.cast(place, tf.float32), last_of_its_place(index, real)))
         return scaled, found
 
-    def compute_losses(self, outputs, targets, info):
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """``det_loss``, ``off_loss`` and those of ``pair_losses``, summed over the stacks."""
         shape = tf.unstack(tf.shape(outputs[0][-1])[1:3])
         scaled, corners = self.corner_targets(targets["boxes"], targets["labels"], shape, info["padded_size"])
@@ -178,7 +187,7 @@ class CornerHead(Composite):
             **self.pair_losses(maps, scaled, corners, targets),
         }
 
-    def shift_loss(self, loss, maps, shifts, corners):
+    def shift_loss(self, loss: Loss, maps: Any, shifts: Sequence[Tensor], corners: Any) -> Tensor:
         """Loss of two-channel maps at the corners, summed over stacks, the mean over both corners.
 
         Args:
@@ -194,7 +203,7 @@ class CornerHead(Composite):
                 total += loss(values_at(found, cells), shift, weight, _count(counted)) / 2.0
         return total
 
-    def pair_losses(self, maps, scaled, corners, targets):
+    def pair_losses(self, maps: dict[str, Any], scaled: Tensor, corners: Any, targets: Targets) -> Losses:
         """Losses of what tells which corners belong together."""
         total = {"pull_loss": 0.0, "push_loss": 0.0}
         for tl, br in zip(*maps["emb"]):
@@ -206,16 +215,8 @@ class CornerHead(Composite):
 
     # ---- inference
 
-    def suppress(self, boxes, scores, labels):
-        """See ``DenseHead``."""
-        return self.postprocess(boxes, scores, labels)
-
-    def decode(self, outputs, info):
-        """Detections in original pixels from the maps of the last stack."""
-        return self.suppress(*self.candidates(outputs, info))
-
-    def candidates(self, outputs, info):
-        """Best pairs of corners of the last stack before suppression; see ``DenseHead``."""
+    def candidates(self, outputs: Any, info: ImageInfo) -> Candidates:
+        """Best pairs of corners of the last stack before suppression, in original pixels."""
         maps = {kind: (tl[-1], br[-1]) for kind, (tl, br) in self.by_kind(outputs).items()}
         tl_scores, tl_labels, *tl = self.corners(maps["heat"][0], maps["off"][0], info)
         br_scores, br_labels, *br = self.corners(maps["heat"][1], maps["off"][1], info)
@@ -230,9 +231,9 @@ class CornerHead(Composite):
         scores, pairs = tf.math.top_k(scores, self.max_pairs)
         boxes = tf.gather(tf.reshape(boxes, [-1, self.topk**2, 4]), pairs, batch_dims=1)
         labels = tf.gather(tl_labels, pairs // self.topk, batch_dims=1)
-        return original_boxes(boxes, info), scores, labels
+        return Candidates(original_boxes(boxes, info), scores, labels)
 
-    def corners(self, heat, offsets, info):
+    def corners(self, heat: Tensor, offsets: Tensor, info: ImageInfo) -> tuple[Tensor, ...]:
         """The best corners of one kind: scores, labels, cells ``[B,k]`` and places ``[B,k,2]`` (x, y).
 
         Places are in network pixels, measured from the image's top-left where it lies within a border.
@@ -245,22 +246,24 @@ class CornerHead(Composite):
             place -= tf.stack([info["border"][:, 2], info["border"][:, 0]], -1)[:, None]
         return scores, labels, cells, place
 
-    def every_pair(self, tl, br):
+    def every_pair(self, tl: Tensor, br: Tensor) -> Tensor:
         """``[B,k,k,4]`` from points ``[B,k,2]``: every first one with every second one."""
         tl, br = tf.repeat(tl[:, :, None], self.topk, 2), tf.repeat(br[:, None], self.topk, 1)
         return tf.concat([tl, br], -1)
 
-    def belong_together(self, maps, tl, br, boxes, info):
+    def belong_together(
+        self, maps: dict[str, Any], tl: Sequence[Tensor], br: Sequence[Tensor], boxes: Tensor, info: ImageInfo
+    ) -> Tensor:
         """Which corners may be of one object: bool ``[B,k,k]``; ``tl`` and ``br`` are (cells, places)."""
         first, second = values_at(maps["emb"][0], tl[0]), values_at(maps["emb"][1], br[0])
         return tf.abs(first - second[..., 0][:, None]) <= self.max_distance
 
 
-def cell_size(maps, info):
+def cell_size(maps: Tensor, info: ImageInfo) -> Tensor:
     """Network pixels per cell of a map ``[B,h,w,C]``: ``[B,1,2]`` (x, y)."""
     shape = tf.cast(tf.shape(maps)[1:3], tf.float32)
     return info["padded_size"][:, None, ::-1] / shape[::-1]
 
 
-def _count(flags):
+def _count(flags: Tensor) -> Tensor:
     return tf.maximum(replica_mean(tf.reduce_sum(tf.cast(flags, tf.float32))), 1.0)

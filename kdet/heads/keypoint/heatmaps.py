@@ -1,9 +1,13 @@
 """Heat maps of keypoints: Gaussian targets, peaks, values at places."""
 
+from typing import Any
+
 import tensorflow as tf
 
+from kdet.typing import Tensor
 
-def gaussian_radius(height, width, min_overlap):
+
+def gaussian_radius(height: Any, width: int, min_overlap: float) -> Tensor:
     """How far both corners of a box may stray until the IoU falls below ``min_overlap`` (Law & Deng, 2018).
 
     The least over three cases: both corners move the same way, both inwards, both outwards.
@@ -17,7 +21,7 @@ def gaussian_radius(height, width, min_overlap):
     height, width = tf.cast(height, tf.float64), tf.cast(width, tf.float64)
     total, area = height + width, height * width
 
-    def root(a, b, c, sign):
+    def root(a: Any, b: Tensor, c: Tensor, sign: float) -> Tensor:
         return (b + sign * tf.sqrt(b * b - 4.0 * a * c)) / (2.0 * a)
 
     same_way = root(1.0, total, area * (1.0 - min_overlap) / (1.0 + min_overlap), -1.0)
@@ -26,7 +30,7 @@ def gaussian_radius(height, width, min_overlap):
     return tf.minimum(tf.minimum(same_way, inwards), outwards)
 
 
-def gaussian_heatmap(centers, radius, labels, shape, num_classes):
+def gaussian_heatmap(centers: Tensor, radius: int, labels: Tensor, shape: Any, num_classes: int) -> Tensor:
     """One map per class with a peak of height 1 at every object.
 
     Args:
@@ -56,7 +60,7 @@ def gaussian_heatmap(centers, radius, labels, shape, num_classes):
     return tf.transpose(tf.tensor_scatter_nd_max(maps, places, peaks), [0, 2, 3, 1])
 
 
-def top_peaks(heat, kernel_size, limit):
+def top_peaks(heat: Tensor, kernel_size: int, limit: int) -> tuple[Tensor, ...]:
     """The highest local maxima over all classes.
 
     Args:
@@ -74,13 +78,13 @@ def top_peaks(heat, kernel_size, limit):
     return scores, index % classes, index // classes
 
 
-def values_at(maps, cells):
+def values_at(maps: Tensor, cells: Tensor) -> Tensor:
     """Rows ``[B,k,C]`` of maps ``[B,h,w,C]`` at cells ``[B,k]`` (``y * w + x``), float32."""
     flat = tf.reshape(maps, [tf.shape(maps)[0], -1, maps.shape[-1]])
     return tf.cast(tf.gather(flat, cells, batch_dims=1), tf.float32)
 
 
-def last_of_its_place(places, real):
+def last_of_its_place(places: Tensor, real: Tensor) -> Tensor:
     """Which objects no later one of the image shares its place with: bool ``[B,G]``.
 
     Args:

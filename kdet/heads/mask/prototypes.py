@@ -1,12 +1,17 @@
 """Masks as weighted sums of prototypes (YOLACT, Bolya et al., 2019)."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import ops
+from kdet.contract import Assignment, ImageInfo, Targets
+from kdet.coordinates import size_as_box
+from kdet.heads.base import Losses
 from kdet.layers import Composite, Conv2D, replica_mean, resize_bilinear
 from kdet.losses import CrossEntropyLoss
 from kdet.registry import register
-from kdet.structures import size_as_box
+from kdet.typing import Maps, Pair, Tensor
 
 
 class Protonet(Composite):
@@ -17,17 +22,17 @@ class Protonet(Composite):
 
     torch_names = {"steps": ""}
 
-    def __init__(self, num_protos, filters, **kwargs):
+    def __init__(self, num_protos: int, filters: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
 
-        def conv(width, kernel_size):
+        def conv(width: int, kernel_size: int) -> Conv2D:
             return Conv2D(width, kernel_size, padding=kernel_size // 2, kernel_initializer="glorot_uniform")
 
         # positions as in the checkpoint's Sequential, with a ReLU behind every step
         convs = [conv(filters, 3), conv(filters, 3), conv(filters, 3), None, conv(filters, 3)]
         self.steps = [s for step in (*convs, conv(num_protos, 1)) for s in (step, None)]
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         for step in self.steps[::2]:
             x = resize_bilinear(x, 2 * tf.shape(x)[1:3]) if step is None else step(x)
             x = tf.nn.relu(x)
@@ -49,16 +54,22 @@ class PrototypeMaskHead(Composite):
     """
 
     def __init__(
-        self, num_protos=32, filters=256, max_masks=100, loss_weight=6.125, mask_threshold=0.5, **kwargs
-    ):
+        self,
+        num_protos: int = 32,
+        filters: int = 256,
+        max_masks: int = 100,
+        loss_weight: float = 6.125,
+        mask_threshold: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.protonet = Protonet(num_protos, filters)
         self.max_masks, self.loss_weight, self.mask_threshold = max_masks, loss_weight, mask_threshold
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         return self.protonet(x)
 
-    def assemble(self, prototypes, coefficients, boxes, size):
+    def assemble(self, prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: Any) -> Tensor:
         """Mask probabilities in the frame of the image.
 
         Args:
@@ -82,7 +93,15 @@ class PrototypeMaskHead(Composite):
         inside_y = (row >= low[..., 1, :]) & (row < high[..., 1, :])  # [B, N, h]
         return tf.where(inside_y[..., None] & inside_x[..., None, :], masks, 0.0)
 
-    def compute_losses(self, features, coefficients, assignment, targets, info, canvas):
+    def compute_losses(
+        self,
+        features: Maps,
+        coefficients: Tensor,
+        assignment: Assignment,
+        targets: Targets,
+        info: ImageInfo,
+        canvas: Pair,
+    ) -> Losses:
         """Binary cross entropy of the positives' masks within their objects' boxes.
 
         Args:
@@ -114,7 +133,7 @@ class PrototypeMaskHead(Composite):
         return {"loss_mask": self.loss_weight * total / tf.maximum(replica_mean(tf.reduce_sum(chosen)), 1.0)}
 
 
-def _clamped_log(x):
+def _clamped_log(x: Tensor) -> Tensor:
     """Logarithm, -100 (without a gradient) where it is infinite."""
     return tf.where(x > 0.0, tf.math.log(tf.where(x > 0.0, x, 1.0)), -100.0)
 
@@ -129,20 +148,20 @@ class SemanticLossHead(Composite):
     Call: ``[B,h,w,C] -> [B,h,w,classes]``.
     """
 
-    def __init__(self, num_classes, **kwargs):
+    def __init__(self, num_classes: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_classes, self.loss = num_classes, CrossEntropyLoss(use_sigmoid=True)
         self.segm_conv = Conv2D(num_classes, 1, kernel_initializer="glorot_uniform")
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         return self.segm_conv(x)
 
-    def compute_losses(self, features, targets, canvas):
+    def compute_losses(self, features: Maps, targets: Targets, canvas: Pair) -> Losses:
         """``{"loss_segm": scalar}``: binary cross entropy per class, summed, per pixel of the map."""
         maps = self(features, training=True)
         truth = ops.resize_masks(targets["masks"], canvas, tf.unstack(tf.shape(maps)[1:3]))
         real = targets["labels"] >= 0
-        # the reference gives the objects of class c to map c - 1, and its checkpoints have learnt that
+        # as in MMDetection, objects of class c go to map c - 1, which the published weights have learned
         classes = tf.where(real, (targets["labels"] - 1) % self.num_classes, -1)
         truth = tf.einsum(
             "bghw,bgc->bhwc", tf.cast(truth > 0.5, tf.float32), tf.one_hot(classes, self.num_classes)

@@ -1,16 +1,22 @@
 """What heads with decoder layers share."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import geometry
+from kdet.contract import Detections, ImageInfo, Targets
+from kdet.coordinates import size_as_box
+from kdet.heads.base import Head, Losses
 from kdet.heads.dense.base import level_shapes
 from kdet.heads.query.criterion import named_by_layer
-from kdet.layers import Composite, DropoutMasks
+from kdet.layers import DropoutMasks
 from kdet.postprocess import TopQueries
-from kdet.structures import size_as_box
+from kdet.typing import Tensor
 
 
-def valid_cells(x, info):
+def valid_cells(x: Tensor, info: ImageInfo) -> Tensor:
     """Cells of a map ``[B,h,w,C]`` whose corner lies in the image: bool ``[B,h,w]``."""
     (shape,) = level_shapes([x])
     inside = []
@@ -21,11 +27,11 @@ def valid_cells(x, info):
     return inside[0][:, :, None] & inside[1][:, None, :]
 
 
-class QueryHead(Composite):
+class QueryHead(Head):
     """A head whose decoder layers each give classes and boxes of all queries.
 
-    Subclasses give ``call(features, info) -> (logits [L,B,Q,C], boxes [L,B,Q,4], ...)``; boxes are
-    (cx, cy, w, h) in 0..1 of the valid image.
+    Outputs: ``(logits [L,B,Q,C], boxes [L,B,Q,4], ...)``; boxes are (cx, cy, w, h) in 0..1 of the valid
+    image. The call needs ``canvas`` in its ImageInfo.
 
     Args:
         num_classes: classes without background.
@@ -35,23 +41,34 @@ class QueryHead(Composite):
         postprocess: ``TopQueries``.
     """
 
-    def __init__(self, num_classes, transformer, position, criterion, postprocess=None, **kwargs):
-        # boxes and sizes must not be cast to the compute dtype
-        super().__init__(autocast=False, **kwargs)
-        self.num_classes, self.transformer, self.position = num_classes, transformer, position
-        self.criterion = criterion
-        self.postprocess = postprocess or TopQueries()
+    def __init__(
+        self,
+        num_classes: int,
+        transformer: Any,
+        position: Tensor,
+        criterion: Any,
+        postprocess: TopQueries | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_classes=num_classes, postprocess=postprocess or TopQueries(), **kwargs)
+        self.transformer, self.position, self.criterion = transformer, position, criterion
 
-    def dropout_masks(self, info, training):
+    def dropout_masks(self, info: ImageInfo, training: bool) -> DropoutMasks | None:
         """Masks of this step, None where nothing is dropped."""
         return DropoutMasks(info["seed"]) if training else None
 
-    def compute_losses(self, outputs, targets, info):
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """Losses of every decoder layer: ``loss_cls``, ..., and ``d0.loss_cls``, ... of all but the last."""
         return named_by_layer(self.criterion(*outputs[:2], targets, info))
 
-    def decode(self, outputs, info):
+    def decode(self, outputs: Any, info: ImageInfo) -> Detections:
         """Detections in original pixels from the last layer's outputs."""
         scores = self.criterion.probabilities(outputs[0][-1])
         boxes = geometry.from_center_size(outputs[1][-1]) * size_as_box(info["valid_size"])
         return self.postprocess(scores, geometry.clip(boxes, info["valid_size"]), info)
+
+    def decode_views(self, views: Sequence[Any]) -> Any:
+        # queries of different views have nothing in common that could be merged
+        raise NotImplementedError(
+            f"{type(self).__name__} has no test-time augmentation: predict without `augment`."
+        )

@@ -1,11 +1,18 @@
 """Losses of sets of predictions, matched one to one with the objects (Carion et al., 2020)."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import geometry
+from kdet.assigners import HungarianAssigner
+from kdet.contract import Assignment, ImageInfo, Targets
+from kdet.coordinates import size_as_box
+from kdet.heads.base import Losses
 from kdet.layers import replica_mean
+from kdet.losses import Loss
 from kdet.registry import Component, register
-from kdet.structures import size_as_box
+from kdet.typing import Tensor
 
 
 @register
@@ -19,16 +26,23 @@ class SetCriterion(Component):
         background_weight: weight of the unmatched in a softmax loss.
     """
 
-    def __init__(self, assigner, loss_cls, loss_bbox, loss_iou, background_weight=1.0):
+    def __init__(
+        self,
+        assigner: HungarianAssigner,
+        loss_cls: Loss,
+        loss_bbox: Loss,
+        loss_iou: Loss,
+        background_weight: float = 1.0,
+    ) -> None:
         self.assigner, self.background_weight = assigner, background_weight
         self.loss_cls, self.loss_bbox, self.loss_iou = loss_cls, loss_bbox, loss_iou
 
-    def probabilities(self, logits):
+    def probabilities(self, logits: Tensor) -> Tensor:
         """Probabilities of the classes, float32, without the background of a softmax."""
         logits = tf.cast(logits, tf.float32)
         return tf.sigmoid(logits) if self.assigner.focal else tf.nn.softmax(logits)[..., :-1]
 
-    def __call__(self, logits, boxes, targets, info):
+    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets, info: ImageInfo) -> list[Losses]:
         """Losses of several sets, such as those of all decoder layers.
 
         Args:
@@ -48,7 +62,15 @@ class SetCriterion(Component):
         sets = zip(tf.unstack(logits), tf.unstack(boxes), assignments, strict=True)
         return [self.set_losses(*one, targets, size, matched) for one in sets]
 
-    def set_losses(self, logits, boxes, assignment, targets, size, matched):
+    def set_losses(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        assignment: Assignment,
+        targets: Targets,
+        size: Any,
+        matched: Tensor,
+    ) -> Losses:
         """Losses of one set ``[B,Q,...]``; ``matched`` pairs are in the batch."""
         positive = tf.cast(assignment.positive, tf.float32)
         count = tf.maximum(matched, 1.0)
@@ -72,7 +94,7 @@ class SetCriterion(Component):
         }
 
 
-def named_by_layer(losses):
+def named_by_layer(losses: Tensor) -> Losses:
     """Losses of decoder layers under one dict: the last layer's own names, the others' with ``d0.``."""
     named = dict(losses[-1])
     for i, found in enumerate(losses[:-1]):

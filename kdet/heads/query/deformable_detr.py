@@ -1,24 +1,28 @@
 """Deformable DETR, plain, with box refinement and in two stages (Zhu et al., 2021)."""
 
 import functools
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from kdet.contract import ImageInfo, Targets
+from kdet.heads.base import Losses
 from kdet.heads.dense.towers import prior_bias
 from kdet.heads.query.base import QueryHead, valid_cells
 from kdet.heads.query.deformable_transformer import valid_ratios
 from kdet.layers import Embedding, Linear, apply_list
 from kdet.registry import register
+from kdet.typing import Maps, Tensor
 
 
-def inverse_sigmoid(x, epsilon=1e-5):
+def inverse_sigmoid(x: Tensor, epsilon: float = 1e-5) -> Tensor:
     """Logits of probabilities, which are kept ``epsilon`` away from 0 and 1."""
     x = tf.clip_by_value(x, 0.0, 1.0)
     return tf.math.log(tf.maximum(x, epsilon) / tf.maximum(1.0 - x, epsilon))
 
 
-def move(references, deltas):
+def move(references: Tensor, deltas: Tensor) -> Tensor:
     """Boxes ``[...,4]`` in 0..1: references ``[...,2 or 4]`` moved by ``deltas [...,4]`` in logits."""
     start = inverse_sigmoid(references)
     if references.shape[-1] == 2:
@@ -26,7 +30,7 @@ def move(references, deltas):
     return tf.sigmoid(tf.cast(deltas, tf.float32) + start)
 
 
-def box_branch(units, first_size):
+def box_branch(units: int, first_size: float) -> list[keras.Layer | None]:
     """Three dense layers, at their places in the checkpoint's sequence; ``first_size``: bias of w and h."""
     first = keras.initializers.Constant([0.0, 0.0, first_size, first_size])
     last = Linear(4, kernel_initializer="zeros", bias_initializer=first)
@@ -43,11 +47,13 @@ class DeformableDETRHead(QueryHead):
         two_stage: queries start from the encoder's best cells (the transformer's ``two_stage`` too).
         other arguments: see ``QueryHead``.
 
-    Call: ``(features, info) -> (logits [L,B,Q,classes], boxes [L,B,Q,4])``, in two stages also those of
+    Outputs: ``(logits [L,B,Q,classes], boxes [L,B,Q,4])``, in two stages also those of
     all cells, ``[B,S,...]``.
     """
 
-    def __init__(self, num_queries=300, refine=False, two_stage=False, **kwargs):
+    def __init__(
+        self, num_queries: int = 300, refine: bool = False, two_stage: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.num_queries, self.refine, self.two_stage = num_queries, refine, two_stage
         units, count = self.transformer.units, len(self.transformer.decoder.layers) + two_stage
@@ -59,12 +65,12 @@ class DeformableDETRHead(QueryHead):
         if not two_stage:
             self.query_embedding = Embedding(num_queries, 2 * units)
 
-    def call(self, features, info, training=False):
+    def call(self, features: Maps, info: ImageInfo, training: bool = False) -> tuple[Any, ...]:
         masks = self.dropout_masks(info, training)
         valid = [valid_cells(x, info) for x in features]
         positions = [self.position(v) for v in valid]
         memory, levels = self.transformer.encode(features, valid, positions, masks=masks)
-        cells = ()
+        cells: tuple[Tensor, ...] = ()
         if self.two_stage:
             cells, references = self.best_cells(memory, valid, levels)
             query, query_pos = self.transformer.queries_from(references)
@@ -88,11 +94,11 @@ class DeformableDETRHead(QueryHead):
             boxes = tf.stack([self.boxes(i, x, references) for i, x in enumerate(states)])
         return tf.stack([branch(x) for branch, x in zip(self.cls_branches, states)]), boxes, *cells
 
-    def boxes(self, index, state, references):
+    def boxes(self, index: int, state: Tensor, references: Tensor) -> Tensor:
         """Boxes ``[B,Q,4]`` of one decoder layer."""
         return move(references, apply_list(self.reg_branches[index], state))
 
-    def best_cells(self, memory, valid, levels):
+    def best_cells(self, memory: Tensor, valid: Tensor, levels: Any) -> tuple[tuple[Any, Tensor], Tensor]:
         """Logits and boxes of all cells, and the boxes ``[B,Q,4]`` that the queries start from."""
         x, start = self.transformer.cell_proposals(memory, valid, levels)
         logits = self.cls_branches[-1](x)
@@ -102,7 +108,7 @@ class DeformableDETRHead(QueryHead):
         best = tf.math.top_k(tf.cast(logits[..., 0], tf.float32), count).indices
         return (logits, boxes), tf.stop_gradient(tf.gather(boxes, best, batch_dims=1))
 
-    def compute_losses(self, outputs, targets, info):
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """As ``QueryHead``; in two stages also the losses of the cells, ``enc_loss_cls`` and so on."""
         losses = super().compute_losses(outputs, targets, info)
         if self.two_stage:

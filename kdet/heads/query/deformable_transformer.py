@@ -1,6 +1,8 @@
 """The transformer of Deformable DETR (Zhu et al., 2021)."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -20,19 +22,20 @@ from kdet.layers import (
     wavelengths,
 )
 from kdet.registry import register
+from kdet.typing import Maps, Tensor
 
 
-def flatten_cells(maps):
+def flatten_cells(maps: Maps) -> Tensor:
     """Maps ``[B,h,w,...]`` one after the other: ``[B,S,...]``."""
     rows = [tf.reshape(x, [tf.shape(x)[0], math.prod(s), *x.shape[3:]]) for x, s in _with_shapes(maps)]
     return tf.concat(rows, 1)
 
 
-def _with_shapes(maps):
+def _with_shapes(maps: Maps) -> Any:
     return zip(maps, level_shapes(maps))
 
 
-def cell_centers(valid_maps):
+def cell_centers(valid_maps: Maps) -> Tensor:
     """Middles of all cells in 0..1 of the valid part of their map: float32 ``[B,S,2]`` (x, y)."""
     levels = []
     for valid, (h, w) in _with_shapes(valid_maps):
@@ -42,13 +45,13 @@ def cell_centers(valid_maps):
     return flatten_cells(levels)
 
 
-def valid_counts(valid):
+def valid_counts(valid: Tensor) -> Tensor:
     """Columns and rows of a map ``[B,h,w]`` that lie in the image: float32 ``[B,2]``."""
     valid = tf.cast(valid, tf.float32)
     return tf.stack([tf.reduce_sum(valid[:, 0], 1), tf.reduce_sum(valid[:, :, 0], 1)], -1)
 
 
-def valid_ratios(valid_maps):
+def valid_ratios(valid_maps: Maps) -> Tensor:
     """Shares of the columns and rows that lie in the image: float32 ``[B,levels,2]``."""
     ratios = [
         valid_counts(v) / tf.cast(tf.stack([w, h]), tf.float32) for v, (h, w) in _with_shapes(valid_maps)
@@ -66,12 +69,20 @@ class DeformableDecoder(TransformerEncoder):
     ``[layers,B,Q,units]`` and the references after each layer.
     """
 
-    def __init__(self, layers, **kwargs):
+    def __init__(self, layers: Sequence[Any], **kwargs: Any) -> None:
         super().__init__(layers=layers, autocast=False, **kwargs)
 
     def call(
-        self, x, memory, query_pos=None, references=None, ratios=None, levels=None, refine=None, masks=None
-    ):
+        self,
+        x: Tensor,
+        memory: Tensor,
+        query_pos: Tensor | None = None,
+        references: Any = None,
+        ratios: Any = None,
+        levels: Any = None,
+        refine: Any = None,
+        masks: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         states, boxes = [], []
         among = {"query_pos": query_pos, "key_pos": query_pos}
         for i, layer in enumerate(self.layers):
@@ -99,23 +110,23 @@ class DeformableTransformer(Composite):
 
     def __init__(
         self,
-        units=256,
-        num_heads=8,
-        num_levels=4,
-        num_points=4,
-        ffn_units=1024,
-        encoder_layers=6,
-        decoder_layers=6,
-        dropout=0.1,
-        two_stage=False,
-        **kwargs,
-    ):
+        units: int = 256,
+        num_heads: int = 8,
+        num_levels: int = 4,
+        num_points: int = 4,
+        ffn_units: int = 1024,
+        encoder_layers: int = 6,
+        decoder_layers: int = 6,
+        dropout: float = 0.1,
+        two_stage: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
 
-        def sampling():
+        def sampling() -> DeformableAttention:
             return DeformableAttention(units, num_heads, num_levels, num_points, dropout)
 
-        def layer(attentions):
+        def layer(attentions: list[keras.Layer]) -> TransformerLayer:
             return TransformerLayer(attentions, ffn_units, units, dropout)
 
         self.units = units
@@ -137,7 +148,7 @@ class DeformableTransformer(Composite):
         else:
             self.reference_points = Linear(2)
 
-    def encode(self, maps, valid_maps, positions, masks=None):
+    def encode(self, maps: Maps, valid_maps: Maps, positions: Maps, masks: Tensor | None = None) -> Tensor:
         """Encoded cells.
 
         Args:
@@ -154,11 +165,11 @@ class DeformableTransformer(Composite):
         given = Given({"query_pos": positions, "references": references, "levels": levels})
         return self.encoder(flatten_cells(maps), given=given, masks=masks), levels
 
-    def cell_proposals(self, memory, valid_maps, levels):
+    def cell_proposals(self, memory: Tensor, valid_maps: Maps, levels: Any) -> tuple[Any, Tensor]:
         """The encoder's cells as queries.
 
         Returns:
-            Features ``[B,S,units]`` and boxes ``[B,S,4]`` before their sigmoid, infinite where the cell is
+            Maps ``[B,S,units]`` and boxes ``[B,S,4]`` before their sigmoid, infinite where the cell is
             in the padding or near the border of the image.
         """
         centers, shapes = cell_centers(valid_maps), level_shapes(valid_maps)
@@ -171,7 +182,7 @@ class DeformableTransformer(Composite):
         memory = tf.where(inside, memory, tf.zeros([], memory.dtype))
         return self.enc_output_norm(self.enc_output(memory)), boxes
 
-    def queries_from(self, boxes):
+    def queries_from(self, boxes: Tensor) -> tuple[Any, Any]:
         """Query features and positions ``[B,Q,units]`` for boxes ``[B,Q,4]`` in 0..1."""
         angles = boxes[..., None] * (2.0 * math.pi) / wavelengths(self.units // 2)
         waves = interleaved_waves(angles)  # [B, Q, 4, units/2]

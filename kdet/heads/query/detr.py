@@ -1,7 +1,10 @@
 """DETR (Carion et al., 2020)."""
 
+from typing import Any
+
 import tensorflow as tf
 
+from kdet.contract import ImageInfo
 from kdet.heads.query.base import QueryHead, valid_cells
 from kdet.layers import (
     FFN,
@@ -16,6 +19,7 @@ from kdet.layers import (
     TransformerLayer,
 )
 from kdet.registry import register
+from kdet.typing import Maps, Tensor
 
 
 @register
@@ -33,24 +37,26 @@ class DETRTransformer(Composite):
 
     def __init__(
         self,
-        units=256,
-        num_heads=8,
-        ffn_units=2048,
-        encoder_layers=6,
-        decoder_layers=6,
-        dropout=0.1,
-        **kwargs,
-    ):
+        units: int = 256,
+        num_heads: int = 8,
+        ffn_units: int = 2048,
+        encoder_layers: int = 6,
+        decoder_layers: int = 6,
+        dropout: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
 
-        def layer(attentions):
-            attentions = [MultiheadAttention(units, num_heads, dropout) for _ in range(attentions)]
+        def layer(count: int) -> TransformerLayer:
+            attentions = [MultiheadAttention(units, num_heads, dropout) for _ in range(count)]
             return TransformerLayer(attentions, ffn_units, units, dropout)
 
         self.encoder = TransformerEncoder([layer(1) for _ in range(encoder_layers)])
         self.decoder = TransformerDecoder([layer(2) for _ in range(decoder_layers)])
 
-    def call(self, x, position, valid, queries, masks=None):
+    def call(
+        self, x: Tensor, position: Tensor, valid: Tensor, queries: Tensor, masks: Tensor | None = None
+    ) -> Tensor:
         place = {"query_pos": position, "key_pos": position, "key_valid": valid}
         memory = self.encoder(x, given=Given(place), masks=masks)
         among = {"query_pos": queries, "key_pos": queries}
@@ -67,10 +73,10 @@ class DETRHead(QueryHead):
         units: channels of the transformer.
         other arguments: see ``QueryHead``.
 
-    Call: ``(features, info) -> (logits [L,B,Q,classes+1], boxes [L,B,Q,4])``.
+    Outputs: ``(logits [L,B,Q,classes+1], boxes [L,B,Q,4])``.
     """
 
-    def __init__(self, num_queries=100, units=256, **kwargs):
+    def __init__(self, num_queries: int = 100, units: int = 256, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.input_proj = Conv2D(units, 1)
         self.fc_cls = Linear(self.num_classes + 1)
@@ -78,7 +84,7 @@ class DETRHead(QueryHead):
         self.fc_reg = Linear(4)
         self.query_embedding = Embedding(num_queries, units)
 
-    def call(self, features, info, training=False):
+    def call(self, features: Maps, info: ImageInfo, training: bool = False) -> tuple[Any, Tensor]:
         x = self.input_proj(features[-1])
         valid = valid_cells(x, info)
         batch, cells, units = tf.shape(x)[0], tf.shape(x)[1] * tf.shape(x)[2], x.shape[-1]

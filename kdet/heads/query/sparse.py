@@ -1,17 +1,23 @@
 """Sparse R-CNN: learned proposals and their features, refined in turn (Sun et al., 2021)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from kdet import geometry
 from kdet.coders import DeltaXYWHCoder
+from kdet.contract import Detections, ImageInfo, Targets
+from kdet.coordinates import size_as_box
+from kdet.heads.base import Losses
 from kdet.heads.dense.towers import prior_bias
 from kdet.heads.roi.extractor import SingleRoIExtractor
 from kdet.heads.roi.standard import merge_batch, split_batch
 from kdet.layers import FFN, Composite, Embedding, LayerNorm, Linear, MultiheadAttention, apply_list
 from kdet.postprocess import TopQueries
 from kdet.registry import register
-from kdet.structures import size_as_box
+from kdet.typing import Maps, Tensor
 
 
 @register
@@ -22,17 +28,17 @@ class EmbeddingRPNHead(Composite):
         num_proposals: their number.
         units: channels of their features.
 
-    Call: ``(features, info) -> (boxes [B,N,4], proposal features [B,N,units])``.
+    Outputs: ``(boxes [B,N,4], proposal features [B,N,units])``.
     """
 
-    def __init__(self, num_proposals=100, units=256, **kwargs):
+    def __init__(self, num_proposals: int = 100, units: int = 256, **kwargs: Any) -> None:
         # boxes must not be cast to the compute dtype
         super().__init__(autocast=False, **kwargs)
         whole_image = keras.initializers.Constant([0.5, 0.5, 1.0, 1.0])
         self.init_proposal_bboxes = Embedding(num_proposals, 4, whole_image, dtype="float32")
         self.init_proposal_features = Embedding(num_proposals, units)
 
-    def call(self, features, info):
+    def call(self, features: Maps, info: ImageInfo, training: bool = False) -> tuple[Tensor, Any]:
         boxes = geometry.from_center_size(self.init_proposal_bboxes(info["valid_size"]))
         return boxes * size_as_box(info["valid_size"]), self.init_proposal_features(features[0])
 
@@ -48,14 +54,14 @@ class DynamicConv(Composite):
     Call: ``proposals [R,units]``, ``regions [R,h,w,units]`` -> ``[R,units]``.
     """
 
-    def __init__(self, units=256, hidden_units=64, **kwargs):
+    def __init__(self, units: int = 256, hidden_units: int = 64, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.units, self.hidden_units = units, hidden_units
         self.dynamic_layer = Linear(2 * units * hidden_units)
         self.norm_in, self.norm_out = LayerNorm(), LayerNorm()
         self.fc_layer, self.fc_norm = Linear(units), LayerNorm()
 
-    def call(self, proposals, regions):
+    def call(self, proposals: Tensor, regions: Tensor) -> Tensor:
         first, second = tf.split(self.dynamic_layer(proposals), 2, axis=-1)
         cells = regions.shape[1] * regions.shape[2]
         x = tf.reshape(regions, [-1, cells, self.units])
@@ -66,7 +72,7 @@ class DynamicConv(Composite):
         return tf.nn.relu(self.fc_norm(self.fc_layer(tf.reshape(x, [-1, cells * self.units]))))
 
 
-def dense_tower(depth, units):
+def dense_tower(depth: int, units: int) -> list[keras.Layer | None]:
     """Dense layers with norm and ReLU (None), at their places in the checkpoint's list."""
     layers = []
     for _ in range(depth):
@@ -89,15 +95,15 @@ class DynamicHead(Composite):
 
     def __init__(
         self,
-        num_classes,
-        units=256,
-        num_heads=8,
-        ffn_units=2048,
-        hidden_units=64,
-        num_cls_fcs=1,
-        num_reg_fcs=3,
-        **kwargs,
-    ):
+        num_classes: int,
+        units: int = 256,
+        num_heads: int = 8,
+        ffn_units: int = 2048,
+        hidden_units: int = 64,
+        num_cls_fcs: int = 1,
+        num_reg_fcs: int = 3,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.attention, self.attention_norm = MultiheadAttention(units, num_heads), LayerNorm()
         self.instance_interactive_conv = DynamicConv(units, hidden_units)
@@ -106,7 +112,7 @@ class DynamicHead(Composite):
         self.cls_fcs, self.reg_fcs = dense_tower(num_cls_fcs, units), dense_tower(num_reg_fcs, units)
         self.fc_cls, self.fc_reg = Linear(num_classes, bias_initializer=prior_bias()), Linear(4)
 
-    def call(self, proposals, regions):
+    def call(self, proposals: Tensor, regions: Tensor) -> tuple[Any, Any, Any, Any]:
         attended = self.attention_norm(proposals + self.attention(proposals))
         x = self.instance_interactive_conv(merge_batch(attended), merge_batch(regions))
         x = self.instance_interactive_conv_norm(attended + split_batch(x, attended))
@@ -130,15 +136,15 @@ class SparseRoIHead(Composite):
 
     def __init__(
         self,
-        num_classes,
-        criterion,
-        num_stages=6,
-        units=256,
-        roi_size=7,
-        strides=(4, 8, 16, 32),
-        postprocess=None,
-        **kwargs,
-    ):
+        num_classes: int,
+        criterion: Any,
+        num_stages: int = 6,
+        units: int = 256,
+        roi_size: int = 7,
+        strides: Sequence[int] = (4, 8, 16, 32),
+        postprocess: TopQueries | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.criterion, self.postprocess = criterion, postprocess or TopQueries()
@@ -147,7 +153,9 @@ class SparseRoIHead(Composite):
         self.bbox_roi_extractor = [SingleRoIExtractor(roi_size, strides, sampling_ratio=2) for _ in stages]
         self.bbox_head = [DynamicHead(num_classes, units) for _ in stages]
 
-    def stages(self, features, boxes, proposals, training=False):
+    def stages(
+        self, features: Maps, boxes: Tensor, proposals: Tensor, training: bool = False
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Logits ``[B,N,classes]`` and boxes ``[B,N,4]`` (network pixels) of every stage: two lists."""
         logits, refined = [], []
         for extractor, head in zip(self.bbox_roi_extractor, self.bbox_head):
@@ -158,7 +166,9 @@ class SparseRoIHead(Composite):
             boxes = tf.stop_gradient(refined[-1])
         return logits, refined
 
-    def compute_losses(self, features, boxes, proposals, targets, info):
+    def compute_losses(
+        self, features: Maps, boxes: Tensor, proposals: Tensor, targets: Targets, info: ImageInfo
+    ) -> Losses:
         """Losses of all stages, ``stage0_loss_cls`` and so on.
 
         Args:
@@ -172,7 +182,7 @@ class SparseRoIHead(Composite):
         found = self.criterion(tf.stack(logits), relative, targets, info)
         return {f"stage{i}_{name}": value for i, losses in enumerate(found) for name, value in losses.items()}
 
-    def predict(self, features, boxes, proposals, info):
+    def predict(self, features: Maps, boxes: Tensor, proposals: Tensor, info: ImageInfo) -> Detections:
         """Detections in original pixels; arguments as in ``compute_losses``."""
         logits, refined = self.stages(features, boxes, proposals)
         return self.postprocess(self.criterion.probabilities(logits[-1]), refined[-1], info)

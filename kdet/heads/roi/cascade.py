@@ -1,17 +1,22 @@
 """A sequence of second stages, each on the boxes of the one before (Cai & Vasconcelos, 2018)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
-from kdet.heads.roi.prediction import Prediction, mean
+from kdet.contract import Assignment, Detections, ImageInfo, Targets
+from kdet.coordinates import network_boxes
+from kdet.heads.base import Losses
+from kdet.heads.roi.base import RoIHead, mean
 from kdet.heads.roi.standard import split_batch
-from kdet.layers import Composite
 from kdet.postprocess import PostProcess
 from kdet.registry import register
-from kdet.structures import network_boxes
+from kdet.typing import Maps, Tensor
 
 
 @register
-class CascadeRoIHead(Prediction, Composite):
+class CascadeRoIHead(RoIHead):
     """Stages that refine the regions in turn; class scores and masks are averaged over the stages.
 
     The parts of the stages are listed as ``bbox_head``, ``mask_head`` ... too: under these names the
@@ -23,16 +28,26 @@ class CascadeRoIHead(Prediction, Composite):
         postprocess: ``PostProcess`` of the detections.
     """
 
-    def __init__(self, stages, stage_loss_weights=(1.0, 0.5, 0.25), postprocess=None, **kwargs):
-        super().__init__(**kwargs)
+    mask_roi_extractor: Any
+    mask_head: Any
+
+    def __init__(
+        self,
+        stages: Sequence[Any],
+        stage_loss_weights: Sequence[float] = (1.0, 0.5, 0.25),
+        postprocess: PostProcess | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(postprocess=postprocess, **kwargs)
         if len(stages) != len(stage_loss_weights):
             counts = f"{len(stages)} stages but {len(stage_loss_weights)} stage_loss_weights"
             raise ValueError(f"{type(self).__name__}: {counts}.")
         self._stages = list(stages)
         self.stage_loss_weights = tuple(stage_loss_weights)
-        self.postprocess = postprocess or PostProcess()
-        for part in ("bbox_roi_extractor", "bbox_head", "mask_roi_extractor", "mask_head"):
-            setattr(self, part, [getattr(stage, part) for stage in stages])
+        self.bbox_roi_extractor = [stage.bbox_roi_extractor for stage in stages]
+        self.bbox_head = [stage.bbox_head for stage in stages]
+        self.mask_roi_extractor = [stage.mask_roi_extractor for stage in stages]
+        self.mask_head = [stage.mask_head for stage in stages]
 
     @property
     def num_classes(self) -> int:
@@ -40,24 +55,33 @@ class CascadeRoIHead(Prediction, Composite):
         return self.bbox_head[0].num_classes
 
     @property
-    def has_masks(self):
+    def has_masks(self) -> bool:
         return self.mask_head[-1] is not None
+
+    @property
+    def mask_threshold(self) -> float:
+        return self._stages[-1].mask_threshold
 
     # ---- training
 
-    def compute_losses(self, features, proposals, targets, info):
+    def compute_losses(self, features: Maps, proposals: Tensor, targets: Targets, info: ImageInfo) -> Losses:
         """Losses of all stages, named ``s0.loss_cls`` and so on; see ``StandardRoIHead``."""
         losses = {}
         for i, weight in enumerate(self.stage_loss_weights):
             # every stage draws its own regions
-            seeded = {**info, "seed": tf.random.experimental.stateless_fold_in(info["seed"], 16 + i)}
+            seeded: ImageInfo = {
+                **info,
+                "seed": tf.random.experimental.stateless_fold_in(info["seed"], 16 + i),
+            }
             found, proposals, sampled = self.stage_losses(i, features, proposals, targets, seeded)
             losses.update({f"s{i}.{name}": weight * value for name, value in found.items()})
         losses.update(self.final_losses(features, *sampled, targets, info))
         return losses
 
-    def stage_losses(self, index, features, proposals, targets, info):
-        """What one stage has to say.
+    def stage_losses(
+        self, index: int, features: Maps, proposals: Tensor, targets: Targets, info: ImageInfo
+    ) -> tuple[Losses, Tensor, tuple[Tensor, Assignment, Any]]:
+        """Losses of one stage, and what the next one goes on from.
 
         Returns:
             ``(losses, proposals [B,S,4] of the next stage, (rois [B,S,4], assignment, outputs))``, the last
@@ -71,11 +95,28 @@ class CascadeRoIHead(Prediction, Composite):
         refined = self.refine(index, outputs, rois, assignment, is_object, targets, info)
         return losses, refined, (rois, assignment, outputs)
 
-    def final_losses(self, features, rois, assignment, outputs, targets, info):
+    def final_losses(
+        self,
+        features: Maps,
+        rois: Tensor,
+        assignment: Assignment,
+        outputs: Any,
+        targets: Targets,
+        info: ImageInfo,
+    ) -> Losses:
         """Losses after the last stage, on its sampled regions."""
         return {}
 
-    def refine(self, index, outputs, rois, assignment, is_object, targets, info):
+    def refine(
+        self,
+        index: int,
+        outputs: Any,
+        rois: Tensor,
+        assignment: Assignment,
+        is_object: Tensor,
+        targets: Targets,
+        info: ImageInfo,
+    ) -> Tensor:
         """Sampled regions moved by their stage; the objects among them and empty rows are left out."""
         head = self.bbox_head[index]
         labels = assignment.labels(targets, background=head.num_classes)
@@ -84,11 +125,15 @@ class CascadeRoIHead(Prediction, Composite):
 
     # ---- inference
 
-    def predict_boxes(self, features, proposals, info):
-        """Probabilities averaged over the stages and the last stage's boxes; see ``Prediction``."""
-        rois, logits, head, outputs = proposals, [], None, None
-        for stage in self._stages:
-            if outputs is not None:
+    def predict_boxes(
+        self, features: Maps, proposals: Tensor, info: ImageInfo
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Probabilities averaged over the stages and the last stage's boxes."""
+        rois, logits = proposals, []
+        head: Any = None
+        outputs: Any = None
+        for i, stage in enumerate(self._stages):
+            if i > 0:
                 rois = head.refine(*outputs[:2], rois, info)
             head = stage.bbox_head
             outputs = stage.bbox_forward(features, rois)
@@ -96,7 +141,7 @@ class CascadeRoIHead(Prediction, Composite):
         scores = split_batch(head.probabilities(mean(logits)), proposals)
         return scores, head.class_boxes(outputs[1], rois, info), head.confidence(outputs[1])
 
-    def predict_masks(self, features, detections, info):
+    def predict_masks(self, features: Maps, detections: Detections, info: ImageInfo) -> dict[str, Tensor]:
         """``{"masks": [B,N,m,m]}``, probabilities averaged over the stages."""
         rois = network_boxes(detections["boxes"], info)
         logits = self.mask_logits(features, rois)
@@ -104,6 +149,6 @@ class CascadeRoIHead(Prediction, Composite):
         masks = [head.probabilities(x, labels) for head, x in zip(self.mask_head, logits)]
         return {"masks": mean(masks)}
 
-    def mask_logits(self, features, rois):
+    def mask_logits(self, features: Maps, rois: Tensor) -> list[Tensor]:
         """Mask logits of regions ``[B,N,4]`` from every stage, merged over the batch."""
         return [stage.mask_forward(features, rois) for stage in self._stages]

@@ -1,11 +1,15 @@
 """Deformable RoI pooling (Dai et al., 2017, arXiv:1703.06211; modulated: arXiv:1811.11168)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import ops
 from kdet.heads.roi.extractor import SingleRoIExtractor
 from kdet.layers import Composite, Linear, apply_list
 from kdet.registry import register
+from kdet.typing import Maps, Tensor
 
 
 class BinOffsets(Composite):
@@ -19,7 +23,7 @@ class BinOffsets(Composite):
     Call: ``[N,s,s,C] -> [N,s,s,2]`` (x, y) relative to the region's size, and ``[N,s,s,1]`` or None.
     """
 
-    def __init__(self, output_size, units=1024, modulated=False, **kwargs):
+    def __init__(self, output_size: Any, units: int = 1024, modulated: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.output_size = output_size
         bins = output_size * output_size
@@ -35,7 +39,7 @@ class BinOffsets(Composite):
         if modulated:
             self.mask_fc = [Linear(units, flatten=True), None, Linear(bins, kernel_initializer="zeros")]
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         size = self.output_size
         offsets = tf.reshape(apply_list(self.offset_fc, x), [-1, 2, size, size])
         offsets = tf.transpose(offsets, [0, 2, 3, 1])
@@ -56,13 +60,19 @@ class DeformRoIExtractor(SingleRoIExtractor):
     """
 
     def __init__(
-        self, output_size=7, strides=(4, 8, 16, 32), modulated=False, units=1024, gamma=0.1, **kwargs
-    ):
+        self,
+        output_size: int = 7,
+        strides: Sequence[int] = (4, 8, 16, 32),
+        modulated: bool = False,
+        units: int = 1024,
+        gamma: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(output_size=output_size, strides=strides, **kwargs)
         self.gamma = gamma
         self.roi_layers = [BinOffsets(output_size, units, modulated) for _ in self.strides]
 
-    def call(self, features, rois):
+    def call(self, features: Maps, rois: Tensor) -> Tensor:
         levels = self.levels(rois)
         plain = self.pool(features, rois, levels, None)
         merged = tf.reshape(plain, [-1, *plain.shape[2:]])  # [B*N, s, s, C]
@@ -79,7 +89,7 @@ class DeformRoIExtractor(SingleRoIExtractor):
             return pooled
         return pooled * tf.cast(tf.reshape(factors, tf.concat([shape, [1]], 0)), pooled.dtype)
 
-    def pool(self, features, rois, levels, offsets):
+    def pool(self, features: Maps, rois: Tensor, levels: Any, offsets: Tensor) -> Tensor:
         """Regions ``[B,N,s,s,C]`` with their bins moved by ``offsets [B,N,s,s,2]`` or not at all."""
         return ops.deform_roi_pool(
             tuple(features[: len(self.strides)]), rois, levels, offsets, self.output_size, self.strides,

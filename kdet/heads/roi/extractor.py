@@ -1,12 +1,15 @@
-"""Features of regions of interest from a pyramid."""
+"""Maps of regions of interest from a pyramid."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from kdet import geometry, ops
 from kdet.layers import Composite, NoXla
 from kdet.registry import register
+from kdet.typing import Maps, Tensor
 
 
 @register
@@ -22,20 +25,26 @@ class SingleRoIExtractor(NoXla, Composite):
     """
 
     def __init__(
-        self, output_size=7, strides=(4, 8, 16, 32), sampling_ratio=0, finest_scale=56, aligned=True, **kwargs
-    ):
+        self,
+        output_size: int = 7,
+        strides: Sequence[int] = (4, 8, 16, 32),
+        sampling_ratio: int = 0,
+        finest_scale: int = 56,
+        aligned: bool = True,
+        **kwargs: Any,
+    ) -> None:
         # boxes must not be cast to the compute dtype
         super().__init__(autocast=False, **kwargs)
         self.output_size, self.strides = output_size, tuple(strides)
         self.sampling_ratio, self.finest_scale, self.aligned = sampling_ratio, finest_scale, aligned
 
-    def levels(self, rois):
+    def levels(self, rois: Tensor) -> Tensor:
         """Index of the map for each region: int32 ``[B,N]``."""
         scale = tf.sqrt(tf.maximum(geometry.area(rois), 0.0)) / self.finest_scale
         level = tf.floor(tf.math.log(scale + 1e-6) / math.log(2.0))
         return tf.cast(tf.clip_by_value(level, 0.0, len(self.strides) - 1.0), tf.int32)
 
-    def call(self, features, rois, scale=1.0):
+    def call(self, features: Maps, rois: Tensor, scale: float = 1.0) -> Tensor:
         """Crops regions.
 
         Args:

@@ -1,28 +1,34 @@
 """Grid R-CNN: boxes from a grid of points (Lu et al., 2019; with the changes of Grid R-CNN Plus)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from kdet import geometry
+from kdet.contract import Detections, ImageInfo, RoIView, Targets
+from kdet.coordinates import network_boxes, original_boxes
+from kdet.heads.base import Losses
 from kdet.heads.roi.standard import StandardRoIHead, first_rows, merge_batch, split_batch
-from kdet.layers import Composite, Conv2D, ConvModule, GroupNorm, global_uniform, replica_mean
-from kdet.losses import CrossEntropyLoss
+from kdet.layers import Composite, Conv2D, ConvModule, GroupNorm, Layer, global_uniform, replica_mean
+from kdet.losses import CrossEntropyLoss, Loss
 from kdet.registry import register
-from kdet.structures import network_boxes, original_boxes
+from kdet.typing import Maps, Spec, Tensor
 
 
 @register
-class GroupedUpsample(keras.layers.Layer):
+class GroupedUpsample(Layer):
     """Transposed 4x4 convolution of stride 2 in groups of channels: ``[N,h,w,C] -> [N,2h,2w,filters]``."""
 
     torch_tensors = {"weight": ("kernel", "conv_transpose"), "bias": ("bias", None)}
 
-    def __init__(self, filters, groups, bias_initializer="zeros", **kwargs):
+    def __init__(self, filters: int, groups: int, bias_initializer: str = "zeros", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filters, self.groups = filters, groups
         self.bias_initializer = keras.initializers.get(bias_initializer)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.kernel = self.add_weight(
             name="kernel",
             shape=(4, 4, self.filters // self.groups, input_shape[-1]),
@@ -30,7 +36,7 @@ class GroupedUpsample(keras.layers.Layer):
         )
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer=self.bias_initializer)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         shape = tf.shape(x)
         size = [shape[0], shape[1] * 2, shape[2] * 2, self.filters // self.groups]
         inputs = tf.split(x, self.groups, axis=-1)
@@ -59,15 +65,15 @@ class GridHead(Composite):
 
     def __init__(
         self,
-        grid_size=3,
-        region_size=14,
-        num_convs=8,
-        point_filters=64,
-        norm=None,
-        radius=1,
-        loss_grid=None,
-        **kwargs,
-    ):
+        grid_size: int = 3,
+        region_size: int = 14,
+        num_convs: int = 8,
+        point_filters: int = 64,
+        norm: str | Spec | None = None,
+        radius: int = 1,
+        loss_grid: Loss | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.grid_size, self.points, self.radius = grid_size, grid_size**2, radius
         self.point_filters, self.map_size = point_filters, 4 * region_size
@@ -83,7 +89,7 @@ class GridHead(Composite):
         self.deconv2 = GroupedUpsample(self.points, self.points, bias_initializer=rare)
         self.forder_trans, self.sorder_trans = self.transitions(), self.transitions()
 
-    def neighbors(self, point):
+    def neighbors(self, point: int) -> list[int]:
         """Points beside ``point`` in the grid: left, above, below, right."""
         column, row = divmod(point, self.grid_size)
         last = self.grid_size - 1
@@ -95,7 +101,7 @@ class GridHead(Composite):
         ]
         return [point + step for exists, step in found if exists]
 
-    def transitions(self):
+    def transitions(self) -> list[list[list[Any]]]:
         """For every point and neighbor a depthwise 5x5 and a 1x1 convolution."""
         c = self.point_filters
         return [
@@ -103,7 +109,7 @@ class GridHead(Composite):
             for i in range(self.points)
         ]
 
-    def fuse(self, own, others, transitions):
+    def fuse(self, own: Sequence[Any], others: Sequence[Any], transitions: Sequence[Any]) -> list[Tensor]:
         """Every point's features plus what comes over from its neighbors' ``others``."""
         fused = []
         for i, x in enumerate(own):
@@ -112,7 +118,7 @@ class GridHead(Composite):
             fused.append(x)
         return fused
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> dict[str, Any]:
         for conv in self.convs:
             x = conv(x)
         own = tf.split(x, self.points, axis=-1)
@@ -121,10 +127,10 @@ class GridHead(Composite):
         fused = self.heatmap(tf.concat(second, -1))
         return {"fused": fused, "unfused": self.heatmap(x) if training else fused}
 
-    def heatmap(self, x):
+    def heatmap(self, x: Tensor) -> Tensor:
         return self.deconv2(tf.nn.relu(self.norm1(self.deconv1(x))))
 
-    def half_starts(self):
+    def half_starts(self) -> Tensor:
         """First column and row of each point's half in the map of the doubled region: ``[points,2]``."""
         last, quarter = self.grid_size - 1, self.map_size // 4
         along = [0 if i == 0 else int((i / last - 0.25) * self.map_size) for i in range(last)] + [2 * quarter]
@@ -132,7 +138,7 @@ class GridHead(Composite):
             [[along[i // self.grid_size], along[i % self.grid_size]] for i in range(self.points)]
         )
 
-    def targets(self, rois, boxes):
+    def targets(self, rois: Tensor, boxes: Tensor) -> Tensor:
         """Binary maps ``[N,m/2,m/2,points]`` with a disc at every grid point of ``boxes``; both ``[N,4]``."""
         wide = geometry.scale_boxes(rois, 2.0)
         sides = wide[:, 2:] - wide[:, :2]  # [N, 2]
@@ -148,13 +154,13 @@ class GridHead(Composite):
         large = tf.reduce_all(sides > self.grid_size, -1)[:, None, None, None]
         return tf.cast(disc & large, tf.float32)
 
-    def compute_losses(self, outputs, wanted, weight):
+    def compute_losses(self, outputs: Any, wanted: Tensor, weight: Tensor) -> Losses:
         """``{"loss_grid": scalar}`` of the regions with ``weight [N]`` above 0."""
         count = tf.maximum(replica_mean(tf.reduce_sum(weight)), 1.0) * (self.map_size // 2) ** 2 * self.points
         losses = [self.loss_grid(outputs[k], wanted, weight, count) for k in ("fused", "unfused")]
         return {"loss_grid": tf.add_n(losses)}
 
-    def decode(self, heatmaps, boxes):
+    def decode(self, heatmaps: Tensor, boxes: Tensor) -> Detections:
         """Boxes ``[N,4]`` refined by the points on their sides, which vote with their scores."""
         size = self.map_size // 2
         # spelled out: near 1 cells tie in this form, and the first wins, where tf.sigmoid tells them apart
@@ -169,7 +175,7 @@ class GridHead(Composite):
         weight = tf.reshape(tf.reduce_max(scores, 1), shape)
         x, y = (tf.reshape(places[..., k], shape) for k in (0, 1))  # [N, column, row]
 
-        def vote(values, weight):
+        def vote(values: Tensor, weight: Tensor) -> Tensor:
             return tf.reduce_sum(values * weight, -1) / tf.reduce_sum(weight, -1)
 
         left, right = (vote(x[:, i], weight[:, i]) for i in (0, -1))
@@ -181,7 +187,7 @@ class GridHead(Composite):
 class GridRoIHead(StandardRoIHead):
     """Second stage that classifies regions and finds the boxes of the detections by grid points.
 
-    Its boxes are not cut to the image: so the published figures were measured.
+    Its boxes are not cut to the image, as in MMDetection.
 
     Args:
         grid_roi_extractor, grid_head: grid branch.
@@ -190,12 +196,19 @@ class GridRoIHead(StandardRoIHead):
         other arguments: see ``StandardRoIHead``.
     """
 
-    def __init__(self, grid_roi_extractor, grid_head, jitter=0.15, max_regions=96, **kwargs):
+    def __init__(
+        self,
+        grid_roi_extractor: Any,
+        grid_head: Any,
+        jitter: float = 0.15,
+        max_regions: int = 96,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.grid_roi_extractor, self.grid_head = grid_roi_extractor, grid_head
         self.jitter, self.max_regions = jitter, max_regions
 
-    def compute_losses(self, features, proposals, targets, info):
+    def compute_losses(self, features: Maps, proposals: Tensor, targets: Targets, info: ImageInfo) -> Losses:
         rois, assignment, _ = self.sample(features, proposals, targets, info)
         losses, _ = self.bbox_losses(features, rois, assignment, targets)
         limit = min(self.max_regions, self.sampler.max_positives)
@@ -208,7 +221,7 @@ class GridRoIHead(StandardRoIHead):
         losses.update(self.grid_head.compute_losses(outputs, wanted, weight))
         return losses
 
-    def jittered(self, rois, info):
+    def jittered(self, rois: Tensor, info: ImageInfo) -> Tensor:
         """Regions at random places and sizes near their own, up to the last pixel of the image."""
         seed = tf.random.experimental.stateless_fold_in(info["seed"], 4)
         noise = global_uniform(seed, tf.shape(rois)[0], rois.shape[1] * 4) * 2.0 - 1.0
@@ -217,7 +230,11 @@ class GridRoIHead(StandardRoIHead):
         center, half = center + sides * noise[..., :2], sides * (1.0 + noise[..., 2:]) / 2
         return geometry.clip(tf.concat([center - half, center + half], -1), info["valid_size"] - 1.0)
 
-    def predict_views(self, views):
+    def build_on(self, features: Maps, proposals: tf.Tensor, info: ImageInfo) -> None:
+        super().build_on(features, proposals, info)
+        self.grid_head(self.crop(self.grid_roi_extractor, features, proposals))
+
+    def predict_views(self, views: list[RoIView]) -> Detections:
         if len(views) > 1:
             # the published procedure leaves the grid branch out here, and what remains is no detector
             raise NotImplementedError("GridRoIHead has no test-time augmentation: predict without `augment`.")

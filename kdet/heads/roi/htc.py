@@ -1,12 +1,18 @@
 """Hybrid Task Cascade (Chen et al., 2019)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 
+from kdet.contract import Assignment, ImageInfo, Targets
+from kdet.heads.base import Losses
 from kdet.heads.roi.cascade import CascadeRoIHead
 from kdet.heads.roi.mask_head import FCNMaskHead
 from kdet.heads.roi.standard import StandardRoIHead, merge_batch
 from kdet.layers import ConvModule
 from kdet.registry import register
+from kdet.typing import Maps, Tensor
 
 
 @register
@@ -20,11 +26,15 @@ class HTCMaskHead(FCNMaskHead):
     Call: ``[N,h,w,C], features of the stage before or None -> (logits [N,2h,2w,classes], features)``.
     """
 
-    def __init__(self, num_classes, filters=256, use_previous=True, **kwargs):
+    def __init__(
+        self, num_classes: int, filters: int = 256, use_previous: bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(num_classes=num_classes, filters=filters, **kwargs)
         self.conv_res = ConvModule(filters, 1) if use_previous else None
 
-    def call(self, x, previous=None, training=False):
+    def call(
+        self, x: Tensor, previous: Tensor | None = None, training: bool = False
+    ) -> tuple[Tensor, Tensor]:
         if previous is not None and self.conv_res is not None:
             x = x + self.conv_res(previous)
         x = self.features(x)
@@ -39,11 +49,13 @@ class HTCStage(StandardRoIHead):
     last of the maps that the methods get.
     """
 
-    def connect(self, semantic_roi_extractor, mask_heads):
+    def connect(self, semantic_roi_extractor: Any, mask_heads: Any) -> None:
         """Args: extractor of the semantic features or None; mask heads up to this stage's own."""
         self._semantic_roi_extractor, self._mask_heads = semantic_roi_extractor, mask_heads
 
-    def crop(self, extractor, features, rois, training=False, scale=1.0):
+    def crop(
+        self, extractor: Any, features: Maps, rois: Tensor, training: bool = False, scale: float = 1.0
+    ) -> Tensor:
         crops = super().crop(extractor, features, rois, training, scale)
         if self._semantic_roi_extractor is None:
             return crops
@@ -51,10 +63,10 @@ class HTCStage(StandardRoIHead):
         shrink = semantic.shape[1] // crops.shape[1]
         return crops + (tf.nn.avg_pool2d(semantic, shrink, shrink, "VALID") if shrink > 1 else semantic)
 
-    def mask_forward(self, features, rois, training=False):
+    def mask_forward(self, features: Maps, rois: Tensor, training: bool = False) -> Tensor:
         return self.all_mask_logits(features, rois, training)[-1]
 
-    def all_mask_logits(self, features, rois, training=False):
+    def all_mask_logits(self, features: Maps, rois: Tensor, training: bool = False) -> list[Tensor]:
         """Logits of the mask heads up to this stage, each from the features of the one before."""
         crops, previous, logits = self.crop(self.mask_roi_extractor, features, rois, training), None, []
         for head in self._mask_heads:
@@ -73,13 +85,19 @@ class HTCRoIHead(CascadeRoIHead):
         other arguments: see ``CascadeRoIHead``.
     """
 
-    def __init__(self, stages, semantic_head=None, semantic_roi_extractor=None, **kwargs):
+    def __init__(
+        self,
+        stages: Sequence[Any],
+        semantic_head: Any = None,
+        semantic_roi_extractor: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(stages, **kwargs)
         self.semantic_head, self.semantic_roi_extractor = semantic_head, semantic_roi_extractor
         for i, stage in enumerate(stages):
             stage.connect(semantic_roi_extractor, [s.mask_head for s in stages[: i + 1]])
 
-    def compute_losses(self, features, proposals, targets, info):
+    def compute_losses(self, features: Maps, proposals: Tensor, targets: Targets, info: ImageInfo) -> Losses:
         losses = {}
         if self.semantic_head is not None:
             logits, semantic = self.semantic_head(features, training=True)
@@ -88,7 +106,9 @@ class HTCRoIHead(CascadeRoIHead):
         losses.update(super().compute_losses(features, proposals, targets, info))
         return losses
 
-    def stage_losses(self, index, features, proposals, targets, info):
+    def stage_losses(
+        self, index: int, features: Maps, proposals: Tensor, targets: Targets, info: ImageInfo
+    ) -> tuple[Losses, Tensor, tuple[Tensor, Assignment, Any]]:
         stage = self._stages[index]
         rois, assignment, is_object = stage.sample(features, proposals, targets, info)
         losses, outputs = stage.bbox_losses(features, rois, assignment, targets)
@@ -98,8 +118,8 @@ class HTCRoIHead(CascadeRoIHead):
         losses.update(stage.mask_losses(features, rois, assignment, targets, info))
         return losses, proposals, (rois, assignment, outputs)
 
-    def with_context(self, features):
+    def with_context(self, features: Maps) -> Maps:
         return features if self.semantic_head is None else (*features, self.semantic_head(features)[1])
 
-    def mask_logits(self, features, rois):
+    def mask_logits(self, features: Maps, rois: Tensor) -> list[Tensor]:
         return self._stages[-1].all_mask_logits(features, rois)

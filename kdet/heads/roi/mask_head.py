@@ -1,12 +1,17 @@
 """Mask R-CNN's mask branch (He et al., 2017)."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from kdet import geometry, ops
+from kdet.contract import Assignment, ImageInfo, Targets
+from kdet.heads.base import Losses
 from kdet.layers import Composite, Conv2D, ConvModule, ConvTranspose2D, NoXla, replica_mean
-from kdet.losses import CrossEntropyLoss
+from kdet.losses import CrossEntropyLoss, Loss
 from kdet.registry import register
+from kdet.typing import Spec, Tensor
 
 
 @register
@@ -26,16 +31,16 @@ class FCNMaskHead(NoXla, Composite):
 
     def __init__(
         self,
-        num_classes,
-        num_convs=4,
-        filters=256,
-        class_agnostic=False,
-        norm=None,
-        conv=None,
-        mask_threshold=0.5,
-        loss_mask=None,
-        **kwargs,
-    ):
+        num_classes: int,
+        num_convs: int = 4,
+        filters: int = 256,
+        class_agnostic: bool = False,
+        norm: str | Spec | None = None,
+        conv: str | Spec | keras.Layer | None = None,
+        mask_threshold: float = 0.5,
+        loss_mask: Loss | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.num_classes, self.class_agnostic = num_classes, class_agnostic
         self.mask_threshold = mask_threshold
@@ -47,25 +52,25 @@ class FCNMaskHead(NoXla, Composite):
         ]
         self.add_predictor(filters, 1 if class_agnostic else num_classes, he)
 
-    def add_predictor(self, filters, masks, initializer):
+    def add_predictor(self, filters: int, masks: Tensor, initializer: Any) -> None:
         """Adds the layers after the convolutions, for ``masks`` masks per region."""
         self.upsample = ConvTranspose2D(filters, 2, kernel_initializer=initializer)
         self.conv_logits = Conv2D(masks, 1, kernel_initializer=initializer)
 
-    def features(self, x):
+    def features(self, x: Tensor) -> Tensor:
         """The convolutions before the up-sampling."""
         for conv in self.convs:
             x = conv(x)
         return x
 
-    def logits(self, x):
+    def logits(self, x: Tensor) -> Tensor:
         """Masks from ``features``."""
         return self.conv_logits(tf.nn.relu(self.upsample(x)))
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         return self.logits(self.features(x))
 
-    def of_class(self, logits, labels):
+    def of_class(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The logits of each region's own class: ``[N,m,m,classes], [N] -> [N,m,m]`` float32."""
         logits = tf.cast(logits, tf.float32)
         if self.class_agnostic:
@@ -73,20 +78,30 @@ class FCNMaskHead(NoXla, Composite):
         labels = tf.clip_by_value(labels, 0, self.num_classes - 1)
         return tf.gather(tf.transpose(logits, [0, 3, 1, 2]), labels, batch_dims=1)
 
-    def probabilities(self, logits, labels):
+    def probabilities(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Masks ``[B,N,m,m]`` of the classes ``labels [B,N]`` from the logits of ``B*N`` regions."""
         masks = tf.sigmoid(self.of_class(logits, tf.reshape(labels, [-1])))
         count = labels.shape[1] if labels.shape[1] is not None else tf.shape(labels)[1]
         return tf.reshape(masks, [tf.shape(labels)[0], count, *masks.shape[1:]])
 
-    def targets(self, rois, assignment, targets, info, size):
+    def targets(
+        self, rois: Tensor, assignment: Assignment, targets: Targets, info: ImageInfo, size: Any
+    ) -> Tensor:
         """Binary masks of the assigned objects within the regions: ``[B*S,size,size]``."""
-        # the reference's masks end where the image's own padding ends
+        # as in MMDetection, masks end where the image's own padding ends
         rois = geometry.clip(rois, info["padded_size"])
         masks = ops.crop_masks(targets["masks"], rois, tf.maximum(assignment.gt_index, 0), size)
         return tf.reshape(masks, [-1, size, size])
 
-    def compute_losses(self, logits, rois, assignment, targets, info, wanted=None):
+    def compute_losses(
+        self,
+        logits: Tensor,
+        rois: Tensor,
+        assignment: Assignment,
+        targets: Targets,
+        info: ImageInfo,
+        wanted: Tensor | None = None,
+    ) -> Losses:
         """``{"loss_mask": scalar}``, averaged over the positives' pixels.
 
         Args:

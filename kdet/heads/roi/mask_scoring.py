@@ -1,14 +1,19 @@
 """Mask Scoring R-CNN: the mask branch also says how good its masks are (Huang et al., 2019)."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from kdet import ops
+from kdet.contract import Assignment, Detections, ImageInfo, Targets
+from kdet.coordinates import network_boxes
+from kdet.heads.base import Losses
 from kdet.heads.roi.standard import StandardRoIHead, first_rows, merge_batch, split_batch
 from kdet.layers import Composite, Conv2D, Linear, replica_mean
-from kdet.losses import MSELoss
+from kdet.losses import Loss, MSELoss
 from kdet.registry import register
-from kdet.structures import network_boxes
+from kdet.typing import Maps, Tensor
 
 
 @register
@@ -27,15 +32,15 @@ class MaskIoUHead(Composite):
 
     def __init__(
         self,
-        num_classes,
-        num_convs=4,
-        filters=256,
-        num_fcs=2,
-        fc_units=1024,
-        mask_threshold=0.5,
-        loss_iou=None,
-        **kwargs,
-    ):
+        num_classes: int,
+        num_convs: int = 4,
+        filters: int = 256,
+        num_fcs: int = 2,
+        fc_units: int = 1024,
+        mask_threshold: float = 0.5,
+        loss_iou: Loss | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.mask_threshold, self.loss_iou = mask_threshold, loss_iou or MSELoss(loss_weight=0.5)
         strides = [1] * (num_convs - 1) + [2]
@@ -44,7 +49,7 @@ class MaskIoUHead(Composite):
         normal = keras.initializers.RandomNormal(stddev=0.01)
         self.fc_mask_iou = Linear(num_classes, kernel_initializer=normal)
 
-    def call(self, features, masks, training=False):
+    def call(self, features: Tensor, masks: Tensor, training: bool = False) -> Tensor:
         masks = tf.nn.max_pool2d(tf.sigmoid(masks)[..., None], 2, 2, "VALID")
         x = tf.concat([features, tf.cast(masks, features.dtype)], -1)
         for conv in self.convs:
@@ -53,7 +58,9 @@ class MaskIoUHead(Composite):
             x = tf.nn.relu(fc(x))
         return self.fc_mask_iou(x)
 
-    def targets(self, masks, wanted, rois, assignment, packed_masks):
+    def targets(
+        self, masks: Tensor, wanted: Tensor, rois: Tensor, assignment: Assignment, packed_masks: Tensor
+    ) -> Tensor:
         """IoU of masks with the whole object, also what lies outside the region: ``[B*S]``.
 
         Args:
@@ -67,13 +74,13 @@ class MaskIoUHead(Composite):
         corners = tf.concat([corners[..., :2], tf.maximum(corners[..., 2:], corners[..., :2] + 1)], -1)
         inside = ops.packed_areas_in_boxes(packed_masks, corners, assignment.gt_index)
         share = inside / (assignment.gather(ops.packed_mask_areas(packed_masks)) + 1e-7)
-        # the threshold is on the logits: so the published models were trained
+        # the threshold is on the logits, as the published models were trained
         predicted = tf.cast(masks > self.mask_threshold, tf.float32)
         overlap = tf.reduce_sum(predicted * wanted, [1, 2])
         whole = tf.reduce_sum(wanted, [1, 2]) / (merge_batch(share) + 1e-7)
         return tf.math.divide_no_nan(overlap, tf.reduce_sum(predicted, [1, 2]) + whole - overlap)
 
-    def compute_losses(self, ious, wanted, weight):
+    def compute_losses(self, ious: Tensor, wanted: Tensor, weight: Tensor) -> Losses:
         """``{"loss_mask_iou": scalar}`` over the positives whose masks overlap their object.
 
         Args:
@@ -94,11 +101,13 @@ class MaskScoringRoIHead(StandardRoIHead):
         other arguments: see ``StandardRoIHead``.
     """
 
-    def __init__(self, mask_iou_head, **kwargs):
+    def __init__(self, mask_iou_head: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mask_iou_head = mask_iou_head
 
-    def score_masks(self, features, rois, labels, training=False):
+    def score_masks(
+        self, features: Maps, rois: Tensor, labels: Tensor, training: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Mask logits ``[B*N,m,m,classes]``, those of ``labels [B*N]`` and the IoU predicted for them."""
         crops = self.crop(self.mask_roi_extractor, features, rois, training)
         logits = self.mask_head(crops, training=training)
@@ -106,7 +115,9 @@ class MaskScoringRoIHead(StandardRoIHead):
         ious = tf.cast(self.mask_iou_head(crops, own, training=training), tf.float32)
         return logits, own, tf.gather(ious, tf.maximum(labels, 0), batch_dims=1)
 
-    def mask_losses(self, features, rois, assignment, targets, info):
+    def mask_losses(
+        self, features: Maps, rois: Tensor, assignment: Assignment, targets: Targets, info: ImageInfo
+    ) -> Losses:
         rois, assignment = first_rows(rois, assignment, self.sampler.max_positives)
         labels = merge_batch(assignment.labels(targets, background=0))
         logits, own, ious = self.score_masks(features, rois, labels, training=True)
@@ -117,7 +128,7 @@ class MaskScoringRoIHead(StandardRoIHead):
         losses.update(self.mask_iou_head.compute_losses(ious, true_ious, weight))
         return losses
 
-    def predict_masks(self, features, detections, info):
+    def predict_masks(self, features: Maps, detections: Detections, info: ImageInfo) -> dict[str, Tensor]:
         """``masks [B,N,m,m]`` and ``mask_scores [B,N]``."""
         rois = network_boxes(detections["boxes"], info)
         logits, _, ious = self.score_masks(features, rois, merge_batch(detections["labels"]))

@@ -1,11 +1,17 @@
 """Prime sample attention in the second stage (Cao et al., 2020)."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from kdet import geometry
+from kdet.contract import Assignment, Targets
+from kdet.heads.base import Losses
 from kdet.heads.roi.standard import StandardRoIHead, merge_batch, split_batch
 from kdet.losses import classification_aware_box_loss, prime_sample_weights
 from kdet.registry import register
+from kdet.samplers import ScoreHLRSampler
+from kdet.typing import Maps, Tensor
 
 
 @register
@@ -19,12 +25,23 @@ class PISARoIHead(StandardRoIHead):
         other arguments: see ``StandardRoIHead``.
     """
 
-    def __init__(self, isr_power=2.0, isr_bias=0.0, carl_power=1.0, carl_bias=0.2, **kwargs):
+    sampler: ScoreHLRSampler
+
+    def __init__(
+        self,
+        isr_power: float = 2.0,
+        isr_bias: float = 0.0,
+        carl_power: float = 1.0,
+        carl_bias: float = 0.2,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.isr_power, self.isr_bias = isr_power, isr_bias
         self.carl_power, self.carl_bias = carl_power, carl_bias
 
-    def draw(self, features, rois, assignment, targets, seed):
+    def draw(
+        self, features: Maps, rois: Tensor, assignment: Assignment, targets: Targets, seed: Tensor
+    ) -> tuple[Tensor, Assignment]:
         head = self.bbox_head
         scores, deltas = (tf.stop_gradient(x) for x in self.bbox_forward(features, rois))
         background = tf.fill(tf.shape(scores)[:1], head.num_classes)
@@ -35,7 +52,9 @@ class PISARoIHead(StandardRoIHead):
         best = tf.reduce_max(probabilities, -1)
         return self.sampler.select_scored(assignment, seed, best, boxes, split_batch(losses, rois))
 
-    def bbox_losses(self, features, rois, assignment, targets):
+    def bbox_losses(
+        self, features: Maps, rois: Tensor, assignment: Assignment, targets: Targets
+    ) -> tuple[Losses, Any]:
         head, positive = self.bbox_head, assignment.positive
         scores, deltas = self.bbox_forward(features, rois, training=True)
         labels = assignment.labels(targets, background=head.num_classes)  # [B, S]

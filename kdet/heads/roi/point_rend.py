@@ -1,23 +1,28 @@
 """PointRend: coarse masks refined at the points that are least certain (Kirillov et al., 2020)."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 from kdet import geometry, ops
+from kdet.contract import Assignment, Detections, ImageInfo, Targets
+from kdet.coordinates import network_boxes
+from kdet.heads.base import Losses
 from kdet.heads.roi.mask_head import FCNMaskHead
 from kdet.heads.roi.standard import StandardRoIHead, first_rows, merge_batch, split_batch
 from kdet.layers import Composite, ConvModule, Linear, NoXla, PointConv, global_uniform, replica_mean
-from kdet.losses import CrossEntropyLoss
+from kdet.losses import CrossEntropyLoss, Loss
 from kdet.registry import register
-from kdet.structures import network_boxes
+from kdet.typing import Maps, Tensor
 
 
-def region_points(rois, points):
+def region_points(rois: Tensor, points: Tensor) -> Tensor:
     """Points ``[B,N,P,2]`` relative to regions ``[B,N,4]``, in pixels of the image."""
     return rois[:, :, None, :2] + points * (rois[:, :, None, 2:] - rois[:, :, None, :2])
 
 
-def sample_map(features, points, stride):
+def sample_map(features: Tensor, points: Tensor, stride: int) -> Tensor:
     """Bilinear samples ``[B,N,P,C]`` of a map of ``stride`` at points ``[B,N,P,2]`` in pixels."""
     size = tf.cast(tf.shape(features)[2:0:-1] * stride, tf.float32)  # (w, h)
     count = points.shape[1] or tf.shape(points)[1]
@@ -26,7 +31,7 @@ def sample_map(features, points, stride):
     return tf.reshape(sampled, [batch, count, length, features.shape[-1]])
 
 
-def grid_points(size):
+def grid_points(size: Any) -> Tensor:
     """Centers of ``size`` x ``size`` cells of the unit square: ``[size*size, 2]`` (x, y), row by row."""
     centers = (tf.range(size, dtype=tf.float32) + 0.5) / size
     x, y = tf.meshgrid(centers, centers)
@@ -44,11 +49,11 @@ class PointRoIExtractor(NoXla, Composite):
     Call: ``(tuple of [B,h,w,C], rois [B,N,4]) -> [B,N,output_size,output_size,C]``.
     """
 
-    def __init__(self, output_size=14, stride=4, **kwargs):
+    def __init__(self, output_size: int = 14, stride: int = 4, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.output_size, self.stride = output_size, stride
 
-    def call(self, features, rois, scale=1.0):
+    def call(self, features: Maps, rois: Tensor, scale: float = 1.0) -> Tensor:
         points = region_points(rois, grid_points(self.output_size))
         sampled = sample_map(features[0], points, self.stride)
         count, size = rois.shape[1] or tf.shape(rois)[1], self.output_size
@@ -67,17 +72,25 @@ class CoarseMaskHead(FCNMaskHead):
     Call: ``[N,2*size,2*size,C] -> logits [N,size,size,classes]``.
     """
 
-    def __init__(self, num_classes, size=7, num_fcs=2, fc_units=1024, num_convs=0, **kwargs):
+    def __init__(
+        self,
+        num_classes: int,
+        size: int = 7,
+        num_fcs: int = 2,
+        fc_units: int = 1024,
+        num_convs: int = 0,
+        **kwargs: Any,
+    ) -> None:
         self.size, self.num_fcs, self.fc_units = size, num_fcs, fc_units
         super().__init__(num_classes=num_classes, num_convs=num_convs, **kwargs)
 
-    def add_predictor(self, filters, masks, initializer):
+    def add_predictor(self, filters: int, masks: Tensor, initializer: Any) -> None:
         self.downsample_conv = ConvModule(filters, 2, stride=2)
         self.fcs = [Linear(self.fc_units, flatten=i == 0) for i in range(self.num_fcs)]
         small = keras.initializers.Constant(0.001)
         self.fc_logits = Linear(masks * self.size**2, kernel_initializer=small)
 
-    def logits(self, x):
+    def logits(self, x: Tensor) -> Tensor:
         x = self.downsample_conv(x)
         for fc in self.fcs:
             x = tf.nn.relu(fc(x))
@@ -91,11 +104,11 @@ class CoarseMaskHead(FCNMaskHead):
 class PointLayer(Composite):
     """Dense layer on points and ReLU."""
 
-    def __init__(self, units, **kwargs):
+    def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.conv = PointConv(units)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return tf.nn.relu(self.conv(x))
 
 
@@ -116,15 +129,15 @@ class MaskPointHead(NoXla, Composite):
 
     def __init__(
         self,
-        num_classes,
-        num_fcs=3,
-        fc_units=256,
-        num_points=196,
-        oversample_ratio=3,
-        importance_ratio=0.75,
-        loss_point=None,
-        **kwargs,
-    ):
+        num_classes: int,
+        num_fcs: int = 3,
+        fc_units: int = 256,
+        num_points: int = 196,
+        oversample_ratio: int = 3,
+        importance_ratio: float = 0.75,
+        loss_point: Loss | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.num_points, self.oversample_ratio = num_points, oversample_ratio
         self.importance_ratio = importance_ratio
@@ -134,19 +147,19 @@ class MaskPointHead(NoXla, Composite):
             num_classes, kernel_initializer=keras.initializers.RandomNormal(0.0, 0.001)
         )
 
-    def call(self, fine, coarse, training=False):
+    def call(self, fine: Tensor, coarse: Tensor, training: bool = False) -> Tensor:
         x = tf.concat([fine, coarse], -1)
         for fc in self.fcs:
             x = tf.concat([fc(x), coarse], -1)
         return self.fc_logits(x)
 
-    def random_points(self, seed, like, count):
+    def random_points(self, seed: Tensor, like: Tensor, count: Tensor) -> Tensor:
         """``[B,N,count,2]`` in [0, 1) for the regions of ``like [B,N,...]``."""
         batch, regions = tf.shape(like)[0], like.shape[1]
         numbers = global_uniform(seed, batch, regions * count * 2)
         return tf.reshape(numbers, [batch, regions, count, 2])
 
-    def training_points(self, masks, seed, like):
+    def training_points(self, masks: Tensor, seed: Tensor, like: Tensor) -> Tensor:
         """Points relative to the regions, the uncertain ones first: ``[B,N,num_points,2]``.
 
         Args:
@@ -175,18 +188,22 @@ class PointRendRoIHead(NoXla, StandardRoIHead):
         other arguments: see ``StandardRoIHead``.
     """
 
-    def __init__(self, point_head, subdivision_steps=5, subdivision_points=784, **kwargs):
+    def __init__(
+        self, point_head: Any, subdivision_steps: int = 5, subdivision_points: int = 784, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.point_head = point_head
         self.subdivision_steps, self.subdivision_points = subdivision_steps, subdivision_points
 
-    def point_logits(self, features, coarse, rois, points):
+    def point_logits(self, features: Maps, coarse: Tensor, rois: Tensor, points: Tensor) -> Tensor:
         """Logits ``[B*N,P,classes]`` at points ``[B,N,P,2]`` relative to regions ``[B,N,4]``."""
         fine = sample_map(features[0], region_points(rois, points), self.mask_roi_extractor.stride)
         rough = ops.point_sample(coarse, merge_batch(points))
         return self.point_head(merge_batch(fine), rough)
 
-    def mask_losses(self, features, rois, assignment, targets, info):
+    def mask_losses(
+        self, features: Maps, rois: Tensor, assignment: Assignment, targets: Targets, info: ImageInfo
+    ) -> Losses:
         rois, assignment = first_rows(rois, assignment, self.sampler.max_positives)
         coarse = self.mask_forward(features, rois, training=True)
         losses = self.mask_head.compute_losses(coarse, rois, assignment, targets, info)
@@ -204,7 +221,7 @@ class PointRendRoIHead(NoXla, StandardRoIHead):
         loss = self.point_head.loss_point(logits, merge_batch(wanted), weight, tf.maximum(count, 1.0))
         return {**losses, "loss_point": loss}
 
-    def predict_masks(self, features, detections, info):
+    def predict_masks(self, features: Maps, detections: Detections, info: ImageInfo) -> dict[str, Tensor]:
         rois = network_boxes(detections["boxes"], info)
         labels = tf.reshape(detections["labels"], [-1])
         coarse = self.mask_forward(features, rois)
@@ -218,7 +235,7 @@ class PointRendRoIHead(NoXla, StandardRoIHead):
                 masks = self.refine(masks, features, coarse, rois, labels)
         return {"masks": split_batch(tf.sigmoid(masks), rois)}
 
-    def refine(self, masks, features, coarse, rois, labels):
+    def refine(self, masks: Tensor, features: Maps, coarse: Tensor, rois: Tensor, labels: Tensor) -> Tensor:
         """Masks ``[B*N,m,m]`` with new logits at their least certain cells."""
         size = masks.shape[1]
         flat = tf.reshape(masks, [-1, size**2])

@@ -1,30 +1,38 @@
 """Side-aware boundary localization: every side of the box from its own features (Wang et al., 2020)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
+from kdet.coders import BucketingCoder
+from kdet.contract import Assignment, ImageInfo, Targets
+from kdet.heads.base import Losses
 from kdet.heads.roi.bbox_head import BBoxHead
 from kdet.heads.roi.standard import split_batch
-from kdet.layers import Conv2D, ConvModule, Linear
+from kdet.layers import Conv2D, ConvModule, Layer, Linear
+from kdet.losses import Loss
 from kdet.registry import register
+from kdet.typing import Tensor
 
 
 @register
-class Upsample1D(keras.layers.Layer):
+class Upsample1D(Layer):
     """Transposed 1-D convolution of size and stride 2: ``[N,n,C] -> [N,2n,filters]``."""
 
     torch_tensors = {"weight": ("kernel", None), "bias": ("bias", None)}
 
-    def __init__(self, filters, **kwargs):
+    def __init__(self, filters: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filters = filters
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         he = keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
         self.kernel = self.add_weight(name="kernel", shape=(input_shape[-1], self.filters, 2), initializer=he)
         self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         y = tf.einsum("nic,cok->niko", x, tf.convert_to_tensor(self.kernel))
         return tf.reshape(y, [-1, 2 * x.shape[1], self.filters]) + self.bias
 
@@ -46,23 +54,24 @@ class SABLHead(BBoxHead):
     """
 
     torch_names = {"shared_fcs": "cls_fcs"}
+    coder: BucketingCoder
 
     def __init__(
         self,
-        loss_bbox_cls,
-        loss_bbox_reg,
-        filters=256,
-        num_pre_convs=2,
-        num_post_convs=1,
-        num_fcs=1,
-        **kwargs,
-    ):
+        loss_bbox_cls: Loss,
+        loss_bbox_reg: Loss,
+        filters: int = 256,
+        num_pre_convs: int = 2,
+        num_post_convs: int = 1,
+        num_fcs: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             loss_bbox=loss_bbox_reg, num_shared_fcs=num_fcs, regress=False, class_agnostic=True, **kwargs
         )
         self.loss_bbox_cls, self.loss_bbox_reg = loss_bbox_cls, loss_bbox_reg
 
-        def convs(count, kernel_size, padding):
+        def convs(count: int, kernel_size: Any, padding: Any) -> list[ConvModule]:
             return [ConvModule(filters, kernel_size, padding=padding) for _ in range(count)]
 
         self.upsample_x, self.upsample_y = Upsample1D(filters), Upsample1D(filters)
@@ -75,7 +84,7 @@ class SABLHead(BBoxHead):
         self.fc_reg_cls = Linear(1, kernel_initializer=normal(stddev=0.01))
         self.fc_reg_offset = Linear(1, kernel_initializer=normal(stddev=0.001))
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> tuple[Tensor, Any]:
         scores, _ = super().call(x)
         for conv in self.reg_pre_convs:
             x = conv(x)
@@ -91,7 +100,7 @@ class SABLHead(BBoxHead):
         return scores, tuple(predictions)
 
     @staticmethod
-    def line(x, axis, attention, convs, upsample):
+    def line(x: Tensor, axis: int, attention: keras.Layer, convs: Sequence[Any], upsample: Any) -> Tensor:
         """The region's features with ``axis`` averaged away by attention, at double length."""
         share = tf.sigmoid(attention(x))
         share /= tf.reduce_sum(share, axis, keepdims=True)
@@ -101,20 +110,28 @@ class SABLHead(BBoxHead):
         return tf.nn.relu(upsample(tf.squeeze(x, axis)))
 
     @staticmethod
-    def sides(x):
+    def sides(x: Tensor) -> Tensor:
         """``[N,buckets]`` of an axis as its two sides, both from the outside inwards."""
         first, second = x.shape[1] - x.shape[1] // 2, x.shape[1] // 2
         return tf.concat([x[:, :first], x[:, second:][:, ::-1]], -1)
 
-    def class_boxes(self, deltas, rois, info=None):
+    def class_boxes(self, deltas: Tensor, rois: Tensor, info: ImageInfo | None = None) -> Tensor:
         buckets, offsets = (split_batch(d, rois) for d in deltas)
         max_size = None if info is None else info["valid_size"]
         return self.coder.decode(rois, buckets, offsets, max_size)[:, :, None, :]
 
-    def confidence(self, deltas):
+    def confidence(self, deltas: Tensor) -> Tensor | None:
         return self.coder.confidence(deltas[0])
 
-    def compute_losses(self, scores, deltas, rois, assignment, targets):
+    def compute_losses(
+        self,
+        scores: Tensor,
+        deltas: Any,
+        rois: Tensor,
+        assignment: Assignment,
+        targets: Targets,
+        loss_bbox: Loss | None = None,
+    ) -> Losses:
         """``{"loss_cls", "loss_bbox_cls", "loss_bbox_reg"}``; see ``BBoxHead``."""
         losses = super().compute_losses(scores, None, rois, assignment, targets)
         # each [B, S, 4, n]

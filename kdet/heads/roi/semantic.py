@@ -1,9 +1,14 @@
 """Semantic segmentation beside the instances (Hybrid Task Cascade; Chen et al., 2019)."""
 
+from typing import Any
+
 import tensorflow as tf
 
+from kdet.contract import Targets
+from kdet.heads.base import Losses
 from kdet.layers import Composite, Conv2D, ConvModule, resize_corners
 from kdet.registry import register
+from kdet.typing import Maps, Tensor
 
 
 @register
@@ -22,15 +27,15 @@ class FusedSemanticHead(Composite):
 
     def __init__(
         self,
-        num_classes,
-        loss,
-        num_levels=5,
-        fusion_level=1,
-        num_convs=4,
-        filters=256,
-        ignore_label=255,
-        **kwargs,
-    ):
+        num_classes: int,
+        loss: Tensor,
+        num_levels: int = 5,
+        fusion_level: int = 1,
+        num_convs: int = 4,
+        filters: int = 256,
+        ignore_label: int = 255,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.num_classes, self.loss = num_classes, loss
         self.fusion_level, self.ignore_label = fusion_level, ignore_label
@@ -39,7 +44,7 @@ class FusedSemanticHead(Composite):
         self.conv_embedding = ConvModule(filters, 1)
         self.conv_logits = Conv2D(num_classes, 1)
 
-    def fused(self, maps):
+    def fused(self, maps: Maps) -> Tensor:
         """All levels in one map, through the convolutions: ``[B,h,w,filters]``."""
         shape = maps[self.fusion_level].shape
         size = tf.shape(maps[self.fusion_level])[1:3] if None in shape[1:3] else list(shape[1:3])
@@ -53,11 +58,11 @@ class FusedSemanticHead(Composite):
             x = conv(x)
         return x
 
-    def call(self, maps, training=False):
+    def call(self, maps: Maps, training: bool = False) -> tuple[Tensor, Any]:
         x = self.fused(maps)
         return self.conv_logits(x), self.conv_embedding(x)
 
-    def compute_losses(self, logits, targets):
+    def compute_losses(self, logits: Tensor, targets: Targets) -> Losses:
         """``{"loss_semantic_seg": scalar}``, averaged over all cells, also those to ignore.
 
         Raises:

@@ -1,12 +1,20 @@
 """One-stage detectors whose masks are sums of prototypes."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
+from kdet.backbones import Backbone
+from kdet.contract import Detections, ImageInfo, Targets
+from kdet.coordinates import network_boxes, upright_masks
 from kdet.detectors.base import Detector
+from kdet.heads.base import Losses
+from kdet.heads.dense import YOLACTHead
 from kdet.heads.dense.base import flatten_levels
+from kdet.heads.mask import PrototypeMaskHead, SemanticLossHead
+from kdet.necks import Neck
 from kdet.registry import register
-from kdet.structures import network_boxes, upright_masks
 
 
 @register
@@ -24,14 +32,19 @@ class YOLACT(Detector):
     """
 
     def __init__(
-        self, backbone, neck, bbox_head, mask_head, segm_head, preprocessor=None, class_names=None, **kwargs
-    ):
-        super().__init__(preprocessor=preprocessor, class_names=class_names, **kwargs)
-        self.backbone, self.neck = backbone, neck
+        self,
+        backbone: Backbone,
+        neck: Neck | list[Neck],
+        bbox_head: YOLACTHead,
+        mask_head: PrototypeMaskHead,
+        segm_head: SemanticLossHead,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(backbone=backbone, neck=neck, **kwargs)
         self.bbox_head, self.segm_head, self.mask_head = bbox_head, segm_head, mask_head
         self.create_variables()
 
-    def build_all(self, images, info):
+    def build_all(self, images: tf.Tensor, info: ImageInfo) -> None:
         self.detect(images, info)
         self.segm_head(self.extract_features(images)[0])
 
@@ -39,9 +52,9 @@ class YOLACT(Detector):
     def num_classes(self) -> int:
         return self.bbox_head.num_classes
 
-    def detect(self, images, info):
+    def detect(self, images: tf.Tensor, info: ImageInfo) -> Detections:
         features = self.extract_features(images)
-        found = self.bbox_head.decode(self.bbox_head(features), info)
+        found = self.bbox_head.decode(self.bbox_head(features, info), info)
         coefficients = found.pop("coefficients")
         boxes = network_boxes(found["boxes"], info)
         masks = self.mask_head.assemble(self.mask_head(features[0]), coefficients, boxes, info["valid_size"])
@@ -49,11 +62,13 @@ class YOLACT(Detector):
         found["masks"] = tf.where((found["labels"] >= 0)[..., None, None], masks, 0.0)
         return found
 
-    def forward_losses(self, images, info, targets, proposals=None):
+    def forward_losses(
+        self, images: tf.Tensor, info: ImageInfo, targets: Targets, proposals: tf.Tensor | None = None
+    ) -> Losses:
         if "masks" not in targets:
             raise ValueError(f"{self.name} learns masks: the data must have them (data.train.masks: true).")
         features = self.extract_features(images, training=True)
-        outputs = self.bbox_head(features, training=True)
+        outputs = self.bbox_head(features, info, training=True)
         losses, assignment = self.bbox_head.assigned(outputs, targets, info)
         canvas = tf.unstack(tf.shape(images)[1:3])
         losses.update(self.segm_head.compute_losses(features[0], targets, canvas))
@@ -63,9 +78,18 @@ class YOLACT(Detector):
         )
         return losses
 
-    def image_masks(self, detections, height, width):
+    @property
+    def mask_threshold(self) -> float:
+        return self.mask_head.mask_threshold
+
+    def image_masks(self, detections: dict[str, np.ndarray], height: int, width: int) -> np.ndarray:
         masks = np.zeros((int(detections["num_detections"]), height, width), bool)
         for mask, small in zip(masks, detections["masks"]):  # one by one: they are large
             full = tf.image.resize(small[..., None], (height, width))[..., 0]
-            mask[:] = full.numpy() > self.mask_head.mask_threshold
+            mask[:] = full.numpy() > self.mask_threshold
         return masks
+
+    def mask_in_image(self, mask: tf.Tensor, box: tf.Tensor, size: tf.Tensor, canvas: tf.Tensor) -> tf.Tensor:
+        height, width = tf.unstack(size)
+        inside = tf.image.resize(mask[..., None], (height, width))[..., 0] > self.mask_threshold
+        return tf.pad(inside, [[0, canvas[0] - height], [0, canvas[1] - width]])

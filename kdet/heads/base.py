@@ -1,0 +1,79 @@
+"""What detectors ask of their heads."""
+
+from typing import Any, Protocol, TypeAlias
+
+import tensorflow as tf
+
+from kdet.contract import Candidates, Detections, ImageInfo, Proposals, Targets
+from kdet.layers import Composite
+from kdet.typing import Maps, Tensor
+
+Losses: TypeAlias = dict[str, Tensor]
+
+
+class Head(Composite):
+    """The head of a single-stage detector: ``outputs = head(features, info, training)``.
+
+    Outputs are what the family's head predicts, in its own form; the other methods take them. A subclass
+    gives ``call``, ``compute_losses`` and ``candidates`` (or ``decode`` and ``decode_views``, where it has
+    none).
+
+    Args:
+        num_classes: classes without background.
+        postprocess: makes detections of candidates.
+    """
+
+    def __init__(self, num_classes: int, postprocess: Any, **kwargs: Any) -> None:
+        # sizes and boxes must not be cast to the compute dtype; the layers inside cast what they work on
+        super().__init__(autocast=False, **kwargs)
+        self.num_classes, self.postprocess = num_classes, postprocess
+
+    def call(self, features: Maps, info: ImageInfo, training: bool = False) -> Any:
+        """Outputs of the head.
+
+        Args:
+            features: maps ``[B,h,w,C]``, fine to coarse.
+            info: ImageInfo, with ``seed`` in training.
+            training: whether the losses are wanted.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define call().")
+
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
+        """Losses by name (scalars)."""
+        raise NotImplementedError(f"{type(self).__name__} must define compute_losses().")
+
+    def candidates(self, outputs: Any, info: ImageInfo) -> Candidates:
+        """Best candidates before suppression, in original pixels."""
+        raise NotImplementedError(f"{type(self).__name__} must define candidates().")
+
+    def suppress(self, candidates: Candidates) -> Detections:
+        """Detections from candidates (of one view of the images, or of several)."""
+        return self.postprocess(candidates)
+
+    def decode(self, outputs: Any, info: ImageInfo) -> Detections:
+        """Detections in original pixels from the outputs."""
+        return self.suppress(self.candidates(outputs, info))
+
+    def decode_views(self, views: list[tuple[Any, ImageInfo]]) -> Detections:
+        """Detections in original pixels from ``[(outputs, info), ...]`` of several views of the images."""
+        found = [self.candidates(outputs, info) for outputs, info in views]
+        return self.suppress(Candidates(*(tf.concat(parts, 1) for parts in zip(*found))))
+
+
+class ProposalHead(Protocol):
+    """The first stage of a two-stage detector: ``outputs = head(features, info, training)``.
+
+    Attributes:
+        test_proposals: ``ProposalSelection`` at inference.
+    """
+
+    test_proposals: Any
+
+    def __call__(self, features: Maps, info: ImageInfo, training: bool = False) -> Any:
+        """What the head predicts, in its own form; the other methods take it."""
+
+    def proposals(self, outputs: Any, info: ImageInfo, training: bool = False) -> Proposals:
+        """The best boxes of the batch, in network pixels."""
+
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
+        """Losses by name (scalars)."""

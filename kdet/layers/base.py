@@ -1,0 +1,40 @@
+"""What kdet asks of its layers beside what Keras does."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import keras
+
+# A tensor of a checkpoint: the attribute that holds its variable (dotted for a child's; several: the parts of
+# the tensor along its first axis), and the rule by which its layout differs (``kdet.convert.layouts``).
+TorchTensor = tuple[str | tuple[str, ...], Any]
+
+
+class Layer(keras.layers.Layer):
+    """Base of kdet's layers; what a class leaves unsaid is as here.
+
+    Attributes:
+        torch_tensors: the layer's own variables by their PyTorch names, as in
+            ``{"weight": ("kernel", "conv"), "bias": ("bias", None)}``. An attribute that is None or missing
+            has no tensor, and a child whose variable is named is not looked through again. Variables that
+            are not named keep their attribute's name and layout.
+        torch_names: ``{attribute: torch name}`` where the two differ. ``""`` lists the children at the level
+            of their parent, as ``torch.nn.Sequential`` does. Private attributes count only when they are
+            here.
+        training_state: private attributes whose variables no checkpoint has.
+        build_size: least side of an image, in pixels, on which the layer can be built and run; 0 for any.
+    """
+
+    torch_names: ClassVar[Mapping[str, str]] = {}
+    training_state: ClassVar[tuple[str, ...]] = ()
+    build_size: int = 0
+
+    @property
+    def torch_tensors(self) -> Mapping[str, TorchTensor]:
+        """See the class; a class attribute in most layers."""
+        return {}
+
+    def part(self, name: str) -> Any:
+        """The attribute of a name that is put together, as the checkpoints' ``layer1`` and ``bn2`` are."""
+        # the one way to an attribute whose name is not known when this is written
+        return getattr(self, name)
