@@ -211,7 +211,7 @@ def _watched_iterator() -> type[Any]:
 
 
 def _deriving(name: str) -> Callable[..., tf.data.Dataset]:
-    plain = getattr(tf.data.Dataset, name)
+    plain = getattr(tf.data.Dataset, name)  # one of the methods listed above
 
     @functools.wraps(plain)
     def derive(self: Any, *arguments: Any, **keywords: Any) -> tf.data.Dataset:

@@ -113,7 +113,7 @@ class _Machine:
         elif name == "STOP":
             return True
         elif name not in _FRAMING:
-            action = getattr(self, f"_{name.lower()}", None)
+            action = getattr(self, f"_{name.lower()}", None)  # a method for every opcode that is known
             if action is None:
                 raise PickleError(f"the pickle's opcode {name} is refused")
             action(argument)
