@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <vector>
 
 #include "common/floats.h"
 #include "common/launch.h"
@@ -206,18 +208,54 @@ void set_convolution_sizes(const Tensor& x, const Tensor& kernel, Convolution* p
   p->kernel_x = int(kernel.dim_size(1));
 }
 
-// Boxes must be finite; `what` names the tensor in the message.
-inline tensorflow::Status check_finite(const Tensor& tensor, const char* op, const char* what) {
-  const auto values = tensor.flat<float>();
-  for (int64_t i = 0; i < values.size(); ++i) {
-    if (!std::isfinite(values(i))) {
-      return tensorflow::errors::InvalidArgument(op, ": ", what, " of shape ", tensor.shape().DebugString(),
-                                                 " holds ", values(i), " at flat index ", i,
-                                                 "; boxes and offsets must be finite.");
+// Boxes or offsets [..., width] on the CPU. A row that holds NaN or infinity is lost: kernels see zeros in its
+// place, what they compute of it is overwritten, and what comes back from there does not count.
+class Positions {
+ public:
+  tensorflow::Status read(OpKernelContext* context, const Tensor& given, int64_t width) {
+    const auto values = given.flat<float>();
+    data_ = values.data();
+    for (int64_t row = 0; row < values.size() / width; ++row) {
+      const float* first = data_ + row * width;
+      if (!std::all_of(first, first + width, [](float value) { return std::isfinite(value); })) lost_.push_back(row);
+    }
+    if (lost_.empty()) return tensorflow::OkStatus();
+    TF_RETURN_IF_ERROR(context->allocate_temp(given.dtype(), given.shape(), &finite_));
+    float* copy = finite_.flat<float>().data();
+    std::copy(data_, data_ + values.size(), copy);
+    for (const int64_t row : lost_) std::fill_n(copy + row * width, width, 0.0f);
+    data_ = copy;
+    return tensorflow::OkStatus();
+  }
+
+  const float* data() const { return data_; }
+
+  // Writes a value into the `each` outputs that every lost row has.
+  template <typename T>
+  void fill(float value, int64_t each, T* out) const {
+    for (const int64_t row : lost_) {
+      for (int64_t i = row * each; i < (row + 1) * each; ++i) from_float(value, out + i);
     }
   }
-  return tensorflow::OkStatus();
-}
+
+  // The tensor, or a copy with zeros in the `each` numbers that every lost row has.
+  template <typename T>
+  tensorflow::Status without_lost(OpKernelContext* context, const Tensor& upstream, int64_t each,
+                                  Tensor* kept) const {
+    *kept = upstream;
+    if (lost_.empty()) return tensorflow::OkStatus();
+    TF_RETURN_IF_ERROR(context->allocate_temp(upstream.dtype(), upstream.shape(), kept));
+    std::memcpy(const_cast<char*>(kept->tensor_data().data()), upstream.tensor_data().data(),
+                upstream.tensor_data().size());
+    fill(0.0f, each, kdet::data<T>(kept));
+    return tensorflow::OkStatus();
+  }
+
+ private:
+  std::vector<int64_t> lost_;
+  Tensor finite_;
+  const float* data_ = nullptr;
+};
 
 }  // namespace kdet
 

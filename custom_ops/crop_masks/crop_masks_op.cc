@@ -69,8 +69,9 @@ class CropMasksKernel : public OpKernel {
                     errors::InvalidArgument("KdetCropMasks: gt_index ", chosen[i], " at flat index ", i,
                                             ", but there are ", p.instances, " masks."));
       }
-      OP_REQUIRES_OK(context, check_finite(boxes, "KdetCropMasks", "boxes"));
-      crop_masks(p, masks.flat<uint8>().data(), box, chosen, out->flat<float>().data(), parallel_of(context));
+      Positions positions;
+      OP_REQUIRES_OK(context, positions.read(context, boxes, 4));  // of a lost one, without area, the target is 0
+      crop_masks(p, masks.flat<uint8>().data(), positions.data(), chosen, out->flat<float>().data(), parallel_of(context));
     }
   }
 

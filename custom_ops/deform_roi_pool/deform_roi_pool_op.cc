@@ -49,9 +49,7 @@ class DeformRoiPoolKernel : public RoiAlignKernel {
                       const Tensor& offsets, RoiAlign* p) const {
     TF_RETURN_IF_ERROR(describe<Device>(maps, boxes, levels, p));
     const TensorShape expected({p->batch, p->rois, p->bins_y, p->bins_x, 2});
-    TF_RETURN_IF_ERROR(check_shape(offsets, expected, "KdetDeformRoiPool", "offsets"));
-    if constexpr (Device::kGpu) return OkStatus();
-    return check_finite(offsets, "KdetDeformRoiPool", "offsets");
+    return check_shape(offsets, expected, "KdetDeformRoiPool", "offsets");
   }
 
   float gamma_;
@@ -79,8 +77,13 @@ class DeformRoiPoolForward : public DeformRoiPoolKernel {
                                                                  offset, gamma_, data<T>(out),
                                                                  Device::stream(context))));
     } else {
-      deform_roi_pool_forward(p, gamma_, maps.pointers.data(), box, level, offset, data<T>(out),
+      Positions corners, shifts;
+      OP_REQUIRES_OK(context, corners.read(context, boxes, 4));
+      OP_REQUIRES_OK(context, shifts.read(context, offsets, 2));
+      deform_roi_pool_forward(p, gamma_, maps.pointers.data(), corners.data(), level, shifts.data(), data<T>(out),
                               parallel_of(context));
+      corners.fill(NAN, int64_t(p.bins_y) * p.bins_x * p.channels, data<T>(out));
+      shifts.fill(NAN, p.channels, data<T>(out));
     }
   }
 };
@@ -114,7 +117,14 @@ class DeformRoiPoolBackward : public DeformRoiPoolKernel {
                                                              box, level, offset, gamma_, gradients.numbers.data(), to,
                                                              Device::stream(context))));
     } else {
-      deform_roi_pool_backward(p, gamma_, maps.pointers.data(), box, level, offset, data<T>(upstream),
+      Positions corners, shifts;
+      Tensor of_boxes, kept;
+      OP_REQUIRES_OK(context, corners.read(context, boxes, 4));
+      OP_REQUIRES_OK(context, shifts.read(context, offsets, 2));
+      const int64_t bins = int64_t(p.bins_y) * p.bins_x;
+      OP_REQUIRES_OK(context, corners.without_lost<T>(context, upstream, bins * p.channels, &of_boxes));
+      OP_REQUIRES_OK(context, shifts.without_lost<T>(context, of_boxes, p.channels, &kept));
+      deform_roi_pool_backward(p, gamma_, maps.pointers.data(), corners.data(), level, shifts.data(), data<T>(kept),
                                gradients.numbers.data(), to, parallel_of(context));
     }
     OP_REQUIRES_OK(context, gradients.finish(context));

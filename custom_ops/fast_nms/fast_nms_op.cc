@@ -44,7 +44,7 @@ class FastNmsKernel : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     const Tensor &boxes = context->input(0), &scores = context->input(1);
-    OP_REQUIRES_OK(context, check_candidates<Device>("KdetFastNms", boxes, scores, 3, p_.score_threshold));
+    OP_REQUIRES_OK(context, check_candidates("KdetFastNms", boxes, scores, 3));
     FastNms p = p_;
     p.batch = boxes.dim_size(0);
     p.boxes = boxes.dim_size(1);

@@ -53,7 +53,7 @@ class NmsKernel : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     const Tensor &boxes = context->input(0), &scores = context->input(1), &labels = context->input(2);
-    OP_REQUIRES_OK(context, check_candidates<Device>("KdetNms", boxes, scores, 2, p_.score_threshold));
+    OP_REQUIRES_OK(context, check_candidates("KdetNms", boxes, scores, 2));
     OP_REQUIRES_OK(context, check_shape(labels, scores.shape(), "KdetNms", "labels (as scores)"));
     Nms p = p_;
     p.batch = boxes.dim_size(0);
@@ -119,7 +119,7 @@ class SoftNmsKernel : public OpKernel {
 
   void Compute(OpKernelContext* context) override {
     const Tensor &boxes = context->input(0), &scores = context->input(1);
-    OP_REQUIRES_OK(context, check_candidates<Device>("KdetSoftNms", boxes, scores, 2, -INFINITY));
+    OP_REQUIRES_OK(context, check_candidates("KdetSoftNms", boxes, scores, 2));
     SoftNms p = p_;
     p.batch = boxes.dim_size(0);
     p.boxes = boxes.dim_size(1);

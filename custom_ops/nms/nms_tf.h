@@ -18,33 +18,14 @@ inline tensorflow::Status candidate_shapes(tensorflow::shape_inference::Inferenc
   return c->Merge(c->Dim(boxes, 0), c->Dim(scores, 0), batch);
 }
 
-// The same of the tensors. On the CPU also that the boxes of candidates (a score above the threshold, of any
-// class) are finite.
-template <typename Device>
-tensorflow::Status check_candidates(const char* op, const Tensor& boxes, const Tensor& scores, int score_rank,
-                                    float threshold) {
+// The same of the tensors.
+inline tensorflow::Status check_candidates(const char* op, const Tensor& boxes, const Tensor& scores,
+                                           int score_rank) {
   if (boxes.dims() != 3 || boxes.dim_size(2) != 4 || scores.dims() != score_rank ||
       scores.dim_size(0) != boxes.dim_size(0) || scores.dim_size(1) != boxes.dim_size(1)) {
     return tensorflow::errors::InvalidArgument(op, ": boxes must be [B,N,4] and scores ",
                                                score_rank == 2 ? "[B,N]" : "[B,N,C]", ", not ",
                                                boxes.shape().DebugString(), " and ", scores.shape().DebugString());
-  }
-  if constexpr (Device::kGpu) return tensorflow::OkStatus();
-  const float *corner = boxes.flat<float>().data(), *score = scores.flat<float>().data();
-  const int64_t classes = score_rank == 2 ? 1 : scores.dim_size(2), count = boxes.NumElements() / 4;
-  for (int64_t i = 0; i < count; ++i) {
-    const float sum = corner[4 * i] + corner[4 * i + 1] + corner[4 * i + 2] + corner[4 * i + 3];
-    if (std::isfinite(sum)) continue;  // the rule; only the others are looked at closely
-    const float* candidate = std::find_if(score + i * classes, score + (i + 1) * classes,
-                                          [threshold](float value) { return value > threshold; });
-    if (candidate == score + (i + 1) * classes) continue;
-    for (int k = 0; k < 4; ++k) {
-      if (std::isfinite(corner[4 * i + k])) continue;
-      return tensorflow::errors::InvalidArgument(op, ": box ", i % scores.dim_size(1), " of image ",
-                                                 i / scores.dim_size(1), " has the score ", *candidate,
-                                                 " and a coordinate ", corner[4 * i + k],
-                                                 "; boxes must be finite.");
-    }
   }
   return tensorflow::OkStatus();
 }

@@ -61,7 +61,9 @@ class PasteMasksKernel : public OpKernel {
                                                                    const_cast<char*>(out->tensor_data().data()),
                                                                    Device::stream(context))));
     } else {
-      OP_REQUIRES_OK(context, check_finite(boxes, "KdetPasteMasks", "boxes"));
+      Positions positions;
+      OP_REQUIRES_OK(context, positions.read(context, boxes, 4));  // of a lost one, without area, nothing is pasted
+      box = positions.data();
       const ParallelFor parallel = parallel_of(context);
       if (binary) {
         paste_masks(p, data<T>(masks), box, out->flat<bool>().data(), parallel);

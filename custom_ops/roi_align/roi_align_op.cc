@@ -55,7 +55,10 @@ class RoiAlignForward : public RoiAlignKernel {
                                                                  &p, element_type<T>(), maps.untyped(), box, level,
                                                                  nullptr, 0.0f, data<T>(out), Device::stream(context))));
     } else {
-      roi_align_forward(p, maps.pointers.data(), box, level, data<T>(out), parallel_of(context));
+      Positions positions;
+      OP_REQUIRES_OK(context, positions.read(context, boxes, 4));
+      roi_align_forward(p, maps.pointers.data(), positions.data(), level, data<T>(out), parallel_of(context));
+      positions.fill(NAN, int64_t(p.bins_y) * p.bins_x * p.channels, data<T>(out));
     }
   }
 };
@@ -89,7 +92,12 @@ class RoiAlignBackward : public RoiAlignKernel {
                                                              level, nullptr, 0.0f, gradients.numbers.data(), nullptr,
                                                              Device::stream(context))));
     } else {
-      roi_align_backward(p, data<T>(upstream), box, level, gradients.numbers.data(), parallel_of(context));
+      Positions positions;
+      Tensor kept;
+      OP_REQUIRES_OK(context, positions.read(context, boxes, 4));
+      OP_REQUIRES_OK(context, positions.without_lost<T>(context, upstream,
+                                                        int64_t(p.bins_y) * p.bins_x * p.channels, &kept));
+      roi_align_backward(p, data<T>(kept), positions.data(), level, gradients.numbers.data(), parallel_of(context));
     }
     OP_REQUIRES_OK(context, gradients.finish(context));
   }

@@ -4,6 +4,27 @@ import tensorflow as tf
 
 from kdet.typing import Tensor
 
+_LARGEST = tf.float32.max
+
+
+def candidates_only(boxes: Tensor, scores: Tensor, score_threshold: float) -> tuple[Tensor, Tensor]:
+    """Scores of which those are -inf that are not above the threshold or whose box is no box.
+
+    A NaN score is above no threshold. A box that holds NaN or infinity is lost: what it overlaps is unknown.
+
+    Args:
+        boxes: ``[B,N,4]``.
+        scores: ``[B,N]`` or, per class, ``[B,N,C]``.
+        score_threshold: candidates have a strictly greater score.
+
+    Returns:
+        Boxes, zeros where they are lost; scores.
+    """
+    finite = tf.reduce_all(tf.abs(boxes) <= _LARGEST, axis=-1)  # is_finite is no op of TFLite
+    real = finite if scores.shape.rank == 2 else finite[..., None]
+    boxes = tf.where(finite[..., None], boxes, 0.0)
+    return boxes, tf.where(real & (scores > score_threshold), scores, float("-inf"))
+
 
 def iou_with(first: Tensor, second: Tensor, epsilon: float = 0.0) -> Tensor:
     """IoU of boxes ``[...,4]`` that broadcast against each other; no +1.

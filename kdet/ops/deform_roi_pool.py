@@ -39,7 +39,8 @@ def deform_roi_pool(
         sampling_ratio: samples per bin and axis, 0 for ``ceil(roi / bins)``.
 
     Returns:
-        ``[B,N,ph,pw,C]`` of the features' dtype. Differentiable in features and offsets.
+        ``[B,N,ph,pw,C]`` of the features' dtype. Differentiable in features and offsets. A bin whose box or
+        offset holds NaN or infinity is NaN.
     """
     output_size = pair("deform_roi_pool", "output_size", output_size, 1)
     boxes, levels = tf.stop_gradient(tf.cast(boxes, tf.float32)), tf.cast(levels, tf.int32)
@@ -133,7 +134,13 @@ def _portable(
 ) -> Tensor:
     """Every bin is a RoI of one bin of its own, which may lie anywhere."""
     table, geometry = flatten_levels(features, levels, scales)
-    rois = tf.reshape(boxes, [-1, 4]) * geometry["scale"][:, None] - 0.5
+    rois = tf.reshape(boxes, [-1, 4]) * geometry["scale"][:, None]
+    real = tf.reduce_all(tf.math.is_finite(rois), axis=-1)
+    real = real[:, None, None] & tf.reshape(
+        tf.reduce_all(tf.math.is_finite(offsets), axis=-1), [-1, *output_size]
+    )
+    rois = tf.where(tf.math.is_finite(rois), rois, 0.0) - 0.5
+    offsets = tf.where(tf.math.is_finite(offsets), offsets, 0.0)
     size = rois[:, 2:] - rois[:, :2]
     bins = tf.constant([output_size[1], output_size[0]], tf.float32)
     index = tf.stack(tf.meshgrid(tf.range(output_size[1]), tf.range(output_size[0])), axis=-1)  # [ph,pw,2]
@@ -143,6 +150,7 @@ def _portable(
     per_bin = {name: _repeat(geometry[name], shape) for name in ("height", "width", "first_row")}
     extent = tf.reshape(tf.broadcast_to((size / bins)[:, None, None], shape), [-1, 2])
     pooled = _pool(table, tf.reshape(moved, [-1, 2]), extent, per_bin, sampling_ratio)
+    pooled = tf.where(tf.reshape(real, [-1, 1, 1, 1]), pooled, tf.constant(float("nan"), pooled.dtype))
     return tf.reshape(pooled, tf.concat([tf.shape(boxes)[:2], [*output_size, table.shape[-1]]], 0))
 
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import at_least, check_shapes, known_size
-from kdet.ops.boxes import iou_with
+from kdet.ops.boxes import candidates_only, iou_with
 from kdet.typing import Tensor
 
 
@@ -42,6 +42,7 @@ def fast_nms(
         at_least("fast_nms", "max_output", max_output, 0),
     )
     check_shapes("fast_nms", boxes=(boxes, "B N 4"), scores=(scores, "B N C"))
+    boxes, scores = candidates_only(boxes, scores, score_threshold)
     form = dispatch.choose("fast_nms", implementation, portable=_portable, compiled_form=_compiled)
     indices, labels, kept, num = form(
         boxes,

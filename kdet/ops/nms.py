@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import at_least, check_shapes
-from kdet.ops.boxes import iou_with
+from kdet.ops.boxes import candidates_only, iou_with
 from kdet.ops.empty import is_empty
 from kdet.ops.greedy import take_best
 from kdet.typing import Tensor
@@ -38,7 +38,8 @@ def nms(
 
     Args:
         boxes: ``[B,N,4]`` float32 xyxy; no +1. A box with a side of 0 or less overlaps none.
-        scores: ``[B,N]``. Equal ones count by index; NaN is no candidate.
+        scores: ``[B,N]``. Equal ones count by index. A box whose score is NaN, or of which a coordinate is
+            NaN or infinite, is no candidate.
         labels: ``[B,N]`` int32, or None to let all boxes compete.
         iou_threshold: a box is dropped when its IoU with a kept one is greater than this.
         max_output: number of rows of the output.
@@ -59,6 +60,7 @@ def nms(
     labels = None if labels is None else tf.cast(labels, tf.int32)
     same = {} if labels is None else {"labels": (labels, "B N")}
     check_shapes("nms", None, boxes=(boxes, "B N 4"), scores=(scores, "B N"), **same)
+    boxes, scores = candidates_only(boxes, scores, score_threshold)
     form = dispatch.choose("nms", implementation, portable=_portable, compiled_form=_compiled)
     if is_empty(scores) or max_output == 0:
         form = _empty
@@ -105,7 +107,7 @@ def _compiled(
     if labels is None:
         labels = tf.zeros_like(scores, tf.int32)
     elif separate == "offset" and compiled.has_gpu_kernels():
-        boxes, labels = _moved(boxes, labels, scores > score_threshold)
+        boxes, labels = _moved(boxes, labels, scores > float("-inf"))
     elif separate == "offset":
         kernel = compiled.library().kdet_class_nms
     return kernel(
@@ -140,15 +142,12 @@ def _portable(
     score_threshold: float,
     separate: str,
 ) -> tuple[Tensor, Tensor]:
-    candidates = scores > score_threshold
     if labels is not None and separate == "label":
-        return _by_label(
-            boxes, tf.where(candidates, scores, float("-inf")), labels, iou_threshold, max_output
-        )
-    boxes = separate_classes(boxes, labels, candidates)
+        return _by_label(boxes, scores, labels, iou_threshold, max_output)
+    boxes = separate_classes(boxes, labels, scores > float("-inf"))
     order = None
     if dispatch.under_xla() or dispatch.on_gpu():
-        boxes, scores, order = _ranked(boxes, tf.where(candidates, scores, float("-inf")), max_output)
+        boxes, scores, order = _ranked(boxes, scores, max_output)
         score_threshold = 0.0
 
     def one_image(arguments: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -19,7 +19,8 @@ def paste_masks(
     """Resamples mask probabilities over a whole image.
 
     The pixel center ``(x + 0.5, y + 0.5)`` takes the bilinear value of its place in the box;
-    outside the mask's pixels the value is 0. Boxes of no area (padding) give an empty mask.
+    outside the mask's pixels the value is 0. Boxes of no area (padding) give an empty mask, and so do those
+    of which a coordinate is NaN or infinite.
 
     Args:
         masks: ``[B,N,m,m]`` probabilities of any dtype, bool too.
@@ -34,6 +35,7 @@ def paste_masks(
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
     check_shapes("paste_masks", masks=(masks, "B N mh mw"), boxes=(boxes, "B N 4"))
     check_image("paste_masks", height, width)
+    boxes = tf.where(tf.reduce_all(tf.math.is_finite(boxes), -1, keepdims=True), boxes, 0.0)
     form = dispatch.choose(
         "paste_masks", implementation, portable=_portable, compiled_form=_compiled, dtype=masks.dtype
     )
@@ -53,16 +55,16 @@ def _compiled(masks: Tensor, boxes: Tensor, height: int, width: int, threshold: 
 tf.no_gradient("KdetPasteMasks")
 
 
-# What stands for NaN in the products of the portable form, where NaN times a weight of 0 would be NaN too;
-# and the largest value that shows it. Both are below every threshold.
-_NAN, _SHOWS_NAN = -(2.0**120), -(2.0**60)
+# What stands for NaN (and with the other sign for infinity) in the products of the portable form, where it
+# would be NaN times a weight of 0 too; and the size of a value that shows it.
+_NAN, _SHOWN = -(2.0**120), 2.0**60
 
 
 def _portable(masks: Tensor, boxes: Tensor, height: int, width: int, threshold: float | None) -> Tensor:
     floating = masks.dtype.is_floating
     masks = tf.cast(masks, tf.float32)
     if floating:
-        masks = tf.where(tf.math.is_nan(masks), _NAN, masks)
+        masks = tf.clip_by_value(tf.where(tf.math.is_nan(masks), _NAN, masks), _NAN, -_NAN)
 
     def axis_weights(low: Tensor, high: Tensor, size: int, pixels: int) -> Tensor:
         center = tf.range(size, dtype=tf.float32) + 0.5
@@ -78,7 +80,7 @@ def _portable(masks: Tensor, boxes: Tensor, height: int, width: int, threshold: 
     pasted = tf.matmul(tf.matmul(rows, masks), columns, transpose_b=True)
     if threshold is not None:
         return pasted >= threshold
-    return tf.where(pasted > _SHOWS_NAN, pasted, float("nan")) if floating else pasted
+    return tf.where(tf.abs(pasted) < _SHOWN, pasted, float("nan")) if floating else pasted
 
 
 def paste_masks_numpy(masks: Array, boxes: Array, height: int, width: int, threshold: float = 0.5) -> Array:

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import at_least, check_shapes
-from kdet.ops.boxes import iou_with
+from kdet.ops.boxes import candidates_only, iou_with
 from kdet.ops.empty import is_empty
 from kdet.ops.greedy import take_best
 from kdet.ops.nms import separate_classes
@@ -51,9 +51,8 @@ def soft_nms(
     scores = tf.stop_gradient(tf.cast(scores, tf.float32))
     same = {} if labels is None else {"labels": (tf.convert_to_tensor(labels), "B N")}
     check_shapes("soft_nms", None, boxes=(boxes, "B N 4"), scores=(scores, "B N"), **same)
-    candidates = scores > score_threshold
-    boxes = separate_classes(boxes, labels, candidates)
-    scores = tf.where(candidates, scores, float("-inf"))
+    boxes, scores = candidates_only(boxes, scores, score_threshold)
+    boxes = separate_classes(boxes, labels, scores > float("-inf"))
     form = dispatch.choose("soft_nms", implementation, portable=_portable, compiled_form=_compiled)
     indices, kept, num = form(
         boxes,

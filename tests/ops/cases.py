@@ -38,6 +38,7 @@ class Case:
     rounded: tuple = (0,)  # tensors that carry the op's dtype; the others stay float32
     batched: tuple = (0,)  # tensors with the batch first; () where the op has none
     xla: bool = True
+    positions: tuple = ()  # tensors that say where: boxes, offsets, points
 
 
 def randn(*shape):
@@ -67,11 +68,13 @@ CASES = {
         [randn(2, 8, 10, 5), randn(2, 4, 5, 5), BOXES],
         rounded=(0, 1),
         batched=(0, 1, 2),
+        positions=(2,),
     ),
     "roi_align_legacy": Case(
         lambda a, boxes: ops.roi_align(a, boxes, 2, 0.5, sampling_ratio=2, aligned=False),
         [randn(2, 8, 10, 5), BOXES],
         batched=(0, 1),
+        positions=(1,),
     ),
     "deform_roi_pool": Case(
         lambda a, boxes, o: ops.deform_roi_pool(
@@ -79,20 +82,26 @@ CASES = {
         ),
         [randn(2, 8, 10, 5), np.minimum(BOXES, 1e3), randn(2, 5, 2, 2, 2)],
         batched=(0, 1, 2),
+        positions=(1, 2),
     ),
     "deform_conv2d": Case(
         lambda x, k, o, m: ops.deform_conv2d(x, k, o, m, padding=1, strides=2, groups=2, deform_groups=2),
         [randn(2, 7, 9, 8), randn(3, 3, 4, 6), randn(2, 4, 5, 36) * 2, rand(2, 4, 5, 18)],
         rounded=(0, 1),
         batched=(0, 2, 3),
+        positions=(2,),
     ),
     "ms_deform_attn": Case(
         lambda v, where, w: ops.ms_deform_attn(v, [(3, 4), (2, 2)], where, w),
         [randn(2, 16, 2, 3), rand(2, 5, 2, 2, 3, 2) * 1.4 - 0.2, rand(2, 5, 2, 2, 3)],
         batched=(0, 1, 2),
+        positions=(1,),
     ),
     "point_sample": Case(
-        lambda x, p: ops.point_sample(x, p), [randn(2, 5, 6, 3), rand(2, 7, 2) * 1.4 - 0.2], batched=(0, 1)
+        lambda x, p: ops.point_sample(x, p),
+        [randn(2, 5, 6, 3), rand(2, 7, 2) * 1.4 - 0.2],
+        batched=(0, 1),
+        positions=(1,),
     ),
     "carafe": Case(
         lambda x, m: ops.carafe(x, m, kernel_size=3, groups=2),
@@ -126,6 +135,7 @@ CASES = {
         differentiable=False,
         half=False,
         batched=(0, 1),
+        positions=(0,),
     ),
     "soft_nms": Case(
         lambda boxes, scores: ops.soft_nms(boxes, scores, max_output=20, min_score=0.1),
@@ -133,6 +143,7 @@ CASES = {
         differentiable=False,
         half=False,
         batched=(0, 1),
+        positions=(0,),
     ),
     "fast_nms": Case(
         lambda boxes, scores: ops.fast_nms(
@@ -142,18 +153,21 @@ CASES = {
         differentiable=False,
         half=False,
         batched=(0, 1),
+        positions=(0,),
     ),
     "paste_masks": Case(
         lambda masks, boxes: ops.paste_masks(masks, boxes, 16, 21),
         [rand(2, 5, 4, 6), BOXES],
         differentiable=False,
         batched=(0, 1),
+        positions=(1,),
     ),
     "crop_masks": Case(
         lambda boxes: ops.crop_masks(first(PACKED, boxes), boxes, first(np.abs(LEVELS * 2 - 1), boxes), 4),
         [np.minimum(BOXES, 1e3)],
         differentiable=False,
         half=False,
+        positions=(0,),
     ),
     "rasterize_polygons": Case(
         lambda shift: ops.rasterize_polygons(

@@ -3,7 +3,6 @@ import pytest
 import tensorflow as tf
 
 from kdet import ops
-from kdet.ops import compiled
 
 CASES = [(aligned, ratio) for aligned in (False, True) for ratio in (0, 2)]
 
@@ -98,16 +97,6 @@ def test_one_pixel_and_a_level_without(form):
 def test_no_channels(form):
     out = ops.roi_align(tf.ones([2, 4, 6, 0]), tf.zeros([2, 3, 4]), 2)
     assert out.shape == (2, 3, 2, 2, 0)
-
-
-def test_boxes_that_are_no_numbers():
-    features = tf.ones([1, 8, 8, 4])
-    boxes = tf.constant([[[0, 0, 4, 4], [np.nan, 0, 1, 1], [0, 0, np.inf, 1]]], tf.float32)
-    out = ops.roi_align(features, boxes, 2, implementation="portable").numpy()[0]
-    assert (out[0] == 1).all() and np.isnan(out[1:]).all()
-    if compiled.why_not() is None:
-        with pytest.raises(tf.errors.InvalidArgumentError, match="holds nan at flat index 4"):
-            ops.roi_align(features, boxes, 2, implementation="compiled")
 
 
 def test_wrong_number_of_levels():
