@@ -37,6 +37,10 @@ class CheckpointError(KdetError):
     """A file that is no checkpoint, is damaged, or holds what kdet refuses to read."""
 
 
+class WriteError(KdetError):
+    """A file cannot be written: the disk is full or fails, or the folder may not be written to."""
+
+
 def short(value: object) -> str:
     """``repr`` of a value that a file holds, for a message: bounded, whatever the value is."""
     return _SHORT.repr(value)

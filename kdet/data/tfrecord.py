@@ -22,6 +22,7 @@ from kdet.data import masks as instance_masks
 from kdet.data.coco import make_record
 from kdet.data.index import DatasetIndex, Faults, Skips, select_classes
 from kdet.errors import DataError, MissingFile, first_line, short
+from kdet.writing import whole
 
 _OBJECT = "image/object/"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -58,11 +59,10 @@ def write_tfrecords(index, prefix, shards=1, progress=True):
                 found += 1
                 bar.update(last - first)
                 continue
-            with tf.io.TFRecordWriter(path + ".part") as writer:
+            with whole(path) as part, tf.io.TFRecordWriter(os.fspath(part)) as writer:
                 for record in index.records[first:last]:
                     writer.write(_example(index, record).SerializeToString())
                     bar.update()
-            os.replace(path + ".part", path)
     return paths, found
 
 

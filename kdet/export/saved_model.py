@@ -18,6 +18,7 @@ from kdet.export.options import InputSize, batch_of, shape_of
 from kdet.export.precision import dtype_of, in_precision
 from kdet.export.program import Program, save
 from kdet.typing import PathLike, Tensor
+from kdet.writing import whole
 
 MASKS = ("box", "image")
 # beside the model, for people and clients; servers ignore this folder
@@ -79,9 +80,10 @@ def export_saved_model(
     servable = tf.Module(name=model.name)
     signatures = functions.signatures()
     servable.held = list({id(v): v for traced in signatures.values() for v in traced.variables}.values())
-    save(servable, path, signatures)
     described = {"ops": ops, "masks": masks, "batch": batch, "dtype": dtype_of(program.model)}
-    _describe(path, model, canvas, naming, described)
+    with whole(path) as part:  # TensorFlow Serving never sees half of a version
+        save(servable, part, signatures)
+        _describe(part, model, canvas, naming, described)
     return path
 
 

@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import pathlib
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -20,6 +19,7 @@ from kdet.export.options import InputSize, batch_of, shape_of
 from kdet.export.precision import in_precision
 from kdet.export.program import ExportError, Program, save
 from kdet.typing import Array, Pair, PathLike
+from kdet.writing import whole
 
 logger = logging.getLogger("kdet")
 
@@ -107,9 +107,8 @@ def export_tflite(
             apart = network_outputs.check(model.name, single, content, traced, limit, looked_at[0], **boxes)
             result = f"nothing found, the network's outputs differ by {apart:.2g} of their size"
         logger.info("%s: %s.", path, result)
-    target = pathlib.Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
+    with whole(path) as part:
+        part.write_bytes(content)
     return path
 
 

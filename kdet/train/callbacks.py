@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdet.evaluation.runner import evaluate
+from kdet.writing import writing
 
 
 def optimizer_steps(model):
@@ -63,7 +64,7 @@ class EpochLog(keras.callbacks.Callback):
             **{k: float(v) for k, v in (logs or {}).items()},
         }
         self.history.append(line)
-        with open(self.path, "a") as file:
+        with writing(self.path), open(self.path, "a") as file:
             # JSON has no NaN: a figure without ground truth is null
             plain = {k: v if isinstance(v, int) or math.isfinite(v) else None for k, v in line.items()}
             file.write(json.dumps(plain, allow_nan=False) + "\n")

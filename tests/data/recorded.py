@@ -1,7 +1,7 @@
 """Batches of recipes over small drawn data sets, as numbers to compare.
 
-``python -m tests.data.recorded [RECIPE ...]`` writes them to ``tests/golden/batches.json``: only when a batch is
-meant to change.
+``python -m tests.data.recorded [RECIPE ...]`` writes them to ``tests/golden/batches.json``: only when a batch
+is meant to change.
 """
 
 import hashlib
