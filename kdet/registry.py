@@ -79,6 +79,13 @@ def remember(thing: object, **values: Any) -> None:
         kept.values.update(values)
 
 
+def replace_setting(thing: object, name: str, value: Any) -> None:
+    """Note that an attribute of a registered layer was set afterwards, where an argument has its name."""
+    if name in _keywords(type(thing)) - _keywords(keras.layers.Layer):
+        remember(thing, **{name: value})
+        Component.changes += 1
+
+
 def _argument_config(self: Any) -> dict[str, Any]:
     kept = vars(self).get("_init_arguments")  # not where the arguments did not fit the constructor
     return {k: keras.saving.serialize_keras_object(v) for k, v in (kept.values if kept else {}).items()}

@@ -50,9 +50,7 @@ def test_nothing_is_left_and_nothing_lost(tmp_path, error):
 
 @needs_full
 def test_a_full_disk():
-    with pytest.raises(
-        WriteError, match=r"a/log cannot be written: No space left on device\."
-    ):
+    with pytest.raises(WriteError, match=r"a/log cannot be written: No space left on device\."):
         with writing("a/log"), open(FULL, "w", buffering=1) as file:
             file.write("line\n")
 
@@ -78,9 +76,7 @@ def test_records_of_a_full_disk(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tf.io, "TFRecordWriter", Writer)
     monkeypatch.setattr(tfrecord, "_write_manifest", lambda *_: None)
-    with pytest.raises(
-        WriteError, match=r"train-00000-of-00002\.tfrecord cannot be written"
-    ):
+    with pytest.raises(WriteError, match=r"train-00000-of-00002\.tfrecord cannot be written"):
         tfrecord.write_tfrecords(Index(), str(tmp_path / "train"), shards=2, progress=False)
     assert os.listdir(tmp_path) == []
 

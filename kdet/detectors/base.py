@@ -104,6 +104,13 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
             )
         remember(self, class_names=names)
 
+    def name_of(self, label: int) -> str:
+        """The name of a label: ``class 3`` where nobody named the classes, ``padding`` for -1."""
+        label = int(label)
+        if label < 0:
+            return "padding"
+        return f"class {label}" if self._class_names is None else self._class_names[label]
+
     # ---- building
 
     def create_variables(self) -> None:

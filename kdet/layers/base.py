@@ -5,6 +5,9 @@ from typing import Any, ClassVar
 
 import keras
 
+from kdet.registry import replace_setting
+
+_PLAIN = (bool, int, float, str)
 # A tensor of a checkpoint: the attribute that holds its variable (dotted for a child's; several: the parts of
 # the tensor along its first axis), and the rule by which its layout differs (``kdet.convert.layouts``).
 TorchTensor = tuple[str | tuple[str, ...], Any]
@@ -12,6 +15,9 @@ TorchTensor = tuple[str | tuple[str, ...], Any]
 
 class Layer(keras.layers.Layer):
     """Base of kdet's layers; what a class leaves unsaid is as here.
+
+    A number or word of an argument's name that is set on a layer which has been built
+    (``mask_head.mask_threshold = 0.4``) replaces that argument: ``predict`` heeds it and files keep it.
 
     Attributes:
         torch_tensors: the layer's own variables by their PyTorch names, as in
@@ -28,6 +34,12 @@ class Layer(keras.layers.Layer):
     torch_names: ClassVar[Mapping[str, str]] = {}
     training_state: ClassVar[tuple[str, ...]] = ()
     build_size: int = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        before = self.__dict__.get(name)
+        super().__setattr__(name, value)
+        if isinstance(value, _PLAIN) and value != before and self.__dict__.get("built"):
+            replace_setting(self, name, value)
 
     @property
     def torch_tensors(self) -> Mapping[str, TorchTensor]:

@@ -195,3 +195,15 @@ def test_presets_check_their_class():
     )
     with pytest.raises(ValueError, match="not a TwoStageDetector"):
         TwoStageDetector.from_preset("retinanet_r18_fpn_1x", weights=None)
+
+
+def test_names_of_labels(detector):
+    names = detector.class_names
+    try:
+        detector.class_names = None
+        found = [detector.name_of(label) for label in (1, np.int32(0), -1)]
+        assert found == ["class 1", "class 0", "padding"]
+        detector.class_names = [f"kind{i}" for i in range(detector.num_classes)]
+        assert detector.name_of(1) == "kind1"
+    finally:
+        detector.class_names = names
