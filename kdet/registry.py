@@ -81,7 +81,8 @@ def remember(thing: object, **values: Any) -> None:
 
 def replace_setting(thing: object, name: str, value: Any) -> None:
     """Note that an attribute of a registered layer was set afterwards, where an argument has its name."""
-    if name in _keywords(type(thing)) - _keywords(keras.layers.Layer):
+    cls: type[Any] = type(thing)
+    if name in _keywords(cls) - _keywords(keras.layers.Layer):
         remember(thing, **{name: value})
         Component.changes += 1
 

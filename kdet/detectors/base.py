@@ -208,7 +208,9 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
             other arguments: as in Keras; ``batch_size`` is 1 when not given.
 
         Returns:
-            For images see ``kdet.detectors.predict.predict_images``.
+            For images :class:`kdet.results.Results`: the dict of arrays (see
+            ``kdet.detectors.predict.predict_images``), whose item ``[0]`` is the first image's detections as
+            an object with ``boxes``, ``names``, ``plot()``, ``to_supervision()`` ...
 
         Raises:
             TypeError: ``x`` is none of these, or holds values outside of 0..255 or NaN.

@@ -12,6 +12,7 @@ import tensorflow as tf
 from kdet import ops
 from kdet.coordinates import network_boxes
 from kdet.detectors.given import images_of
+from kdet.results import Results
 from kdet.typing import Array
 
 
@@ -77,7 +78,7 @@ def predict_images(
     augment: Any = None,
     proposals: Sequence[Array] | None = None,
     canvas: str = "own",
-) -> dict[str, Any]:
+) -> Results:
     """Detections of images of any sizes, in their own pixels.
 
     Args:
@@ -91,15 +92,16 @@ def predict_images(
         canvas: "own" or "buckets", see ``Detector.predict``.
 
     Returns:
-        dict of NumPy arrays over the images in their order: ``boxes [P,N,4]``, ``scores [P,N]``,
-        ``labels [P,N]`` (-1 for padding), ``num_detections [P]``, and where the model has them ``masks``,
-        a list of bool ``[num_detections, h, w]`` in the image's size.
+        ``Results``, a dict of NumPy arrays over the images in their order: ``boxes [P,N,4]``,
+        ``scores [P,N]``, ``labels [P,N]`` (-1 for padding), ``num_detections [P]``, and where the model has
+        them ``masks``, a list of bool ``[num_detections, h, w]`` in the image's size.
     """
     augmentation = Augmentation.of(augment)
     images = images_of(images)
     if proposals is not None or model.takes_proposals:
         images = list(images)
     count = len(images) if isinstance(images, list) else None
+    sources = images if isinstance(images, list) else None
     given = given_proposals(model, proposals, count)
     bar = keras.utils.Progbar(count) if verbose else None
     rows = {}
@@ -116,9 +118,10 @@ def predict_images(
         if bar is not None:
             bar.add(len(positions))
     if not rows:
-        return no_predictions(model)
+        return Results(no_predictions(model), model.class_names)
     stacked = {k: [rows[i][k] for i in range(len(rows))] for k in rows[0]}
-    return {k: v if k == "masks" else np.stack(v) for k, v in stacked.items()}
+    found = {k: v if k == "masks" else np.stack(v) for k, v in stacked.items()}
+    return Results(found, model.class_names, sources)
 
 
 def no_predictions(model: Any) -> dict[str, Any]:

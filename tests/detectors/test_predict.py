@@ -152,6 +152,15 @@ def test_no_rows_of_fillers(model):
     assert len(plain["boxes"]) == 3 and "image_id" not in plain
 
 
+def test_results_know_their_images(model):
+    found = model.predict([IMAGE, IMAGE[:40]])
+    assert isinstance(found, dict) and found.count == 2
+    first = found[0]
+    assert len(first) == found["num_detections"][0] and first.plot().shape == IMAGE.shape
+    np.testing.assert_array_equal(first.boxes, found["boxes"][0][: len(first)])
+    assert model.predict(iter([IMAGE]))[0].source is None and model.predict([]).count == 0
+
+
 def test_a_threshold_changed_later_counts_and_is_saved(model, tmp_path):
     before = model.predict(IMAGE)
     assert model.predict(tf.constant(IMAGE[None]), verbose=0)["num_detections"][0] > 0

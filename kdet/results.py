@@ -1,0 +1,241 @@
+"""What ``predict`` gives for images: the dict of arrays, and each image's detections as an object."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kdet.typing import Array, PathLike
+
+if TYPE_CHECKING:  # heavy, and each wanted by one method
+    import pandas
+    import supervision
+
+Source = Any  # a path, encoded bytes or an RGB array, as ``predict`` takes them
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """The detections of one image, best first, without padding.
+
+    Attributes:
+        boxes: float32 ``[n,4]`` xyxy in pixels of the image.
+        scores: float32 ``[n]`` in 0..1.
+        labels: int ``[n]``, classes from 0 on.
+        masks: bool ``[n,h,w]`` in the size of the image, or None.
+        class_names: names by label, or None.
+        source: the image as it was given to ``predict``; None for one of a generator.
+
+    Example:
+        >>> result = model.predict("street.jpg")[0]
+        >>> for box, score, name in zip(result.boxes, result.scores, result.names):
+        ...     print(name, score, box)
+        >>> result.save("found.png")
+    """
+
+    boxes: Array
+    scores: Array
+    labels: Array
+    masks: Array | None = None
+    class_names: Sequence[str] | None = None
+    source: Source = dataclasses.field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def names(self) -> list[str]:
+        """The name of every detection's class; ``class 3`` where nobody named the classes."""
+        return [
+            f"class {label}" if self.class_names is None else self.class_names[label] for label in self.labels
+        ]
+
+    def where(self, keep: Array) -> "Result":
+        """Some of the detections: a bool array ``[n]``, or positions."""
+        return dataclasses.replace(
+            self,
+            boxes=self.boxes[keep],
+            scores=self.scores[keep],
+            labels=self.labels[keep],
+            masks=None if self.masks is None else self.masks[keep],
+        )
+
+    def above(self, score: float) -> "Result":
+        """The detections of at least this score."""
+        return self.where(self.scores >= score)
+
+    def to_supervision(self) -> "supervision.Detections":
+        """The detections as ``supervision.Detections``, class names under ``data["class_name"]``."""
+        import supervision
+
+        return supervision.Detections(
+            xyxy=self.boxes.astype(np.float32),
+            confidence=self.scores,
+            class_id=self.labels.astype(int),
+            mask=self.masks,
+            data={"class_name": np.array(self.names)},
+        )
+
+    def to_coco(self, image_id: int = 0, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """Entries of a COCO result file: ``bbox`` is ``[x, y, width, height]``, masks are compressed RLE.
+
+        Args:
+            image_id: of the entries.
+            category_ids: by label, as ``index.category_ids`` of a data set; without them label + 1.
+        """
+        from kdet.evaluation.results import encode_mask
+
+        entries = []
+        for i, label in enumerate(self.labels.tolist()):
+            x1, y1, x2, y2 = self.boxes[i].astype(float).tolist()
+            entry: dict[str, Any] = {
+                "image_id": image_id,
+                "category_id": label + 1 if category_ids is None else category_ids[label],
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "score": float(self.scores[i]),
+            }
+            if self.masks is not None:
+                entry["segmentation"] = encode_mask(self.masks[i])
+            entries.append(entry)
+        return entries
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """A table with a row per detection: x1, y1, x2, y2, score, label, name.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_pandas needs pandas: pip install pandas.") from error
+        table = pandas.DataFrame(self.boxes, columns=["x1", "y1", "x2", "y2"])
+        return table.assign(score=self.scores, label=self.labels, name=self.names)
+
+    def plot(self, min_score: float = 0.3, image: Source = None) -> Array:
+        """The image with boxes, masks and names drawn in: uint8 RGB ``[h,w,3]``.
+
+        Args:
+            min_score: lowest score drawn.
+            image: to draw on; by default the one that was given to ``predict``.
+
+        Raises:
+            ValueError: ``predict`` was given a generator, whose images are gone, and ``image`` is None.
+        """
+        from kdet.data import decoding
+        from kdet.visualize import draw_detections
+
+        image = self.source if image is None else image
+        if image is None:
+            raise ValueError("The image was read from a generator and is gone: give it, plot(image=...).")
+        found = {"boxes": self.boxes, "scores": self.scores, "labels": self.labels, "masks": self.masks}
+        return draw_detections(decoding.load(image), found, self.class_names, threshold=min_score)
+
+    def save(self, path: PathLike, min_score: float = 0.3, image: Source = None) -> pathlib.Path:
+        """Write what ``plot`` draws as PNG or JPEG, by the ending of ``path``; returns the path.
+
+        Raises:
+            ValueError: another ending. WriteError: the file cannot be written.
+        """
+        import tensorflow as tf
+
+        from kdet.writing import whole
+
+        encoders = {".png": tf.io.encode_png, ".jpg": tf.io.encode_jpeg, ".jpeg": tf.io.encode_jpeg}
+        target = pathlib.Path(path)
+        if target.suffix.lower() not in encoders:
+            raise ValueError(f"{target} must end in {', '.join(encoders)}.")
+        encoded = encoders[target.suffix.lower()](self.plot(min_score, image)).numpy()
+        with whole(target) as part:
+            part.write_bytes(encoded)
+        return target
+
+
+class Results(dict[str, Any]):
+    """The detections of images: a dict of arrays over the images, as ``predict`` has always given.
+
+    ``results["boxes"]`` is the padded array of all images, ``results[0]`` the first image's :class:`Result`.
+
+    Args:
+        found: ``boxes [P,N,4]``, ``scores [P,N]``, ``labels [P,N]`` (-1: padding), ``num_detections [P]``
+            and, where the model has them, ``masks``, a list of bool ``[num_detections,h,w]``.
+        class_names: names by label, or None.
+        sources: the images, as they were given.
+
+    Example:
+        >>> results = model.predict(["a.jpg", "b.jpg"])
+        >>> results["boxes"].shape
+        (2, 100, 4)
+        >>> [len(result.above(0.5)) for result in results.images()]
+        [3, 7]
+        >>> results.save("found")
+    """
+
+    def __init__(
+        self,
+        found: dict[str, Any],
+        class_names: Sequence[str] | None = None,
+        sources: Sequence[Source] | None = None,
+    ) -> None:
+        super().__init__(found)
+        self.class_names, self.sources = class_names, sources
+
+    @property
+    def count(self) -> int:
+        """Number of images; ``len`` is that of the dict."""
+        return len(self["num_detections"])
+
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, (int, np.integer)):
+            return super().__getitem__(key)
+        if not -self.count <= key < self.count:
+            raise IndexError(f"There are results of {self.count} images; got the index {key}.")
+        index = int(key) % self.count
+        number = int(self["num_detections"][index])
+        return Result(
+            **{name: self[name][index][:number] for name in ("boxes", "scores", "labels")},
+            masks=self["masks"][index] if "masks" in self else None,
+            class_names=self.class_names,
+            source=None if self.sources is None else self.sources[index],
+        )
+
+    def images(self) -> Iterator[Result]:
+        """One image's detections after the other."""
+        return (self[i] for i in range(self.count))
+
+    def to_coco(
+        self, image_ids: Sequence[int] | None = None, category_ids: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
+        """``Result.to_coco`` of all images, in one list; without ``image_ids`` they count from 0."""
+        ids = range(self.count) if image_ids is None else image_ids
+        if len(ids) != self.count:
+            raise ValueError(f"There are results of {self.count} images but {len(ids)} image_ids.")
+        pairs = zip(ids, self.images(), strict=True)
+        return [entry for image_id, result in pairs for entry in result.to_coco(image_id, category_ids)]
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """``Result.to_pandas`` of all images, one below the other, with the column ``image`` in front."""
+        import pandas
+
+        tables = [result.to_pandas() for result in self.images()]
+        for i, table in enumerate(tables):
+            table.insert(0, "image", i)
+        return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame()
+
+    def save(self, folder: PathLike, min_score: float = 0.3) -> list[pathlib.Path]:
+        """Write every image with its detections drawn in as a PNG; returns the paths.
+
+        They are called as their source, or by number where that has no name.
+        """
+        paths: list[pathlib.Path] = []
+        for i, result in enumerate(self.images()):
+            named = isinstance(result.source, (str, os.PathLike))
+            stem = pathlib.Path(result.source).stem if named else f"{i:05d}"
+            target = pathlib.Path(folder) / f"{stem}.png"
+            if target in paths:
+                target = target.with_stem(f"{stem}_{i}")
+            paths.append(result.save(target, min_score))
+        return paths
