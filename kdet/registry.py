@@ -79,10 +79,9 @@ def remember(thing: object, **values: Any) -> None:
         kept.values.update(values)
 
 
-def replace_setting(thing: object, name: str, value: Any) -> None:
+def replace_setting(thing: Any, name: str, value: Any) -> None:
     """Note that an attribute of a registered layer was set afterwards, where an argument has its name."""
-    cls: type[Any] = type(thing)
-    if name in _keywords(cls) - _keywords(keras.layers.Layer):
+    if name in _keywords(thing.__class__) - _keywords(keras.layers.Layer):
         remember(thing, **{name: value})
         Component.changes += 1
 
