@@ -1,7 +1,6 @@
 """Adaptive training sample selection (Zhang et al., 2020)."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -86,7 +85,7 @@ def mean_plus_deviation(values: Tensor, weight: Tensor) -> Tensor:
     return mean + tf.sqrt(squares / tf.maximum(count - 1.0, 1.0))
 
 
-def scatter_rows(flags: Tensor, rows: Tensor, size: Any) -> Tensor:
+def scatter_rows(flags: Tensor, rows: Tensor, size: Tensor) -> Tensor:
     """bool ``[B,G,size]``, True at ``rows [B,G,K]`` where ``flags [B,G,K]``."""
     batch, objects, candidates = tf.unstack(tf.shape(rows))
     owner = tf.repeat(tf.range(batch * objects), candidates)

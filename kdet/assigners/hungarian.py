@@ -1,7 +1,5 @@
 """The cheapest one-to-one matching of predictions and objects (Carion et al., 2020)."""
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 from scipy.optimize import linear_sum_assignment
@@ -40,7 +38,7 @@ class HungarianAssigner(Component):
         self.focal, self.corners = focal, corners
         self.alpha, self.gamma = alpha, gamma
 
-    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets, size: Any) -> list[Assignment]:
+    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets, size: Tensor) -> list[Assignment]:
         """Matches several sets of predictions at once.
 
         Args:
@@ -59,7 +57,7 @@ class HungarianAssigner(Component):
         matched = tf.ensure_shape(tf.reshape(matched, shape[:3]), logits.shape[:3])
         return [Assignment(rows, tf.ones_like(rows, tf.float32)) for rows in tf.unstack(matched)]
 
-    def costs(self, logits: Tensor, boxes: Tensor, targets: Targets, size: Any) -> Tensor:
+    def costs(self, logits: Tensor, boxes: Tensor, targets: Targets, size: Tensor) -> Tensor:
         """Cost of every pair ``[L,B,Q,G]``."""
         labels = tf.maximum(targets["labels"], 0)
         by_class = tf.transpose(self.class_costs(logits), [1, 0, 2, 3])  # [B, L, Q, C]

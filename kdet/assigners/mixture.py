@@ -29,7 +29,7 @@ class MixtureSelection(Component):
         self.top_k = top_k
 
     def __call__(
-        self, assignment: Assignment, losses: Tensor, level_sizes: Sequence[int], num_objects: int
+        self, assignment: Assignment, losses: Tensor, level_sizes: Sequence[int], num_objects: Tensor
     ) -> Assignment:
         """The assignment with the other anchors as background.
 
@@ -48,7 +48,7 @@ class MixtureSelection(Component):
         return Assignment(tf.where(marks > 0, assignment.gt_index, -1), assignment.weight)
 
     def candidates(
-        self, assignment: Assignment, losses: Tensor, level_sizes: Sequence[int], num_objects: int
+        self, assignment: Assignment, losses: Tensor, level_sizes: Sequence[int], num_objects: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Losses (infinite: none) and anchors of every object, the best first: ``[B,G,K]`` each."""
         mine = assignment.gt_index[:, None] == tf.range(num_objects)[None, :, None]  # [B, G, P]

@@ -11,7 +11,7 @@ def prime_sample_weights(
     ious: Tensor,
     labels: Tensor,
     assignment: Assignment,
-    num_objects: int,
+    num_objects: Tensor,
     num_classes: int,
     losses: Tensor,
     power: float = 2.0,

@@ -69,7 +69,7 @@ class FSAFHead(RetinaHead):
 
     @staticmethod
     def best_level(
-        loss: Tensor, assignment: Assignment, level: int, num_levels: int, num_objects: int
+        loss: Tensor, assignment: Assignment, level: Tensor, num_levels: int, num_objects: Tensor
     ) -> Tensor:
         """The level with the least mean ``loss [B,P]`` of each object's anchors: int32 ``[B,G]``."""
         batch = tf.shape(loss)[0]

@@ -7,7 +7,7 @@ import tensorflow as tf
 from kdet.typing import Tensor
 
 
-def gaussian_radius(height: Any, width: int, min_overlap: float) -> Tensor:
+def gaussian_radius(height: Tensor, width: Tensor, min_overlap: float) -> Tensor:
     """How far both corners of a box may stray until the IoU falls below ``min_overlap`` (Law & Deng, 2018).
 
     The least over three cases: both corners move the same way, both inwards, both outwards.
@@ -30,7 +30,7 @@ def gaussian_radius(height: Any, width: int, min_overlap: float) -> Tensor:
     return tf.minimum(tf.minimum(same_way, inwards), outwards)
 
 
-def gaussian_heatmap(centers: Tensor, radius: int, labels: Tensor, shape: Any, num_classes: int) -> Tensor:
+def gaussian_heatmap(centers: Tensor, radius: Tensor, labels: Tensor, shape: Any, num_classes: int) -> Tensor:
     """One map per class with a peak of height 1 at every object.
 
     Args:

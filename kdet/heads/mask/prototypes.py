@@ -69,7 +69,7 @@ class PrototypeMaskHead(Composite):
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         return self.protonet(x)
 
-    def assemble(self, prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: Any) -> Tensor:
+    def assemble(self, prototypes: Tensor, coefficients: Tensor, boxes: Tensor, size: Tensor) -> Tensor:
         """Mask probabilities in the frame of the image.
 
         Args:

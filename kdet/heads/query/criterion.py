@@ -1,7 +1,5 @@
 """Losses of sets of predictions, matched one to one with the objects (Carion et al., 2020)."""
 
-from typing import Any
-
 import tensorflow as tf
 
 from kdet import geometry
@@ -68,7 +66,7 @@ class SetCriterion(Component):
         boxes: Tensor,
         assignment: Assignment,
         targets: Targets,
-        size: Any,
+        size: Tensor,
         matched: Tensor,
     ) -> Losses:
         """Losses of one set ``[B,Q,...]``; ``matched`` pairs are in the batch."""

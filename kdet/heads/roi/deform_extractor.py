@@ -23,7 +23,7 @@ class BinOffsets(Composite):
     Call: ``[N,s,s,C] -> [N,s,s,2]`` (x, y) relative to the region's size, and ``[N,s,s,1]`` or None.
     """
 
-    def __init__(self, output_size: Any, units: int = 1024, modulated: bool = False, **kwargs: Any) -> None:
+    def __init__(self, output_size: int, units: int = 1024, modulated: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.output_size = output_size
         bins = output_size * output_size

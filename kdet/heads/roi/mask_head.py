@@ -85,7 +85,7 @@ class FCNMaskHead(NoXla, Composite):
         return tf.reshape(masks, [tf.shape(labels)[0], count, *masks.shape[1:]])
 
     def targets(
-        self, rois: Tensor, assignment: Assignment, targets: Targets, info: ImageInfo, size: Any
+        self, rois: Tensor, assignment: Assignment, targets: Targets, info: ImageInfo, size: int
     ) -> Tensor:
         """Binary masks of the assigned objects within the regions: ``[B*S,size,size]``."""
         # as in MMDetection, masks end where the image's own padding ends

@@ -31,7 +31,7 @@ def sample_map(features: Tensor, points: Tensor, stride: int) -> Tensor:
     return tf.reshape(sampled, [batch, count, length, features.shape[-1]])
 
 
-def grid_points(size: Any) -> Tensor:
+def grid_points(size: int) -> Tensor:
     """Centers of ``size`` x ``size`` cells of the unit square: ``[size*size, 2]`` (x, y), row by row."""
     centers = (tf.range(size, dtype=tf.float32) + 0.5) / size
     x, y = tf.meshgrid(centers, centers)
@@ -153,7 +153,7 @@ class MaskPointHead(NoXla, Composite):
             x = tf.concat([fc(x), coarse], -1)
         return self.fc_logits(x)
 
-    def random_points(self, seed: Tensor, like: Tensor, count: Tensor) -> Tensor:
+    def random_points(self, seed: Tensor, like: Tensor, count: int) -> Tensor:
         """``[B,N,count,2]`` in [0, 1) for the regions of ``like [B,N,...]``."""
         batch, regions = tf.shape(like)[0], like.shape[1]
         numbers = global_uniform(seed, batch, regions * count * 2)

@@ -16,7 +16,7 @@ from kdet.heads.roi.mask_head import FCNMaskHead
 from kdet.heads.roi.semantic import FusedSemanticHead
 from kdet.heads.roi.standard import first_rows, merge_batch, split_batch
 from kdet.layers import Composite, Conv2D, Linear, resize_corners
-from kdet.losses import CrossEntropyLoss
+from kdet.losses import CrossEntropyLoss, Loss
 from kdet.registry import register
 from kdet.typing import Maps, Tensor
 
@@ -55,7 +55,7 @@ class SCNetSemanticHead(FusedSemanticHead):
     """``FusedSemanticHead`` with ``num_blocks`` residual blocks for convolutions."""
 
     def __init__(
-        self, num_classes: int, loss: Tensor, num_blocks: int = 2, filters: int = 256, **kwargs: Any
+        self, num_classes: int, loss: Loss, num_blocks: int = 2, filters: int = 256, **kwargs: Any
     ) -> None:
         super().__init__(num_classes=num_classes, loss=loss, num_convs=0, filters=filters, **kwargs)
         self.convs = [PlainBlock(filters) for _ in range(num_blocks)]

@@ -7,6 +7,7 @@ import tensorflow as tf
 from kdet.contract import Targets
 from kdet.heads.base import Losses
 from kdet.layers import Composite, Conv2D, ConvModule, resize_corners
+from kdet.losses import Loss
 from kdet.registry import register
 from kdet.typing import Maps, Tensor
 
@@ -28,7 +29,7 @@ class FusedSemanticHead(Composite):
     def __init__(
         self,
         num_classes: int,
-        loss: Tensor,
+        loss: Loss,
         num_levels: int = 5,
         fusion_level: int = 1,
         num_convs: int = 4,
