@@ -20,6 +20,16 @@ def test_thresholds_split_positives_ignored_and_background():
     np.testing.assert_allclose(got.overlaps[0], [1, 0.8, 0.4, 0, 0.6], rtol=1e-6)
 
 
+def test_a_threshold_that_follows_the_training_takes_the_place_of_all_three():
+    assigner = MaxIoUAssigner(pos_iou=0.9, neg_iou=(0.5, 0.6), min_pos_iou=0.0)
+    fixed = MaxIoUAssigner(pos_iou=0.55, neg_iou=0.55, min_pos_iou=0.55)
+    objects = targets([0, 0, 10, 10], [20, 20, 30, 25])
+    got, wanted = assigner(PRIORS, objects, threshold=tf.Variable(0.55)), fixed(PRIORS, objects)
+    np.testing.assert_array_equal(got.gt_index[0], [0, 0, -1, -1, 0])
+    for mine, theirs in zip(got, wanted):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def test_an_object_without_a_good_prior_takes_its_best_ones():
     assigner = MaxIoUAssigner(pos_iou=0.7, neg_iou=0.3, min_pos_iou=0.3)
     got = assigner(PRIORS, targets([0, 0, 10, 10], [20, 20, 30, 24]))

@@ -177,3 +177,11 @@ def test_unbuilt_layer_is_named():
 
     with pytest.raises(ValueError, match="at 'fc' is not built"):
         torch_items(Unbuilt())
+
+
+def test_a_layer_of_another_library_counts_under_its_attributes_names():
+    layer = keras.layers.Dense(3)
+    layer.build((None, 2))
+    layer.torch_names = {"_kernel": "weight"}  # means nothing: it is no layer of kdet
+    assert "weight" not in torch_items(layer)
+    assert torch_items(layer)["bias"].shape == (3,)

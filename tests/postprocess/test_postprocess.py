@@ -30,6 +30,16 @@ def test_the_best_pairs_of_row_and_class(rows, limit, scores, picked, labels):
     assert got[1:] == [picked, labels]
 
 
+@pytest.mark.parametrize("columns", [4, None])
+def test_the_best_rows_are_static_where_the_rows_are(columns):
+    top = tf.function(lambda x: postprocess.top_rows(x, 3), input_signature=[tf.TensorSpec([None, columns])])
+    values, rows = top(tf.constant([[1.0, 4.0, 2.0, 3.0]]))
+    np.testing.assert_array_equal(values, [[4, 3, 2]])
+    np.testing.assert_array_equal(rows, [[1, 3, 2]])
+    assert top.get_concrete_function().output_shapes[0].as_list() == [None, columns and 3]
+    assert postprocess.top_rows(tf.constant([[1.0, 2.0]]), 3)[1].numpy().tolist() == [[1, 0]]
+
+
 def test_suppression_is_within_a_class_and_of_candidates():
     scores = tf.constant([[0.9, 0.8, 0.0, -1.0]])
     assert float(postprocess.keep_above(tf.constant(0.3), 0.3)) == postprocess.INVALID_SCORE == -1.0
