@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kdet.evaluation.overlaps import xywh_iou
 from kdet.evaluation.results import finite
 from kdet.typing import Array, Result
 
@@ -85,7 +86,7 @@ def _matches(
         if detection["image_id"] not in objects:
             continue
         boxes, difficult = objects[detection["image_id"]]
-        overlaps = _iou(np.asarray(detection["bbox"], float), np.asarray(boxes, float), extra)
+        overlaps = xywh_iou(np.asarray([detection["bbox"]], float), np.asarray(boxes, float), extra)[0]
         best = int(overlaps.argmax())
         if not overlaps[best] >= iou_threshold:  # an object without a usable box is never found
             continue
@@ -94,15 +95,6 @@ def _matches(
         elif not found[detection["image_id"]][best]:
             found[detection["image_id"]][best] = right[rank] = True
     return right, counted
-
-
-def _iou(box: Array, boxes: Array, extra: float) -> Array:
-    """Overlap of one xywh box with ``[G, 4]`` others."""
-    low = np.maximum(box[:2], boxes[:, :2])
-    high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
-    intersection = np.clip(high - low + extra, 0, None).prod(axis=1)
-    union = (box[2:] + extra).prod() + (boxes[:, 2:] + extra).prod(axis=1) - intersection
-    return np.nan_to_num(intersection / np.where(union > 0, union, 1.0), nan=-1.0)
 
 
 def _curve(right: Array, counted: Array, count: int) -> tuple[Array, Array]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import scipy.io
 
+from kdet.evaluation.overlaps import xywh_iou
 from kdet.evaluation.results import finite
 from kdet.typing import Array, PathLike, Result
 
@@ -126,7 +127,7 @@ def _scaled(results: list[Result]) -> dict[int, tuple[Array, Array]]:
 
 def _curve(faces: Array, wanted: Array, boxes: Array, scores: Array) -> Array:
     """Of one image, how many detections count and how many wanted faces are found, at every threshold."""
-    overlaps = _iou(boxes, faces)  # [detections, faces]
+    overlaps = xywh_iou(boxes, faces, extra=1.0)  # [detections, faces]; the last pixel belongs to a box
     best = overlaps.argmax(axis=1)
     reached = overlaps[np.arange(len(boxes)), best] >= OVERLAP
     counts = ~(reached & ~wanted[best])
@@ -137,15 +138,6 @@ def _curve(faces: Array, wanted: Array, boxes: Array, scores: Array) -> Array:
     last = np.searchsorted(-scores, -THRESHOLDS, side="right")  # detections with this score or more
     totals = np.concatenate([np.zeros((2, 1)), np.cumsum([counts, new], axis=1)], axis=1)
     return totals[:, last]
-
-
-def _iou(boxes: Array, faces: Array) -> Array:
-    """Overlaps of xywh boxes ``[n,4]`` and ``[m,4]``; as published, the last pixel belongs to a box."""
-    low = np.maximum(boxes[:, None, :2], faces[None, :, :2])
-    high = np.minimum((boxes[:, :2] + boxes[:, 2:])[:, None], (faces[:, :2] + faces[:, 2:])[None])
-    shared = np.clip(high - low + 1, 0, None).prod(axis=-1)
-    area = (boxes[:, 2:] + 1).prod(axis=-1)[:, None] + (faces[:, 2:] + 1).prod(axis=-1)[None] - shared
-    return shared / area
 
 
 def _average_precision(shown: Array, hits: Array, count: int) -> float:

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from kdet.geometry import area
 from kdet.typing import Tensor
 
 _LARGEST = tf.float32.max
@@ -38,8 +39,3 @@ def iou_with(first: Tensor, second: Tensor, epsilon: float = 0.0) -> Tensor:
     union = area(first) + area(second) - overlap
     union = tf.where(union > epsilon, union, epsilon)  # not tf.maximum: infinity less infinity is NaN
     return tf.where(overlap > 0.0, overlap / union, 0.0)
-
-
-def area(boxes: Tensor) -> Tensor:
-    """Width times height, ``[...]``."""
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
