@@ -1,6 +1,7 @@
 """Recipes: YAML with ``_base_`` inheritance and dotted overrides, and the objects made out of them.
 
-A recipe is a plain nested mapping with the sections ``model``, ``data``, ``train`` and ``metadata``::
+A recipe is a plain nested mapping with the sections ``model``, ``data``, ``train`` and ``metadata``, and
+``imports`` where it names classes that are not part of kdet (modules, or Python files beside the recipe)::
 
     _base_: [../_base_/models/faster_rcnn_r50_fpn.yaml, ../_base_/schedules/1x.yaml]
     model:
@@ -22,7 +23,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from kdet import published, schema, yaml_loader
+from kdet import imports, published, schema, yaml_loader
 from kdet.data import files
 from kdet.errors import ConfigError, short
 from kdet.overrides import Overrides, assign, class_count, parse, reach
@@ -79,6 +80,8 @@ class Config(dict[str, Any]):
         if figures and isinstance(config.get("metadata", {}), dict):
             config["metadata"] = {**figures, **config.get("metadata", {})}
         config.override(overrides)
+        if "imports" in config:
+            config["imports"] = imports.load(config["imports"], config.origin(("imports",)))
         if check:
             config.check()
         return config
@@ -96,7 +99,8 @@ class Config(dict[str, Any]):
 
     def check(self) -> "Config":
         """Checks all sections; raises one :class:`ConfigError` that lists every problem."""
-        problems = [f"{self.origin(path)}: {text}" for path, text in schema.problems(self)]
+        sections = {key: value for key, value in self.items() if key != "imports"}
+        problems = [f"{self.origin(path)}: {text}" for path, text in schema.problems(sections)]
         if problems:
             raise ConfigError("\n".join(problems))
         return self
