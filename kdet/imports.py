@@ -13,7 +13,7 @@ def load(names: object, origin: PathLike) -> list[str]:
     """Import what a recipe names under ``imports``; this runs the code of these modules.
 
     Args:
-        names: list of module names (``my_package.heads``) and of Python files beside the recipe (``heads.py``).
+        names: list of modules (``my_package.heads``) and of Python files beside the recipe (``heads.py``).
         origin: the file that says so.
 
     Returns:

@@ -6,9 +6,10 @@ from kdet.convert.fetch import FetchError, fetch
 from kdet.convert.keras_files import IncompleteWeights
 from kdet.convert.load import load_file, load_imagenet, load_published
 from kdet.convert.pretrained import load_pretrained
-from kdet.convert.pth import CheckpointError, read_pth
+from kdet.convert.pth import read_pth
 from kdet.convert.state_dict import IncompleteStateDict, LoadReport, load_state_dict, state_dict
 from kdet.convert.walk import TensorSlot, torch_items
+from kdet.errors import CheckpointError
 
 __all__ = [
     "Checkpoint",

@@ -7,9 +7,10 @@ import keras
 
 from kdet.convert import legacy as legacy_rules
 from kdet.convert import state_dict as state_dicts
-from kdet.convert.pth import CheckpointError, StoredTensor, read_pth
+from kdet.convert.pth import StoredTensor, read_pth
 from kdet.convert.state_dict import LoadReport
 from kdet.convert.walk import torch_items
+from kdet.errors import CheckpointError
 from kdet.typing import PathLike
 
 _STATE_KEYS = ("state_dict", "model", "state_dict_ema")

@@ -12,6 +12,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import h5py
 import keras
@@ -45,7 +46,7 @@ class Difference:
 
     missing: tuple[str, ...] = ()
     surplus: tuple[str, ...] = ()
-    mismatched: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
+    mismatched: Mapping[str, tuple[Any, ...]] = dataclasses.field(default_factory=dict)
     nested: bool = False
 
     def __bool__(self) -> bool:
@@ -122,7 +123,9 @@ def is_slot(path: str) -> bool:
     return path.startswith("optimizer/")
 
 
-def translate(expected: Mapping[str, tuple], found: Mapping[str, tuple]) -> dict[str, str]:
+def translate(
+    expected: Mapping[str, tuple[Any, ...]], found: Mapping[str, tuple[Any, ...]]
+) -> dict[str, str]:
     """Return ``{path in the file: path of today}`` for a file from before nested lists were layers."""
     older = {NESTED.sub(r"container\1", path): path for path in expected if NESTED.search(path)}
     return {old: path for old, path in older.items() if old in found}

@@ -9,6 +9,7 @@ from kdet.convert import state_dict as state_dicts
 from kdet.convert.checkpoint import read_checkpoint
 from kdet.convert.fetch import FetchError, fetch
 from kdet.convert.state_dict import LoadReport
+from kdet.convert.walk import torch_items
 
 _OPEN_MMLAB = "https://download.openmmlab.com/pretrain/third_party/"
 _TORCHVISION = "https://download.pytorch.org/models/"
@@ -105,6 +106,6 @@ def load_pretrained(layer: keras.layers.Layer, source: pathlib.Path | str) -> Lo
     path = fetch(address) if address.startswith(("http://", "https://")) else address
     state = read_checkpoint(path).state_dict
     inside = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
-    stages = {name.split(".")[0] for name in state_dicts.torch_items(layer)}
+    stages = {name.split(".")[0] for name in torch_items(layer)}
     state = {name: tensor for name, tensor in (inside or state).items() if name.split(".")[0] in stages}
     return state_dicts.load_state_dict(layer, state, may_keep=_ADDED.search)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -25,11 +26,11 @@ class LoadReport:
         filled: how many tensors were assigned.
     """
 
-    unfilled: tuple = ()
-    left_over: tuple = ()
-    mismatched: dict = dataclasses.field(default_factory=dict)
-    renamed: dict = dataclasses.field(default_factory=dict)
-    ignored: tuple = ()
+    unfilled: tuple[str, ...] = ()
+    left_over: tuple[str, ...] = ()
+    mismatched: dict[str, Any] = dataclasses.field(default_factory=dict)
+    renamed: dict[str, str] = dataclasses.field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
     filled: int = 0
 
     def __str__(self) -> str:

@@ -27,7 +27,7 @@ Prediction: TypeAlias = tuple[float, float, float]
 
 def cityscapes_metrics(
     instance_map: Callable[[int], np.ndarray],
-    results: list[dict],
+    results: list[Result],
     image_ids: Iterable[int],
     classes: dict[str, int] | None = None,
 ) -> dict[str, float]:

@@ -8,7 +8,7 @@ release fails with NumPy 1.24 and later and needs OpenCV.
 """
 
 import collections
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,10 @@ FREQUENCIES = "rcf"  # rare, common, frequent
 
 def lvis_metrics(
     ground_truth: dict[str, Any],
-    results: list[dict],
+    results: list[Result],
     metric: str = "bbox",
-    image_ids: set | None = None,
-    category_ids: list | None = None,
+    image_ids: Collection[int] | None = None,
+    category_ids: Sequence[int] | None = None,
     max_detections: int = MAX_DETECTIONS,
 ) -> dict[str, float]:
     """Score ``results`` by the rules of LVIS v0.5 and v1.

@@ -92,7 +92,7 @@ class ResultList:
         os.replace(temporary, path)
 
 
-def finite(results: list[dict]) -> list[dict]:
+def finite(results: list[Result]) -> list[Result]:
     """The results whose score and box (where they have one) are finite; a warning counts the others.
 
     A detection that holds NaN or infinity neither finds an object nor counts as a mistake.

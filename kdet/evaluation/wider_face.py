@@ -72,7 +72,7 @@ def _read_list(path: PathLike) -> list[tuple[str, Array, Array]]:
 
 
 def wider_face_metrics(
-    faces: Mapping[str, Faces], results: list[dict], names: Mapping[int, str]
+    faces: Mapping[str, Faces], results: list[Result], names: Mapping[int, str]
 ) -> dict[str, float]:
     """Score detections of faces.
 

@@ -44,9 +44,9 @@ class Network:
         float_names: outputs (bytes) of those of its operators that quantisation must leave alone.
     """
 
-    members: set
-    outputs: list
-    float_names: list
+    members: set[int]
+    outputs: list[int]
+    float_names: list[bytes]
 
 
 def find_network(model: Any) -> Network:

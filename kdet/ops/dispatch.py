@@ -41,7 +41,7 @@ def use(form: str) -> AbstractContextManager[None]:
     return _Restore(before)
 
 
-class _Restore(contextlib.AbstractContextManager):
+class _Restore(contextlib.AbstractContextManager[None]):
     def __init__(self, before: str | None) -> None:
         self.before = before
 
