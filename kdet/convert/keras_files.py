@@ -12,7 +12,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import h5py
 import keras
@@ -22,6 +22,8 @@ import numpy as np
 from kdet import compat
 from kdet.convert.walk import torch_items
 
+# shapes of tensors by their path in a file
+Shapes: TypeAlias = Mapping[str, tuple[Any, ...]]
 WEIGHTS_IN_ARCHIVE = "model.weights.h5"
 SHOWN = 8
 # A list or dict inside another is a layer of its own (kdet.layers.nested). In files from before that, Keras
