@@ -1,5 +1,6 @@
 """Post-processing: candidates to detections."""
 
+from kdet.postprocess.base import Suppression
 from kdet.postprocess.candidates import PostProcess, ProposalSelection, keep_above, top_candidates, top_rows
 from kdet.postprocess.nms import INVALID_SCORE, NMS, FastNMS, SoftNMS, pack_detections
 from kdet.postprocess.queries import TopQueries
@@ -11,6 +12,7 @@ __all__ = [
     "PostProcess",
     "ProposalSelection",
     "SoftNMS",
+    "Suppression",
     "TopQueries",
     "keep_above",
     "pack_detections",

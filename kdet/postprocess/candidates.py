@@ -1,10 +1,9 @@
 """From dense scores to a static number of candidates."""
 
-from typing import Any
-
 import tensorflow as tf
 
 from kdet.contract import Candidates, Detections
+from kdet.postprocess.base import Suppression
 from kdet.postprocess.nms import INVALID_SCORE, NMS
 from kdet.registry import Component, register
 from kdet.typing import Tensor
@@ -22,7 +21,11 @@ class PostProcess(Component):
     """
 
     def __init__(
-        self, score_threshold: float = 0.05, nms: Any = None, max_per_image: int = 100, nms_pre: int = 1000
+        self,
+        score_threshold: float = 0.05,
+        nms: Suppression | None = None,
+        max_per_image: int = 100,
+        nms_pre: int = 1000,
     ) -> None:
         self.score_threshold, self.nms = score_threshold, nms or NMS(0.5)
         self.max_per_image, self.nms_pre = max_per_image, nms_pre
