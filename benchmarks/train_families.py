@@ -101,7 +101,7 @@ def recipe(family):
             "type": optimizer, "learning_rate": slower.get("rate", RATES[optimizer]), "weight_decay": 1e-4
         },
         "schedule": {
-            "type": "step", "by_epoch": False, "steps": [240 * longer], "gamma": 0.1,
+            "type": "StepDecay", "by_epoch": False, "steps": [240 * longer], "gamma": 0.1,
             "warmup": "linear", "warmup_steps": 50, "warmup_ratio": 0.01,
         },
         "clip": slower.get("clip", CLIP),
@@ -111,17 +111,25 @@ def recipe(family):
 
 def data_section(name):
     """The ``data`` section of one of the two data sets; an epoch of training has about 100 steps."""
-    split = {"resize": {"sizes": [SIZE]}, "buckets": [CANVAS]}
+    resize = {"type": "Resize", "sizes": [SIZE]}
+    split = {"transforms": [resize], "buckets": [CANVAS]}
     if name == "bccd":
         files = {part: DATA / name / "ImageSets" / "Main" / f"{part}.txt" for part in ("train", "val")}
-        split, repeat, metrics, classes = {**split, "format": "voc"}, 2, ["bbox"], ["RBC", "WBC", "Platelets"]
+        split, repeat, metrics = {**split, "type": "VocReader"}, 2, ["bbox"]
+        classes = ["RBC", "WBC", "Platelets"]
     else:
         files = {part: DATA / name / f"{part}.json" for part in ("train", "val")}
         split = {**split, "images": str(DATA / name / "images"), "masks": True}
         repeat, metrics, classes = 36, ["bbox", "segm"], ["date", "fig", "hazelnut"]
     return {
         "classes": classes,
-        "train": {**split, "annotations": str(files["train"]), "repeat": repeat, "remainder": "drop"},
+        "train": {
+            **split,
+            "transforms": [resize, {"type": "RandomFlip"}],
+            "annotations": str(files["train"]),
+            "repeat": repeat,
+            "remainder": "drop",
+        },
         "val": {**split, "annotations": str(files["val"])},
         "metrics": metrics,
     }

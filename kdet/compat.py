@@ -137,6 +137,18 @@ class ReplicaOptimizer(keras.optimizers.Optimizer):
         )
 
 
+def averages_of(optimizer: keras.optimizers.Optimizer | None) -> list[tuple[keras.Variable, keras.Variable]]:
+    """Return ``(variable, its average)`` of what an optimizer with ``use_ema=True`` averages; else nothing.
+
+    Keras' own callback that uses them (``SwapEMAWeights``) reads the same two attributes.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)  # behind loss scaling
+    if inner is None or not inner.use_ema or not inner.built:
+        return []
+    pairs = zip(inner._trainable_variables, inner._model_variables_moving_average, strict=True)
+    return [(variable, average) for variable, average in pairs if average is not None]
+
+
 def under_xla() -> bool:
     """Return whether what is traced now is for XLA (``jit_compile=True``)."""
     return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())

@@ -11,8 +11,10 @@ A base is a file beside the recipe or the name of one that ships with kdet
 (``_base_: mask_rcnn_r50_fpn_1x``). Mappings are merged key by key, everything else (lists too) is
 replaced; ``_delete_: true`` inside a mapping drops what the base says there. A mapping over a list of
 mappings goes into each of them (the stages of a cascade), what it says under a number only into the
-element of that number (``stages: {0: {...}}``). ``Config.build("model")`` turns every mapping with a
-``type`` into an object of the class of that name, innermost first.
+element of that number (``stages: {0: {...}}``), and under a type only into the elements of that type
+(``transforms: {Resize: {sizes: [[640, 480]]}}``); null takes these out (``transforms: {RandomFlip: null}``).
+``Config.build("model")`` turns every mapping with a ``type`` into an object of the class of that name,
+innermost first.
 """
 
 import copy
@@ -24,6 +26,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from kdet import imports, published, schema, yaml_loader
+from kdet.building import build
 from kdet.data import files
 from kdet.errors import ConfigError, short
 from kdet.overrides import Overrides, assign, class_count, parse, reach
@@ -92,9 +95,9 @@ class Config(dict[str, Any]):
             if "" in dotted.split("."):
                 raise ConfigError(f"--set {short(dotted)[1:-1]}: a key path is words with dots between them.")
             for keys in reach(self, tuple(dotted.split("."))):
-                assign(self, dotted, keys, value)
-                self.origins = {k: v for k, v in self.origins.items() if k[: len(keys)] != keys}
-                self.origins[keys] = f"--set {dotted}"
+                place = assign(self, dotted, keys, value)
+                self.origins = {k: v for k, v in self.origins.items() if k[: len(place)] != place}
+                self.origins[place] = f"--set {dotted}"
         return self
 
     def check(self) -> "Config":
@@ -133,43 +136,6 @@ class Config(dict[str, Any]):
     def save(self, path: PathLike) -> None:
         """Writes :meth:`to_yaml` to ``path``."""
         pathlib.Path(path).write_text(self.to_yaml())
-
-
-def build(spec: Any, path: KeyPath = ("model",), origin: Origin | None = None) -> Any:
-    """Builds the object that ``spec`` describes, innermost first.
-
-    Args:
-        spec: nested mapping; where a mapping has a ``type``, that registered class is called with the
-            other keys as keyword arguments. Everything else passes through.
-        path: key path of ``spec``, for error messages.
-        origin: function from key path to the name of its file, for error messages.
-
-    Raises:
-        ConfigError: unknown type, unknown or missing keyword, or a value that the class refuses; all
-            names are checked before the first object is built.
-    """
-    where = origin or (lambda _: "config")
-    found = [f"{where(p)}: {text}" for p, text in schema.spec_problems(spec, tuple(path))]
-    if found:
-        raise ConfigError("\n".join(found))
-    return _build(spec, tuple(path), where)
-
-
-def _build(spec: Any, path: KeyPath, where: Origin) -> Any:
-    if isinstance(spec, (list, tuple)):
-        return [_build(item, (*path, str(i)), where) for i, item in enumerate(spec)]
-    if not isinstance(spec, dict):
-        return spec
-    built = {key: _build(value, (*path, key), where) for key, value in spec.items() if key != "type"}
-    if "type" not in spec:
-        return built
-    try:
-        return schema.lookup(spec["type"])(**built)
-    except ConfigError:
-        raise
-    except (TypeError, ValueError, KeyError) as error:
-        text = f"{where(path)}: {'.'.join(path)} ({spec['type']}): {error}"
-        raise ConfigError(text) from error
 
 
 def recipes() -> dict[str, pathlib.Path]:
@@ -289,18 +255,47 @@ def _merge_into_list(
     origin_of: Origin,
     path: KeyPath,
 ) -> None:
-    """Merges a mapping into all elements, what stands under a number only into the element of that number."""
-    common = {key: child for key, child in value.items() if not isinstance(key, int)}
+    """Merges a mapping into all elements; what stands under a number or a type only into those elements."""
+    common = {key: child for key, child in value.items() if not _selects(key)}
     for i, element in enumerate(elements):
         _merge(element, common, origins, _without(len(path), origin_of), (*path, str(i)))
-    for i, own in value.items():
-        if not isinstance(i, int):
+    for key, own in value.items():
+        if not _selects(key):
             continue
-        if not 0 <= i < len(elements):
-            place: tuple[Any, ...] = (*path, i)
-            at = f"{origin_of(place)}: {'.'.join(path)}.{i}"
+        chosen = (
+            [key] if isinstance(key, int) else [i for i, e in enumerate(elements) if e.get("type") == key]
+        )
+        at = f"{origin_of((*path, key))}: {'.'.join(path)}.{key}"
+        if isinstance(key, int) and not 0 <= key < len(elements):
             raise ConfigError(f"{at}: the base has a list of {len(elements)} here.")
-        _merge(elements[i], own, origins, origin_of, (*path, str(i)))
+        if not chosen:
+            there = ", ".join(str(element.get("type")) for element in elements)
+            raise ConfigError(f"{at}: the base has no {key} here, but {there}: give the whole list.")
+        for i in reversed(chosen):
+            if own is None:
+                _take_out(elements, i, origins, path)
+            else:
+                _merge(elements[i], own, origins, _moved(len(path), key, i, origin_of), (*path, str(i)))
+
+
+def _selects(key):
+    """Whether a key of a mapping over a list names elements: by number or type (classes are capitalized)."""
+    return isinstance(key, int) or (isinstance(key, str) and key[:1].isupper())
+
+
+def _take_out(elements, i, origins, path):
+    del elements[i]
+    depth = len(path)
+    for old in sorted(k for k in origins if k[:depth] == path and len(k) > depth and k[depth].isdigit()):
+        if int(old[depth]) == i:
+            del origins[old]
+        elif int(old[depth]) > i:
+            origins[(*path, str(int(old[depth]) - 1), *old[depth + 1 :])] = origins.pop(old)
+
+
+def _moved(index, key, i, origin_of):
+    """``origin_of`` for key paths that have the number ``i`` where the file has ``key``."""
+    return lambda path: origin_of((*path[:index], key, *path[index + 1 :]) if path[index] == str(i) else path)
 
 
 def _without_marks(value: Any) -> Any:

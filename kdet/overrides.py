@@ -65,14 +65,21 @@ def _class_counts(spec: Any) -> Iterator[tuple[KeyPath, Any]]:
             yield from (((str(key), *path), found) for path, found in _class_counts(value))
 
 
-def assign(config: dict[str, Any], dotted: str, keys: KeyPath, value: Any) -> None:
-    """Sets the value at the key path ``keys`` in place; ``dotted`` is what the user wrote."""
+def assign(config: dict[str, Any], dotted: str, keys: KeyPath, value: Any) -> KeyPath:
+    """Sets the value at the key path ``keys`` in place; ``dotted`` is what the user wrote.
+
+    Returns:
+        the key path with the positions of list elements that were named by their type.
+    """
     place = config
+    found: list[str] = []
     for i, key in enumerate(keys):
         at = ".".join(keys[: i + 1])
         last = i == len(keys) - 1
         if isinstance(place, list):
-            if not re.fullmatch(r"-?\d+", key) or not -len(place) <= int(key) < len(place):
+            if key[:1].isupper():  # the elements of a type
+                key = _position(place, key, f"--set {dotted}: {at}")
+            elif not re.fullmatch(r"-?\d+", key) or not -len(place) <= int(key) < len(place):
                 raise ConfigError(f"--set {dotted}: {at}: this is a list of {len(place)}, {key!r} no index.")
             key = int(key)
         elif not isinstance(place, dict):
@@ -82,7 +89,19 @@ def assign(config: dict[str, Any], dotted: str, keys: KeyPath, value: Any) -> No
                 raise ConfigError(f"--set {dotted}: there is no {at}. {schema.suggest(key, place)}")
             if place.get(key) is None:
                 place[key] = {}
-        if last:
+        found.append(str(key))
+        if last and value is None and isinstance(place, list):
+            del place[key]
+        elif last:
             place[key] = value
         else:
             place = place[key]
+    return tuple(found)
+
+
+def _position(elements: list[Any], name: str, where: str) -> int:
+    """The position of the element of a type in a list of mappings."""
+    types = [one.get("type") if isinstance(one, dict) else None for one in elements]
+    if name not in types:
+        raise ConfigError(f"{where}: the list holds {', '.join(map(str, types))}, no {name}.")
+    return types.index(name)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import types
+import typing
 from typing import Any, Protocol, TypeAlias
 
 from kdet.errors import short, suggest
@@ -95,6 +97,45 @@ class List:
 
 
 @dataclasses.dataclass(frozen=True)
+class Plain:
+    """Anything, and mappings below are no objects of kdet, even if they have a ``type``."""
+
+    form: Any = None
+
+    def problem(self, value: object) -> str | None:
+        """Why ``value`` does not fit, None where it does."""
+        return problem(value, self.form)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A mapping with a ``type``: the name of a registered class of one kind, and its keywords.
+
+    Attributes:
+        kind: name of the base class.
+        many: a list of such mappings.
+        default: the type of a mapping without one.
+        given: keywords of the constructor that kdet fills in, so that a recipe does not have them.
+        extra: ``{key: form}`` of further keys, which are not the constructor's.
+        short: ``{name: mapping}`` for which a name alone does, and the types of the kind; None: none do.
+    """
+
+    kind: str
+    many: bool = False
+    default: str | None = None
+    given: tuple = ()
+    extra: dict = dataclasses.field(default_factory=dict, hash=False)
+    short: dict | None = dataclasses.field(default=None, hash=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A mapping with the keys of a class in ``kdet.settings``."""
+
+    settings: type
+
+
+@dataclasses.dataclass(frozen=True)
 class Text:
     """A text that is not empty; ``name``: what it names, for the message."""
 
@@ -127,7 +168,8 @@ class Either:
             if isinstance(form, Number) and isinstance(value, (int, float)) and not isinstance(value, bool):
                 return text
             if isinstance(form, List) and isinstance(value, (list, tuple)):
-                return text
+                # of several forms of lists the one that fits further
+                return next((one for one in texts if one and one.startswith("item ")), text)
         return texts[0] if len(set(texts)) == 1 else " or ".join(t.rstrip(".") for t in texts if t) + "."
 
 
@@ -145,6 +187,23 @@ def problem(value: object, known: Known) -> str | None:
         return None
     names = {bool: "true or false", dict: "a mapping", list: "a list", str: "a text", int: "a whole number"}
     return f"expected {names.get(known, known.__name__)}, got {short(value)}."
+
+
+def declared(annotation: Any) -> Any:
+    """What an annotation says of a value: choices, a form of this module, or None.
+
+    ``Annotated[float, Number(0, 1)]`` declares a range, ``Literal["a", "b"]`` choices; ``| None`` is passed
+    over, and other annotations declare nothing.
+    """
+    if typing.get_origin(annotation) is typing.Annotated:
+        forms = (Number, List, Either, Text, Plain, Part, Section)
+        return next((one for one in annotation.__metadata__ if isinstance(one, forms)), None)
+    if typing.get_origin(annotation) is typing.Literal:
+        return typing.get_args(annotation)
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        found = [declared(one) for one in typing.get_args(annotation) if one is not type(None)]
+        return found[0] if len(found) == 1 else None
+    return None
 
 
 def _is_number(text: str) -> bool:

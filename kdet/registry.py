@@ -27,8 +27,16 @@ def register(cls: type[T]) -> type[T]:
         _remember_arguments(cls)
         layer: Any = cls
         layer.get_config, layer.from_config = _layer_config, classmethod(_build_from_config)
-    _CLASSES[name] = keras.saving.register_keras_serializable(package="kdet")(cls)
+    if hasattr(cls, "get_config"):  # callbacks and the like are never part of a saved model
+        cls = keras.saving.register_keras_serializable(package="kdet")(cls)
+    _CLASSES[name] = cls
     return cls
+
+
+def adopt(*classes: type[Any]) -> None:
+    """Make classes of Keras known to recipes by their names, as they are."""
+    for cls in classes:
+        _CLASSES[cls.__name__] = cls
 
 
 class _Arguments:
@@ -127,9 +135,22 @@ def get(name: str) -> type[Any]:
     return _CLASSES[name]
 
 
-def names() -> list[str]:
-    """All registered type names, sorted."""
-    return sorted(_CLASSES)
+def is_registered(name: str) -> bool:
+    """Whether there is a class of that type name."""
+    return name in _CLASSES
+
+
+def names(kind: str | None = None) -> list[str]:
+    """All registered type names, sorted; ``kind``: only of classes that derive from one of that name."""
+    return sorted(name for name, cls in _CLASSES.items() if kind is None or is_a(cls, kind))
+
+
+def is_a(cls: type[Any], kind: str) -> bool:
+    """Whether a class derives from one of the name ``kind``.
+
+    By name, so that a recipe can be checked without importing what its sections are for.
+    """
+    return any(base.__name__ == kind for base in cls.__mro__)
 
 
 class _Recorded(type):

@@ -44,3 +44,7 @@ Activation: TypeAlias = str | Callable[[tf.Tensor], tf.Tensor] | None
 Shape: TypeAlias = Sequence[Any]
 # What ``make_conv`` builds a convolution from: a kind, a mapping with a ``kind``, a layer, or None.
 Conv: TypeAlias = str | dict[str, Any] | Any | None
+# A compressed run-length encoding of one mask: ``size`` [h, w] and ``counts``.
+Rle: TypeAlias = dict[str, Any]
+# Tensors by name, such as a sample of the data pipeline.
+Tensors: TypeAlias = dict[str, tf.Tensor]

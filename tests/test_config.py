@@ -64,6 +64,44 @@ def test_a_mapping_goes_into_every_element_of_a_list_of_mappings(tmp_path):
         load(tmp_path, "_base_: a.yaml\nmodel: {parts: {2: {size: 1}}}")
 
 
+STEPS = "data: {train: {transforms: [{type: Resize, sizes: [[9, 8]], mode: fixed}, {type: RandomFlip}]}}"
+
+
+def test_elements_of_a_list_are_changed_and_taken_out_by_their_type(tmp_path):
+    write(tmp_path, "a.yaml", STEPS)
+    write(tmp_path, "b.yaml", "data: {train: {transforms: {Resize: {sizes: [[6, 4]]}}}}")
+    text = "_base_: [a.yaml, b.yaml]\ndata: {train: {transforms: {RandomFlip: {probability: 1}}}}"
+    config = Config.load(write(tmp_path, "c.yaml", text), check=False)
+    resize = {"type": "Resize", "sizes": [[6, 4]], "mode": "fixed"}
+    transforms = ("data", "train", "transforms")
+    assert config["data"]["train"]["transforms"] == [resize, {"type": "RandomFlip", "probability": 1}]
+    assert config.origin((*transforms, "0", "sizes")).endswith("b.yaml")
+    assert config.origin((*transforms, "0", "mode")).endswith("a.yaml")
+    assert config.origin((*transforms, "1", "probability")).endswith("c.yaml")
+    text = "_base_: a.yaml\ndata: {train: {transforms: {Resize: null, RandomFlip: {probability: 2}}}}"
+    config = Config.load(write(tmp_path, "d.yaml", text), check=False)
+    assert config["data"]["train"]["transforms"] == [{"type": "RandomFlip", "probability": 2}]
+    assert config.origin((*transforms, "0", "probability")).endswith("d.yaml")
+    with pytest.raises(ConfigError, match="d.yaml: data.train.transforms.0.probability .*from 0 to 1"):
+        config.check()
+    with pytest.raises(
+        ConfigError, match="transforms.Shift: the base has no Shift here, but Resize, RandomFl"
+    ):
+        load(tmp_path, "_base_: a.yaml\ndata: {train: {transforms: {Shift: {max_pixels: 3}}}}")
+
+
+def test_overrides_name_elements_by_their_type(tmp_path):
+    path = write(tmp_path, "a.yaml", STEPS)
+    overrides = ["data.train.transforms.Resize.sizes=[[6, 4]]", "data.train.transforms.RandomFlip=null"]
+    config = Config.load(path, overrides, check=False)
+    resize = {"type": "Resize", "sizes": [[6, 4]], "mode": "fixed"}
+    assert config["data"]["train"]["transforms"] == [resize]
+    with pytest.raises(ConfigError, match="--set data.train.transforms.Resize.mode: data.*0.mode .*'fixd'"):
+        Config.load(path, {"data.train.transforms.Resize.mode": "fixd"})
+    with pytest.raises(ConfigError, match="the list holds Resize, RandomFlip, no Shift"):
+        Config.load(path, {"data.train.transforms.Shift.max_pixels": 3})
+
+
 def test_delete_works_through_a_file_that_has_nothing_to_delete(tmp_path):
     write(tmp_path, "a.yaml", "model: {neck: {type: A, channels: 3}}")
     write(tmp_path, "mixin.yaml", "model: {neck: {_delete_: true, type: B}}")
@@ -142,10 +180,10 @@ def test_yaml_merges_the_mapping_of_an_alias(tmp_path):
         ("train: {epochs: many}", "train.epochs: expected int, got 'many'"),
         ("train: {precision: float23}", "train.precision: unknown value 'float23'. Did you mean 'float32'?"),
         (
-            "train: {schedule: {type: stpe}}",
-            "train.schedule.type: unknown value 'stpe'. Did you mean 'step'?",
+            "train: {schedule: {type: StpeDecay}}",
+            "train.schedule.type: No Schedule is registered as 'StpeDecay'. Did you mean 'StepDecay'",
         ),
-        ("train: {optimizer: 1}", "train.optimizer: expected a mapping"),
+        ("train: {optimizer: 1}", "train.optimizer: expected a mapping with a `type`"),
         ("data: {train: {image: x}}", "data.train.image: unknown key. Did you mean 'images'?"),
         ("model: {neck: 1}", "model: has no `type`"),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import kdet
-from kdet import published, registry, schema
+from kdet import published, registry
 from kdet.config import Config, ConfigError, recipes
 from kdet.data import spec as data_spec
 
@@ -33,21 +33,14 @@ def test_every_recipe_is_complete_and_fits_its_classes(family):
             assert set(config) >= {"model", "data", "train"}, name
             assert config["train"]["epochs"] and config["train"]["optimizer"]["learning_rate"], name
             for split in {"train", "val", "test"} & set(config["data"]):
-                data_spec.complete(config["data"][split], f"{name}: data.{split}")
+                settings, _ = data_spec.complete(config["data"][split], f"{name}: data.{split}")
+                assert data_spec.chain(settings, training=False), name
 
 
 def test_the_class_names_fit_the_number_of_classes():
     for name in kdet.zoo.list():
         known = kdet.zoo.info(name).num_classes
         assert known is None or known == len(Config.load(name, check=False)["data"]["classes"]), name
-
-
-def test_the_keys_of_the_data_section_are_those_of_the_data_room():
-    assert set(schema.DATASET) == set(data_spec.KEYS)
-    assert set(schema.DATASET["resize"]) == set(data_spec.RESIZE_KEYS)
-    for key, choices in data_spec.CHOICES.items():
-        known = {**schema.DATASET, **schema.DATASET["resize"]}[key]
-        assert known == (bool if choices == (True, False) else choices)
 
 
 def test_the_table_is_whole():

@@ -95,13 +95,13 @@ def recipe(out, epochs):
             "annotations": str(out / f"data/{split}.json"),
             "images": str(out / f"data/{split}"),
             "masks": True,
-            "resize": {"sizes": [[SIDE, SIDE]]},
+            "transforms": [{"type": "Resize", "sizes": [[SIDE, SIDE]]}, {"type": "RandomFlip"}],
         }
     settings = {
         "epochs": epochs,
         "batch_size": 8,
         "optimizer": {"type": "SGD", "learning_rate": 0.02, "momentum": 0.9, "weight_decay": 0.0001},
-        "schedule": {"type": "step", "steps": [0.75 * epochs], "warmup_steps": 30, "warmup_ratio": 0.01},
+        "schedule": {"type": "StepDecay", "steps": [0.75 * epochs], "warmup_steps": 30, "warmup_ratio": 0.01},
         "clip": 10.0,
         "initial": None,
         "evaluate_every": 0,

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_recipe(parser, weights=False, optional=True)
     parser.add_argument("--annotations", help="annotation file, instead of a recipe")
     parser.add_argument("--images", help="image folder, with --annotations")
-    parser.add_argument("--format", default="coco", choices=["coco", "voc", "tfrecord"])
+    parser.add_argument("--format", default="coco", choices=list(common.READERS))
     parser.add_argument("--masks", action="store_true", help="with --annotations: read instance masks")
     parser.add_argument("--split", default="train", choices=["train", "val", "test"])
     parser.add_argument("--count", type=int, default=8, help="images to show")
@@ -62,7 +62,7 @@ def spec_of(options: argparse.Namespace) -> dict[str, Any]:
     spec = {
         "annotations": options.annotations,
         "images": options.images,
-        "format": options.format,
+        "type": common.READERS[options.format],
         "masks": options.masks,
     }
     return {key: value for key, value in spec.items() if value}  # defaults for the rest

@@ -4,11 +4,13 @@
 
 convert: writes a COCO or VOC data set as TFRecord files in Model Garden's TFExample layout. An interrupted
 run continues with the missing shards. Read the result with
-data: {train: {format: tfrecord, annotations: records/train-*.tfrecord}}.
+data: {train: {type: TFRecordReader, annotations: records/train-*.tfrecord}}.
 """
 
 import argparse
 import sys
+
+from kdet.cli import common
 
 HELP = "convert a data set to TFRecord"
 
@@ -29,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
     import kdet.data
 
     spec = {
-        "format": options.format,
+        "type": common.READERS[options.format],
         "annotations": options.annotations,
         "images": options.images,
         "classes": options.classes,

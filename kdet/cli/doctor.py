@@ -12,7 +12,10 @@ PACKAGES = ("kdet", "tensorflow", "keras", "numpy", "pycocotools", "faster-coco-
 # {package: (module, what it adds)}
 OPTIONAL = {
     "opencv-python-headless": ("cv2", "the input pipeline runs 2.5 times as fast with it"),
-    "albumentations": ("albumentations", "recipes with `albumentations` need it: pip install 'kdet[albu]'"),
+    "albumentations": (
+        "albumentations",
+        "its transforms need it: pip install 'kdet[albu]'",
+    ),
     "ai-edge-litert": ("ai_edge_litert", "exports to TFLite are checked with it"),
 }
 

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_recipe(parser)
     common.add_dtype(parser)
     parser.add_argument(
-        "--metric", nargs="+", help="default: data.metrics of the recipe; kdet.schema.METRICS lists all"
+        "--metric", nargs="+", help="default: data.metrics of the recipe; kdet.settings.METRICS lists all"
     )
     parser.add_argument(
         "--split", choices=["val", "test", "train"], help="default: test if there is one, else val"
@@ -51,9 +51,7 @@ def score(options: argparse.Namespace) -> dict[str, float]:
     for metric in options.metric or ():
         find(metric)
     split = options.split or ("test" if config.get("data", {}).get("test") else "val")
-    # One pass over the images as they are: nothing of a training split's augmentation.
-    spec = {k: v for k, v in data.section(config, split).items() if k not in ("flip", "crop", "repeat")}
-    pipeline = data.load(spec, batch_size=options.batch_size)
+    pipeline = data.load(data.section(config, split), batch_size=options.batch_size)
     print(pipeline.report())
     config, model = common.load_model(options)
     metrics = options.metric or config["data"].get("metrics", ["bbox"])

@@ -1,15 +1,22 @@
 """Transforms of the albumentations library in the pipeline (needs ``pip install kdet[albu]``)."""
 
 import threading
+from typing import Annotated, Any
 
 import numpy as np
 import tensorflow as tf
 
-from kdet.data import faults, transforms
+from kdet.data import faults
+from kdet.data import transforms as geometry
+from kdet.data.sample import Transform
 from kdet.errors import DataError, short
+from kdet.ranges import List, Plain
+from kdet.registry import register
+from kdet.settings import Share
 
 
-class Albumentations:
+@register
+class Albumentations(Transform):
     """A chain of albumentations, a function of the seed like every other transform.
 
     The library also moves two images that hold the source row and column of every pixel: from them come the
@@ -20,19 +27,26 @@ class Albumentations:
         transforms: list of ``{"type": name, **arguments}``; ``OneOf`` and its like hold such a list under
             ``transforms``.
         min_visibility: objects of which a smaller share is left are dropped.
-        straight: masks or class maps will follow: fail where they could not.
 
     Raises:
         ImportError: the library is not installed. ValueError: it has no transform of that name, or does not
             accept its arguments.
     """
 
-    def __init__(self, transforms, min_visibility=0.0, straight=False):
-        self._transforms, self._min_visibility, self._straight = transforms, min_visibility, straight
+    def __init__(
+        self,
+        transforms: Annotated[list[dict[str, Any]], Plain(List(dict, least=1))],
+        min_visibility: Share = 0.0,
+    ) -> None:
+        self._transforms, self._min_visibility, self._straight = transforms, min_visibility, False
         self._local = threading.local()
         self._compose()  # to fail here and not in the middle of an epoch
 
-    def __call__(self, sample, seed):
+    def prepare(self, *, masks: bool = False, semantic: bool = False, **facts: Any) -> None:
+        """Where masks or class maps must follow, transforms that they cannot follow are refused."""
+        self._straight = masks or semantic
+
+    def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         draw = tf.random.stateless_uniform([], seed, 0, 2**31 - 1, tf.int32)
         given = [sample["image"], sample["boxes"], sample["rows"], sample["columns"], draw]
         kinds = [sample["image"].dtype, tf.float32, tf.int32, tf.int32, tf.int32]
@@ -43,7 +57,7 @@ class Albumentations:
         return dict(
             sample,
             image=tf.ensure_shape(image, [None, None, 3]),
-            boxes=transforms.clip(tf.ensure_shape(boxes, [None, 4]), tf.shape(image)[:2]),
+            boxes=geometry.clip(tf.ensure_shape(boxes, [None, 4]), tf.shape(image)[:2]),
             labels=tf.gather(sample["labels"], kept),
             objects=tf.gather(sample["objects"], kept),
             rows=tf.ensure_shape(rows, [None]),
@@ -69,7 +83,7 @@ class Albumentations:
             same = (row == np.where(inside, rows[:, None], -1)) & (column == np.where(inside, columns, -1))
             if not same.all():
                 raise DataError(
-                    "data.albumentations turns or bends images, which masks cannot follow here: leave such "
+                    "Albumentations turns or bends images, which masks cannot follow here: leave such "
                     "transforms out."
                 )
         boxes = np.asarray(found["bboxes"], np.float32).reshape(-1, 4)
@@ -92,25 +106,27 @@ def _library():
     try:
         import albumentations
     except ImportError as error:
-        raise ImportError("data.albumentations needs the library: pip install 'kdet[albu]'.") from error
+        raise ImportError(
+            "The transform Albumentations needs the library: pip install 'kdet[albu]'."
+        ) from error
     return albumentations
 
 
 def _build(library, spec):
     if not isinstance(spec, dict) or not isinstance(spec.get("type"), str):
-        raise DataError(f"data.albumentations must list mappings with a `type`; got {short(spec)}.")
+        raise DataError(f"transforms must list mappings with a `type`; got {short(spec)}.")
     kind = getattr(library, spec["type"], None)
     base = getattr(library, "BasicTransform", object), getattr(library, "BaseCompose", object)
     if not isinstance(kind, type) or not issubclass(kind, base):
-        raise DataError(f"data.albumentations: albumentations {library.__version__} has no {spec['type']!r}.")
+        raise DataError(f"albumentations {library.__version__} has no {spec['type']!r}.")
     if not all(isinstance(key, str) for key in spec):
-        raise DataError(f"data.albumentations: {spec['type']} has a keyword that is no text: {short(spec)}.")
+        raise DataError(f"{spec['type']} has a keyword that is no text: {short(spec)}.")
     arguments = {k: v for k, v in spec.items() if k != "type"}
     if "transforms" in arguments:
         if not isinstance(arguments["transforms"], list):
-            raise DataError(f"data.albumentations: {spec['type']}.transforms must be a list of mappings.")
+            raise DataError(f"{spec['type']}.transforms must be a list of mappings.")
         arguments["transforms"] = [_build(library, one) for one in arguments["transforms"]]
     try:
         return kind(**arguments)
     except Exception as error:  # the library checks by its own means
-        raise DataError(f"data.albumentations: {spec['type']} does not accept this: {error}") from error
+        raise DataError(f"{spec['type']} does not accept this: {error}") from error

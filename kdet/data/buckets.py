@@ -1,12 +1,18 @@
 """Static canvas shapes, and which images share a batch."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from kdet.typing import Pair
 
-def bucket_shapes(max_size=(1333, 800), divisor=32, aspects=(4 / 3,)):
+
+def bucket_shapes(
+    max_size: Pair = (1333, 800), divisor: int = 32, aspects: Sequence[float] = (4 / 3,)
+) -> list[Pair]:
     """The few canvas shapes (h, w) that hold any image resized with its aspect ratio into ``max_size``.
 
     A wide and a tall canvas of the full size, and for each of ``aspects`` (long : short) a pair of
@@ -21,25 +27,25 @@ def bucket_shapes(max_size=(1333, 800), divisor=32, aspects=(4 / 3,)):
     return list(dict.fromkeys(shapes))
 
 
-def own_canvas(size, divisor=1, center_pad=None):
+def own_canvas(size: Sequence[float], divisor: int = 1, center_pad: int | None = None) -> Pair:
     """The canvas (h, w) for one image: sides as multiples of ``divisor``, or ``side | center_pad``."""
     if center_pad is not None:
         return tuple(int(side) | center_pad for side in size)
     return tuple(round_up(side, divisor) for side in size)
 
 
-def own_canvas_tensor(size, divisor=1, center_pad=None):
+def own_canvas_tensor(size: tf.Tensor, divisor: int = 1, center_pad: int | None = None) -> tf.Tensor:
     """``own_canvas`` in a graph: int32 ``[2]`` from an int32 ``[2]``."""
     if center_pad is not None:
         return tf.bitwise.bitwise_or(size, center_pad)
     return -(-size // divisor) * divisor
 
 
-def round_up(value, divisor):
+def round_up(value: float, divisor: int) -> int:
     return int(math.ceil(value / divisor) * divisor)
 
 
-def choose_bucket(sizes, shapes):
+def choose_bucket(sizes: Any, shapes: Sequence[Pair]) -> int:
     """Index of the smallest of ``shapes`` that holds every one of ``sizes [n,2]``; -1 where none does."""
     sizes = np.asarray(sizes).reshape(-1, 2)
     fits = [i for i, (h, w) in enumerate(shapes) if (sizes[:, 0] <= h).all() and (sizes[:, 1] <= w).all()]
@@ -61,7 +67,15 @@ class BatchPlan:
             epoch sees every image), "drop" leaves it out.
     """
 
-    def __init__(self, buckets, batch_size, *, seed=0, shuffle=True, remainder="fill"):
+    def __init__(
+        self,
+        buckets: np.ndarray,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        remainder: str = "fill",
+    ) -> None:
         self._groups = [np.flatnonzero(buckets == b) for b in np.unique(buckets)]
         self._batch_size, self._seed, self._shuffle = batch_size, seed, shuffle
         rounding = math.ceil if remainder == "fill" else math.floor
@@ -69,7 +83,7 @@ class BatchPlan:
         self.steps_per_epoch = sum(self._batches)
         self._cached = (None, None)
 
-    def batch(self, step):
+    def batch(self, step: int) -> np.ndarray:
         """int ``[batch_size]``: the images of global step ``step`` (0-based, over all epochs)."""
         epoch, position = divmod(int(step), self.steps_per_epoch)
         cached_epoch, batches = self._cached  # one tuple: map functions run in several threads

@@ -1,11 +1,14 @@
 """Reader of COCO JSON annotations (boxes, polygons, RLE, crowds)."""
 
 import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kdet.data import segmentations as shapes
 from kdet.data.coco_file import CocoFile, is_box, without_collection
 from kdet.data.folders import ImageFolder, find_or_report
 from kdet.data.index import DatasetIndex, Faults, Record, Skips, as_boxes, as_labels, select_classes
+from kdet.typing import PathLike
 
 logger = logging.getLogger("kdet.data")
 
@@ -14,16 +17,16 @@ CROWDS = ("ignore", "objects")
 
 @without_collection()
 def read_coco(
-    annotations,
-    images,
+    annotations: PathLike,
+    images: PathLike | None,
     *,
-    classes=None,
-    masks=False,
-    on_missing="error",
-    on_corrupt="error",
-    allow_outside=False,
-    crowds="ignore",
-):
+    classes: Sequence[str] | None = None,
+    masks: bool = False,
+    on_missing: str = "error",
+    on_corrupt: str = "error",
+    allow_outside: bool = False,
+    crowds: str = "ignore",
+) -> DatasetIndex:
     """Reads one COCO annotation file.
 
     Left out, counted and reported: boxes outside the image or thinner than a pixel, annotations marked
@@ -103,7 +106,15 @@ def _warn_of_crowds(records, where):
         )
 
 
-def make_record(info, source, annotations, label_of, masks, skips, crowds="ignore"):
+def make_record(
+    info: dict[str, Any],
+    source: Any,
+    annotations: Sequence[dict[str, Any]],
+    label_of: Mapping[Any, int],
+    masks: bool,
+    skips: Skips,
+    crowds: str = "ignore",
+) -> Record:
     """A ``Record`` from one entry of ``images`` and its annotations; unusable ones are counted in ``skips``.
 
     Args:

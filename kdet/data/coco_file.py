@@ -5,9 +5,13 @@ What cannot be used is an error that names file and entry, or with ``on_corrupt=
 
 import contextlib
 import gc
+from collections.abc import Iterator
+from typing import Any
 
 from kdet.data import files, segmentations
+from kdet.data.index import Faults
 from kdet.errors import DataError, short
+from kdet.typing import Pair, PathLike
 
 MAX_SIDE = 2**20
 _NUMBERS = (int, float)
@@ -35,7 +39,7 @@ class CocoFile:
         MissingFile, DataError: naming the file, the entry and its value.
     """
 
-    def __init__(self, path, faults, masks=False):
+    def __init__(self, path: PathLike, faults: Faults, masks: bool = False) -> None:
         self.path, self._faults = path, faults
         with without_collection():
             content = files.read_json(path, "annotation file", once=("images", "annotations", "categories"))
@@ -151,7 +155,7 @@ class CocoFile:
             self.annotations[image["id"]] = [a for a in self.annotations[image["id"]] if a is not annotation]
 
 
-def drop_damaged_masks(annotations, sizes):
+def drop_damaged_masks(annotations: list[dict[str, Any]], sizes: dict[int, Pair]) -> None:
     """Sets a segmentation that cannot be used to None; ``sizes`` holds the (h, w) of every image id."""
     there = [a for a in annotations if not segmentations.is_empty(a.get("segmentation"))]
     shapes = [a["segmentation"] for a in there]
@@ -164,7 +168,7 @@ def _roots(categories):
     return {c["id"] for c in categories if c.get("supercategory") == "none" and c["name"] in above}
 
 
-def is_box(box):
+def is_box(box: Any) -> bool:
     """Whether ``box`` is a list of four finite numbers of a sensible size."""
     if type(box) is not list or len(box) != 4:
         return False
@@ -217,7 +221,7 @@ def _annotation_fault(annotation):
 
 
 @contextlib.contextmanager
-def without_collection():
+def without_collection() -> Iterator[None]:
     """Without garbage collection: parsing makes millions of objects that all stay."""
     before = gc.isenabled()
     gc.disable()

@@ -2,12 +2,14 @@
 
 import os
 import struct
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kdet.data import files
 from kdet.errors import DataError, first_line, short
+from kdet.typing import Pair
 
 MAX_PIXELS = int(os.environ.get("KDET_MAX_PIXELS") or 2**27)
 """Larger images are refused before they are decoded (400 MB); KDET_MAX_PIXELS sets another limit."""
@@ -26,7 +28,7 @@ class CorruptImage(DataError):
     """The bytes are not a readable image, or not the image that the annotations describe."""
 
 
-def decode(encoded, orient=True):
+def decode(encoded: bytes, orient: bool = True) -> np.ndarray:
     """Decodes JPEG, PNG, BMP or GIF (first frame) bytes to ``[h, w, 3]`` uint8 RGB.
 
     JPEG uses the accurate integer transform (TensorFlow's default is off by up to 4 levels). With
@@ -49,7 +51,7 @@ def decode(encoded, orient=True):
     return _turn(image, exif_orientation(encoded)) if orient else image
 
 
-def kind_of(encoded):
+def kind_of(encoded: bytes) -> str:
     """``"jpeg"``, ``"png"``, ``"bmp"`` or ``"gif"``, by the first bytes.
 
     Raises:
@@ -65,7 +67,7 @@ def kind_of(encoded):
     raise CorruptImage(f"cannot be decoded: it {what} JPEG, PNG, BMP or GIF")
 
 
-def stored_size(encoded):
+def stored_size(encoded: bytes) -> Pair:
     """(h, w) of the image as it lies in the file, from its header alone.
 
     Raises:
@@ -114,7 +116,7 @@ def _jpeg_size(encoded):
     raise CorruptImage("cannot be decoded: it has no JPEG header")
 
 
-def size_of(encoded):
+def size_of(encoded: bytes) -> Pair:
     """(h, w) of the decoded image after its EXIF orientation.
 
     Raises:
@@ -124,7 +126,7 @@ def size_of(encoded):
     return (width, height) if exif_orientation(encoded) >= 5 else (height, width)
 
 
-def load(image):
+def load(image: Any) -> np.ndarray:
     """An ``[h, w, 3]`` uint8 RGB array from a path, encoded bytes or an array (gray is repeated).
 
     Raises:
@@ -159,7 +161,7 @@ def load(image):
     return array[..., :3]
 
 
-def exif_orientation(encoded):
+def exif_orientation(encoded: bytes) -> int:
     """The EXIF orientation (1..8) of JPEG or PNG bytes; 1 when there is none or it is unreadable."""
     if encoded[:8] == b"\x89PNG\r\n\x1a\n":
         return _orientation_of_tiff(_png_chunk(encoded, b"eXIf"))

@@ -1,16 +1,24 @@
-"""The stronger augmentation of SSD, YOLO and YOLACT recipes, on the ``sample`` of ``kdet.data.transforms``.
+"""The stronger augmentation of SSD, YOLO and YOLACT recipes, on a ``Sample``.
 
 Liu et al., "SSD: Single Shot MultiBox Detector", 2016, section 2.2.
 """
 
+from typing import Annotated
+
 import tensorflow as tf
 
 from kdet.data import transforms
+from kdet.data.extent import Extent
+from kdet.data.sample import Transform
+from kdet.ranges import List, Number
+from kdet.registry import register
+from kdet.settings import Color
 
 EPSILON = 2.0**-23  # of float32, where OpenCV keeps a division from zero
 
 
-class Photometric:
+@register
+class Photometric(Transform):
     """Random brightness, contrast, saturation, hue and channel order, each in half of the images.
 
     The image becomes float32 and is not clipped to 0..255.
@@ -18,7 +26,7 @@ class Photometric:
 
     brightness, contrast, saturation, hue = 32.0, (0.5, 1.5), (0.5, 1.5), 18.0  # hue in degrees
 
-    def __call__(self, sample, seed):
+    def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         coins = tf.random.stateless_uniform([6], tf.random.fold_in(seed, 0)) < 0.5
         draws = tf.random.stateless_uniform([4], tf.random.fold_in(seed, 1))
         image = tf.cast(sample["image"], tf.float32)
@@ -36,7 +44,8 @@ class Photometric:
         return dict(sample, image=image)
 
 
-class Expand:
+@register
+class Expand(Transform):
     """Puts the image somewhere on a larger canvas of one color, in half of the cases.
 
     Args:
@@ -44,10 +53,17 @@ class Expand:
         ratio: (low, high) size of the canvas relative to the image.
     """
 
-    def __init__(self, mean=(0, 0, 0), ratio=(1, 4)):
+    def __init__(
+        self,
+        mean: Color = (0, 0, 0),
+        ratio: Annotated[list[float], List(Number(1, 100), length=2, ordered=True)] = (1, 4),
+    ) -> None:
         self.mean, self.ratio = tuple(mean), tuple(ratio)
 
-    def __call__(self, sample, seed):
+    def extent(self, before: Extent) -> Extent:
+        return before.grown(self, straight=True)
+
+    def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         chosen = tf.random.stateless_uniform([], tf.random.fold_in(seed, 0)) < 0.5
         return tf.cond(chosen, lambda: self._expanded(sample, seed), lambda: dict(sample))
 
@@ -72,7 +88,8 @@ class Expand:
         )
 
 
-class OverlapCrop:
+@register
+class OverlapCrop(Transform):
     """Cuts a window that overlaps every object by a randomly chosen IoU at least (or none at all).
 
     A round draws one of ``min_ious``, 0 or "leave it", and tries 50 windows of sides ``min_size``..1 of the
@@ -83,10 +100,17 @@ class OverlapCrop:
 
     rounds, tries, blocks = 8, 50, 16  # rounds are drawn in blocks; most images need one
 
-    def __init__(self, min_ious=(0.1, 0.3, 0.5, 0.7, 0.9), min_size=0.3):
+    def __init__(
+        self,
+        min_ious: Annotated[list[float], List(Number(0, 1), least=1)] = (0.1, 0.3, 0.5, 0.7, 0.9),
+        min_size: Annotated[float, Number(0, 1, above=True)] = 0.3,
+    ) -> None:
         self.min_ious, self.min_size = tuple(min_ious), min_size
 
-    def __call__(self, sample, seed):
+    def extent(self, before: Extent) -> Extent:
+        return before.crooked()
+
+    def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         boxes = tf.concat([sample["boxes"], sample["ignore_boxes"]], axis=0)
         source = tf.shape(sample["image"])[:2]
 
@@ -136,7 +160,7 @@ class OverlapCrop:
         return transforms.crop(sample, whole[1::-1], whole[:1:-1] - whole[1::-1])
 
 
-def to_hsv(image):
+def to_hsv(image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """RGB ``[...,3]`` float -> hue in degrees, saturation and value ``[...]``, as OpenCV defines them.
 
     Values below 0 (darkened pixels) keep their color.
@@ -153,7 +177,7 @@ def to_hsv(image):
     return hue % 360.0, spread / (tf.abs(value) + EPSILON), value
 
 
-def from_hsv(hue, saturation, value):
+def from_hsv(hue: tf.Tensor, saturation: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
     """The inverse of ``to_hsv``, for any hue."""
     channels = []
     for shift in (5.0, 3.0, 1.0):

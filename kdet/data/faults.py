@@ -8,6 +8,8 @@ error, :func:`raised` looks for it in that report and raises it again, in plain 
 import collections
 import contextlib
 import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -16,7 +18,7 @@ from kdet import compat
 _SEEN = collections.deque(maxlen=64)
 
 
-def remembered(function):
+def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` for ``tf.numpy_function``, with what it raises kept for :func:`raised`."""
 
     @functools.wraps(function)
@@ -30,7 +32,7 @@ def remembered(function):
     return run
 
 
-def original(report):
+def original(report: BaseException) -> Exception | None:
     """What a reader raised, out of TensorFlow's error, or None where no reader raised."""
     text = str(report)
     found = [error for error in _SEEN if str(error) and str(error) in text]
@@ -38,7 +40,7 @@ def original(report):
 
 
 @contextlib.contextmanager
-def raised():
+def raised() -> Iterator[None]:
     """Inside, TensorFlow's report of a reader's error becomes that error, with the report as its context."""
     try:
         yield
@@ -49,6 +51,6 @@ def raised():
         raise error from error.__cause__
 
 
-def reporting(data):
+def reporting(data: tf.data.Dataset) -> tf.data.Dataset:
     """A ``tf.data.Dataset`` whose iteration raises what its readers raised, and so do datasets made of it."""
     return compat.watched_dataset(data, raised)

@@ -4,14 +4,18 @@ import json
 import os
 import re
 import stat
+from typing import Any, BinaryIO
 
 from kdet.errors import DataError, MissingFile, first_line
+from kdet.typing import PathLike
 
 MAX_IMAGE_BYTES = 2**30
 MAX_TEXT_BYTES = 2**26  # one XML file, one split file
 
 
-def read_bytes(path, what="file", limit=MAX_IMAGE_BYTES, error=DataError):
+def read_bytes(
+    path: PathLike, what: str = "file", limit: int = MAX_IMAGE_BYTES, error: type[Exception] = DataError
+) -> bytes:
     """The bytes of a regular file.
 
     Args:
@@ -35,7 +39,7 @@ def read_bytes(path, what="file", limit=MAX_IMAGE_BYTES, error=DataError):
             raise error(f"The {what} {path} cannot be read: {fault.strerror}.") from fault
 
 
-def open_regular(path, what="file", error=DataError):
+def open_regular(path: PathLike, what: str = "file", error: type[Exception] = DataError) -> BinaryIO:
     """Opens a regular file for reading bytes; raises as :func:`read_bytes`."""
     try:
         name = os.fspath(path)
@@ -57,12 +61,14 @@ def open_regular(path, what="file", error=DataError):
         raise
 
 
-def read_text(path, what="file", limit=MAX_TEXT_BYTES, error=DataError):
+def read_text(
+    path: PathLike, what: str = "file", limit: int = MAX_TEXT_BYTES, error: type[Exception] = DataError
+) -> str:
     """The text of a UTF-8 file, without a byte-order mark; raises as :func:`read_bytes`."""
     return as_text(read_bytes(path, what, limit, error), path, what, error)
 
 
-def as_text(encoded, path, what="file", error=DataError):
+def as_text(encoded: bytes, path: PathLike, what: str = "file", error: type[Exception] = DataError) -> str:
     """Decodes UTF-8 (or UTF-16 with a byte-order mark)."""
     utf16 = encoded[:2] in (b"\xff\xfe", b"\xfe\xff")
     try:
@@ -71,7 +77,7 @@ def as_text(encoded, path, what="file", error=DataError):
         raise error(f"The {what} {path} is not UTF-8 text (byte {fault.start}); save it as UTF-8.") from fault
 
 
-def read_json(path, what="JSON file", once=()):
+def read_json(path: PathLike, what: str = "JSON file", once: Any = ()) -> Any:
     """The content of a JSON file.
 
     Args:

@@ -3,9 +3,11 @@
 import difflib
 import os
 import unicodedata
+from typing import Any
 
 from kdet.data import files
 from kdet.errors import DataError, MissingFile, short
+from kdet.typing import PathLike
 
 
 class ImageFolder:
@@ -20,13 +22,13 @@ class ImageFolder:
         DataError: no folder was given.
     """
 
-    def __init__(self, root, key="data.images", allow_outside=False):
+    def __init__(self, root: PathLike | None, key: str = "data.images", allow_outside: bool = False) -> None:
         if not isinstance(root, (str, os.PathLike)) or not os.fspath(root):
             raise DataError(f"{key} must name the folder of the images; got {short(root)}.")
         self.root, self.key, self._outside = os.fspath(root), key, allow_outside
         self._listings = {}
 
-    def find(self, name):
+    def find(self, name: str) -> str | None:
         """The path of image ``name`` below the root, or None if there is no such regular file.
 
         Raises:
@@ -38,7 +40,7 @@ class ImageFolder:
         folder, base = os.path.split(path)
         return path if base in self._listing(folder) else None
 
-    def nearest(self, name):
+    def nearest(self, name: str) -> str | None:
         """A name that ``name`` may stand for (other slashes, other Unicode form, another ending), or None."""
         plain = name.replace("\\", "/")
         for candidate in (plain, os.path.basename(plain)):
@@ -91,7 +93,9 @@ def _is_file(entry):
         return False
 
 
-def find_or_report(folder, name, where, on_missing, faults):
+def find_or_report(
+    folder: ImageFolder, name: str, where: PathLike, on_missing: str, faults: Any
+) -> str | None:
     """The path of an image, or None where it is missing or may not be used and that was counted.
 
     Args:
@@ -114,7 +118,7 @@ def find_or_report(folder, name, where, on_missing, faults):
     return path
 
 
-def missing_image(folder, name, where, on_missing, skips):
+def missing_image(folder: ImageFolder, name: str, where: PathLike, on_missing: str, skips: Any) -> None:
     """Raises or counts, by the option ``on_missing`` (error | skip), an image that is not there.
 
     Raises:
@@ -136,7 +140,7 @@ def missing_image(folder, name, where, on_missing, skips):
     skips.add("image file missing", short(path))
 
 
-def read_file(record):
+def read_file(record: Any) -> bytes:
     """The encoded bytes of a record that names a file.
 
     Raises:

@@ -3,11 +3,14 @@
 import dataclasses
 import difflib
 import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from kdet.data.folders import read_file
 from kdet.errors import DataError, short
+from kdet.typing import PathLike
 
 logger = logging.getLogger("kdet.data")
 
@@ -41,24 +44,24 @@ class Record:
 class Skips:
     """Counts what was left out and why, with a few examples of each."""
 
-    def __init__(self, examples=3):
+    def __init__(self, examples: int = 3) -> None:
         self._examples = examples
         self.counts = {}
         self.examples = {}
 
-    def add(self, reason, example, count=1):
+    def add(self, reason: str, example: object, count: int = 1) -> None:
         self.counts[reason] = self.counts.get(reason, 0) + count
         shown = self.examples.setdefault(reason, [])
         if len(shown) < self._examples:
             shown.append(str(example))
 
-    def update(self, other):
+    def update(self, other: "Skips") -> None:
         for reason, count in other.counts.items():
             for example in other.examples[reason]:
                 self.add(reason, example, 0)
             self.counts[reason] = self.counts.get(reason, 0) + count
 
-    def lines(self):
+    def lines(self) -> list[str]:
         return [
             f"skipped {count} x {reason} (e.g. {', '.join(self.examples[reason])})"
             for reason, count in self.counts.items()
@@ -68,10 +71,10 @@ class Skips:
 class Faults:
     """What becomes of an unusable entry: an error, or with ``on_corrupt="skip"`` a counted skip."""
 
-    def __init__(self, skips, on_corrupt="error"):
+    def __init__(self, skips: Skips, on_corrupt: str = "error") -> None:
         self.skips, self._raises = skips, on_corrupt != "skip"
 
-    def add(self, kind, where, reason):
+    def add(self, kind: str, where: str, reason: str) -> None:
         """``kind`` is counted; ``where`` (file and entry) and ``reason`` (with the value) are for people."""
         if self._raises:
             raise DataError(f"{where}: {reason}. Repair it, or set data.on_corrupt: skip to leave it out.")
@@ -95,18 +98,18 @@ class DatasetIndex:
     def __init__(
         self,
         *,
-        name,
-        class_names,
-        category_ids,
-        records,
-        skips,
-        has_masks=False,
-        read=None,
-        read_masks=None,
-        coco_file=None,
-        instance_maps=None,
-        difficulty_lists=None,
-    ):
+        name: str,
+        class_names: Sequence[str],
+        category_ids: Sequence[int],
+        records: list[Record],
+        skips: Skips,
+        has_masks: bool = False,
+        read: Callable[[Record], bytes] | None = None,
+        read_masks: Callable[[Record, list[Any]], list[Any]] | None = None,
+        coco_file: PathLike | None = None,
+        instance_maps: Any = None,
+        difficulty_lists: str | None = None,
+    ) -> None:
         self.name = name
         self.class_names = list(class_names)
         self.category_ids = list(category_ids)
@@ -119,15 +122,15 @@ class DatasetIndex:
         self.instance_maps = instance_maps
         self.difficulty_lists = difficulty_lists
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.records)
 
-    def segmentations(self, record, ignored=False):
+    def segmentations(self, record: Record, ignored: bool = False) -> list[Any]:
         """The segmentations of a record's objects (or ignore regions) in their order; see ``Record``."""
         keys = (record.ignore_segmentations if ignored else record.segmentations) or []
         return self.read_masks(record, keys) if self.read_masks else keys
 
-    def report(self):
+    def report(self) -> str:
         """A few lines: how much there is, and what was skipped and why."""
         objects = sum(len(r.labels) for r in self.records)
         ignored = sum(len(r.ignore_boxes) for r in self.records)
@@ -137,18 +140,18 @@ class DatasetIndex:
         )
         return "\n  ".join([head, *self.skips.lines()])
 
-    def first(self, count):
+    def first(self, count: int) -> "DatasetIndex":
         """The first ``count`` images only."""
         return self._with_records(self.records[:count])
 
-    def counts(self):
+    def counts(self) -> dict[str, int]:
         """Objects per class: ``{name: count}``."""
         totals = np.zeros(len(self.class_names), np.int64)
         for record in self.records:
             np.add.at(totals, record.labels, 1)
         return dict(zip(self.class_names, totals.tolist(), strict=True))
 
-    def repeats(self, threshold):
+    def repeats(self, threshold: float) -> np.ndarray:
         """How often each image comes per epoch so that rare classes are seen more often: int ``[n]``.
 
         An image's factor is that of its rarest class, ``sqrt(threshold / share of images with it)``
@@ -162,7 +165,9 @@ class DatasetIndex:
         factors = np.maximum(np.sqrt(threshold / share), 1.0)
         return np.array([int(np.ceil(factors[labels].max(initial=1.0))) for labels in present])
 
-    def filtered(self, *, empty, min_size, min_box=None, ignore_below=None):
+    def filtered(
+        self, *, empty: bool, min_size: float, min_box: float | None = None, ignore_below: float | None = None
+    ) -> "DatasetIndex":
         """Without images that have no object (``empty``) or a side below ``min_size``, and without objects
         that have a side of ``min_box`` or less (images of such only go too): counted skips. Objects with a
         side below ``ignore_below`` become ignore regions, and their images stay."""
@@ -182,7 +187,7 @@ class DatasetIndex:
                 kept.append(record)
         return self._with_records(kept)
 
-    def to_coco(self, masks=True):
+    def to_coco(self, masks: bool = True) -> dict[str, Any]:
         """A COCO ground-truth dict of these images and classes, for any evaluator that takes one.
 
         Of a COCO file it is the file's own content, with all its annotations, areas and crowds, and with what
@@ -325,7 +330,7 @@ def _with_objects(record, keep):
     )
 
 
-def concatenate(parts):
+def concatenate(parts: Sequence[DatasetIndex]) -> DatasetIndex:
     """One index out of several with the same classes. Image ids that clash are numbered anew.
 
     Raises:
@@ -355,11 +360,12 @@ def concatenate(parts):
         has_masks=all(part.has_masks for part in parts),
         read=first.read,
         read_masks=first.read_masks,
+        difficulty_lists=first.difficulty_lists,
     )
     return joined
 
 
-def select_classes(available, wanted, where):
+def select_classes(available: Iterable[str], wanted: Sequence[str] | None, where: PathLike) -> list[str]:
     """The class list to use: ``wanted`` (any order, any subset) or, if None, all that is available.
 
     Raises:
@@ -377,7 +383,7 @@ def select_classes(available, wanted, where):
     return wanted
 
 
-def check_class_names(names):
+def check_class_names(names: Any) -> None:
     """Raises a DataError where ``names`` (``data.classes``) is no list of distinct texts."""
     if not isinstance(names, (list, tuple)):
         raise DataError(f"data.classes must be a list of names such as [cat, dog]; got {short(names)}.")
@@ -391,9 +397,9 @@ def check_class_names(names):
         raise DataError("data.classes is an empty list: name the classes, or leave the key out.")
 
 
-def as_boxes(rows):
+def as_boxes(rows: Any) -> np.ndarray:
     return np.asarray(rows, np.float32).reshape(-1, 4)
 
 
-def as_labels(rows):
+def as_labels(rows: Any) -> np.ndarray:
     return np.asarray(rows, np.int32).reshape(-1)

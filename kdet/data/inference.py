@@ -1,23 +1,34 @@
 """Images of any size and kind -> the inputs of a detector, by the pixel and canvas rule of the pipeline."""
 
 import functools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from kdet.data import buckets, decoding, resize
 from kdet.data import spec as specs
+from kdet.data.transforms import Resize
 from kdet.inputs import check_canvas
+from kdet.typing import Pair
 
 
 def preprocess_images(
-    given, size=None, *, divisor=None, center_pad=None, shapes=None, canvas="own", smallest=1
-):
+    given: Iterable[Any],
+    size: Any = None,
+    *,
+    divisor: int | None = None,
+    center_pad: int | None = None,
+    shapes: Sequence[Pair] | None = None,
+    canvas: str = "own",
+    smallest: int = 1,
+) -> dict[str, tf.Tensor]:
     """One batch of inputs.
 
     Args:
         given: list of images: paths, encoded bytes, or RGB arrays ``[h, w, 3]`` of 0..255.
-        size: the ``resize`` section of a data spec, a (long, short) limit, or a factor of the image's own
+        size: the keywords of a ``Resize``, a (long, short) limit, or a factor of the image's own
             size; default (1333, 800).
         divisor: canvas sides are multiples of it; default 32, or 1 for a fixed size.
         center_pad: for factors: canvas sides are ``side | center_pad``.
@@ -47,16 +58,16 @@ def preprocess_images(
 
 
 def batches(
-    given,
-    sizes=(None,),
+    given: Iterable[Any],
+    sizes: Sequence[Any] = (None,),
     *,
-    batch_size=1,
-    divisor=None,
-    center_pad=None,
-    shapes=None,
-    canvas="own",
-    smallest=1,
-):
+    batch_size: int = 1,
+    divisor: int | None = None,
+    center_pad: int | None = None,
+    shapes: Sequence[Pair] | None = None,
+    canvas: str = "own",
+    smallest: int = 1,
+) -> Iterator[tuple[list[int], list[dict[str, tf.Tensor]]]]:
     """Cuts many images into batches of like shape, reading them one by one.
 
     Args:
@@ -102,12 +113,20 @@ def _loaded(given):
 class SizeRule:
     """Sizes of resized images and of their canvases; arguments as in ``preprocess_images``."""
 
-    def __init__(self, size=None, divisor=None, center_pad=None, shapes=None, canvas="own", smallest=1):
+    def __init__(
+        self,
+        size: Any = None,
+        divisor: int | None = None,
+        center_pad: int | None = None,
+        shapes: Sequence[Pair] | None = None,
+        canvas: str = "own",
+        smallest: int = 1,
+    ) -> None:
         check_canvas(canvas)
-        rule = specs.complete_resize(size)
-        if len(rule["sizes"]) > 1 or rule["ratio_range"]:
-            raise ValueError(f"Prediction takes one size; got {rule['sizes']}.")
-        self._limit, self._mode = rule["sizes"][0], rule["mode"]
+        rule = Resize.of(size)
+        if rule.is_random:
+            raise ValueError(f"Prediction takes one size; got {rule.sizes}.")
+        self._limit, self._mode = rule.sizes[0], rule.mode
         fixed = self._mode == "fixed"
         divisor = divisor or (1 if fixed else 32)
         self._own = functools.partial(buckets.own_canvas, divisor=divisor, center_pad=center_pad)
@@ -117,7 +136,7 @@ class SizeRule:
         if not shapes and self._mode != "factor":
             self._buckets = specs.canvas_shapes(self._limit, fixed, divisor)
 
-    def resized(self, image):
+    def resized(self, image: np.ndarray) -> dict[str, Any]:
         """The image in its new size, with its old one."""
         source = image.shape[:2]
         target = self.target(source)
@@ -125,21 +144,21 @@ class SizeRule:
             image = _resizer()(tf.constant(image), tf.constant(target)).numpy()
         return {"image": image, "original_size": source}
 
-    def target(self, size):
+    def target(self, size: Pair) -> Pair:
         """The size (h, w) that an image of ``size`` is resized to."""
         if self._mode == "fixed":
             return tuple(self._limit[::-1])
         fit = resize.scaled if self._mode == "factor" else resize.fitted
         return fit(size, self._limit)
 
-    def bucket(self, sizes):
+    def bucket(self, sizes: Sequence[Pair]) -> Pair:
         """The bucket (h, w) of images of these sizes: what goes together, and the canvas if it is fixed."""
         if self._buckets is None:
             return self._own(np.max(sizes, axis=0))
         chosen = buckets.choose_bucket(sizes, self._buckets)
         return tuple(self._buckets[chosen] if chosen >= 0 else np.max([*self._buckets, *sizes], axis=0))
 
-    def canvas(self, sizes):
+    def canvas(self, sizes: Sequence[Pair]) -> Pair:
         """The canvas (h, w) for a batch of images of these sizes."""
         own = self.bucket(sizes) if self._fixed_canvases else self._own(np.max(sizes, axis=0))
         return tuple(max(int(side), self._smallest) for side in own)

@@ -8,6 +8,9 @@ In this file boxes are ``[x1, y1, x2, y2]`` in whole pixels, and a matrix ``[2, 
 of a pixel, counted from 0, to its new one.
 """
 
+from collections.abc import Sequence
+from typing import Annotated, Any
+
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageEnhance
@@ -15,20 +18,27 @@ from pycocotools import mask as coco_mask
 from scipy.sparse import csgraph
 
 from kdet.data import masks, transforms
-from kdet.data.spec import ACTIONS
+from kdet.data.sample import Transform
+from kdet.errors import DataError, suggest
+from kdet.ranges import List, Number
+from kdet.registry import register
+from kdet.settings import Positive, Share
+from kdet.typing import Pair, Rle
 
 try:
     import cv2
 except ImportError:
     cv2 = None
 
+ACTIONS = ("normal", "horizontal", "vertical", "skip")
 MIRRORS = {"horizontal": (-1, 1), "vertical": (1, -1)}  # signs of x and y
 BORDER = 10  # pixels: an object that comes closer to the image's border counts as cut off by it
 INPAINT_RADIUS = 5
 COLORS = {"Color": (0, 30), "Brightness": (10, 20), "Contrast": (10, 20), "Sharpness": (0, 30)}  # tenths
 
 
-class InstaBoost:
+@register
+class InstaBoost(Transform):
     """Cuts the objects out, fills the holes they leave, and pastes each of them near its old place.
 
     Objects whose boxes overlap move together, so that what belongs together stays so. The move is about the
@@ -59,24 +69,26 @@ class InstaBoost:
         ImportError: OpenCV, which fills the holes, is not installed.
     """
 
+    needs_masks, keeps_masks = True, False
+
     def __init__(
         self,
-        probability=0.5,
-        actions=None,
-        scale=(0.8, 1.2),
-        dx=15,
-        dy=15,
-        theta=(-1, 1),
-        color_probability=0.5,
-    ):
+        probability: Share = 0.5,
+        actions: dict[str, float] | None = None,
+        scale: Annotated[list[float], List(Number(0, above=True), length=2, ordered=True)] = (0.8, 1.2),
+        dx: Positive = 15,
+        dy: Positive = 15,
+        theta: Annotated[list[int], List(Number(-360, 360, whole=True), length=2, ordered=True)] = (-1, 1),
+        color_probability: Share = 0.5,
+    ) -> None:
         if cv2 is None:
-            raise ImportError("data.instaboost needs OpenCV: pip install opencv-python-headless.")
-        actions = actions or {"normal": 1.0}
+            raise ImportError("The transform InstaBoost needs OpenCV: pip install opencv-python-headless.")
+        actions = _checked(actions or {"normal": 1.0})
         self.probability, self.color_probability = probability, color_probability
         self.scale, self.theta, self.parts = tuple(scale), tuple(map(int, theta)), np.array([dx, dy])
         self.weights = np.array([actions.get(action, 0) for action in ACTIONS], float)
 
-    def __call__(self, sample, seed):
+    def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         chosen = tf.random.stateless_uniform([], tf.random.fold_in(seed, 0)) < self.probability
         return tf.cond(chosen, lambda: self._changed(sample, seed), lambda: dict(sample))
 
@@ -104,7 +116,7 @@ class InstaBoost:
             image = recolored(image, rng)
         return image, boxes_of(rles).astype(np.float32), np.array([r["counts"] for r in rles], object)
 
-    def matrix(self, box, size, rng):
+    def matrix(self, box: np.ndarray, size: Pair, rng: np.random.Generator) -> np.ndarray:
         """Draws the move of what is in ``box``, in an image of ``size`` (h, w)."""
         cut = np.array([box[:2] < BORDER, box[2:] > np.array(size)[::-1] - BORDER])  # low and high, x and y
         weights = self.weights * (1, not cut.any(), not cut.any(), 1)
@@ -120,7 +132,23 @@ class InstaBoost:
         return similarity(box, scale, degrees, shift, MIRRORS.get(action, (1, 1)))
 
 
-def similarity(box, scale=1.0, degrees=0, shift=(0, 0), mirror=(1, 1)):
+def _checked(actions):
+    unknown = sorted(set(map(str, actions)) - set(ACTIONS))
+    if unknown:
+        raise DataError(f"actions has no {unknown[0]!r}. {suggest(unknown[0], ACTIONS)}")
+    weights = list(actions.values())
+    if not all(isinstance(w, (int, float)) and w >= 0 for w in weights) or not any(weights):
+        raise DataError(f"actions must be weights, one above 0 at least; got {actions!r}.")
+    return actions
+
+
+def similarity(
+    box: np.ndarray,
+    scale: float = 1.0,
+    degrees: float = 0,
+    shift: Sequence[int] = (0, 0),
+    mirror: Pair = (1, 1),
+) -> np.ndarray:
     """The matrix that mirrors (signs of x and y), turns, resizes and shifts (x, y) about the box's middle."""
     turn = np.radians(degrees)
     cosine, sine = np.cos(turn), np.sin(turn)
@@ -129,7 +157,7 @@ def similarity(box, scale=1.0, degrees=0, shift=(0, 0), mirror=(1, 1)):
     return np.column_stack([linear, middle + shift - linear @ middle])
 
 
-def overlapping(boxes):
+def overlapping(boxes: np.ndarray) -> list[np.ndarray]:
     """Positions in groups of boxes ``[n, 4]`` that overlap, directly or over others; by their first box."""
     low = np.maximum(boxes[:, None, :2], boxes[:, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
@@ -137,7 +165,9 @@ def overlapping(boxes):
     return [np.flatnonzero(group == number) for number in range(count)]
 
 
-def moved(image, rles, groups, matrices):
+def moved(
+    image: np.ndarray, rles: list[Rle], groups: Sequence[Any], matrices: Sequence[np.ndarray]
+) -> tuple[np.ndarray, list[Rle]]:
     """The image with each group of objects cut out and pasted where its matrix says, in this order.
 
     Args:
@@ -171,7 +201,7 @@ def moved(image, rles, groups, matrices):
     return canvas, results
 
 
-def recolored(image, rng):
+def recolored(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Saturation, brightness, contrast and sharpness times random factors, in this order."""
     pil = Image.fromarray(image)
     for name, tenths in COLORS.items():
@@ -179,13 +209,13 @@ def recolored(image, rng):
     return np.asarray(pil)
 
 
-def boxes_of(rles):
+def boxes_of(rles: list[Rle]) -> np.ndarray:
     """Boxes ``[n, 4]`` float64 of masks; all zero for an empty one."""
     boxes = np.reshape(coco_mask.toBbox(rles), (-1, 4))
     return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
 
-def enclosing(boxes):
+def enclosing(boxes: np.ndarray) -> np.ndarray:
     """The box ``[4]`` around boxes ``[n, 4]``."""
     return np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
 

@@ -5,15 +5,19 @@ pads is two integer vectors: which source row and which source column each outpu
 (-1: outside). Applying them to a mask is one gather, and it is the reference's nearest-neighbor rule.
 """
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 from pycocotools import mask as coco_mask
 
 from kdet.data import decoding, segmentations
 from kdet.errors import DataError, first_line
+from kdet.typing import Pair, Rle
 
 
-def encode(segmentation, height, width):
+def encode(segmentation: Any, height: int, width: int) -> Rle:
     """COCO polygons, RLE (compressed or not), or PNG bytes -> one compressed RLE (``counts`` a string).
 
     Raises:
@@ -35,7 +39,7 @@ def encode(segmentation, height, width):
     return {"size": [height, width], "counts": counts.decode() if isinstance(counts, bytes) else counts}
 
 
-def encode_pixels(pixels):
+def encode_pixels(pixels: np.ndarray) -> Rle:
     """One mask ``[h, w]`` -> its compressed RLE."""
     rle = coco_mask.encode(np.asfortranarray(pixels > 0, np.uint8))
     return {"size": list(pixels.shape), "counts": rle["counts"].decode()}
@@ -52,22 +56,39 @@ def _png(encoded, height, width):
         raise DataError(f"An instance mask is no readable PNG: it {first_line(error)}.") from error
 
 
-def of_counts(counts, height, width):
+def of_counts(counts: Iterable[bytes], height: int, width: int) -> list[Rle]:
     """The ``counts`` of several compressed RLEs (bytes) -> the RLEs."""
     return [{"size": [height, width], "counts": one} for one in counts]
 
 
-def area(rle):
+def moved(rle: Rle, rows: np.ndarray, columns: np.ndarray) -> Rle:
+    """One compressed RLE after a chain of transforms, by its index maps ``[H]`` and ``[W]`` (-1: outside)."""
+    height, width = rle["size"]
+    if _identity(rows, height) and _identity(columns, width):
+        return rle
+    pixels = coco_mask.decode(rle)[np.maximum(rows, 0)][:, np.maximum(columns, 0)]
+    pixels[rows < 0], pixels[:, columns < 0] = 0, 0
+    encoded = coco_mask.encode(np.asfortranarray(pixels))
+    return {"size": [len(rows), len(columns)], "counts": encoded["counts"]}
+
+
+def _identity(index, length):
+    return len(index) == length and np.array_equal(index, np.arange(length))
+
+
+def area(rle: Rle) -> float:
     """Pixels of a compressed RLE."""
     return float(coco_mask.area(rle))
 
 
-def rasterize(segmentation, height, width):
+def rasterize(segmentation: Any, height: int, width: int) -> np.ndarray:
     """One object's mask ``[h, w]`` uint8, 0 or 1."""
     return coco_mask.decode(encode(segmentation, height, width))
 
 
-def transformed(segmentations, size, rows, columns, count):
+def transformed(
+    segmentations: Sequence[Any], size: Pair, rows: np.ndarray, columns: np.ndarray, count: int
+) -> np.ndarray:
     """Masks of several objects after a chain of transforms, packed.
 
     Args:
@@ -93,6 +114,6 @@ def transformed(segmentations, size, rows, columns, count):
     return packed
 
 
-def unpack(packed, width):
+def unpack(packed: np.ndarray, width: int) -> np.ndarray:
     """``[..., H, ceil(W/8)]`` packed bits -> ``[..., H, width]`` uint8 0/1 (NumPy)."""
     return np.unpackbits(packed, axis=-1, count=width)

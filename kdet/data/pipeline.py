@@ -3,28 +3,22 @@
 import atexit
 import contextlib
 import logging
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from kdet import compat
-from kdet.data import (
-    albu,
-    buckets,
-    decoding,
-    distortions,
-    faults,
-    instaboost,
-    masks,
-    padding,
-    semantic,
-    transforms,
-    windows,
-)
-from kdet.data.index import Skips
+from kdet.data import buckets, decoding, faults, masks, padding, semantic, transforms
+from kdet.data.canvases import Canvases
+from kdet.data.index import DatasetIndex, Record, Skips
+from kdet.data.sample import Sample, Transform
 from kdet.errors import DataError, MissingFile
+from kdet.settings import Split
 
 logger = logging.getLogger("kdet.data")
+
+OTHERS = 7013  # folded into a transform's seed for the draw of other images
 
 # A pipeline reads ahead in threads of TensorFlow that call Python for every image. An interpreter that shuts
 # down gives them no turn any more, while destroying the iterator waits for them: the process would hang.
@@ -46,46 +40,59 @@ class Pipeline:
         fixed_canvases: batches come in ``shapes`` alone.
         steps_per_epoch: global batches per epoch (training) or in the dataset (evaluation).
         max_boxes, max_ignore: padded lengths G and I of the targets.
+        mixing_until: the step from which on transforms that mix images are left out; None for never. Set it
+            before ``dataset`` is called.
         skips: images that turned out unusable while reading (with ``on_corrupt="skip"``).
     """
 
-    def __init__(self, index, *, shapes, resized, batch_size, training, seed, spec):
+    def __init__(
+        self,
+        index: DatasetIndex,
+        *,
+        split: Split,
+        chain: list[Transform],
+        canvases: Canvases,
+        batch_size: int,
+        training: bool,
+        seed: int,
+    ) -> None:
         self.index, self.batch_size = index, batch_size
         self.class_names = index.class_names
         self.skips = Skips()
-        self._training, self._seed, self._spec, self._noted = training, seed, spec, set()
-        self._skip_corrupt = spec["on_corrupt"] == "skip"
-        self.max_boxes = spec["max_boxes"] or max([1, *(len(r.labels) for r in index.records)])
-        self.max_ignore = max([0, *(len(r.ignore_boxes) for r in index.records)])
-        self._has_proposals = bool(spec["proposals"])
-        self._albumentations = None
-        if training and spec["albumentations"]:
-            straight = bool(spec["masks"] or spec["semantic"])
-            self._albumentations = albu.Albumentations(spec["albumentations"], straight=straight)
+        self.mixing_until: int | None = None
+        self._training, self._seed, self._split, self._noted = training, seed, split, set()
+        self._chain = chain
+        self._skip_corrupt = split.on_corrupt == "skip"
+        room = sum(one.images - 1 for one in chain) + 1  # images whose objects may come together in one
+        self.max_boxes = split.max_boxes or room * max([1, *(len(r.labels) for r in index.records)])
+        self.max_ignore = room * max([0, *(len(r.ignore_boxes) for r in index.records)])
+        # whether objects carry their masks with them, because transforms change them
+        self._carries_shapes = split.masks and any(one.needs_masks or one.mixes for one in chain)
         self._tables = _Tables(index.records)
-        used, self._bucket = np.unique(_assign_buckets(index.records, shapes, resized), return_inverse=True)
-        self.shapes = [tuple(shapes[bucket]) for bucket in used]
-        self.fixed_canvases = training or bool(spec["buckets"]) or spec["resize"]["mode"] == "fixed"
+        self._canvases = canvases
+        used, self._bucket = np.unique(canvases.assign(index.records), return_inverse=True)
+        self.shapes = [tuple(canvases.shapes[bucket]) for bucket in used]
+        self.fixed_canvases = training or canvases.fixed
         if training:
-            counts = index.repeats(spec["oversample"]) if spec["oversample"] else 1
-            self._order = np.tile(np.repeat(np.arange(len(index)), counts), spec["repeat"])
+            counts = index.repeats(split.oversample) if split.oversample else 1
+            self._order = np.tile(np.repeat(np.arange(len(index)), counts), split.repeat)
             self._plan = buckets.BatchPlan(
                 self._bucket[self._order], batch_size,
-                seed=seed, shuffle=spec["shuffle"], remainder=spec["remainder"],
+                seed=seed, shuffle=split.shuffle, remainder=split.remainder,
             )  # fmt: skip
             self.steps_per_epoch = self._plan.steps_per_epoch
         else:
             counts = np.unique(self._bucket, return_counts=True)[1]
             self.steps_per_epoch = int(sum(-(-count // batch_size) for count in counts))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.steps_per_epoch
 
-    def report(self):
+    def report(self) -> str:
         """What the dataset holds, and what was left out, also while reading so far."""
         return "\n  ".join([self.index.report(), *self.skips.lines()])
 
-    def dataset(self, skip=0, shard=(0, 1), split=1):
+    def dataset(self, skip: int = 0, shard: tuple[int, int] = (0, 1), split: int = 1) -> tf.data.Dataset:
         """A ``tf.data.Dataset`` of ``(inputs, targets)``.
 
         Training: endless, reshuffled every epoch (use ``steps_per_epoch``). Evaluation: one pass, bucket
@@ -148,25 +155,12 @@ class Pipeline:
 
         On the canvas of its bucket, of ``shapes`` if that is a single one, or (None) on its own.
         """
-        image, i = tf.numpy_function(
-            faults.remembered(self._image), [i], [tf.uint8, tf.int64], stateful=False
-        )
-        image, i = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(i, [])
-        original_size = tf.shape(image)[:2]
-        sample = self._tables.sample(i)
-        sample.update(
-            image=image,
-            objects=tf.range(tf.shape(sample["labels"])[0]),
-            scale=tf.ones([2]),
-            rows=tf.range(original_size[0]),
-            columns=tf.range(original_size[1]),
-        )
-        if self._training and self._spec["instaboost"]:
-            own = tf.numpy_function(faults.remembered(self._shapes), [i], tf.string, stateful=False)
-            sample["shapes"] = tf.ensure_shape(own, [None])
-        for number, transform in enumerate(self._transforms()):
-            sample = transform(sample, tf.random.fold_in(tf.stack([self._seed, position]), number))
-        canvas = self._canvas(sample["image"], i, shapes)
+        step = position // self.batch_size
+        sample, i = self._raw(i)
+        original_size = tf.shape(sample["image"])[:2]
+        for number in range(len(self._chain)):
+            sample = self._applied(number, sample, position, step)
+        canvas = self._canvas(sample["image"], i, shapes, step)
         is_filler = position < 0
         sample = transforms.keep_objects(sample, tf.fill(tf.shape(sample["labels"]), ~is_filler))
         inputs = {
@@ -176,14 +170,67 @@ class Pipeline:
             "scale": sample["scale"],
             "image_id": tf.where(is_filler, tf.constant(-1, tf.int64), tf.gather(self._tables.image_id, i)),
         }
-        if self._has_proposals:
-            inputs["proposals"] = padding.pad_rows(sample["proposals"], self._spec["max_proposals"], 0.0)
+        if self._split.proposals:
+            inputs["proposals"] = padding.pad_rows(sample["proposals"], self._split.max_proposals, 0.0)
         return inputs, self._targets(sample, i, canvas)
 
-    def _canvas(self, image, i, shapes):
+    def _raw(self, i):
+        """Image ``i`` (or the one that stands in for it) as it lies on disk, and its number."""
+        image, i = tf.numpy_function(
+            faults.remembered(self._image), [i], [tf.uint8, tf.int64], stateful=False
+        )
+        image, i = tf.ensure_shape(image, [None, None, 3]), tf.ensure_shape(i, [])
+        size = tf.shape(image)[:2]
+        sample = self._tables.sample(i)
+        sample.update(
+            image=image,
+            objects=tf.range(tf.shape(sample["labels"])[0]),
+            scale=tf.ones([2]),
+            rows=tf.range(size[0]),
+            columns=tf.range(size[1]),
+        )
+        if self._carries_shapes:
+            own = tf.numpy_function(faults.remembered(self._shapes), [i], tf.string, stateful=False)
+            sample.update(shapes=tf.ensure_shape(own, [None]), frame=size)
+        return sample, i
+
+    def _applied(self, number, sample, position, step):
+        """The sample after transform ``number`` of the chain."""
+        transform = self._chain[number]
+        seed = tf.random.fold_in(tf.stack([self._seed, position]), number)
+
+        def others(count):
+            return self._others(number, tf.random.fold_in(seed, OTHERS), step, count)
+
+        def applied():
+            return dict(transform(Sample(sample, step, self._seed, others), seed))
+
+        if not transform.mixes or self.mixing_until is None:
+            return applied()
+        return tf.cond(step < self.mixing_until, applied, lambda: dict(sample))
+
+    def _others(self, number, seed, step, count):
+        """Other images for transform ``number``."""
+        picks = tf.random.stateless_uniform([count], seed, 0, len(self.index), tf.int64)
+        found = []
+        for slot in range(count):
+            sample, _ = self._raw(picks[slot])
+            own = tf.random.fold_in(seed, slot + 1)
+            for before, transform in enumerate(
+                self._chain[:number] if self._chain[number].takes_finished else ()
+            ):
+                if not transform.mixes:
+                    given = Sample(sample, step, self._seed)
+                    sample = transform(given, tf.random.fold_in(own, before))
+            found.append(sample)
+        return found
+
+    def _canvas(self, image, i, shapes, step):
         if shapes is None:
-            divisor, center_pad = self._spec["divisor"] or 32, self._spec["center_pad"]
+            divisor, center_pad = self._split.divisor or 32, self._split.center_pad
             return buckets.own_canvas_tensor(tf.shape(image)[:2], divisor, center_pad)
+        if self._canvases.of_step is not None:
+            return self._canvases.of_step(step, self._seed)
         if len(shapes) == 1:
             return shapes[0]
         return tf.gather(tf.constant(self.shapes), tf.gather(tf.constant(self._bucket), i))
@@ -195,25 +242,25 @@ class Pipeline:
         }
         if self.max_ignore:
             targets["ignore_boxes"] = padding.pad_rows(sample["ignore_boxes"], self.max_ignore, 0.0)
-        if self._spec["masks"]:
+        if self._split.masks:
             maps = [
                 padding.pad_index(sample["rows"], canvas[0]),
                 padding.pad_index(sample["columns"], canvas[1]),
             ]
-            shapes = [sample["shapes"]] if "shapes" in sample else []
+            shapes = [sample["shapes"], sample["frame"]] if self._carries_shapes else []
             given = [i, sample["objects"], *maps, *shapes]
             packed = tf.numpy_function(faults.remembered(self._masks), given, tf.uint8, stateful=False)
             height, width = tf.get_static_value(canvas[0]), tf.get_static_value(canvas[1])
             targets["masks"] = tf.ensure_shape(
                 packed, [self.max_boxes, height, None if width is None else (width + 7) // 8]
             )
-        if self._spec["semantic"] and self._training:
+        if self._split.semantic and self._training:
             targets["semantic"] = self._semantic(sample, i, canvas)
         return targets
 
     def _semantic(self, sample, i, canvas):
         """Every ``semantic_stride``-th cell of the class map, as the image's, 255 outside of it."""
-        stride = self._spec["semantic_stride"]
+        stride = self._split.semantic_stride
         maps = [
             padding.pad_index(sample[k], canvas[axis])[::stride] for axis, k in enumerate(("rows", "columns"))
         ]
@@ -224,32 +271,6 @@ class Pipeline:
     def _moved(self, i, *maps):
         return semantic.moved(self.index.records[int(i)], *maps)
 
-    def _transforms(self):
-        spec = self._spec
-        chain = [transforms.Resize(**spec["resize"])]
-        if not self._training:
-            return chain
-        first = [distortions.Photometric()] if spec["photometric"] is True else []
-        last = [distortions.Photometric()] if spec["photometric"] == "last" else []
-
-        def optional(key, transform):
-            return [transform(**spec[key])] if spec[key] else []
-
-        return [
-            *optional("instaboost", instaboost.InstaBoost),
-            *first,
-            *optional("expand", distortions.Expand),
-            *optional("overlap_crop", distortions.OverlapCrop),
-            *optional("center_crop", windows.CenterCrop),
-            *optional("crop_first", _crop_first),
-            *chain,
-            *optional("crop", windows.RandomCrop),
-            *([transforms.Flip(spec["flip"])] if spec["flip"] else []),
-            *optional("shift", windows.Shift),
-            *([self._albumentations] if self._albumentations else []),
-            *last,
-        ]
-
     def _image(self, i):
         """The decoded image ``i``, or with ``on_corrupt="skip"`` the next usable one of its bucket."""
         for candidate in self._candidates(int(i)):
@@ -258,7 +279,7 @@ class Pipeline:
                 return image, np.int64(candidate)
         raise DataError(f"No usable image is left in {self.index.name}.")
 
-    def images(self):
+    def images(self) -> Iterator[tuple[Record, np.ndarray]]:
         """Yields ``(Record, RGB uint8 [h,w,3])`` one by one, as they are on disk; for evaluation.
 
         Unusable ones are left out and counted with ``on_corrupt="skip"``.
@@ -312,9 +333,9 @@ class Pipeline:
             found = [masks.encode(s, record.height, record.width) for s in self.index.segmentations(record)]
         return np.array([rle["counts"].encode() for rle in found], object)
 
-    def _masks(self, i, objects, rows, columns, shapes=None):
+    def _masks(self, i, objects, rows, columns, shapes=None, frame=None):
         record = self.index.records[int(i)]
-        size = record.height, record.width
+        size = (record.height, record.width) if frame is None else tuple(map(int, frame))
         found = self.index.segmentations(record) if shapes is None else masks.of_counts(shapes, *size)
         chosen = [found[position] for position in objects]
         with _naming(record, self.index):
@@ -328,12 +349,6 @@ def _naming(record, index):
         yield
     except DataError as error:
         raise DataError(f"Image {record.name} of {index.name}: {error}") from error
-
-
-def _crop_first(probability, sizes, crop):
-    # the window may be without objects, as published
-    cut = windows.RandomCrop(crop, "absolute_range", tries=1)
-    return windows.CropFirst(probability, transforms.Resize(sizes), cut)
 
 
 class _Tables:
@@ -360,20 +375,6 @@ class _Tables:
 def _flat(rows, empty):
     splits = np.cumsum([0, *(len(r) for r in rows)])
     return tf.constant(np.concatenate([empty, *rows])), tf.constant(splits)
-
-
-def _assign_buckets(records, shapes, resized):
-    """Bucket number of each record; ``resized`` maps (h, w) to the new size, None where all fit all."""
-    if resized is None:
-        return np.zeros(len(records), np.int64)
-    chosen = [buckets.choose_bucket(resized((r.height, r.width)), shapes) for r in records]
-    if -1 in chosen:
-        record = records[chosen.index(-1)]
-        raise DataError(
-            f"Image {record.name} ({record.height}x{record.width}) fits none of the canvas shapes {shapes} "
-            "after resizing: add a larger one to data.buckets."
-        )
-    return np.asarray(chosen, np.int64)
 
 
 def _relaxed(data):

@@ -3,25 +3,28 @@
 import io
 import math
 import zipfile
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from kdet import pickles
 from kdet.data import files
 from kdet.errors import DataError, short
+from kdet.typing import PathLike
 
 MAX_BYTES = 2**34
 FAR = 1e7  # no coordinate lies beyond it
 
 
-def attach_proposals(records, path, limit):
+def attach_proposals(records: Sequence[Any], path: PathLike, limit: int) -> None:
     """Gives every ``Record`` its boxes out of the file; see ``read_proposals``."""
     found = read_proposals(path, [record.image_id for record in records], limit)
     for record, boxes in zip(records, found, strict=True):
         record.proposals = boxes
 
 
-def read_proposals(path, image_ids, limit):
+def read_proposals(path: PathLike, image_ids: Sequence[int], limit: int) -> list[np.ndarray]:
     """The boxes of every image, best first, in pixels of the image on disk.
 
     Args:

@@ -6,6 +6,8 @@ but the last product exactly: about two values in a million differ, by one. (``t
 one in 10-13 % of the values.)
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 try:
@@ -14,7 +16,7 @@ except ImportError:
     cv2 = None
 
 
-def keep_ratio_size(size, limit):
+def keep_ratio_size(size: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
     """Size of an image after fitting it into ``limit`` with its aspect ratio kept.
 
     Args:
@@ -31,25 +33,25 @@ def keep_ratio_size(size, limit):
     return tf.maximum(tf.cast(size * factor + 0.5, tf.int32), 1)
 
 
-def fitted(size, limit):
+def fitted(size: Sequence[int], limit: Sequence[int]) -> tuple[int, int]:
     """``keep_ratio_size`` in plain Python: (h, w)."""
     factor = min(max(limit) / max(size), min(limit) / min(size))
     return tuple(max(int(side * factor + 0.5), 1) for side in size)
 
 
-def scaled(size, factor):
+def scaled(size: Sequence[int], factor: float) -> tuple[int, int]:
     """An image's (h, w) times a factor, its aspect ratio kept as ``fitted`` does."""
     return fitted(size, [int(side * factor) for side in size])
 
 
-def nearest_index(source, target):
+def nearest_index(source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """Which of ``source`` rows each of ``target`` rows copies (``cv2.INTER_NEAREST``): int32 ``[target]``."""
     step = 1.0 / (tf.cast(target, tf.float64) / tf.cast(source, tf.float64))
     index = tf.cast(tf.floor(tf.range(target, dtype=tf.float64) * step), tf.int32)
     return tf.minimum(index, source - 1)
 
 
-def resize_bilinear(image, size, portable=False):
+def resize_bilinear(image: tf.Tensor, size: tf.Tensor, portable: bool = False) -> tf.Tensor:
     """Resizes ``[h, w, 3]`` uint8 or float32 to ``size`` (h, w), same dtype.
 
     float32 images are interpolated in float, as OpenCV does for them. ``portable``: by TensorFlow
@@ -68,7 +70,7 @@ def _opencv_bilinear(image, size):
     return tf.ensure_shape(resized, [None, None, 3])
 
 
-def portable_bilinear(image, size):
+def portable_bilinear(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """``resize_bilinear`` in TensorFlow operations alone."""
     if image.dtype != tf.uint8:
         return tf.image.resize(image, size, antialias=False)

@@ -7,17 +7,20 @@ segmentation passes :func:`fault` (one) or :func:`faults` (many at once, a few n
 
 import array
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from kdet.errors import short
+from kdet.typing import Pair
 
 FAR = 4.0  # corners lie at most that many sides of the image outside of it
 MAX_OUTLINE = 2**25  # pixels along the outline of one object
 _BLOCK = 4096
 
 
-def fault(segmentation, height, width):
+def fault(segmentation: Any, height: int, width: int) -> str | None:
     """Why one segmentation cannot be rasterized on an image ``(height, width)``, or None."""
     if isinstance(segmentation, dict):
         return _rle_fault(segmentation, height, width)
@@ -26,7 +29,7 @@ def fault(segmentation, height, width):
     return f"a segmentation is a list of polygons or a run-length dict, not {short(segmentation)}"
 
 
-def faults(segmentations, sizes):
+def faults(segmentations: Sequence[Any], sizes: Sequence[Pair]) -> list[str | None]:
     """``{position: reason}`` of the segmentations that cannot be used.
 
     Args:
@@ -47,7 +50,7 @@ def faults(segmentations, sizes):
     return found
 
 
-def is_empty(segmentation):
+def is_empty(segmentation: Any) -> bool:
     """Whether there is nothing to rasterize: none given, or no polygon with three corners."""
     if type(segmentation) is list:
         for polygon in segmentation:
@@ -57,7 +60,7 @@ def is_empty(segmentation):
     return not (isinstance(segmentation, dict) and "counts" in segmentation and "size" in segmentation)
 
 
-def bounds(segmentation):
+def bounds(segmentation: Sequence[Sequence[float]]) -> list[float]:
     """``[x, y, w, h]`` around valid polygons."""
     points = np.concatenate([np.reshape(p, (-1, 2)) for p in segmentation if len(p) >= 6])
     low, high = points.min(0), points.max(0)

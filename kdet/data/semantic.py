@@ -1,6 +1,7 @@
 """Class maps of whole images (COCO-Stuff): one PNG per image, a class per pixel, 255 for none."""
 
 import os
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -8,11 +9,12 @@ import tensorflow as tf
 from kdet.data import decoding, files
 from kdet.data.folders import ImageFolder
 from kdet.errors import DataError, MissingFile
+from kdet.typing import PathLike
 
 IGNORED = 255
 
 
-def attach(records, folder, on_missing, skips, where):
+def attach(records: list[Any], folder: PathLike, on_missing: str, skips: Any, where: PathLike) -> list[Any]:
     """The records with the path of their map, which has the image's name with the ending ``png``.
 
     Args:
@@ -41,7 +43,7 @@ def attach(records, folder, on_missing, skips, where):
     return kept
 
 
-def moved(record, rows, columns):
+def moved(record: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """The classes ``[H,W]`` int32 of a record's map at source rows ``[H]`` and columns ``[W]`` (-1: outside).
 
     Raises:

@@ -12,6 +12,7 @@ import glob
 import json
 import math
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -22,13 +23,16 @@ from kdet.data import masks as instance_masks
 from kdet.data.coco import make_record
 from kdet.data.index import DatasetIndex, Faults, Skips, select_classes
 from kdet.errors import DataError, MissingFile, first_line, short
+from kdet.typing import PathLike
 from kdet.writing import whole
 
 _OBJECT = "image/object/"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
-def write_tfrecords(index, prefix, shards=1, progress=True):
+def write_tfrecords(
+    index: DatasetIndex, prefix: str, shards: int = 1, progress: bool = True
+) -> tuple[list[str], int]:
     """Writes an index as sharded TFRecord files.
 
     Can be interrupted: a shard appears under its name only when complete, and a second call with the same
@@ -67,15 +71,15 @@ def write_tfrecords(index, prefix, shards=1, progress=True):
 
 
 def read_tfrecord(
-    annotations,
-    images=None,
+    annotations: PathLike,
+    images: PathLike | None = None,
     *,
-    classes=None,
-    masks=False,
-    on_missing="error",
-    on_corrupt="error",
-    crowds="ignore",
-):
+    classes: Sequence[str] | None = None,
+    masks: bool = False,
+    on_missing: str = "error",
+    on_corrupt: str = "error",
+    crowds: str = "ignore",
+) -> DatasetIndex:
     """Reads TFRecord files; images stay in them and are fetched by position.
 
     Args:

@@ -1,38 +1,79 @@
-"""Geometry and color of one image with its boxes: small functions on a ``sample`` dict.
-
-A sample holds ``image [h,w,3]``, ``boxes [n,4]``, ``labels [n]``, ``objects [n]`` (the position of each
-object in its record, by which the masks are found later), ``ignore_boxes [m,4]``, ``proposals [p,4]``,
-``scale [2]`` (y, x) and the index maps ``rows [h]``, ``columns [w]`` into the image on disk (-1:
-outside; see ``kdet.data.masks``). Where masks are not those of the record any more (``InstaBoost``) it holds
-them as ``shapes``: the ``counts`` of an RLE, in the record's frame, for each of its objects.
+"""Resizing and mirroring, and the geometry that other transforms are made of, on a ``Sample``.
 
 Random transforms take a stateless seed: the same seed gives the same sample, whatever ran before.
 """
 
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
 import tensorflow as tf
 
 from kdet.data import resize
+from kdet.data.extent import Extent
+from kdet.data.sample import BOX_KEYS, Transform
+from kdet.errors import DataError
+from kdet.ranges import Either, List, Number
+from kdet.registry import register
+from kdet.settings import PAIR, Count, Share
+from kdet.typing import Tensors
 
-BOX_KEYS = ("boxes", "ignore_boxes", "proposals")
+FACTOR = Number(0, 100, above=True)
+SIZES = Either((PAIR, List(Either((PAIR, FACTOR)), least=1)))
+DEFAULT_SIZES = ((1333, 800),)
 
 
-class Resize:
+@register
+class Resize(Transform):
     """Resizes the image; boxes are scaled and clipped to it.
 
     Args:
         sizes: list of (long, short) limits with ``keep_ratio``, of (w, h) with ``fixed``, of factors of the
-            image's own size with ``factor``.
+            image's own size with ``factor``. A single pair does too.
         mode: "keep_ratio", "fixed" or "factor".
-        multiscale: with several sizes, "value" picks one of them and "range" draws the long and the
-            short side from the ranges they span (both ends included).
+        multiscale: with several sizes, "value" picks one of them for every image, "range" draws the long and
+            the short side from the ranges they span (both ends included), and "step" picks one of them for
+            all images of a step, as YOLOX does (Ge et al., 2021): the batch has just the canvas of that size.
         ratio_range: (low, high): a random factor on the (single) size.
+        every: with "step": steps until another size is drawn.
+
+    Raises:
+        DataError: sizes that do not fit the mode.
     """
 
-    def __init__(self, sizes, mode="keep_ratio", multiscale="value", ratio_range=None):
-        self.sizes = sizes if mode == "factor" else [tuple(int(v) for v in size) for size in sizes]
-        self.mode, self.multiscale, self.ratio_range = mode, multiscale, ratio_range
+    augmentation = False
 
-    def largest(self):
+    def __init__(
+        self,
+        sizes: Annotated[Any, SIZES] = DEFAULT_SIZES,
+        mode: Literal["keep_ratio", "fixed", "factor"] = "keep_ratio",
+        multiscale: Literal["value", "range", "step"] = "value",
+        ratio_range: Annotated[list[float], List(FACTOR, length=2, ordered=True)] | None = None,
+        every: Count = 10,
+    ) -> None:
+        self.mode, self.multiscale, self.ratio_range, self.every = mode, multiscale, ratio_range, every
+        self.sizes = _factors(sizes) if mode == "factor" else _pairs(sizes)
+        if mode == "factor" and (ratio_range is not None or multiscale != "value"):
+            raise DataError("mode factor takes sizes only, no ranges.")
+        if ratio_range is not None and len(self.sizes) > 1:
+            raise DataError(f"ratio_range works on one size; {len(self.sizes)} are given.")
+        if mode == "fixed" and len(self.sizes) > 1 and multiscale != "step":
+            raise DataError(f"mode fixed takes one size (w, h); {len(self.sizes)} are given.")
+
+    @classmethod
+    def of(cls, given: Any) -> "Resize":
+        """A ``Resize`` from its keywords, a (long, short) limit, a factor of the own size, or None."""
+        if isinstance(given, dict):
+            return cls(**given)
+        if isinstance(given, (int, float)) and not isinstance(given, bool):
+            return cls([given], mode="factor")
+        return cls(DEFAULT_SIZES if given is None else given)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether one image may come out in several sizes."""
+        return len(self.sizes) > 1 or self.ratio_range is not None
+
+    def largest(self) -> tuple[int, int]:
         """The largest (long, short) or (w, h) that can come out."""
         first = max(s[0] for s in self.sizes), max(s[1] for s in self.sizes)
         if self.mode == "keep_ratio":
@@ -40,8 +81,19 @@ class Resize:
         factor = self.ratio_range[1] if self.ratio_range else 1
         return tuple(int(v * factor) for v in first)
 
-    def __call__(self, sample, seed):
-        limit = self._draw(seed)
+    def extent(self, before: Extent) -> Extent:
+        if self.mode == "factor":
+            return before if before.kind != "own" else Extent("own", factor=max(self.sizes))
+        if self.multiscale == "step" and len(self.sizes) > 1:
+            if self.mode == "fixed" or not any(w != h for w, h in self.sizes):
+                return Extent("fixed", self.largest(), straight=False, by_step=self.sizes)
+            raise DataError('multiscale "step" with mode keep_ratio takes square sizes [s, s].')
+        if self.mode == "fixed":
+            return Extent("fixed", self.largest(), straight=False)
+        return Extent("within", self.largest(), straight=before.straight)
+
+    def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        limit = self.of_step(sample.step, sample.seed) if self._by_step else self._draw(seed)
         source = tf.shape(sample["image"])[:2]
         if self.mode == "factor":
             limit = tf.cast(tf.cast(source, tf.float64) * tf.cast(limit, tf.float64), tf.int32)
@@ -56,6 +108,16 @@ class Resize:
         for key in BOX_KEYS:
             sample[key] = clip(sample[key] * tf.tile(factor[::-1], [2]), size)
         return sample
+
+    @property
+    def _by_step(self):
+        return self.multiscale == "step" and len(self.sizes) > 1
+
+    def of_step(self, step: tf.Tensor | int, seed: int) -> tf.Tensor:
+        """The size (w, h) of a step, int32 ``[2]``: a function of the run's seed and the step."""
+        turn = tf.cast(step, tf.int64) // self.every
+        key = tf.random.fold_in(tf.stack([tf.cast(seed, tf.int64), turn]), SIZE_OF_STEP)
+        return tf.constant(self.sizes)[tf.random.stateless_uniform([], key, 0, len(self.sizes), tf.int32)]
 
     def _draw(self, seed):
         sizes = tf.constant(self.sizes, tf.float64 if self.mode == "factor" else tf.int32)
@@ -73,13 +135,17 @@ class Resize:
         return low + tf.cast(unit * tf.cast(high - low + 1, tf.float64), tf.int32)
 
 
-class Flip:
+SIZE_OF_STEP = 4051  # folded into the seed for draws that all images of a step share
+
+
+@register
+class RandomFlip(Transform):
     """Mirrors the image left to right with the given probability."""
 
-    def __init__(self, probability=0.5):
+    def __init__(self, probability: Share = 0.5) -> None:
         self.probability = probability
 
-    def __call__(self, sample, seed):
+    def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         chosen = tf.random.stateless_uniform([], seed) < self.probability
         return tf.cond(chosen, lambda: self._flipped(sample), lambda: dict(sample))
 
@@ -95,7 +161,7 @@ class Flip:
         return sample
 
 
-def crop(sample, corner, size):
+def crop(sample: Tensors, corner: tf.Tensor, size: tf.Tensor) -> Tensors:
     """Cuts the window at ``corner`` (y, x) of ``size`` (h, w), both int32 ``[2]``, out of a sample."""
     y, x = corner[0], corner[1]
     offset = tf.cast(tf.stack([x, y, x, y]), tf.float32)
@@ -108,7 +174,14 @@ def crop(sample, corner, size):
     return keep_objects(sample, has_area(sample["boxes"]))
 
 
-def moved_window(sample, corner, size, limit, color, least=0.0):
+def moved_window(
+    sample: Tensors,
+    corner: tf.Tensor,
+    size: tf.Tensor,
+    limit: tf.Tensor,
+    color: Sequence[float],
+    least: float = 0.0,
+) -> Tensors:
     """A window that may stick out of the image, where it has one color.
 
     Args:
@@ -138,29 +211,51 @@ def moved_window(sample, corner, size, limit, color, least=0.0):
     return keep_objects(sample, tf.reduce_all(sides > least, -1))
 
 
-def keep_objects(sample, keep):
+def keep_objects(sample: Tensors, keep: tf.Tensor) -> Tensors:
     """Drops the objects where ``keep [n]`` is False."""
     return dict(sample, **{k: tf.boolean_mask(sample[k], keep) for k in ("boxes", "labels", "objects")})
 
 
-def clip(boxes, size):
+def clip(boxes: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     """Clips ``[n,4]`` boxes to an image of ``size`` (h, w)."""
     height, width = tf.cast(size[0], tf.float32), tf.cast(size[1], tf.float32)
     return tf.clip_by_value(boxes, 0.0, tf.stack([width, height, width, height]))
 
 
-def intersect(boxes, windows):
+def intersect(boxes: tf.Tensor, windows: tf.Tensor) -> tf.Tensor:
     """Intersection of broadcast boxes, ``[..., 4]`` (may come out inverted: see ``has_area``)."""
     low = tf.maximum(boxes[..., :2], windows[..., :2])
     high = tf.minimum(boxes[..., 2:], windows[..., 2:])
     return tf.concat([low, high], axis=-1)
 
 
-def has_area(boxes):
+def has_area(boxes: tf.Tensor) -> tf.Tensor:
     return tf.reduce_all(boxes[..., 2:] > boxes[..., :2], axis=-1)
 
 
-def center_inside(boxes, windows):
+def center_inside(boxes: tf.Tensor, windows: tf.Tensor) -> tf.Tensor:
     """Whether the centers of boxes lie strictly inside of windows, both broadcast ``[..., 4]``."""
     center = (boxes[..., :2] + boxes[..., 2:]) / 2
     return tf.reduce_all((center > windows[..., :2]) & (center < windows[..., 2:]), -1)
+
+
+def _factors(sizes):
+    sizes = sizes if isinstance(sizes, (list, tuple)) else [sizes]
+    for value in sizes:
+        if type(value) not in (int, float) or not 0 < value <= 100:
+            raise DataError(f"sizes must hold positive factors in mode factor; got {value!r}.")
+    return [float(value) for value in sizes]
+
+
+def _pairs(sizes):
+    if not isinstance(sizes, (list, tuple)) or not sizes:
+        raise DataError(f"sizes must be a list of pairs such as [[1333, 800]]; got {sizes!r}.")
+    sizes = sizes if isinstance(sizes[0], (list, tuple)) else [sizes]
+    for one in sizes:
+        if not isinstance(one, (list, tuple)) or len(one) != 2 or not all(map(_is_side, one)):
+            raise DataError(f"sizes must hold pairs of positive whole numbers; got {one!r}.")
+    return tuple(tuple(int(v) for v in size) for size in sizes)
+
+
+def _is_side(value):
+    return type(value) in (int, float) and 0 < value < 2**17 and int(value) == value

@@ -2,11 +2,13 @@
 
 import os
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 
 from kdet.data import decoding, files
 from kdet.data.folders import ImageFolder, missing_image
 from kdet.data.index import DatasetIndex, Faults, Record, Skips, as_boxes, as_labels, select_classes
 from kdet.errors import DataError, MissingFile, short
+from kdet.typing import PathLike
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp")
 FAR = 1e6  # no coordinate lies beyond it
@@ -15,15 +17,15 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def read_voc(
-    annotations,
-    images=None,
+    annotations: PathLike,
+    images: PathLike | None = None,
     *,
-    classes=None,
-    masks=False,
-    on_missing="error",
-    on_corrupt="error",
-    allow_outside=False,
-):
+    classes: Sequence[str] | None = None,
+    masks: bool = False,
+    on_missing: str = "error",
+    on_corrupt: str = "error",
+    allow_outside: bool = False,
+) -> DatasetIndex:
     """Reads one split of a VOC folder (``Annotations/``, ``ImageSets/Main/``, ``JPEGImages/``).
 
     Coordinates follow the reference: truncated to whole pixels, then 1 subtracted from all four (VOC

@@ -1,12 +1,23 @@
-"""Random windows of an image, on the ``sample`` of ``kdet.data.transforms``."""
+"""Random windows of an image, on a ``Sample``."""
+
+from typing import Annotated, Literal
 
 import numpy as np
 import tensorflow as tf
 
 from kdet.data import transforms
+from kdet.data.extent import Extent
+from kdet.data.sample import Transform
+from kdet.errors import DataError
+from kdet.ranges import List, Number
+from kdet.registry import register
+from kdet.settings import PAIR, SIDE, Color, Count, CountOrZero, Pair, Share
+
+RATIOS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)  # of CornerNet's windows
 
 
-class RandomCrop:
+@register
+class RandomCrop(Transform):
     """Cuts a window out of the image.
 
     Boxes are shifted and clipped; objects without area left are dropped. Of ``tries`` positions the first
@@ -17,14 +28,31 @@ class RandomCrop:
         size: by ``type``: "absolute" (w, h) in pixels; "absolute_range" (low, high), both sides are drawn
             between them; "relative" (w, h) as shares of the image; "relative_range" (w, h), the smallest
             shares. A side is at most the image's.
-        type: one of ``kdet.data.spec.CROP_TYPES``.
+        kind: see ``size``.
         tries: positions to try.
     """
 
-    def __init__(self, size, type="absolute", tries=10):
-        self.size, self.type, self.tries = tuple(size), type, tries
+    def __init__(
+        self,
+        size: Annotated[list[float], List(Number(0, 2**16, above=True), length=2)],
+        kind: Literal["absolute", "absolute_range", "relative", "relative_range"] = "absolute",
+        tries: Count = 10,
+    ) -> None:
+        if not kind.startswith("absolute") and not all(0 < share <= 1 for share in size):
+            raise DataError(f"size must hold shares of the image; got {size!r}.")
+        if kind.startswith("absolute") and not all(int(side) == side for side in size):
+            raise DataError(f"size must hold whole pixels; got {size!r}.")
+        self.size = tuple(map(int, size)) if kind.startswith("absolute") else tuple(size)
+        self.kind, self.tries = kind, tries
 
-    def __call__(self, sample, seed):
+    def extent(self, before: Extent) -> Extent:
+        if self.kind == "absolute":
+            return Extent("fixed", self.size, straight=False)
+        if self.kind == "absolute_range":
+            return Extent("fixed", (max(self.size),) * 2, straight=False)
+        return before.crooked()
+
+    def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         source = tf.shape(sample["image"])[:2]
         size = self._draw(source, tf.random.fold_in(seed, 1))
         corners = tf.random.stateless_uniform([self.tries, 2], seed, dtype=tf.float64)
@@ -36,39 +64,53 @@ class RandomCrop:
 
     def _draw(self, source, seed):
         """(h, w) of the window."""
-        if self.type == "absolute":
+        if self.kind == "absolute":
             return tf.minimum(source, tf.constant(self.size[::-1], tf.int32))
         share = tf.random.stateless_uniform([2], seed, dtype=tf.float64)
-        if self.type == "absolute_range":
+        if self.kind == "absolute_range":
             low, high = (tf.minimum(source, int(v)) for v in self.size)
             return low + tf.cast(share * tf.cast(high - low + 1, tf.float64), tf.int32)
         least = tf.constant(self.size[::-1], tf.float64)
-        share = least if self.type == "relative" else least + share * (1.0 - least)
+        share = least if self.kind == "relative" else least + share * (1.0 - least)
         return tf.maximum(tf.cast(tf.cast(source, tf.float64) * share + 0.5, tf.int32), 1)
 
 
-class CropFirst:
+@register
+class CropFirst(Transform):
     """In some of the images: resize, cut a window. DETR's second policy, before the resizing of all.
 
+    The window may be without objects, as published.
+
     Args:
+        sizes: (long, short) limits, of which one is drawn for the resizing.
+        crop: (low, high): sides of the window, drawn independently.
         probability: share of the images.
-        resize: ``Resize`` before the cut.
-        crop: ``RandomCrop``.
     """
 
-    def __init__(self, probability, resize, crop):
-        self.probability, self.resize, self.crop = probability, resize, crop
+    def __init__(
+        self,
+        sizes: Annotated[list[list[int]], List(PAIR, least=1)],
+        crop: Annotated[list[int], List(SIDE, length=2, ordered=True)] = (384, 600),
+        probability: Share = 0.5,
+    ) -> None:
+        self.probability = probability
+        self.resize = transforms.Resize(sizes)
+        self.window = RandomCrop(crop, "absolute_range", tries=1)
 
-    def __call__(self, sample, seed):
+    def extent(self, before: Extent) -> Extent:
+        return before.grown(self)
+
+    def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         def cut():
             resized = self.resize(sample, tf.random.fold_in(seed, 1))
-            return self.crop(resized, tf.random.fold_in(seed, 2))
+            return self.window(resized, tf.random.fold_in(seed, 2))
 
         chosen = tf.random.stateless_uniform([], tf.random.fold_in(seed, 0)) < self.probability
         return tf.cond(chosen, cut, lambda: dict(sample))
 
 
-class CenterCrop:
+@register
+class CenterCrop(Transform):
     """A window around a random point, larger or smaller than asked for, filled up where it sticks out.
 
     CornerNet (Law & Deng, 2018). Each of ``rounds`` draws a size and tries 50 points; the first window that
@@ -84,11 +126,20 @@ class CenterCrop:
 
     rounds, tries = 10, 50
 
-    def __init__(self, size, ratios, border=128, mean=(0, 0, 0)):
+    def __init__(
+        self,
+        size: Pair,
+        ratios: Annotated[list[float], List(Number(0, 100, above=True), least=1)] = RATIOS,
+        border: Count = 128,
+        mean: Color = (0, 0, 0),
+    ) -> None:
         self.sizes = [[int(side * ratio) for side in size[::-1]] for ratio in ratios]  # (h, w)
         self.border, self.mean = border, tuple(mean)
 
-    def __call__(self, sample, seed):
+    def extent(self, before: Extent) -> Extent:
+        return before.grown(self)
+
+    def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         source = tf.shape(sample["image"])[:2]
         picks = tf.random.stateless_uniform(
             [self.rounds], tf.random.fold_in(seed, 0), 0, len(self.sizes), tf.int32
@@ -129,7 +180,8 @@ class CenterCrop:
         return transforms.moved_window(sample, corner, size, limit, self.mean)
 
 
-class Shift:
+@register
+class Shift(Transform):
     """Moves the image by a few pixels in some of the cases; what comes in is black.
 
     YOLOF (Chen et al., 2021). Objects of which no more than a pixel's width or height is left are dropped; if
@@ -140,10 +192,10 @@ class Shift:
         max_pixels: largest shift along each axis.
     """
 
-    def __init__(self, probability=0.5, max_pixels=32):
+    def __init__(self, probability: Share = 0.5, max_pixels: CountOrZero = 32) -> None:
         self.probability, self.max_pixels = probability, max_pixels
 
-    def __call__(self, sample, seed):
+    def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         chosen = tf.random.stateless_uniform([], tf.random.fold_in(seed, 0)) < self.probability
         return tf.cond(chosen, lambda: self._shifted(sample, seed), lambda: dict(sample))
 

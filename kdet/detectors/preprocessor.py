@@ -41,7 +41,7 @@ class Preprocessor(Component):
         self.keep_ratio, self.pad_divisor, self.center_pad = keep_ratio, pad_divisor, center_pad
 
     def resize_rule(self, size: float | Sequence[float] | None = None) -> dict[str, Any]:
-        """The ``resize`` section of a data spec that leads to ``size`` (default: the preprocessor's)."""
+        """The keywords of a ``Resize`` that leads to ``size`` (default: the preprocessor's)."""
         size = self.size if size is None else size
         if isinstance(size, (int, float)):
             return {"mode": "factor", "sizes": [size]}

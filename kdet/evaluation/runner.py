@@ -32,7 +32,8 @@ def evaluate(
     Args:
         model: the detector.
         pipeline: evaluation data, ``kdet.data.load(spec, training=False)``.
-        metrics: any of ``kdet.schema.METRICS``, which says what each is.
+        metrics: names (``kdet.settings.METRICS`` says what each is), mappings with the ``type`` of a
+            registered metric as in a recipe, or ``Metric`` objects.
         out: path for the detections as a COCO result file.
         on_first_batch: called with ``(inputs, detections)`` of the first batch, as NumPy.
         progress: called with the number of images done after every batch.
@@ -45,7 +46,14 @@ def evaluate(
     Raises:
         ValueError: unknown metric, or one that the data or the model's detections cannot be scored by.
     """
-    chosen = {name: metric_table.find(name) for name in metrics}
+    chosen: dict[str, metric_table.Metric] = {}
+    for one in metrics:
+        name, metric = metric_table.find(one)
+        if name in chosen:
+            raise ValueError(
+                f"Two metrics have the name {name!r} (data.metrics): give one a `name` of its own."
+            )
+        chosen[name] = metric
     scene = metric_table.Scene(pipeline.index, pipeline.index.to_coco())
     for metric in chosen.values():
         metric.check(scene)

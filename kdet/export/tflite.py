@@ -152,7 +152,8 @@ def representative_batches(given: Any, height: int, width: int, batch: int) -> l
     fill = {"mode": "fixed", "sizes": [[width, height]]}
     if isinstance(given, dict):
         split = next((name for name in ("train", "val") if (given.get("data") or {}).get(name)), "train")
-        spec = {**data.section(given, split), "resize": fill, "divisor": 1, "buckets": None}
+        spec = {**data.section(given, split), "divisor": 1, "buckets": None}
+        spec["transforms"] = [{"type": "Resize", **fill}]
         spec["limit"] = min(spec.get("limit") or CALIBRATION_IMAGES, CALIBRATION_IMAGES)
         try:
             images = [x["images"].numpy()[0] for x, _ in data.load(spec).dataset()]

@@ -2,23 +2,30 @@
 
 import json
 import math
+import pathlib
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kdet.evaluation.runner import evaluate
+from kdet.train.averages import averaged
+from kdet.typing import PathLike
 from kdet.writing import writing
 
 
-def optimizer_steps(model):
+def optimizer_steps(model: keras.Model) -> int:
     """Updates done so far, as an int (also for the mirrored counter of a distributed run)."""
     return int(tf.convert_to_tensor(model.optimizer.iterations))
 
 
 class EvaluateDetections(keras.callbacks.Callback):
     """Adds the validation figures to the logs of an epoch (``val/bbox/AP`` ...).
+
+    Where the optimizer keeps averages of the weights, these are scored.
 
     Args:
         pipeline: validation data, ``kdet.data.load(...)``.
@@ -28,15 +35,23 @@ class EvaluateDetections(keras.callbacks.Callback):
         images: called with the inputs and detections of the first batch, to show them.
     """
 
-    def __init__(self, pipeline, metrics=("bbox",), every=1, last_epoch=None, images=None):
+    def __init__(
+        self,
+        pipeline: Any,
+        metrics: Sequence[Any] = ("bbox",),
+        every: int = 1,
+        last_epoch: int | None = None,
+        images: Callable[..., Any] | None = None,
+    ) -> None:
         super().__init__()
         self.pipeline, self.metrics = pipeline, metrics
         self.every, self.last_epoch, self.images = every, last_epoch, images
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if (epoch + 1) % self.every and epoch + 1 != self.last_epoch:
             return
-        figures = evaluate(self.model, self.pipeline, self.metrics, on_first_batch=self.images)
+        with averaged(self.model):
+            figures = evaluate(self.model, self.pipeline, self.metrics, on_first_batch=self.images)
         logs.update({f"val/{name}": value for name, value in figures.items()})
 
 
@@ -48,14 +63,14 @@ class EpochLog(keras.callbacks.Callback):
         history: the list.
     """
 
-    def __init__(self, path, history):
+    def __init__(self, path: PathLike, history: list[dict[str, Any]]) -> None:
         super().__init__()
         self.path, self.history = path, history
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._start = time.monotonic()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         line = {
             "epoch": epoch + 1,
             "step": optimizer_steps(self.model),
@@ -70,7 +85,21 @@ class EpochLog(keras.callbacks.Callback):
             file.write(json.dumps(plain, allow_nan=False) + "\n")
 
 
-def show_images(inputs, detections, class_names, count=4, min_score=0.3):
+def lines_before(path: pathlib.Path, epoch: int) -> list[dict[str, Any]]:
+    """The lines that an :class:`EpochLog` wrote of the first ``epoch`` epochs, the last of each, in order."""
+    if not path.is_file():
+        return []
+    lines = {line["epoch"]: line for line in map(json.loads, path.read_text().splitlines())}
+    return [lines[number] for number in sorted(lines) if number <= epoch]
+
+
+def show_images(
+    inputs: dict[str, np.ndarray],
+    detections: dict[str, np.ndarray],
+    class_names: Sequence[str] | None,
+    count: int = 4,
+    min_score: float = 0.3,
+) -> list[np.ndarray]:
     """Images of a batch with what was detected in them: list of RGB uint8 ``[h, w, 3]``.
 
     Args:

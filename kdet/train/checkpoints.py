@@ -5,12 +5,15 @@ import math
 import os
 import pathlib
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from kdet.convert import keras_files, safe_load
 from kdet.errors import CheckpointError, first_line
 from kdet.train import facts
+from kdet.typing import PathLike
 
 logger = logging.getLogger("kdet")
 
@@ -26,19 +29,19 @@ class Checkpoints:
         run: what the run is, see ``kdet.train.facts``; written into every checkpoint and compared with it.
     """
 
-    def __init__(self, folder, keep=2, run=None):
+    def __init__(self, folder: PathLike, keep: int = 2, run: dict[str, Any] | None = None) -> None:
         self.folder = pathlib.Path(folder)
         self.keep, self.run = keep, run
 
-    def steps(self):
+    def steps(self) -> list[int]:
         """Training steps of the checkpoints there are, oldest first."""
         names = os.listdir(self.folder) if self.folder.is_dir() else []
         return sorted(int(m.group(1)) for m in map(PATTERN.match, names) if m)
 
-    def path(self, step):
+    def path(self, step: int) -> pathlib.Path:
         return self.folder / f"step_{step:08d}.weights.h5"
 
-    def save(self, model, step):
+    def save(self, model: keras.Model, step: int) -> pathlib.Path:
         """Writes a checkpoint; a kill at any moment leaves the older ones whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f"part_{os.getpid()}.weights.h5"
@@ -57,7 +60,7 @@ class Checkpoints:
             rest.unlink(missing_ok=True)
         return self.path(step)
 
-    def restore(self, model, others=()):
+    def restore(self, model: keras.Model, others: Sequence["Checkpoints"] = ()) -> int:
         """Loads the newest checkpoint into a compiled model.
 
         Args:
@@ -118,17 +121,17 @@ class SaveCheckpoints(keras.callbacks.Callback):
         every: steps between checkpoints within an epoch; 0 for none.
     """
 
-    def __init__(self, checkpoints, first_step=0, every=0):
+    def __init__(self, checkpoints: Checkpoints, first_step: int = 0, every: int = 0) -> None:
         super().__init__()
         self.checkpoints, self.step, self.every = checkpoints, first_step, every
         self._saved = None
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.step += 1
         if self.every and self.step % self.every == 0:
             self._save()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if self._saved != self.step:
             self._save()
 

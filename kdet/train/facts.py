@@ -20,7 +20,7 @@ EQUAL = {
 }
 
 
-def facts_of(pipeline, seed: int) -> dict[str, Any]:
+def facts_of(pipeline: Any, seed: int) -> dict[str, Any]:
     """The facts of a run over a training ``Pipeline``: class names, batch size, and what the data are."""
     digest = hashlib.sha256()
     for record in pipeline.index.records:

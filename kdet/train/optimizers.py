@@ -6,11 +6,21 @@ not rescale what is already in flight); clipping by global norm sees the gradien
 after the sum over replicas; and every parameter may have its own learning-rate and weight-decay factor.
 """
 
+from typing import Annotated, Any
+
 import keras
 import tensorflow as tf
 
 from kdet.compat import ReplicaOptimizer
+from kdet.ranges import Number
+from kdet.registry import register
+from kdet.settings import Share
 from kdet.train.param_groups import ParamGroups
+
+Rate = Annotated[float, Number(0, 1e6, above=True)]
+Decay = Annotated[float, Number(0, 1e6)]
+Steps = Annotated[int, Number(2, 2**31 - 1, whole=True, exact=True)]
+SHARED = ("use_ema", "ema_momentum", "gradient_accumulation_steps")  # as in Keras
 
 
 class GroupedOptimizer(ReplicaOptimizer):
@@ -21,19 +31,40 @@ class GroupedOptimizer(ReplicaOptimizer):
         weight_decay: float, multiplied by each parameter's ``decay_mult``.
         global_clipnorm: largest L2 norm of the whole gradient, or ``None``.
         parameters: mapping of :class:`kdet.train.param_groups.ParamGroups` arguments, or ``None``.
+        use_ema, ema_momentum: keep exponential averages of the weights, as in Keras.
+        ema_finalize: the weights become their averages at the end of ``fit``, as in Keras.
+        gradient_accumulation_steps: batches whose mean gradient makes one step, as in Keras; on one device.
 
     The factors are looked up when a model is compiled with the optimizer (:meth:`bind`).
     """
 
-    def __init__(self, learning_rate, weight_decay=0.0, global_clipnorm=None, parameters=None, name=None):
-        super().__init__(learning_rate=learning_rate, name=name)
+    def __init__(
+        self,
+        learning_rate: Any,
+        weight_decay: float = 0.0,
+        global_clipnorm: float | None = None,
+        parameters: dict[str, Any] | None = None,
+        name: str | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_finalize: bool = True,
+        gradient_accumulation_steps: int | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate=learning_rate,
+            name=name,
+            use_ema=use_ema,
+            ema_momentum=ema_momentum,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+        )
+        self.ema_finalize = ema_finalize
         self.weight_decay = float(weight_decay)
         self.global_clipnorm = global_clipnorm
         self.parameters = dict(parameters or {})
         self._rules = ParamGroups(**self.parameters)
         self._multipliers = {}
 
-    def bind(self, model):
+    def bind(self, model: keras.Model) -> "GroupedOptimizer":
         """Looks up ``(lr_mult, decay_mult)`` of every variable of ``model``; call before training."""
         self._multipliers = {}
         for variable, pair in self._rules.resolve(model):
@@ -42,50 +73,70 @@ class GroupedOptimizer(ReplicaOptimizer):
                 self._multipliers[key] = pair
         return self
 
-    def multipliers(self, variable):
+    def multipliers(self, variable: Any) -> tuple[float, float]:
         """``(lr_mult, decay_mult)`` of a variable."""
         return self._multipliers.get(self._var_key(variable), (1.0, 1.0))
 
-    def merged(self, pairs):
+    def merged(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
         return clip_by_global_norm(pairs, self.global_clipnorm) if self.global_clipnorm else pairs
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         base = super().get_config()
-        config = {k: base[k] for k in ("name", "learning_rate", "weight_decay", "global_clipnorm")}
-        return {**config, "parameters": self.parameters}
+        config = {k: base[k] for k in ("name", "learning_rate", "weight_decay", "global_clipnorm", *SHARED)}
+        return {**config, "parameters": self.parameters, "ema_finalize": self.ema_finalize}
+
+    def finalize_variable_values(self, var_list: list[Any]) -> None:
+        """Called by Keras at the end of ``fit``."""
+        if self.ema_finalize:
+            super().finalize_variable_values(var_list)
 
 
-@keras.saving.register_keras_serializable(package="kdet")
+@register
 class SGD(GroupedOptimizer):
     """Stochastic gradient descent: ``v = momentum * v + gradient + decay * w``, then ``w -= lr * v``.
 
     Args:
-        learning_rate, weight_decay, global_clipnorm, parameters: see :class:`GroupedOptimizer`.
+        learning_rate, weight_decay, global_clipnorm, parameters, use_ema, ema_momentum, ema_finalize,
+            gradient_accumulation_steps: see :class:`GroupedOptimizer`.
         momentum: factor of the running buffer, 0 for none.
         nesterov: step along ``gradient + momentum * buffer`` instead of the buffer.
     """
 
     def __init__(
         self,
-        learning_rate=0.02,
-        momentum=0.9,
-        nesterov=False,
-        weight_decay=0.0,
-        global_clipnorm=None,
-        parameters=None,
-        name="sgd",
-    ):
-        super().__init__(learning_rate, weight_decay, global_clipnorm, parameters, name)
+        learning_rate: Rate = 0.02,
+        momentum: Share = 0.9,
+        nesterov: bool = False,
+        weight_decay: Decay = 0.0,
+        global_clipnorm: float | None = None,
+        parameters: dict[str, Any] | None = None,
+        name: str = "sgd",
+        use_ema: bool = False,
+        ema_momentum: Share = 0.99,
+        ema_finalize: bool = True,
+        gradient_accumulation_steps: Steps | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate,
+            weight_decay,
+            global_clipnorm,
+            parameters,
+            name,
+            use_ema,
+            ema_momentum,
+            ema_finalize,
+            gradient_accumulation_steps,
+        )
         self.momentum = float(momentum)
         self.nesterov = nesterov
 
-    def build(self, variables):
+    def build(self, variables: list[Any]) -> None:
         if self.built:
             return
         super().build(variables)
         self.momentums = self.add_optimizer_variables(variables, "momentum") if self.momentum else []
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         lr_mult, decay_mult = self.multipliers(variable)
         direction = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
         if self.weight_decay * decay_mult:
@@ -97,11 +148,11 @@ class SGD(GroupedOptimizer):
             direction = direction + self.momentum * moved if self.nesterov else moved
         self.assign_sub(variable, tf.cast(learning_rate, variable.dtype) * lr_mult * direction)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
 
 
-@keras.saving.register_keras_serializable(package="kdet")
+@register
 class AdamW(GroupedOptimizer):
     """Adam with decoupled weight decay (Loshchilov & Hutter, 2019); epsilon outside the bias correction.
 
@@ -109,25 +160,40 @@ class AdamW(GroupedOptimizer):
     stay as they are.
 
     Args:
-        learning_rate, weight_decay, global_clipnorm, parameters: see :class:`GroupedOptimizer`.
+        learning_rate, weight_decay, global_clipnorm, parameters, use_ema, ema_momentum, ema_finalize,
+            gradient_accumulation_steps: see :class:`GroupedOptimizer`.
         beta_1, beta_2, epsilon: decay rates of both moments, and the floor of the denominator.
     """
 
     def __init__(
         self,
-        learning_rate=1e-4,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        weight_decay=0.01,
-        global_clipnorm=None,
-        parameters=None,
-        name="adamw",
-    ):
-        super().__init__(learning_rate, weight_decay, global_clipnorm, parameters, name)
+        learning_rate: Rate = 1e-4,
+        beta_1: Share = 0.9,
+        beta_2: Share = 0.999,
+        epsilon: Share = 1e-8,
+        weight_decay: Decay = 0.01,
+        global_clipnorm: float | None = None,
+        parameters: dict[str, Any] | None = None,
+        name: str = "adamw",
+        use_ema: bool = False,
+        ema_momentum: Share = 0.99,
+        ema_finalize: bool = True,
+        gradient_accumulation_steps: Steps | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate,
+            weight_decay,
+            global_clipnorm,
+            parameters,
+            name,
+            use_ema,
+            ema_momentum,
+            ema_finalize,
+            gradient_accumulation_steps,
+        )
         self.beta_1, self.beta_2, self.epsilon = float(beta_1), float(beta_2), float(epsilon)
 
-    def build(self, variables):
+    def build(self, variables: list[Any]) -> None:
         if self.built:
             return
         super().build(variables)
@@ -139,7 +205,7 @@ class AdamW(GroupedOptimizer):
             for i in range(len(variables))
         ]
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         lr_mult, decay_mult = self.multipliers(variable)
         lr = tf.cast(learning_rate, variable.dtype) * lr_mult
         gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype)
@@ -157,7 +223,7 @@ class AdamW(GroupedOptimizer):
         decay = lr * self.weight_decay * decay_mult * variable
         self.assign_sub(variable, decay + lr * first / denominator)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         own = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
         return {**super().get_config(), **own}
 
@@ -170,11 +236,11 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
     an overflow on any of them skips the step on all of them.
     """
 
-    def build(self, var_list):
+    def build(self, var_list: list[Any]) -> None:
         if not self.built:  # Keras builds once more when it loads a compiled model
             super().build(var_list)
 
-    def check_finite(self, grads):
+    def check_finite(self, grads: list[Any]) -> tf.Tensor:
         bad = tf.add_n([tf.math.count_nonzero(~tf.math.is_finite(g)) for g in grads if g is not None])
         context = tf.distribute.get_replica_context()
         if context is not None and context.num_replicas_in_sync > 1:
@@ -182,7 +248,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
         return tf.equal(tf.cast(bad, tf.float32), 0.0)
 
 
-def clip_by_global_norm(pairs, max_norm):
+def clip_by_global_norm(pairs: list[tuple[Any, Any]], max_norm: float) -> list[tuple[Any, Any]]:
     """Scales ``(gradient, variable)`` pairs so that the norm of all gradients is at most ``max_norm``."""
     grads = [None if g is None else tf.convert_to_tensor(g) for g, _ in pairs]
     norm = tf.sqrt(

@@ -1,6 +1,7 @@
 """Learning-rate and weight-decay factors per parameter, chosen by name."""
 
 import difflib
+from typing import Any
 
 import keras
 
@@ -29,7 +30,13 @@ class ParamGroups:
         norm_decay_mult: weight-decay factor of norm layers (gamma and beta).
     """
 
-    def __init__(self, custom_keys=None, bias_lr_mult=1.0, bias_decay_mult=1.0, norm_decay_mult=1.0):
+    def __init__(
+        self,
+        custom_keys: dict[str, dict[str, float]] | None = None,
+        bias_lr_mult: float = 1.0,
+        bias_decay_mult: float = 1.0,
+        norm_decay_mult: float = 1.0,
+    ) -> None:
         self.custom_keys = dict(custom_keys or {})
         for key, factors in self.custom_keys.items():
             unknown = set(factors) - {"lr_mult", "decay_mult"}
@@ -42,7 +49,7 @@ class ParamGroups:
         self.norm_decay_mult = float(norm_decay_mult)
         self._keys = sorted(sorted(self.custom_keys), key=len, reverse=True)
 
-    def factors(self, name, is_norm=False):
+    def factors(self, name: str, is_norm: bool = False) -> tuple[float, float]:
         """``(lr_mult, decay_mult)`` of the parameter ``name``."""
         for key in self._keys:
             if key in name:
@@ -55,7 +62,7 @@ class ParamGroups:
             return self.bias_lr_mult, self.bias_decay_mult
         return 1.0, 1.0
 
-    def resolve(self, model):
+    def resolve(self, model: keras.Model) -> list[tuple[Any, tuple[float, float]]]:
         """``[(variable, (lr_mult, decay_mult)), ...]`` of the trainable variables of ``model``.
 
         Raises:
@@ -71,7 +78,7 @@ class ParamGroups:
         return [(variable, self.factors(name, is_norm)) for variable, name, is_norm in named]
 
 
-def parameter_names(model):
+def parameter_names(model: keras.Model) -> list[tuple[Any, str, bool]]:
     """``[(variable, name, belongs to a norm layer), ...]`` of all trainable variables.
 
     Variables of layers that have no checkpoint names go by their Keras path, with dots.

@@ -1,28 +1,26 @@
-"""The learning-rate schedule of the published recipes: warm-up, then steps, a cosine or a polynomial."""
+"""Learning-rate schedules of the published recipes: warm-up, then steps, a cosine or a polynomial."""
 
+import abc
 import math
+from typing import Annotated, Any, Literal
 
 import keras
 import tensorflow as tf
 
-POLICIES = ("constant", "step", "cosine", "polynomial")
-WARMUPS = ("linear", "constant", "exp")
+from kdet.ranges import List, Number
+from kdet.registry import register
+from kdet.settings import CountOrZero, Positive, Share
 
 
-@keras.saving.register_keras_serializable(package="kdet")
-class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
     """A function of the optimizer's iteration count alone, so a resumed run needs no extra state.
+
+    A schedule of your own derives from this, gives :meth:`factor`, and is registered.
 
     Args:
         learning_rate: the rate after the warm-up, before any decay.
         steps_per_epoch: optimizer steps in one pass over the data.
-        epochs: length of the whole run; what ``cosine`` and ``polynomial`` stretch over.
-        type: ``"constant"``; ``"step"`` (times ``gamma`` at each of ``steps``); ``"cosine"`` (half a cosine
-            down to ``min_ratio`` of the rate, Loshchilov & Hutter 2017); ``"polynomial"``
-            (``(1 - progress) ** power`` down to ``min_ratio``).
-        steps, gamma: milestones in epochs (in optimizer steps with ``by_epoch=False``) and factor of each.
-        min_ratio, power: see ``type``.
-        by_epoch: count progress in whole epochs; ``False``: in optimizer steps.
+        epochs: length of the whole run.
         warmup: ``"linear"`` or ``"exp"`` (from ``warmup_ratio`` up to 1), ``"constant"`` (``warmup_ratio``
             throughout); it multiplies what the schedule gives at that step.
         warmup_steps: its length in optimizer steps; 0 for none.
@@ -31,38 +29,31 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(
         self,
-        learning_rate,
-        steps_per_epoch,
-        epochs,
-        type="step",
-        steps=(),
-        gamma=0.1,
-        min_ratio=0.0,
-        power=1.0,
-        by_epoch=True,
-        warmup="linear",
-        warmup_steps=0,
-        warmup_ratio=0.001,
-    ):
+        learning_rate: float,
+        steps_per_epoch: int,
+        epochs: float,
+        warmup: Literal["linear", "exp", "constant"] = "linear",
+        warmup_steps: CountOrZero = 0,
+        warmup_ratio: Annotated[float, Number(0, 1, above=True)] = 0.001,
+    ) -> None:
         super().__init__()
-        for key, value, known in (("type", type, POLICIES), ("warmup", warmup, WARMUPS)):
-            if value not in known:
-                raise ValueError(f"schedule.{key} must be one of {', '.join(known)}; got {value!r}.")
         if warmup_steps and not (warmup_steps > 0 and 0 < warmup_ratio <= 1):
             raise ValueError(
-                f"schedule: warmup_steps must be positive and warmup_ratio in (0, 1]; "
+                f"warmup_steps must be positive and warmup_ratio in (0, 1]; "
                 f"got {warmup_steps} and {warmup_ratio}."
             )
         if steps_per_epoch < 1 or epochs <= 0:
             raise ValueError(f"steps_per_epoch and epochs must be positive; got {steps_per_epoch}, {epochs}.")
         self.learning_rate, self.steps_per_epoch, self.epochs = float(learning_rate), steps_per_epoch, epochs
-        self.type, self.steps, self.gamma = type, list(steps), float(gamma)
-        self.min_ratio, self.power, self.by_epoch = float(min_ratio), float(power), by_epoch
         self.warmup, self.warmup_steps, self.warmup_ratio = warmup, warmup_steps, float(warmup_ratio)
 
-    def __call__(self, step):
+    @abc.abstractmethod
+    def factor(self, step: tf.Tensor) -> tf.Tensor:
+        """What the rate is multiplied by at a step, a float32 scalar."""
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
         step = tf.cast(step, tf.float32)
-        factor = getattr(self, f"_{self.type}")(step)
+        factor = self.factor(step)
         if self.warmup_steps:
             factor *= tf.where(step < self.warmup_steps, self._warmup_factor(step), 1.0)
         return self.learning_rate * factor
@@ -75,36 +66,127 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
             return tf.pow(self.warmup_ratio, 1 - progress)
         return tf.fill(tf.shape(step), self.warmup_ratio)
 
-    def _progress(self, step):
-        """How much of the run lies behind ``step``: 0 to 1."""
+    def progress(self, step: tf.Tensor, by_epoch: bool = True) -> tf.Tensor:
+        """How much of the run lies behind ``step``, 0 to 1; ``by_epoch``: in whole epochs."""
         # The half step keeps whole epochs whole in float32.
-        epochs = (
-            tf.floor((step + 0.5) / self.steps_per_epoch) if self.by_epoch else step / self.steps_per_epoch
-        )
+        epochs = tf.floor((step + 0.5) / self.steps_per_epoch) if by_epoch else step / self.steps_per_epoch
         return tf.minimum(epochs / self.epochs, 1.0)
 
-    def _constant(self, step):
+    def get_config(self) -> dict[str, Any]:
+        names = "learning_rate steps_per_epoch epochs warmup warmup_steps warmup_ratio"
+        return {name: vars(self)[name] for name in names.split()}
+
+
+@register
+class ConstantRate(Schedule):
+    """The rate stays, after the warm-up; the arguments are those of :class:`Schedule`."""
+
+    def factor(self, step: tf.Tensor) -> tf.Tensor:
         return tf.ones_like(step)
 
-    def _step(self, step):
+
+@register
+class StepDecay(Schedule):
+    """The rate times ``gamma`` at each of ``steps``.
+
+    Args:
+        learning_rate, steps_per_epoch, epochs, warmup, warmup_steps, warmup_ratio: see :class:`Schedule`.
+        steps: milestones in epochs, with ``by_epoch=False`` in optimizer steps.
+        gamma: factor of each.
+        by_epoch: see ``steps``.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float,
+        steps_per_epoch: int,
+        epochs: float,
+        steps: Annotated[list[float], List(Number(0), ordered=True)] = (),
+        gamma: Annotated[float, Number(0, 1e3, above=True)] = 0.1,
+        by_epoch: bool = True,
+        warmup: Literal["linear", "exp", "constant"] = "linear",
+        warmup_steps: CountOrZero = 0,
+        warmup_ratio: Annotated[float, Number(0, 1, above=True)] = 0.001,
+    ) -> None:
+        super().__init__(learning_rate, steps_per_epoch, epochs, warmup, warmup_steps, warmup_ratio)
+        self.steps, self.gamma, self.by_epoch = list(steps), float(gamma), by_epoch
+
+    def factor(self, step: tf.Tensor) -> tf.Tensor:
         unit = self.steps_per_epoch if self.by_epoch else 1
         drops = [tf.cast(step >= round(milestone * unit), tf.float32) for milestone in self.steps]
         return tf.pow(self.gamma, tf.add_n(drops)) if drops else tf.ones_like(step)
 
-    def _cosine(self, step):
-        return self.min_ratio + (1 - self.min_ratio) * 0.5 * (1 + tf.cos(math.pi * self._progress(step)))
-
-    def _polynomial(self, step):
-        return self.min_ratio + (1 - self.min_ratio) * tf.pow(1 - self._progress(step), self.power)
-
-    def get_config(self):
-        names = (
-            "learning_rate steps_per_epoch epochs type steps gamma min_ratio power by_epoch "
-            "warmup warmup_steps warmup_ratio"
-        )
-        return {name: getattr(self, name) for name in names.split()}
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "steps": self.steps, "gamma": self.gamma, "by_epoch": self.by_epoch}
 
 
-def scaled_rate(learning_rate, batch_size, base_batch_size=16):
+@register
+class CosineDecay(Schedule):
+    """Half a cosine over the whole run down to ``min_ratio`` of the rate (Loshchilov & Hutter, 2017).
+
+    Args:
+        learning_rate, steps_per_epoch, epochs, warmup, warmup_steps, warmup_ratio: see :class:`Schedule`.
+        min_ratio: what is left at the end.
+        by_epoch: count progress in whole epochs; ``False``: in optimizer steps.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float,
+        steps_per_epoch: int,
+        epochs: float,
+        min_ratio: Share = 0.0,
+        by_epoch: bool = True,
+        warmup: Literal["linear", "exp", "constant"] = "linear",
+        warmup_steps: CountOrZero = 0,
+        warmup_ratio: Annotated[float, Number(0, 1, above=True)] = 0.001,
+    ) -> None:
+        super().__init__(learning_rate, steps_per_epoch, epochs, warmup, warmup_steps, warmup_ratio)
+        self.min_ratio, self.by_epoch = float(min_ratio), by_epoch
+
+    def factor(self, step: tf.Tensor) -> tf.Tensor:
+        share = 0.5 * (1 + tf.cos(math.pi * self.progress(step, self.by_epoch)))
+        return self.min_ratio + (1 - self.min_ratio) * share
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "min_ratio": self.min_ratio, "by_epoch": self.by_epoch}
+
+
+@register
+class PolynomialDecay(Schedule):
+    """``(1 - progress) ** power`` over the whole run down to ``min_ratio`` of the rate.
+
+    Args:
+        learning_rate, steps_per_epoch, epochs, warmup, warmup_steps, warmup_ratio: see :class:`Schedule`.
+        power: 1 is a straight line.
+        min_ratio: what is left at the end.
+        by_epoch: count progress in whole epochs; ``False``: in optimizer steps.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float,
+        steps_per_epoch: int,
+        epochs: float,
+        power: Positive = 1.0,
+        min_ratio: Share = 0.0,
+        by_epoch: bool = True,
+        warmup: Literal["linear", "exp", "constant"] = "linear",
+        warmup_steps: CountOrZero = 0,
+        warmup_ratio: Annotated[float, Number(0, 1, above=True)] = 0.001,
+    ) -> None:
+        super().__init__(learning_rate, steps_per_epoch, epochs, warmup, warmup_steps, warmup_ratio)
+        self.power, self.min_ratio, self.by_epoch = float(power), float(min_ratio), by_epoch
+
+    def factor(self, step: tf.Tensor) -> tf.Tensor:
+        rest = tf.pow(1 - self.progress(step, self.by_epoch), self.power)
+        return self.min_ratio + (1 - self.min_ratio) * rest
+
+    def get_config(self) -> dict[str, Any]:
+        own = {"power": self.power, "min_ratio": self.min_ratio, "by_epoch": self.by_epoch}
+        return {**super().get_config(), **own}
+
+
+def scaled_rate(learning_rate: float, batch_size: int, base_batch_size: int = 16) -> float:
     """The linear scaling rule (Goyal et al., 2017): the rate grows with the global batch."""
     return learning_rate * batch_size / base_batch_size

@@ -8,7 +8,7 @@ import tensorflow as tf
 STRATEGIES = ("auto", "one", "mirrored", "multiworker")
 
 
-def make_strategy(name="auto"):
+def make_strategy(name: str = "auto") -> tf.distribute.Strategy:
     """The distribution strategy; call it before anything else touches a device.
 
     Args:
@@ -41,7 +41,7 @@ def make_strategy(name="auto"):
     return tf.distribute.get_strategy()
 
 
-def worker():
+def worker() -> tuple[int, int]:
     """``(index of this process, number of processes)`` by ``TF_CONFIG``; ``(0, 1)`` without it."""
     workers = _workers()
     if not workers:

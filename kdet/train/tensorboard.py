@@ -1,8 +1,13 @@
 """TensorBoard event files written with TensorFlow alone (the viewer need not be installed)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
+
+from kdet.typing import PathLike
 
 
 class EventWriter:
@@ -12,16 +17,16 @@ class EventWriter:
         folder: where the event file goes.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: PathLike) -> None:
         self._writer = tf.summary.create_file_writer(str(folder))
 
-    def scalars(self, values, step):
+    def scalars(self, values: dict[str, float], step: int) -> None:
         """Writes ``{name: number}`` at an optimizer step."""
         with self._writer.as_default():
             for name, value in values.items():
                 self._write(name, "scalars", tf.constant(float(value), tf.float32), step)
 
-    def images(self, name, images, step):
+    def images(self, name: str, images: Sequence[np.ndarray], step: int) -> None:
         """Writes RGB uint8 images ``[[h, w, 3], ...]`` of any sizes."""
         with self._writer.as_default():
             for i, image in enumerate(images):
@@ -36,7 +41,7 @@ class EventWriter:
         metadata.data_class = {"scalars": 1, "images": 3}[plugin]
         tf.summary.write(name, tensor, step=step, metadata=metadata)
 
-    def flush(self):
+    def flush(self) -> None:
         self._writer.flush()
 
 
@@ -49,12 +54,12 @@ class TensorBoardScalars(keras.callbacks.Callback):
         every: steps between two points.
     """
 
-    def __init__(self, writer, first_step=0, every=50):
+    def __init__(self, writer: EventWriter, first_step: int = 0, every: int = 50) -> None:
         super().__init__()
         self.writer, self.step, self.every = writer, first_step, every
         self._seen = set()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.step += 1
         self._seen.update(logs or {})
         if self.step % self.every == 0:
@@ -62,7 +67,7 @@ class TensorBoardScalars(keras.callbacks.Callback):
             values["train/learning_rate"] = float(self.model.optimizer.learning_rate)
             self.writer.scalars(values, self.step)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         values = {k: v for k, v in (logs or {}).items() if k not in self._seen}
         self.writer.scalars({**values, "epoch": epoch + 1}, self.step)
         self.writer.flush()

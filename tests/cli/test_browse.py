@@ -37,11 +37,11 @@ data:
   train:
     annotations: {ASSETS / "coco.json"}
     images: {ASSETS}
-    resize: {{sizes: [[133, 80]]}}
+    transforms: [{{type: Resize, sizes: [[133, 80]]}}, {{type: RandomFlip}}]
 """
     )
     out = tmp_path / "sheet.png"
-    browse([str(recipe), "--set", "data.train.flip=0", "--count", "2", "--out", str(out)])
+    browse([str(recipe), "--set", "data.train.transforms.RandomFlip=null", "--count", "2", "--out", str(out)])
     assert tf.io.decode_png(out.read_bytes()).shape[2] == 3
 
 

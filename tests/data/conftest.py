@@ -3,6 +3,8 @@ import pathlib
 import numpy as np
 import pytest
 
+from tests.data.steps import steps
+
 ASSETS = pathlib.Path(__file__).parent.parent / "assets" / "data"
 
 
@@ -23,12 +25,10 @@ def reference():
 def coco(assets):
     """A data section over the tiny COCO dataset: three images, one of them without objects."""
     return {
-        "format": "coco",
         "annotations": str(assets / "coco.json"),
         "images": str(assets),
         "classes": ["cat", "dog"],
         "masks": True,
         "filter_empty": False,
-        "resize": {"sizes": [[133, 80]]},
-        "flip": 0,
+        "transforms": steps(Resize={"sizes": [[133, 80]]}),
     }

@@ -45,7 +45,7 @@ def pipeline(training):
         "annotations": sys.argv[1],
         "images": str(pathlib.Path(sys.argv[1]).parent),
         "filter_empty": False,
-        "resize": [133, 80],
+        "transforms": [{"type": "Resize", "sizes": [133, 80]}, {"type": "RandomFlip"}],
     }
     return data.load(spec, training=training, batch_size=2)
 

@@ -8,6 +8,7 @@ from PIL import Image
 
 import kdet.data
 from kdet.data.cityscapes import draw_polygons
+from tests.data.steps import steps
 from tests.evaluation.scenes import write_city
 
 
@@ -26,10 +27,10 @@ def split(tmp_path):
     groups = np.where(street() < 1000, street(), 7)
     write_city([street(), groups, np.full((40, 60), 7)], tmp_path)
     return {
-        "format": "cityscapes",
+        "type": "CityscapesReader",
         "annotations": str(tmp_path / "gtFine"),
         "images": str(tmp_path / "leftImg8bit"),
-        "resize": {"mode": "fixed", "sizes": [[60, 40]]},
+        "transforms": steps(Resize={"mode": "fixed", "sizes": [[60, 40]]}),
     }
 
 
@@ -53,7 +54,7 @@ def test_boxes_groups_and_classes(split):
 
 
 def test_masks_are_what_is_seen(split):
-    pipeline = kdet.data.load({**split, "masks": True, "flip": 0}, training=True)
+    pipeline = kdet.data.load({**split, "masks": True}, training=True)
     _, targets = next(iter(pipeline.dataset()))
     person, car = np.unpackbits(targets["masks"][0].numpy(), axis=-1, count=60)[:2]
     np.testing.assert_array_equal(person, street() == 24003)

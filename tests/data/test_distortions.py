@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import kdet.data
 from kdet.data import distortions, masks, transforms, windows
+from tests.data.steps import steps
 
 
 def sample_of(height=40, width=60):
@@ -47,10 +48,10 @@ def assert_pixels_follow_the_maps(source, result):
         windows.RandomCrop((30, 20)),
         windows.RandomCrop((10, 30), "absolute_range"),
         windows.RandomCrop((0.5, 0.7), "relative_range"),
-        windows.CropFirst(0.5, transforms.Resize([(60, 40)]), windows.RandomCrop((30, 40), "absolute_range")),
+        windows.CropFirst([(60, 40)], (30, 40), 0.5),
         windows.CenterCrop((40, 40), (0.6, 1.0, 1.3), border=16, mean=(9, 8, 7)),
         windows.Shift(0.7, 12),
-        transforms.Flip(),
+        transforms.RandomFlip(),
     ],
     ids=lambda t: f"{type(t).__name__} {getattr(t, 'type', '')}",
 )
@@ -138,8 +139,11 @@ def test_photometric_changes_color_only():
 
 
 def test_a_training_section_with_everything(coco):
-    coco.update(photometric=True, expand=True, overlap_crop={"min_ious": [0.1, 0.5]}, flip=0.5)
-    coco.update(resize={"mode": "fixed", "sizes": [[48, 40]]}, filter_empty=True)
+    size = {"mode": "fixed", "sizes": [[48, 40]]}
+    everything = steps(
+        Photometric={}, Expand={}, OverlapCrop={"min_ious": [0.1, 0.5]}, Resize=size, RandomFlip={}
+    )
+    coco.update(transforms=everything, filter_empty=True)
     data = kdet.data.load(coco, training=True, batch_size=2).dataset()
     assert data.element_spec[0]["images"].shape == (2, 40, 48, 3)
     for inputs, targets in data.take(6):

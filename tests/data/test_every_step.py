@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 
 import kdet.data
 from kdet.data import masks
+from tests.data.steps import steps
 
 HEIGHT, WIDTH = 40, 56
 # x1, y1, x2, y2 of rectangles that do not touch; two at the border, the last is a crowd
@@ -94,18 +95,21 @@ def folder(tmp_path_factory):
     return folder
 
 
+READERS = {"coco": "CocoReader", "voc": "VocReader", "tfrecord": "TFRecordReader"}
+SAME = {"mode": "fixed", "sizes": [[WIDTH, HEIGHT]]}
+
+
 def section(folder, form, **changes):
     files = {
         "coco": {"annotations": str(folder / "coco.json"), "images": str(folder)},
         "tfrecord": {"annotations": str(folder / "records-*.tfrecord")},
         "voc": {"annotations": str(folder / "ImageSets/Main/all.txt")},
     }
-    spec = {"format": form, "classes": NAMES, "masks": form != "voc", **files[form]}
+    spec = {"type": READERS[form], "classes": NAMES, "masks": form != "voc", **files[form]}
     if form == "coco":
         maps = {"semantic": str(folder / "maps"), "semantic_stride": 1}
         spec |= {**maps, "proposals": str(folder / "proposals.npz"), "max_proposals": 4}
-    same_size = {"mode": "fixed", "sizes": [[WIDTH, HEIGHT]]}
-    return {**spec, "resize": same_size, "flip": 0, "divisor": 8, **changes}
+    return {**spec, "transforms": steps(Resize=SAME), "divisor": 8, **changes}
 
 
 def around(pixels):
@@ -169,7 +173,9 @@ def test_readers_deliver_the_drawing(folder, form):
 
 
 def test_a_mirrored_image(folder):
-    ((inputs, targets),) = read(section(folder, "coco", flip=1))
+    ((inputs, targets),) = read(
+        section(folder, "coco", transforms=steps(Resize=SAME, RandomFlip={"probability": 1}))
+    )
     np.testing.assert_array_equal(inputs["images"], drawing()[:, ::-1])
     check(inputs, targets)
     # 56 - x: what lay at the left border lies at the right one
@@ -177,7 +183,9 @@ def test_a_mirrored_image(folder):
 
 
 def test_a_image_twice_as_large(folder):
-    spec = section(folder, "coco", resize={"mode": "fixed", "sizes": [[2 * WIDTH, 2 * HEIGHT]]})
+    spec = section(
+        folder, "coco", transforms=steps(Resize={"mode": "fixed", "sizes": [[2 * WIDTH, 2 * HEIGHT]]})
+    )
     ((inputs, targets),) = read(spec)
     np.testing.assert_array_equal(inputs["scale"], [2, 2])
     np.testing.assert_array_equal(inputs["original_size"], [HEIGHT, WIDTH])
@@ -195,55 +203,65 @@ def test_a_image_twice_as_large(folder):
 
 
 FACTOR = {"mode": "factor", "sizes": [1.0]}
+
+
 # by name: the section, and what the first draws gave when this was recorded: height x width of the image and
 # the objects left in it. What the image shows is not recorded but checked.
+def chain(**transforms):
+    return {"transforms": steps(Resize=SAME, **transforms)}
+
+
+def own_size(**transforms):
+    return {"transforms": steps(**transforms, Resize=FACTOR)}
+
+
 RANDOM = {
     "window": (
-        {"crop": [24, 20]},
+        chain(RandomCrop={"size": [24, 20]}),
         "20x24:23 20x24:12 20x24:013 20x24:3 20x24:03",
     ),
     "window_range": (
-        {"crop": {"type": "absolute_range", "size": [16, 38]}},
+        chain(RandomCrop={"kind": "absolute_range", "size": [16, 38]}),
         "17x17:2 33x36:123 27x36:0123 36x18:013 24x24:013",
     ),
     "window_share": (
-        {"crop": {"type": "relative", "size": [0.5, 0.75]}},
+        chain(RandomCrop={"kind": "relative", "size": [0.5, 0.75]}),
         "30x28:123 30x28:12 30x28:013 30x28:013 30x28:013",
     ),
     "window_share_range": (
-        {"crop": {"type": "relative_range", "size": [0.3, 0.3]}},
+        chain(RandomCrop={"kind": "relative_range", "size": [0.3, 0.3]}),
         "13x20:2 33x52:0123 26x51:0123 37x21:013 22x31:03",
     ),
     "shift": (
-        {"shift": {"probability": 0.7, "max_pixels": 20}},
+        chain(Shift={"probability": 0.7, "max_pixels": 20}),
         "40x56:0123 40x56:012 40x56:01 40x56:23 40x56:0123",
     ),
     "expand": (
-        {"expand": {"mean": [1, 2, 3], "ratio": [1, 2]}, "resize": FACTOR, "buckets": [[80, 112]]},
+        {**own_size(Expand={"mean": [1, 2, 3], "ratio": [1, 2]}), "buckets": [[80, 112]]},
         "40x56:0123 67x93:0123 57x79:0123 46x64:0123 40x56:0123",
     ),
     "overlap": (
-        {"overlap_crop": {"min_ious": [0.01, 0.02], "min_size": 0.5}, "resize": FACTOR},
+        own_size(OverlapCrop={"min_ious": [0.01, 0.02], "min_size": 0.5}),
         "37x52:0123 28x43:013 30x33:13 27x50:013 31x53:023",
     ),
     "center": (
         {
-            "center_crop": {"size": [40, 32], "ratios": [0.75, 1.25], "border": 16, "mean": [1, 2, 3]},
-            "resize": FACTOR,
+            **own_size(
+                CenterCrop={"size": [40, 32], "ratios": [0.75, 1.25], "border": 16, "mean": [1, 2, 3]}
+            ),
             "buckets": [[40, 56]],
         },
         "40x50:013 40x50:0123 40x50:12 40x50:0123 24x30:2",
     ),
     "first": (
         {
-            "crop_first": {"probability": 0.6, "sizes": [[56, 40]], "crop": [20, 36]},
-            "resize": FACTOR,
+            **own_size(CropFirst={"probability": 0.6, "sizes": [[56, 40]], "crop": [20, 36]}),
             "buckets": [[40, 56]],
         },
         "40x56:0123 24x22:013 32x20:013 29x34:123 40x56:0123",
     ),
     "mirror": (
-        {"flip": 0.5, "crop": [40, 36]},
+        chain(RandomCrop={"size": [40, 36]}, RandomFlip={}),
         "36x40:123 36x40:123 36x40:0123 36x40:0123 36x40:0123",
     ),
 }
@@ -260,8 +278,8 @@ def test_everything_follows_the_pixels(folder, name):
     assert " ".join(seen).startswith(recorded)
 
 
-@pytest.mark.parametrize("key", ["expand", "center_crop", "crop_first"])
-def test_new_sizes_need_a_canvas(folder, key):
-    options = {"center_crop": {"size": [8, 8]}, "crop_first": {"sizes": [[56, 40]]}, "expand": True}
-    with pytest.raises(ValueError, match=f"data.{key} .* data.buckets"):
-        kdet.data.load(section(folder, "coco", resize=FACTOR, **{key: options[key]}), training=True)
+@pytest.mark.parametrize("name", ["Expand", "CenterCrop", "CropFirst"])
+def test_new_sizes_need_a_canvas(folder, name):
+    options = {"CenterCrop": {"size": [8, 8]}, "CropFirst": {"sizes": [[56, 40]]}, "Expand": {}}
+    with pytest.raises(ValueError, match=f"transform {name} .* data.buckets"):
+        kdet.data.load(section(folder, "coco", **own_size(**{name: options[name]})), training=True)

@@ -10,11 +10,13 @@ from pycocotools import mask as coco_mask
 
 import kdet.data
 from kdet.config import Config, ConfigError
-from kdet.data import instaboost, masks, spec
+from kdet.data import instaboost, masks
+from tests.data.steps import steps
 
 pytest.importorskip("cv2", reason="InstaBoost fills holes with OpenCV, an optional dependency")
 
 SIZE = (64, 96)
+OWN = {"mode": "factor", "sizes": [1.0]}
 STILL = {"scale": (1, 1), "theta": (0, 0), "dx": 1000, "dy": 1000, "color_probability": 0}
 RED, BLUE = (250, 5, 5), (5, 5, 250)
 
@@ -222,7 +224,7 @@ def test_colors_change_nothing_else(rectangles):
 
 def test_without_opencv_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(instaboost, "cv2", None)
-    with pytest.raises(ImportError, match=r"data\.instaboost .* pip install opencv-python-headless"):
+    with pytest.raises(ImportError, match=r"InstaBoost .* pip install opencv-python-headless"):
         instaboost.InstaBoost()
 
 
@@ -246,16 +248,19 @@ def moving(tmp_path):
     content = {"images": [image], "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
     (tmp_path / "coco.json").write_text(json.dumps(content))
     Image.fromarray(noise()).save(tmp_path / "a.png")
-    recipe = Config.load("mask_rcnn_r50_fpn_instaboost_4x", check=False)["data"]["train"]
-    assert recipe["masks"] and recipe["instaboost"]["probability"] == 0.5
+    recipe = Config.load("mask_rcnn_r50_fpn_instaboost_4x")["data"]["train"]
+    boost, *_ = recipe["transforms"]
+    assert recipe["masks"] and boost["type"] == "InstaBoost" and boost["probability"] == 0.5
     return {
         "annotations": str(tmp_path / "coco.json"),
         "images": str(tmp_path),
         "masks": True,
-        "resize": 1.0,
-        "flip": 0.5,
-        "instaboost": {**recipe["instaboost"], "probability": 1.0},
+        "transforms": [{**boost, "probability": 1.0}, *steps(Resize=OWN, RandomFlip={})],
     }
+
+
+def boosted(**options):
+    return {"transforms": steps(InstaBoost=options, Resize=OWN)}
 
 
 def elements(section, count=4, **options):
@@ -285,15 +290,15 @@ def test_it_is_for_training_only(moving):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"instaboost": {"them": [0, 0]}}, r"data\.instaboost has no key 'them'; did you mean 'theta'"),
-        ({"instaboost": {"actions": {"flip": 1}}}, r"data\.instaboost\.actions has no key 'flip'"),
-        ({"instaboost": {"actions": {"skip": 0}}}, r"data\.instaboost\.actions must be weights"),
-        ({"instaboost": {"scale": [1.2, 0.8]}}, r"data\.instaboost\.scale must be a pair"),
-        ({"instaboost": {"scale": [0, 1]}}, r"data\.instaboost\.scale must be above 0"),
-        ({"instaboost": {"theta": [-0.5, 0.5]}}, r"data\.instaboost\.theta must be whole degrees"),
-        ({"instaboost": {"dx": 0}}, r"data\.instaboost\.dx must be above 0"),
-        ({"instaboost": {"color_probability": 2}}, r"instaboost\.color_probability must be 0\.\.1; got 2"),
-        ({"masks": False}, r"data\.instaboost .* set data\.masks: true"),
+        (boosted(them=[0, 0]), r"0\.them: unknown keyword of InstaBoost\. Did you mean 'theta'"),
+        (boosted(actions={"flip": 1}), r"transforms\.0 \(InstaBoost\): actions has no 'flip'"),
+        (boosted(actions={"skip": 0}), "actions must be weights"),
+        (boosted(scale=[1.2, 0.8]), r"0\.scale \(InstaBoost\): expected numbers in rising order"),
+        (boosted(scale=[0, 1]), r"0\.scale \(InstaBoost\): item 0: expected a number above 0"),
+        (boosted(theta=[-0.5, 0.5]), r"0\.theta \(InstaBoost\): item 0: expected a whole number"),
+        (boosted(dx=0), r"0\.dx \(InstaBoost\): expected a number above 0"),
+        (boosted(color_probability=2), r"0\.color_probability .*from 0 to 1, got 2"),
+        ({"masks": False}, r"InstaBoost .* set data\.masks: true"),
         ({"semantic": "maps"}, r"data\.semantic cannot follow"),
         ({"proposals": "boxes.npz"}, r"data\.proposals cannot follow"),
     ],
@@ -303,13 +308,14 @@ def test_bad_sections_are_explained(moving, changes, words):
         kdet.data.load({**moving, **changes}, training=True)
 
 
-def test_true_means_the_defaults_which_are_the_recipes():
-    given = Config.load("mask_rcnn_r50_fpn_instaboost_4x")["data"]["train"]["instaboost"]
-    sections = [{"annotations": "a.json", "masks": True, "instaboost": value} for value in (True, given)]
-    defaults, recipe = (spec.complete(section)["instaboost"] for section in sections)
-    assert defaults == recipe == spec.complete(sections[0] | {"instaboost": recipe})["instaboost"]
+def test_the_defaults_are_the_recipes():
+    boost, *_ = Config.load("mask_rcnn_r50_fpn_instaboost_4x")["data"]["train"]["transforms"]
+    given = instaboost.InstaBoost(**{key: value for key, value in boost.items() if key != "type"})
+    for key, value in vars(instaboost.InstaBoost()).items():
+        if key != "_init_arguments":
+            np.testing.assert_array_equal(value, vars(given)[key])
 
 
-def test_the_schema_knows_the_key():
-    with pytest.raises(ConfigError, match="instaboost"):
-        Config.load("mask_rcnn_r50_fpn_instaboost_4x", overrides=["data.train.instaboost=5"])
+def test_an_override_finds_it_by_its_type():
+    with pytest.raises(ConfigError, match="the list holds InstaBoost, Resize, RandomFlip, no InstaBoos"):
+        Config.load("mask_rcnn_r50_fpn_instaboost_4x", overrides=["data.train.transforms.InstaBoos.dx=5"])

@@ -7,6 +7,7 @@ import pytest
 
 import kdet.data
 from kdet.data import masks
+from tests.data.steps import steps
 
 
 def elements(pipeline, count, **options):
@@ -48,7 +49,7 @@ def assert_equals_reference(element, reference, key):
     [("keep", {"sizes": [[133, 80]]}), ("fixed", {"mode": "fixed", "sizes": [[50, 70]]})],
 )
 def test_coco_equals_reference(coco, reference, name, resize, flip):
-    coco.update(resize=resize, flip=flip, shuffle=False)
+    coco.update(transforms=steps(Resize=resize, RandomFlip={"probability": flip}), shuffle=False)
     pipeline = kdet.data.load(coco, training=True, batch_size=1)
     seen = elements(pipeline, 3)
     assert sorted(int(e[0]["image_id"]) for e in seen) == [1, 2, 3]
@@ -60,11 +61,10 @@ def test_coco_equals_reference(coco, reference, name, resize, flip):
 @pytest.mark.parametrize("flip", [0, 1])
 def test_voc_equals_reference(assets, reference, flip):
     spec = {
-        "format": "voc",
+        "type": "VocReader",
         "annotations": str(assets / "voc/ImageSets/Main/train.txt"),
         "classes": ["cat", "dog"],
-        "resize": [64, 41],
-        "flip": flip,
+        "transforms": steps(Resize={"sizes": [64, 41]}, RandomFlip={"probability": flip}),
     }
     pipeline = kdet.data.load(spec, training=True)
     assert_equals_reference(elements(pipeline, 1)[0], reference, f"voc_keep_{flip}/0")
@@ -113,15 +113,15 @@ def test_evaluation_shards_split_every_batch(coco):
 
 
 def test_one_bucket_has_a_static_shape(coco):
-    coco.update(resize={"mode": "fixed", "sizes": [[50, 70]]}, divisor=32)
+    coco.update(transforms=steps(Resize={"mode": "fixed", "sizes": [[50, 70]]}), divisor=32)
     inputs, targets = kdet.data.load(coco, training=True, batch_size=2).dataset().element_spec
     assert inputs["images"].shape == (2, 96, 64, 3)
     assert targets["masks"].shape == (2, 3, 96, 8)
 
 
 def random_spec(coco):
-    coco.update(flip=0.5, resize={"sizes": [[100, 40], [133, 80]], "multiscale": "range"}, crop=[96, 64])
-    return coco
+    resize = {"sizes": [[100, 40], [133, 80]], "multiscale": "range"}
+    return {**coco, "transforms": steps(Resize=resize, RandomCrop={"size": [96, 64]}, RandomFlip={})}
 
 
 def test_resume_is_exact(coco):
@@ -156,7 +156,8 @@ def test_shards_and_splits_make_up_the_global_batch(coco):
 
 
 def test_crop_keeps_masks_and_boxes_together(coco):
-    coco.update(crop=[40, 30], flip=0.5, buckets=[[32, 64]])
+    window = steps(Resize={"sizes": [[133, 80]]}, RandomCrop={"size": [40, 30]}, RandomFlip={})
+    coco.update(transforms=window, buckets=[[32, 64]])
     for inputs, targets in elements(kdet.data.load(coco, training=True, batch_size=1, seed=1), 12):
         h, w = inputs["valid_size"]
         assert (h, w) == (30, 40)

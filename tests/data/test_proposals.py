@@ -41,7 +41,8 @@ def test_kinds_agree(tmp_path, ending):
 
 
 def test_pipeline_moves_them_with_the_image(coco, tmp_path):
-    coco.update(proposals=write(tmp_path / "p.pkl"), max_proposals=5, flip=1, filter_empty=True)
+    coco.update(proposals=write(tmp_path / "p.pkl"), max_proposals=5, filter_empty=True)
+    coco["transforms"] = [*coco["transforms"], {"type": "RandomFlip", "probability": 1}]
     pipeline = kdet.data.load(coco, training=True, batch_size=1)
     seen = {int(x["image_id"][0]): x for x, _ in pipeline.dataset().take(2)}
     (h, w), (sy, sx) = seen[1]["valid_size"][0].numpy(), seen[1]["scale"][0].numpy()

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import kdet.data
+from tests.data.steps import steps
 
 
 def test_rare_classes_are_repeated(coco):
@@ -50,10 +51,9 @@ def maps(coco, tmp_path):
 
 @pytest.mark.parametrize("flip", [0, 1])
 def test_class_maps_follow_the_image(coco, maps, flip):
-    coco.update(
-        semantic=str(maps), semantic_stride=8, flip=flip, resize={"mode": "fixed", "sizes": [[90, 70]]}
-    )
-    coco.update(divisor=32)
+    size = {"mode": "fixed", "sizes": [[90, 70]]}
+    coco.update(transforms=steps(Resize=size, RandomFlip={"probability": flip}), divisor=32)
+    coco.update(semantic=str(maps), semantic_stride=8)
     for inputs, targets in kdet.data.load(coco, training=True).dataset().take(6):
         found = targets["semantic"].numpy()[0]
         assert found.shape == (12, 12) and found.dtype == np.int32  # canvas 96 x 96

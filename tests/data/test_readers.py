@@ -155,12 +155,12 @@ def test_voc_problems_are_explained(tmp_path, assets):
 
 def test_several_datasets_are_joined(tmp_path, assets):
     splits = [voc(tmp_path / y, assets, xml("cat", 1, 1, 9, 9), name=y) for y in ("2007", "2012")]
-    index = kdet.data.read_index({"format": "voc", "annotations": splits, "classes": ["cat"]})
+    index = kdet.data.read_index({"type": "VocReader", "annotations": splits, "classes": ["cat"]})
     assert [r.name for r in index.records] == ["2007", "2012"]
     assert [r.image_id for r in index.records] == [0, 1]  # both files count from 0
     other = voc(tmp_path / "other", assets, xml("dog", 1, 1, 9, 9))
     with pytest.raises(ValueError, match="give data.classes"):
-        kdet.data.read_index({"format": "voc", "annotations": [splits[0], other]})
+        kdet.data.read_index({"type": "VocReader", "annotations": [splits[0], other]})
 
 
 def test_to_coco_is_the_evaluators_ground_truth(assets):
@@ -187,26 +187,28 @@ def test_to_coco_of_records(assets):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"annotation": "x"}, r"no key 'annotation'; did you mean 'annotations'\?"),
-        ({"format": "coko"}, "format must be one of coco, voc, cityscapes, wider_face, tfrecord"),
-        ({"resize": {"size": [1, 2]}}, r"data.resize has no key 'size'; did you mean 'sizes'\?"),
-        ({"resize": {"sizes": [[0, 5]]}}, "positive whole numbers"),
-        ({"flip": 2}, "flip is a probability"),
-        ({"resize": {"sizes": [[9, 9], [8, 8]], "mode": "fixed"}}, "one size"),
+        ({"annotation": "x"}, r"data.annotation: unknown key. Did you mean 'annotations'\?"),
+        (
+            {"type": "CocoReadr"},
+            "data.type: No Reader is registered as 'CocoReadr'. Did you mean 'CocoReader'",
+        ),
+        ({"type": "Resize"}, "data.type: Resize is no Reader"),
+        ({"type": "VocReader", "masks": False, "crowds": "ignore"}, "data.crowds: unknown key"),
+        ({"transforms": [{"type": "Resize", "size": 1}]}, r"0.size: unknown keyword of Resize. Did you mean"),
+        ({"transforms": [{"type": "Resize", "sizes": [[0, 5]]}]}, "expected a whole number from 1 to 65536"),
+        ({"transforms": [{"type": "RandomFlip", "probability": 2}]}, "from 0 to 1, got 2"),
+        ({"transforms": [{"type": "Resize", "sizes": [[9, 9], [8, 8]], "mode": "fixed"}]}, "one size"),
+        ({"transforms": [{"type": "Resise"}]}, "transforms.0.type: No Transform is registered as 'Resise'"),
+        ({"transforms": [{"sizes": [9, 9]}]}, "data.transforms.0 has no `type`"),
+        ({"transforms": {"type": "Resize"}}, "data.transforms: expected a list of mappings"),
+        ({"format": "coco"}, "data.format: unknown key. The reader is named by its type now"),
+        ({"flip": 0.5}, r"data.flip: unknown key. It is a transform now, .*type: RandomFlip"),
         ({"annotations": None}, "lacks the key 'annotations'"),
     ],
 )
 def test_wrong_sections_are_explained(coco, change, words):
     with pytest.raises(ValueError, match=words):
         kdet.data.load({**coco, **change})
-
-
-def test_the_recipe_schema_knows_the_same_keys():
-    from kdet import schema
-    from kdet.data import spec
-
-    assert set(schema.DATASET) == set(spec.KEYS)
-    assert set(schema.DATASET["resize"]) == set(spec.RESIZE_KEYS)
 
 
 def test_section_of_a_recipe():

@@ -18,7 +18,7 @@ def written(coco, tmp_path):
 def test_reads_back_the_same_pipeline(coco, written, tmp_path):
     records = {
         **coco,
-        "format": "tfrecord",
+        "type": "TFRecordReader",
         "annotations": str(tmp_path / "train-*.tfrecord"),
         "images": None,
     }

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 import kdet.data
+from tests.data.steps import steps
 
 TEXT = """0--Parade/one.jpg
 3
@@ -31,10 +32,10 @@ def split(tmp_path):
         exif[0x0112] = 6 if "three" in name else 1  # turned by a quarter
         Image.new("RGB", (100, 80)).save(path, exif=exif)
     return {
-        "format": "wider_face",
+        "type": "WiderFaceReader",
         "annotations": str(tmp_path / "faces.txt"),
         "images": str(tmp_path / "images"),
-        "resize": {"mode": "fixed", "sizes": [[64, 64]]},
+        "transforms": steps(Resize={"mode": "fixed", "sizes": [[64, 64]]}),
     }
 
 
@@ -50,7 +51,7 @@ def test_faces(split):
 
 
 def test_images_with_small_faces_only_stay_as_negatives(split):
-    pipeline = kdet.data.load({**split, "ignore_below": 17, "flip": 0, "shuffle": False}, training=True)
+    pipeline = kdet.data.load({**split, "ignore_below": 17, "shuffle": False}, training=True)
     one, three = pipeline.index.records  # "two" has no face at all (filter_empty)
     np.testing.assert_array_equal(one.boxes, [[10, 12, 30, 37]])
     np.testing.assert_array_equal(one.ignore_boxes, [[60, 10, 90, 40], [40, 12, 56, 42]])

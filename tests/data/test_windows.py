@@ -6,6 +6,9 @@ import tensorflow as tf
 
 import kdet.data
 from kdet.data import transforms, windows
+from tests.data.steps import steps
+
+WIDE = {"sizes": [[133, 80]]}
 
 
 def sample_of(height=20, width=30, boxes=((4.0, 6, 14, 16),)):
@@ -89,45 +92,45 @@ def test_center_crop_is_around_a_point_and_keeps_an_object():
 
 
 def test_crop_first_resizes_then_cuts():
-    first = windows.CropFirst(
-        1.0, transforms.Resize([(15, 10)]), windows.RandomCrop((6, 7), "absolute_range")
-    )
+    first = windows.CropFirst([(15, 10)], (6, 7), 1.0)
     sizes = {tuple(first(sample_of(), seed)["image"].shape[:2]) for seed in seeds(20)}
     assert sizes == {(6, 6), (6, 7), (7, 6), (7, 7)}
-    never = windows.CropFirst(0.0, first.resize, first.crop)
+    never = windows.CropFirst([(15, 10)], (6, 7), 0.0)
     assert never(sample_of(), seeds(1)[0])["image"].shape == (20, 30, 3)
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("chain", "words"),
     [
-        ({"crop": {"type": "absolut", "size": [3, 3]}}, "data.crop.type must be one of absolute"),
-        ({"crop": {"type": "relative", "size": [2, 0.5]}}, "data.crop.size must hold shares"),
-        ({"crop_first": {"sizes": [[600]]}}, "data.crop_first.sizes must hold pairs"),
-        ({"center_crop": {"ratios": [1.0]}}, "data.center_crop lacks the key 'size'"),
-        ({"shift": {"max_pixel": 3}}, "data.shift has no key 'max_pixel'; did you mean 'max_pixels'"),
-        ({"shift": {"probability": 3}}, "data.shift.probability must be 0..1; got 3"),
-        ({"min_box": -1}, "data.min_box must be above 0; got -1"),
-        ({"photometric": "first"}, "data.photometric must be one of True, False, last; got 'first'"),
-        ({"resize": {"mode": "factor", "sizes": [[3, 4]]}}, "data.resize.sizes must hold positive factors"),
+        (steps(RandomCrop={"kind": "absolut", "size": [3, 3]}), "0.kind .*unknown value 'absolut'"),
+        (steps(RandomCrop={"kind": "relative", "size": [2, 0.5]}), "size must hold shares"),
+        (steps(CropFirst={"sizes": [[600]]}), r"0.sizes \(CropFirst\): item 0: expected a list of 2"),
+        (steps(CenterCrop={"ratios": [1.0]}), r"data.transforms.0 \(CenterCrop\): missing size"),
+        (steps(Shift={"max_pixel": 3}), "0.max_pixel: unknown keyword of Shift. Did you mean 'max_pixels'"),
+        (steps(Shift={"probability": 3}), r"0.probability \(Shift\): expected a number from 0 to 1, got 3"),
+        (steps(Photometric={"first": True}), "0.first: unknown keyword of Photometric"),
+        (steps(Resize={"mode": "factor", "sizes": [[3, 4]]}), "sizes must hold positive factors"),
     ],
 )
-def test_bad_sections_are_explained(coco, changes, words):
+def test_bad_transforms_are_explained(coco, chain, words):
     with pytest.raises(ValueError, match=words):
-        kdet.data.load({**coco, **changes}, training=True)
+        kdet.data.load({**coco, "transforms": chain}, training=True)
+    with pytest.raises(ValueError, match="data.min_box: expected a number above 0, got -1"):
+        kdet.data.load({**coco, "min_box": -1}, training=True)
 
 
 @pytest.mark.parametrize(
-    ("changes", "canvas"),
+    ("chain", "canvas"),
     [
-        ({"crop_first": {"sizes": [[60, 40]], "crop": [20, 30]}}, (160, 160)),
-        ({"crop": {"type": "absolute_range", "size": [30, 40]}}, (40, 40)),
-        ({"center_crop": {"size": [32, 32]}, "resize": {"mode": "fixed", "sizes": [[31, 31]]}}, (31, 31)),
-        ({"shift": True, "photometric": "last", "resize": {"mode": "fixed", "sizes": [[40, 48]]}}, (48, 40)),
+        (steps(CropFirst={"sizes": [[60, 40]], "crop": [20, 30]}, Resize=WIDE), (160, 160)),
+        (steps(Resize=WIDE, RandomCrop={"kind": "absolute_range", "size": [30, 40]}), (40, 40)),
+        (steps(CenterCrop={"size": [32, 32]}, Resize={"mode": "fixed", "sizes": [31, 31]}), (31, 31)),
+        (steps(Resize={"mode": "fixed", "sizes": [[40, 48]]}, Shift={}, Photometric={}), (48, 40)),
+        (steps(OverlapCrop={}, Resize=WIDE), (160, 160)),  # a window may be upright in a wide image
     ],
 )
-def test_training_sections_have_static_canvases(coco, changes, canvas):
-    pipeline = kdet.data.load({**coco, **changes}, training=True, batch_size=2)
+def test_training_sections_have_static_canvases(coco, chain, canvas):
+    pipeline = kdet.data.load({**coco, "transforms": chain}, training=True, batch_size=2)
     assert pipeline.shapes == [canvas]
     for inputs, targets in pipeline.dataset().take(3):
         assert inputs["images"].shape == (2, *canvas, 3)
@@ -136,10 +139,10 @@ def test_training_sections_have_static_canvases(coco, changes, canvas):
 
 
 def test_images_in_their_own_size_get_their_own_canvas(coco):
-    coco.update(resize={"mode": "factor", "sizes": [1.0]}, center_pad=127)
+    coco.update(transforms=steps(Resize={"mode": "factor", "sizes": [1.0]}), center_pad=127)
     pipeline = kdet.data.load(coco)
     assert pipeline.shapes == [(127, 127)]
-    coco.update(resize={"mode": "factor", "sizes": [0.5]}, center_pad=None, divisor=8)
+    coco.update(transforms=steps(Resize={"mode": "factor", "sizes": [0.5]}), center_pad=None, divisor=8)
     sizes = {
         int(inputs["image_id"][0]): tuple(inputs["valid_size"].numpy()[0])
         for inputs, _ in kdet.data.load(coco).dataset()

@@ -9,7 +9,7 @@ from PIL import Image
 import kdet.data
 from kdet.config import Config, ConfigError
 from kdet.evaluation import evaluate, metrics
-from kdet.schema import METRICS
+from kdet.settings import METRICS
 from tests.evaluation.scenes import faces, write_city, write_lists
 
 
@@ -63,7 +63,7 @@ def coco(tmp_path):
 
 
 def load(spec):
-    return kdet.data.load({"resize": {"mode": "fixed", "sizes": [[60, 40]]}, **spec})
+    return kdet.data.load({"transforms": [{"type": "Resize", "mode": "fixed", "sizes": [[60, 40]]}], **spec})
 
 
 def test_coco_voc_and_lvis(coco, tmp_path, caplog):
@@ -83,7 +83,7 @@ def test_cityscapes(tmp_path):
     found = np.full((40, 60), 7)
     found[5:25, 5:25] = 26000
     write_city([found], tmp_path)
-    spec = {"format": "cityscapes", "masks": True}
+    spec = {"type": "CityscapesReader", "masks": True}
     spec.update(annotations=str(tmp_path / "gtFine"), images=str(tmp_path / "leftImg8bit"))
     pipeline = load(spec)
     figures = evaluate(Perfect(pipeline.index), pipeline, ["cityscapes", "bbox", "segm"])
@@ -96,7 +96,7 @@ def test_wider_face(tmp_path):
     (tmp_path / "0--Parade").mkdir()
     Image.new("RGB", (60, 40)).save(tmp_path / f"{name}.jpg")
     (tmp_path / "faces.txt").write_text(f"{name}.jpg\n1\n10 10 20 20 0 0 0 0 0 0\n")
-    spec = {"format": "wider_face", "annotations": str(tmp_path / "faces.txt"), "images": str(tmp_path)}
+    spec = {"type": "WiderFaceReader", "annotations": str(tmp_path / "faces.txt"), "images": str(tmp_path)}
     pipeline = load(spec)
     with pytest.raises(ValueError, match="needs data.val.difficulty_lists"):
         evaluate(None, pipeline, ["wider_face"])
@@ -109,9 +109,9 @@ def test_wider_face(tmp_path):
 
 
 def test_what_cannot_be_scored_is_refused_before_anything_is_predicted(coco):
-    with pytest.raises(ValueError, match="read .*a.json with data.val.format: cityscapes"):
+    with pytest.raises(ValueError, match="read .*a.json with data.val.type: CityscapesReader"):
         evaluate(None, load(coco), ["cityscapes"])
-    with pytest.raises(ValueError, match="Unknown metric 'bboxes'.*'bbox'"):
+    with pytest.raises(ValueError, match="unknown metric 'bboxes'.*'bbox'"):
         evaluate(None, load(coco), ["bboxes"])
     content = json.loads(open(coco["annotations"]).read())
     del content["images"][0]["neg_category_ids"]
@@ -140,15 +140,17 @@ def test_a_model_without_masks_is_named(coco):
 
 
 def test_recipes_name_metrics_that_there_are(tmp_path):
-    assert list(metrics.TABLE) == list(METRICS)
+    assert [metrics.find(name)[0] for name in METRICS] == list(METRICS)
     path = tmp_path / "recipe.yaml"
     path.write_text("data:\n  metrics: [bbox, lvis_box]\n")
     with pytest.raises(
-        ConfigError, match=r"recipe.yaml: data.metrics: unknown value 'lvis_box'.*'lvis_bbox'"
+        ConfigError, match=r"recipe.yaml: data.metrics.1: unknown metric 'lvis_box'.*'lvis_bbox'"
     ):
         Config.load(path)
     path.write_text("data:\n  metrics: bbox\n")
-    with pytest.raises(ConfigError, match="data.metrics: expected a list, got 'bbox'"):
+    with pytest.raises(
+        ConfigError, match="data.metrics: expected a list of mappings with a `type`, got 'bbox'"
+    ):
         Config.load(path)
 
 

@@ -302,7 +302,7 @@ def test_images_for_calibration(tmp_path):
 def test_images_of_a_recipe():
     data = pathlib.Path(__file__).parent.parent / "assets" / "data"
     split = next(data.rglob("ImageSets/Main/*.txt"))
-    recipe = {"data": {"val": {"format": "voc", "annotations": str(split)}}}
+    recipe = {"data": {"val": {"type": "VocReader", "annotations": str(split)}}}
     (first, *_) = tflite.representative_batches(recipe, 32, 48, batch=1)
     assert first.shape == (1, 32, 48, 3) and first.dtype == np.uint8 and first.std() > 0
     recipe["data"]["val"]["annotations"] = "none.txt"

@@ -232,8 +232,9 @@ class Recipes(Target):
     text = """
 data:
   classes: &names [cat, dog]
-  train: {annotations: a.json, images: img, resize: {sizes: [[640, 480]]}, crop: [320, 320], flip: 0.5,
-    expand: {mean: [1, 2, 3], ratio: [1, 4]}, masks: true, max_boxes: 10, classes: *names}
+  train: {annotations: a.json, images: img, masks: true, max_boxes: 10, classes: *names, transforms: [
+    {type: Expand, mean: [1, 2, 3], ratio: [1, 4]}, {type: Resize, sizes: [[640, 480]]},
+    {type: RandomCrop, size: [320, 320]}, {type: RandomFlip, probability: 0.5}]}
   metrics: [bbox]
 train: {epochs: 3, batch_size: 2, clip: 35, optimizer: {type: SGD, learning_rate: 1e-2, momentum: 0.9},
   schedule: {steps: [1, 2], warmup_steps: 10}}
@@ -250,7 +251,8 @@ test: {scales: [[640, 480]], flip: true}
             problems = schema.problems(found)
             assert all(text for _, text in problems)
             train = (found.get("data") or {}).get("train") if isinstance(found.get("data"), dict) else None
-            kdet.data.spec.complete(train)
+            settings, _ = kdet.data.spec.complete(train)
+            kdet.data.spec.chain(settings, training=True)
 
 
 class RunLengths(Target):

@@ -52,7 +52,7 @@ train:
   epochs: 2
   batch_size: 4
   optimizer: {type: SGD, learning_rate: 0.02, momentum: 0.9, weight_decay: 0.0001}
-  schedule: {type: step, steps: [1], warmup_steps: 2, warmup_ratio: 0.1}
+  schedule: {type: StepDecay, steps: [1], warmup_steps: 2, warmup_ratio: 0.1}
   clip: 0.5
   save_every: 2
   log_every: 1
@@ -84,9 +84,8 @@ def write_data(folder):
 
 
 def write_recipe(folder):
-    split = (
-        f"{{format: coco, annotations: {folder}/data.json, images: {folder}, resize: {{sizes: [[64, 64]]}}}}"
-    )
+    files = f"annotations: {folder}/data.json, images: {folder}"
+    split = f"{{{files}, transforms: [{{type: Resize, sizes: [[64, 64]]}}, {{type: RandomFlip}}]}}"
     path = folder / "recipe.yaml"
     path.write_text(f"{MODEL}\ndata:\n  train: {split}\n  val: {split}\n  metrics: [bbox]\n{TRAIN}")
     return path

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kdet.config import Config
+from kdet.settings import Train
 from kdet.train import engine
 from kdet.train.checkpoints import Checkpoints
 from kdet.train.optimizers import SGD, AdamW, LossScaleOptimizer
@@ -40,7 +41,7 @@ def events_in(folder):
 
 
 def settings(**changes):
-    return {**engine.DEFAULTS, "schedule": {"type": "step", "steps": [8]}, **changes}
+    return Train(schedule={"type": "StepDecay", "steps": [8]}, **changes)
 
 
 def test_the_optimizer_of_a_recipe():
@@ -58,7 +59,7 @@ def test_the_optimizer_of_a_recipe():
     assert type(engine.make_optimizer(settings(optimizer=spec), 10)) is AdamW
     scaled = engine.make_optimizer(settings(precision="mixed_float16", loss_scale=512.0), 10)
     assert type(scaled) is LossScaleOptimizer and scaled.initial_scale == 512.0
-    with pytest.raises(ValueError, match="train.optimizer.type must be one of SGD, AdamW; got 'Lion'"):
+    with pytest.raises(ValueError, match="train.optimizer.type: No Optimizer is registered as 'Lion'"):
         engine.make_optimizer(settings(optimizer={"type": "Lion"}), 10)
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from kdet.layers import BatchNorm, Conv2D
 from kdet.train.optimizers import SGD, AdamW, LossScaleOptimizer
 from kdet.train.param_groups import ParamGroups, parameter_names
-from kdet.train.schedules import Schedule
+from kdet.train.schedules import StepDecay
 
 GRADS = [np.array([1.0, -2.0, 3.0]), np.array([0.5, 4.0, -1.0]), np.array([-3.0, 0.1, 0.2])]
 START = np.array([1.0, 2.0, -1.5])
@@ -33,14 +33,14 @@ def test_sgd_follows_pytorch(nesterov, max_norm):
         grad = clipped(grad, max_norm) + 0.05 * weight
         buffer = 0.9 * buffer + grad
         weight = weight - rate * (grad + 0.9 * buffer if nesterov else buffer)
-    schedule = Schedule(0.1, steps_per_epoch=1, epochs=3, steps=[2])
+    schedule = StepDecay(0.1, steps_per_epoch=1, epochs=3, steps=[2])
     optimizer = SGD(schedule, nesterov=nesterov, weight_decay=0.05, global_clipnorm=max_norm)
     np.testing.assert_allclose(run(optimizer), weight, rtol=1e-6)
 
 
 def test_sgd_differs_from_keras_when_the_rate_steps():
-    ours = SGD(Schedule(0.1, steps_per_epoch=1, epochs=3, steps=[2]))
-    theirs = keras.optimizers.SGD(Schedule(0.1, steps_per_epoch=1, epochs=3, steps=[2]), momentum=0.9)
+    ours = SGD(StepDecay(0.1, steps_per_epoch=1, epochs=3, steps=[2]))
+    theirs = keras.optimizers.SGD(StepDecay(0.1, steps_per_epoch=1, epochs=3, steps=[2]), momentum=0.9)
     assert np.abs(run(ours) - run(theirs)).max() > 0.05
 
 
@@ -128,7 +128,7 @@ def test_a_key_that_fits_nothing_fails_with_a_hint():
 
 @pytest.mark.parametrize("cls", [SGD, AdamW])
 def test_serialization(cls):
-    schedule = Schedule(0.1, steps_per_epoch=5, epochs=3, steps=[2], warmup_steps=3)
+    schedule = StepDecay(0.1, steps_per_epoch=5, epochs=3, steps=[2], warmup_steps=3)
     optimizer = cls(schedule, weight_decay=0.05, global_clipnorm=35.0, parameters=RULES)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
     assert type(again) is cls and again.get_config() == optimizer.get_config()

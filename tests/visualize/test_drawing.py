@@ -73,7 +73,7 @@ def test_batches_show_padding_and_ignore_regions():
         "annotations": str(assets / "coco.json"),
         "images": str(assets),
         "masks": True,
-        "resize": [133, 80],
+        "transforms": [{"type": "Resize", "sizes": [133, 80]}],
     }
     inputs, targets = next(iter(kdet.data.load(spec).dataset()))
     (image,) = visualize.draw_batch(inputs, targets, ["cat", "dog"])
