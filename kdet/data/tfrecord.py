@@ -172,7 +172,7 @@ def _example(index, record):
     features[f"{_OBJECT}area"] = [float(area) for area in areas]
     # An empty list has no type: the key is left out.
     features = {key: _feature(values) for key, values in features.items() if values}
-    return tf.train.Example(features=tf.train.Maps(feature=features))
+    return tf.train.Example(features=tf.train.Features(feature=features))
 
 
 def _feature(values):

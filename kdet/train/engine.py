@@ -139,7 +139,7 @@ class _Run:
     def callbacks(self):
         """Those that the recipe names."""
         found = build_part(self.settings.callbacks, CALLBACKS, ("train", "callbacks"))
-        if self.settings.save_best and self.is_chief:
+        if self.settings.save_best:
             found.append(SaveBest(str(self.folder / "best.weights.h5"), self.settings.save_best))
         return found
 

@@ -1,6 +1,7 @@
 """Callbacks that watch one figure of the log: the best weights, and an early end."""
 
 import math
+import os
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
@@ -102,8 +103,10 @@ class SaveBest(Monitor):
 
     def on_epoch_end(self, epoch: int, logs: Line | None = None) -> None:
         if self.seen(logs or {}):
+            part = self.path.with_name(f"part_{self.path.name}")
             with averaged(self.model):
-                self.model.save_weights(self.path, overwrite=True)
+                self.model.save_weights(part, overwrite=True)
+            os.replace(part, self.path)
 
 
 @register
