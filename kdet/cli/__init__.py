@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import shtab
 
-from kdet.cli import common
 from kdet.cli.explain import explain
 from kdet.quiet import startup
 
@@ -36,7 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.verbose:
         quiet()
     try:
-        common.import_modules(vars(options).get("modules", ()))
         options.run(options)
     except KeyboardInterrupt:
         print(f"kdet {options.command}: interrupted", file=sys.stderr)

@@ -1,8 +1,6 @@
 """Arguments that several commands share, spelled the same way everywhere."""
 
 import argparse
-import importlib
-import os
 import pathlib
 import sys
 from collections.abc import Iterable
@@ -34,15 +32,6 @@ def add_recipe(parser: argparse.ArgumentParser, *, weights: bool = True, optiona
             "'none': untrained, for trials",
         )
     parser.add_argument(
-        "--import",
-        dest="modules",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="MODULE",
-        help="Python modules that register classes which the recipe names",
-    )
-    parser.add_argument(
         "--set",
         nargs="+",
         action="extend",
@@ -50,21 +39,6 @@ def add_recipe(parser: argparse.ArgumentParser, *, weights: bool = True, optiona
         metavar="KEY=VALUE",
         help="change the recipe, for example --set train.epochs=24 model.num_classes=3",
     )
-
-
-def import_modules(names: Iterable[str]) -> None:
-    """Import the modules of ``--import``, also from the current folder.
-
-    Raises:
-        ValueError: there is no such module.
-    """
-    for name in names:
-        if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            raise ValueError(f"--import {name}: {error}.") from error
 
 
 def add_dtype(parser: argparse.ArgumentParser) -> None:

@@ -77,19 +77,6 @@ def test_wrong_input_is_one_line_and_code_2(capsys, arguments, message):
         cli.main([*arguments, "--debug"])
 
 
-def test_modules_are_imported_for_their_classes(tmp_path, monkeypatch, capsys):
-    (tmp_path / "my_transforms.py").write_text(
-        "import kdet\n@kdet.registry.register\nclass MyDarken(kdet.data.Transform):\n    pass\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", list(sys.path))
-
-    assert cli.main(["browse", "ssd300", "--import", "my_transform", "--out", "x.png"]) == 2
-    assert "--import my_transform: No module named 'my_transform'" in capsys.readouterr().err
-    common.import_modules(["my_transforms"])
-    assert "MyDarken" in kdet.registry.names("Transform")
-
-
 def test_an_interrupt_is_one_line(monkeypatch, capsys):
     def interrupted(pattern):
         raise KeyboardInterrupt
