@@ -41,6 +41,18 @@ class WriteError(KdetError):
     """A file cannot be written: the disk is full or fails, or the folder may not be written to."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal ended a run, which can be resumed.
+
+    Attributes:
+        signal: its name, as in ``SIGTERM``.
+    """
+
+    def __init__(self, sentence: str, signal: str) -> None:
+        super().__init__(sentence)
+        self.signal = signal
+
+
 def short(value: object) -> str:
     """``repr`` of a value that a file holds, for a message: bounded, whatever the value is."""
     return _SHORT.repr(value)

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 import shtab
 
 from kdet.cli.explain import explain
+from kdet.errors import Stopped
 from kdet.quiet import startup
 
 COMMANDS = ("train", "test", "predict", "export", "convert", "dataset", "browse", "zoo", "doctor")
 INTERRUPTED = 130
+RESTART = 75  # EX_TEMPFAIL: a scheduler may start the same command again, with --resume
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, 2 for input that cannot be used (one line on the standard error says what and why),
-        1 for a fault of kdet,
-        130 after Ctrl-C.
+        1 for a fault of kdet, 130 after Ctrl-C, 75 when another signal ended a training run, which can be
+        resumed.
     """
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
@@ -36,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         quiet()
     try:
         options.run(options)
+    except Stopped as error:
+        print(f"kdet {options.command}: {error}", file=sys.stderr)
+        return INTERRUPTED if error.signal == "SIGINT" else RESTART
     except KeyboardInterrupt:
         print(f"kdet {options.command}: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -28,6 +28,7 @@ from kdet.train.callbacks import (
     show_images,
 )
 from kdet.train.checkpoints import Checkpoints, SaveCheckpoints
+from kdet.train.interrupts import Interrupts, StopOnSignal
 from kdet.train.monitors import Monitor, SaveBest
 from kdet.train.optimizers import LossScaleOptimizer
 from kdet.train.schedules import scaled_rate
@@ -66,6 +67,7 @@ def train(
     Raises:
         ValueError: the data do not fit the model or the strategy; ``work_dir`` holds another run.
         FloatingPointError: a loss became NaN or infinite; the message names it.
+        Stopped: a signal (Ctrl-C, SIGTERM, SIGUSR1) ended the run after its step, with a checkpoint.
     """
     settings = settings_of(config)
     strategy = make_strategy(strategy) if isinstance(strategy, str) else strategy
@@ -174,7 +176,7 @@ class _Run:
                 TensorBoardScalars(writer, step, self.settings.log_every),
                 log,
             ]
-            with named_failure(model):
+            with named_failure(model), self.stoppable(own, step):
                 model.fit(
                     self.dataset(step),
                     initial_epoch=first,
@@ -188,6 +190,16 @@ class _Run:
             if model.stop_training:
                 break
         return history
+
+    @contextlib.contextmanager
+    def stoppable(self, callbacks: list[keras.callbacks.Callback], step: int) -> Iterator[None]:
+        """Signals end the run with a checkpoint; not of several workers, which would not agree on a step."""
+        if self.shard[1] > 1:
+            yield
+            return
+        with Interrupts().caught() as interrupts:
+            callbacks.append(StopOnSignal(interrupts, self.checkpoints, step))
+            yield
 
     def evaluation(self, model, writer):
         """The callbacks that score the validation data, if the recipe has any."""

@@ -13,6 +13,7 @@ import kdet
 from kdet import cli
 from kdet.cli import common
 from kdet.cli import predict as predict_command
+from kdet.errors import Stopped
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 THIN = ["--weights", "none", "--set", "model.num_classes=3", "model.neck.out_channels=32"]
@@ -84,6 +85,16 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(kdet.zoo, "list", interrupted)
     assert cli.main(["zoo", "list"]) == 130
     assert capsys.readouterr().err == "kdet zoo: interrupted\n"
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 75), ("SIGUSR1", 75)])
+def test_a_signal_has_its_exit_code(monkeypatch, capsys, name, code):
+    def ended(pattern):
+        raise Stopped("ended at step 3", name)
+
+    monkeypatch.setattr(kdet.zoo, "list", ended)
+    assert cli.main(["zoo", "list"]) == code
+    assert capsys.readouterr().err == "kdet zoo: ended at step 3\n"
 
 
 def test_predict_draws_and_tells(tmp_path, capsys):

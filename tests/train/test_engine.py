@@ -1,6 +1,8 @@
 """Parts of the engine in this process, on the tiny detector of ``run_engine.py``."""
 
 import json
+import os
+import signal
 
 import keras
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from kdet.config import Config
+from kdet.errors import Stopped
 from kdet.settings import Train
 from kdet.train import engine
 from kdet.train.checkpoints import Checkpoints
@@ -173,3 +176,16 @@ def test_strategies(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", "{")
     with pytest.raises(ValueError, match="TF_CONFIG is not valid JSON"):
         worker()
+
+
+def test_a_signal_ends_a_run_that_can_be_resumed(recipe, tmp_path):
+    class Preempt(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    config = Config.load(recipe, {"train.evaluate_every": None, "train.epochs": 1, "train.save_every": 2})
+    with pytest.raises(Stopped, match="SIGTERM ended the run at step 1; step_00000001"):
+        engine.train(config, tmp_path / "run", "one", callbacks=[Preempt()], verbose=0)
+    assert Checkpoints(tmp_path / "run/checkpoints").steps() == [1]
+    model, history = engine.train(config, tmp_path / "run", "one", resume=True, verbose=0)
+    assert int(model.optimizer.iterations) == 3 and [line["epoch"] for line in history] == [1]

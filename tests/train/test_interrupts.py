@@ -1,0 +1,69 @@
+"""Signals end a run after the step, with a checkpoint."""
+
+import os
+import signal
+import threading
+
+import keras
+import numpy as np
+import pytest
+
+from kdet.errors import Stopped
+from kdet.train.checkpoints import Checkpoints
+from kdet.train.interrupts import Interrupts, StopOnSignal
+
+X, Y = np.ones([12, 2], np.float32), np.zeros([12, 1], np.float32)
+
+
+class Send(keras.callbacks.Callback):
+    def __init__(self, number, at):
+        super().__init__()
+        self.number, self.at = number, at
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == self.at:
+            os.kill(os.getpid(), self.number)
+
+
+def fit(folder, *others):
+    model = keras.Sequential([keras.Input([2]), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    checkpoints = Checkpoints(folder)
+    with Interrupts().caught() as interrupts:
+        stop = StopOnSignal(interrupts, checkpoints, first_step=10)
+        model.fit(X, Y, batch_size=2, verbose=0, callbacks=[stop, *others])
+    return checkpoints
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_a_signal_ends_the_step_and_writes_a_checkpoint(tmp_path, name):
+    if not hasattr(signal, name):
+        pytest.skip(f"this system has no {name}")
+    before = signal.getsignal(getattr(signal, name))
+    with pytest.raises(Stopped, match=f"{name} ended the run at step 13; step_00000013"):
+        fit(tmp_path, Send(getattr(signal, name), at=2))
+    assert Checkpoints(tmp_path).steps() == [13]
+    assert signal.getsignal(getattr(signal, name)) == before
+
+
+def test_a_second_signal_does_not_wait(tmp_path):
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fit(tmp_path, Send(signal.SIGINT, at=2), Send(signal.SIGINT, at=2))
+    assert not isinstance(caught.value, Stopped) and Checkpoints(tmp_path).steps() == []
+
+
+def test_without_a_signal_nothing_is_written(tmp_path):
+    assert fit(tmp_path).steps() == []
+
+
+def test_in_a_thread_nothing_is_caught(tmp_path):
+    before, found = signal.getsignal(signal.SIGTERM), []
+
+    def run():
+        with Interrupts().caught():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert found == [before]
