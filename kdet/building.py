@@ -1,11 +1,12 @@
 """Objects out of nested mappings: where a mapping has a ``type``, the registered class of that name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kdet import schema
 from kdet.errors import ConfigError
 from kdet.ranges import Part
+from kdet.typing import KeyPath
 
 Path = tuple[str, ...]
 
@@ -50,13 +51,13 @@ def build_part(value: Any, form: Part, path: Path, given: dict[str, Any] | None 
     return _build_one(value, form, path, given)
 
 
-def _build_one(value, form, path, given):
+def _build_one(value: Any, form: Any, path: KeyPath, given: Mapping[str, Any] | None) -> Any:
     if not isinstance(value, (dict, str)):
         return value
     return _build({**schema.part(value, form), **(given or {})}, path, None)
 
 
-def _build(spec, path, where):
+def _build(spec: Any, path: KeyPath, where: Callable[[KeyPath], str | None] | None) -> Any:
     if isinstance(spec, (list, tuple)):
         return [_build(item, (*path, str(i)), where) for i, item in enumerate(spec)]
     if not isinstance(spec, dict):

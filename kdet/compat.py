@@ -114,7 +114,7 @@ class ReplicaOptimizer(keras.optimizers.Optimizer):
     Keras would clip and decay on each replica by itself.
     """
 
-    def bind(self, model: keras.Model) -> None:
+    def bind(self, model: keras.Model) -> Any:
         """Look at the model that is compiled with the optimizer; called before it builds."""
 
     def merged(self, pairs: list[tuple[Tensor, tf.Variable]]) -> list[tuple[Tensor, tf.Variable]]:

@@ -278,22 +278,23 @@ def _merge_into_list(
                 _merge(elements[i], own, origins, _moved(len(path), key, i, origin_of), (*path, str(i)))
 
 
-def _selects(key):
+def _selects(key: object) -> bool:
     """Whether a key of a mapping over a list names elements: by number or type (classes are capitalized)."""
     return isinstance(key, int) or (isinstance(key, str) and key[:1].isupper())
 
 
-def _take_out(elements, i, origins, path):
+def _take_out(elements: list[dict[str, Any]], i: int, origins: Origins, path: KeyPath) -> None:
     del elements[i]
     depth = len(path)
     for old in sorted(k for k in origins if k[:depth] == path and len(k) > depth and k[depth].isdigit()):
         if int(old[depth]) == i:
             del origins[old]
         elif int(old[depth]) > i:
-            origins[(*path, str(int(old[depth]) - 1), *old[depth + 1 :])] = origins.pop(old)
+            moved = (*path, str(int(old[depth]) - 1), *old[depth + 1 :])
+            origins[moved] = origins.pop(old)
 
 
-def _moved(index, key, i, origin_of):
+def _moved(index: int, key: Any, i: int, origin_of: Origin) -> Origin:
     """``origin_of`` for key paths that have the number ``i`` where the file has ``key``."""
     return lambda path: origin_of((*path[:index], key, *path[index + 1 :]) if path[index] == str(i) else path)
 

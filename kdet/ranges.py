@@ -123,9 +123,9 @@ class Part:
     kind: str
     many: bool = False
     default: str | None = None
-    given: tuple = ()
-    extra: dict = dataclasses.field(default_factory=dict, hash=False)
-    short: dict | None = dataclasses.field(default=None, hash=False)
+    given: tuple[str, ...] = ()
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    short: dict[str, Any] | None = dataclasses.field(default=None, hash=False)
 
 
 @dataclasses.dataclass(frozen=True)

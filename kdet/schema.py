@@ -134,7 +134,8 @@ def _one_part(value: Any, form: ranges.Part, path: KeyPath) -> Iterator[Problem]
 
 def part(value: Any, form: ranges.Part) -> dict[str, Any]:
     """The spec of a part in full: with its type, and without the keys that are not its constructor's."""
-    value = form.short.get(value, {"type": value}) if isinstance(value, str) else value
+    short_names = form.short or {}
+    value = short_names.get(value, {"type": value}) if isinstance(value, str) else value
     return {"type": form.default, **{k: v for k, v in (value or {}).items() if k not in form.extra}}
 
 
@@ -210,9 +211,9 @@ def argument_problem(name: str, value: Any, parameter: inspect.Parameter | None)
     wrong = next((v for v in _leaves(value) if isinstance(v, float) and not math.isfinite(v)), None)
     if wrong is not None:
         return f"expected finite numbers, got {wrong!r}."
-    known = settings.ARGUMENTS
-    if name in known and isinstance(value, list) == isinstance(known[name], ranges.List):
-        return None if isinstance(value, dict) else known[name].problem(value)
+    known: Any = settings.ARGUMENTS.get(name)
+    if known is not None and isinstance(value, list) == isinstance(known, ranges.List):
+        return None if isinstance(value, dict) else known.problem(value)
     default = parameter.default
     if parameter.annotation is bool or isinstance(default, bool):
         nested = parameter.annotation is not bool and isinstance(value, (dict, list))

@@ -4,6 +4,7 @@ Each section is a class, so its keys are checked as the keywords of any other cl
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from kdet.ranges import Either, List, Number, Part, Section, Text
@@ -16,10 +17,10 @@ NotNegative = Annotated[float, Number(0)]
 SIDE = Number(1, 2**16, whole=True)
 Side = Annotated[int, SIDE]
 PAIR = List(SIDE, length=2)
-Pair = Annotated[list[int], PAIR]
-Color = Annotated[list[float], List(Number(0, 255), length=3)]
+Pair = Annotated[Sequence[int], PAIR]
+Color = Annotated[Sequence[float], List(Number(0, 255), length=3)]
 Files = Annotated[str | list[str], Either((Text("a path"), List(Text("a path"), least=1)))]
-ClassNames = Annotated[list[str], List(Text("the name of a class"), least=1)]
+ClassNames = Annotated[Sequence[str], List(Text("the name of a class"), least=1)]
 Path = Annotated[str, Text("a path")]
 Rows = Annotated[int, Number(1, 100_000, whole=True, exact=True)]
 FaultRule = Literal["error", "skip"]
@@ -102,7 +103,7 @@ class Split:
     masks: bool = False
     on_missing: FaultRule = "error"
     on_corrupt: FaultRule = "error"
-    transforms: Annotated[list[Any], Part("Transform", many=True)] | None = None
+    transforms: Annotated[Sequence[Any], Part("Transform", many=True)] | None = None
     divisor: Side | None = None
     center_pad: CountOrZero | None = None
     buckets: Annotated[list[list[int]], List(PAIR, least=1)] | None = None
@@ -127,10 +128,10 @@ class Data:
     """``data``: the data sets, the classes that they share, and what an evaluation scores."""
 
     classes: ClassNames | None = None
-    train: Annotated[dict, Section(Split)] | None = None
-    val: Annotated[dict, Section(Split)] | None = None
-    test: Annotated[dict, Section(Split)] | None = None
-    metrics: Annotated[list[Any], METRIC] = ("bbox",)
+    train: Annotated[dict[str, Any], Section(Split)] | None = None
+    val: Annotated[dict[str, Any], Section(Split)] | None = None
+    test: Annotated[dict[str, Any], Section(Split)] | None = None
+    metrics: Annotated[Sequence[Any], METRIC] = ("bbox",)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -172,9 +173,9 @@ class Train:
 
     epochs: Count = 12
     batch_size: Count = 2
-    optimizer: Annotated[dict, OPTIMIZER] | None = None
-    schedule: Annotated[dict, SCHEDULE] | None = None
-    callbacks: Annotated[list[Any], CALLBACKS] = ()
+    optimizer: Annotated[dict[str, Any], OPTIMIZER] | None = None
+    schedule: Annotated[dict[str, Any], SCHEDULE] | None = None
+    callbacks: Annotated[Sequence[Any], CALLBACKS] = ()
     clip: Positive | None = None
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     loss_scale: Annotated[float | str, Either((Number(0, above=True), ("dynamic",)))] = "dynamic"
@@ -193,7 +194,7 @@ class Train:
 class Test:
     """``test``: the views of ``kdet test --tta``."""
 
-    scales: Annotated[list[Any], List(Either((PAIR, Number(0, 100, above=True))), least=1)] | None = None
+    scales: Annotated[Sequence[Any], List(Either((PAIR, Number(0, 100, above=True))), least=1)] | None = None
     flip: bool | None = None
 
 

@@ -30,8 +30,10 @@ def bucket_shapes(
 def own_canvas(size: Sequence[float], divisor: int = 1, center_pad: int | None = None) -> Pair:
     """The canvas (h, w) for one image: sides as multiples of ``divisor``, or ``side | center_pad``."""
     if center_pad is not None:
-        return tuple(int(side) | center_pad for side in size)
-    return tuple(round_up(side, divisor) for side in size)
+        height, width = (int(side) | center_pad for side in size)
+    else:
+        height, width = (round_up(side, divisor) for side in size)
+    return height, width
 
 
 def own_canvas_tensor(size: tf.Tensor, divisor: int = 1, center_pad: int | None = None) -> tf.Tensor:
@@ -81,7 +83,7 @@ class BatchPlan:
         rounding = math.ceil if remainder == "fill" else math.floor
         self._batches = [rounding(len(group) / batch_size) for group in self._groups]
         self.steps_per_epoch = sum(self._batches)
-        self._cached = (None, None)
+        self._cached: tuple[int | None, Any] = (None, None)
 
     def batch(self, step: int) -> np.ndarray:
         """int ``[batch_size]``: the images of global step ``step`` (0-based, over all epochs)."""
@@ -94,9 +96,9 @@ class BatchPlan:
 
     def _epoch(self, epoch):
         random = np.random.default_rng([self._seed, epoch])
-        batches = []
+        chosen = []
         for group, count in zip(self._groups, self._batches, strict=True):
             order = random.permutation(group) if self._shuffle else group
-            batches.append(np.resize(order, count * self._batch_size).reshape(count, self._batch_size))
-        batches = np.concatenate(batches)
+            chosen.append(np.resize(order, count * self._batch_size).reshape(count, self._batch_size))
+        batches = np.concatenate(chosen)
         return random.permutation(batches) if self._shuffle else batches

@@ -69,7 +69,7 @@ def plan(split: Split, chain: list[Transform], records: list[Record]) -> Canvase
         of_step = _of_step(chain, split.divisor or 1)
     shapes, resized = _shapes(split, extent, records)
     return Canvases(
-        shapes=[tuple(shape) for shape in split.buckets or sorted(shapes)],
+        shapes=[(height, width) for height, width in split.buckets or sorted(shapes)],
         resized=resized,
         fixed=bool(split.buckets) or extent.kind == "fixed",
         of_step=of_step,
@@ -81,7 +81,7 @@ def _shapes(split: Split, extent: Extent, records):
         resized = functools.partial(resize.scaled, factor=extent.factor)
         own = {resized((r.height, r.width)) for r in records}
         return {buckets.own_canvas(size, split.divisor or 32, split.center_pad) for size in own}, resized
-    if extent.kind == "unknown":
+    if extent.kind == "unknown" or extent.size is None:
         return [], None
     if extent.kind == "fixed":
         return spec.canvas_shapes(extent.size, True, split.divisor), None

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import json
 import os
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, UnidentifiedImageError
@@ -115,16 +116,16 @@ class InstanceMaps:
         """The instance map ``[h, w]`` int32 of an image."""
         return read_instance_map(self._sources[image_id])
 
-    def segmentations(self, record: Record, instance_ids: list[int]) -> list[dict]:
+    def segmentations(self, record: Record, instance_ids: list[int]) -> list[dict[str, Any]]:
         """The masks of some instances of a record, as compressed RLE."""
         if not len(instance_ids):
             return []
         found = self(record.image_id)
         return [_rle(found == instance_id) for instance_id in instance_ids]
 
-    def annotations(self, image_ids: list[int], category_ids: list[int]) -> list[dict]:
+    def annotations(self, image_ids: list[int], category_ids: list[int]) -> list[dict[str, Any]]:
         """COCO annotations of all objects (groups are ``iscrowd``) of some images and categories."""
-        annotations = []
+        annotations: list[dict[str, Any]] = []
         for image_id in image_ids:
             found = self(image_id)
             for annotation in instances(found):
@@ -174,7 +175,8 @@ def draw_polygons(path: str) -> np.ndarray:
     if not (0 < width <= 1 << 15 and 0 < height <= 1 << 15):
         raise ValueError(f"{path}: imgWidth x imgHeight is {width} x {height}; sides must be 1..32768.")
     image = Image.new("I", (width, height), 0)
-    drawer, counts = ImageDraw.Draw(image), {}
+    drawer = ImageDraw.Draw(image)
+    counts: dict[int, int] = {}
     for number, (label, polygon, deleted) in enumerate(objects):
         if deleted:
             continue
@@ -205,7 +207,7 @@ def _value(label, counts, where):
     return PER_CLASS * LABELS[label] + counts[label]
 
 
-def instances(instance_map: np.ndarray) -> list[dict]:
+def instances(instance_map: np.ndarray) -> list[dict[str, Any]]:
     """The objects and groups of the evaluated classes in a map ``[h, w]``, by rising instance id.
 
     Each is a COCO annotation with the instance id as ``segmentation``; ``area`` is in pixels.

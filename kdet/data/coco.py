@@ -126,7 +126,10 @@ def make_record(
         skips: ``Skips`` to count in.
         crowds: see ``read_coco``.
     """
-    groups = {False: ([], [], []), True: ([], [], [])}  # crowd -> boxes, labels, segmentations
+    groups: dict[bool, tuple[list[Any], list[Any], list[Any]]] = {
+        False: ([], [], []),
+        True: ([], [], []),
+    }  # crowd -> boxes, labels, segmentations
     wanted = [a for a in annotations if a["category_id"] in label_of]
     for annotation in wanted:
         box = annotation.get("bbox") or _derived_box(annotation)

@@ -114,7 +114,8 @@ class CocoFile:
 
     def _group(self, entries):
         """Annotations per image id; those that belong nowhere are counted."""
-        groups, seen = {image["id"]: [] for image in self.images}, set()
+        groups: dict[Any, list[Any]] = {image["id"]: [] for image in self.images}
+        seen: set[Any] = set()
         names, skips = self.names, self._faults.skips
         for annotation in entries:
             reason = _annotation_fault(annotation)

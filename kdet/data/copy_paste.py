@@ -48,7 +48,7 @@ class CopyPaste(Mixing):
         other = dataclasses.replace(
             other.window((0, 0), own.size, 0), ignore_boxes=np.zeros((0, 4), np.float32)
         )
-        other = dataclasses.replace(other, boxes=boxes_of(other.masks)).visible()
+        other = dataclasses.replace(other, boxes=boxes_of(other.masks or [])).visible()
         if not len(other.labels):
             return own
         pasted = coco_mask.decode(coco_mask.merge(other.masks)).astype(bool)

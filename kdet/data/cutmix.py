@@ -52,7 +52,7 @@ class CutMix(Mixing):
         inside = other.window((y1, x1), (y2 - y1, x2 - x1), 0).window((-y1, -x1), own.size, 0)
         whole = other.boxes[_kept_by_window(other, rectangle)]
         inside = inside.kept(_area(inside.boxes) >= self.min_visible * _area(whole))
-        left = _outside(own, np.float32(rectangle))
+        left = _outside(own, np.asarray(rectangle, np.float32))
         kept = (_area(left.boxes) >= self.min_visible * _area(own.boxes)) & has_area(left.boxes)
         return joined(image, [left.kept(kept), inside])
 

@@ -3,13 +3,14 @@
 Liu et al., "SSD: Single Shot MultiBox Detector", 2016, section 2.2.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import tensorflow as tf
 
 from kdet.data import transforms
 from kdet.data.extent import Extent
-from kdet.data.sample import Transform
+from kdet.data.sample import BOX_KEYS, Transform
 from kdet.ranges import List, Number
 from kdet.registry import register
 from kdet.settings import Color
@@ -56,7 +57,7 @@ class Expand(Transform):
     def __init__(
         self,
         mean: Color = (0, 0, 0),
-        ratio: Annotated[list[float], List(Number(1, 100), length=2, ordered=True)] = (1, 4),
+        ratio: Annotated[Sequence[float], List(Number(1, 100), length=2, ordered=True)] = (1, 4),
     ) -> None:
         self.mean, self.ratio = tuple(mean), tuple(ratio)
 
@@ -84,7 +85,7 @@ class Expand(Transform):
             image=tf.where(inside[..., None], image, color),
             rows=tf.pad(sample["rows"], padding[:1], constant_values=-1),
             columns=tf.pad(sample["columns"], padding[1:], constant_values=-1),
-            **{key: sample[key] + moved for key in transforms.BOX_KEYS},
+            **{key: sample[key] + moved for key in BOX_KEYS},
         )
 
 
@@ -102,7 +103,7 @@ class OverlapCrop(Transform):
 
     def __init__(
         self,
-        min_ious: Annotated[list[float], List(Number(0, 1), least=1)] = (0.1, 0.3, 0.5, 0.7, 0.9),
+        min_ious: Annotated[Sequence[float], List(Number(0, 1), least=1)] = (0.1, 0.3, 0.5, 0.7, 0.9),
         min_size: Annotated[float, Number(0, 1, above=True)] = 0.3,
     ) -> None:
         self.min_ious, self.min_size = tuple(min_ious), min_size

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from kdet import compat
 
-_SEEN = collections.deque(maxlen=64)
+_SEEN: collections.deque[Any] = collections.deque(maxlen=64)
 
 
 def remembered(function: Callable[..., Any]) -> Callable[..., Any]:

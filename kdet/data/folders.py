@@ -26,7 +26,7 @@ class ImageFolder:
         if not isinstance(root, (str, os.PathLike)) or not os.fspath(root):
             raise DataError(f"{key} must name the folder of the images; got {short(root)}.")
         self.root, self.key, self._outside = os.fspath(root), key, allow_outside
-        self._listings = {}
+        self._listings: dict[str, Any] = {}
 
     def find(self, name: str) -> str | None:
         """The path of image ``name`` below the root, or None if there is no such regular file.

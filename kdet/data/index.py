@@ -27,17 +27,17 @@ class Record:
 
     image_id: int
     name: str
-    source: object
+    source: Any
     height: int
     width: int
     boxes: np.ndarray
     labels: np.ndarray
     ignore_boxes: np.ndarray
     ignore_labels: np.ndarray
-    segmentations: list = None
-    ignore_segmentations: list = None
-    proposals: np.ndarray = None  # [p,4] float32, pre-computed
-    semantic: str = None  # path of its class map
+    segmentations: list[Any] | None = None
+    ignore_segmentations: list[Any] | None = None
+    proposals: np.ndarray | None = None  # [p,4] float32, pre-computed
+    semantic: str | None = None  # path of its class map
     empty: bool = False  # no object of the wanted classes is annotated at all
 
 
@@ -46,8 +46,8 @@ class Skips:
 
     def __init__(self, examples: int = 3) -> None:
         self._examples = examples
-        self.counts = {}
-        self.examples = {}
+        self.counts: dict[str, int] = {}
+        self.examples: dict[str, list[Any]] = {}
 
     def add(self, reason: str, example: object, count: int = 1) -> None:
         self.counts[reason] = self.counts.get(reason, 0) + count

@@ -83,7 +83,7 @@ def batches(
         Buckets fill up at their own pace, so the positions do not come in order.
     """
     rules = [SizeRule(size, divisor, center_pad, shapes, canvas, smallest) for size in sizes]
-    waiting = {}
+    waiting: dict[Any, Any] = {}
     for position, one in enumerate(given):
         image = _loaded(one)
         views = [rule.resized(image) for rule in rules]
@@ -161,7 +161,8 @@ class SizeRule:
     def canvas(self, sizes: Sequence[Pair]) -> Pair:
         """The canvas (h, w) for a batch of images of these sizes."""
         own = self.bucket(sizes) if self._fixed_canvases else self._own(np.max(sizes, axis=0))
-        return tuple(max(int(side), self._smallest) for side in own)
+        height, width = (max(int(side), self._smallest) for side in own)
+        return height, width
 
 
 @functools.cache

@@ -75,10 +75,13 @@ class InstaBoost(Transform):
         self,
         probability: Share = 0.5,
         actions: dict[str, float] | None = None,
-        scale: Annotated[list[float], List(Number(0, above=True), length=2, ordered=True)] = (0.8, 1.2),
+        scale: Annotated[Sequence[float], List(Number(0, above=True), length=2, ordered=True)] = (0.8, 1.2),
         dx: Positive = 15,
         dy: Positive = 15,
-        theta: Annotated[list[int], List(Number(-360, 360, whole=True), length=2, ordered=True)] = (-1, 1),
+        theta: Annotated[Sequence[int], List(Number(-360, 360, whole=True), length=2, ordered=True)] = (
+            -1,
+            1,
+        ),
         color_probability: Share = 0.5,
     ) -> None:
         if cv2 is None:
@@ -124,7 +127,8 @@ class InstaBoost(Transform):
         if action == "skip":
             return np.eye(2, 3)
         limit = ((box[2:] - box[:2]) // self.parts).astype(int)
-        scale, degrees = rng.uniform(*self.scale), rng.integers(*self.theta, endpoint=True)
+        (least, most), (first, last) = self.scale, self.theta
+        scale, degrees = rng.uniform(least, most), int(rng.integers(first, last, endpoint=True))
         shift = rng.integers(-limit, limit, endpoint=True)
         if cut.any():
             scale, degrees = max(scale, 1.0), 0
@@ -182,7 +186,7 @@ def moved(
     boxes, size = boxes_of(rles), image.shape[:2]
     canvas = cv2.inpaint(image, _union(rles), INPAINT_RADIUS, cv2.INPAINT_NS)
     shown = np.full(size, -1)  # number of the group on top
-    moves = []
+    moves: list[Any] = []
     for number, (group, matrix) in enumerate(zip(groups, matrices, strict=True)):
         window = _window(enclosing(boxes[group]), matrix, size)
         inside = np.s_[window[1] : window[3], window[0] : window[2]]

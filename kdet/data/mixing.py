@@ -97,7 +97,7 @@ class Piece:
 
 def joined(image: np.ndarray, pieces: list[Piece]) -> Piece:
     """One piece with the objects of several, which lie in the frame of ``image`` already."""
-    shapes = None if pieces[0].masks is None else [rle for piece in pieces for rle in piece.masks]
+    shapes = None if pieces[0].masks is None else [rle for piece in pieces for rle in piece.masks or ()]
     boxes, labels, ignored = (
         np.concatenate([vars(piece)[key] for piece in pieces]) for key in ("boxes", "labels", "ignore_boxes")
     )
@@ -107,12 +107,12 @@ def joined(image: np.ndarray, pieces: list[Piece]) -> Piece:
 def fitted(size: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int]:
     """(h, w) of an image scaled into ``limit`` (h, w) with its aspect ratio."""
     factor = min(limit[0] / size[0], limit[1] / size[1])
-    return tuple(max(int(side * factor), 1) for side in size)
+    return max(int(size[0] * factor), 1), max(int(size[1] * factor), 1)
 
 
 def has_area(boxes: np.ndarray) -> np.ndarray:
     """Bool ``[n]``."""
-    return (boxes[:, 2:] > boxes[:, :2]).all(-1)
+    return np.asarray((boxes[:, 2:] > boxes[:, :2]).all(-1))
 
 
 def boxes_of(rles: list[dict[str, Any]]) -> np.ndarray:

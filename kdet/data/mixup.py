@@ -4,6 +4,7 @@ Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018 (https://arxiv.o
 form of YOLOX (Ge et al., 2021): the other image is scaled, mirrored and cut at random.
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -36,7 +37,7 @@ class MixUp(Mixing):
     def __init__(
         self,
         size: Pair = (640, 640),
-        ratio_range: Annotated[list[float], List(Number(0, 100, above=True), length=2, ordered=True)] = (
+        ratio_range: Annotated[Sequence[float], List(Number(0, 100, above=True), length=2, ordered=True)] = (
             0.5,
             1.5,
         ),
@@ -51,12 +52,13 @@ class MixUp(Mixing):
 
     def mix(self, pieces: list[Piece], random: np.random.Generator) -> Piece:
         own, other = pieces
-        factor, mirror = random.uniform(*self.ratio_range), random.random() < self.flip
-        canvas = tuple(max(int(side * factor), 1) for side in self.size[::-1])
-        size = fitted(other.size, self.size[::-1])
-        other = other.resized(
-            tuple(min(max(int(s * factor), 1), c) for s, c in zip(size, canvas, strict=True))
-        )
+        low, high = self.ratio_range
+        factor, mirror = random.uniform(low, high), random.random() < self.flip
+        width, height = self.size
+        canvas = (max(int(height * factor), 1), max(int(width * factor), 1))
+        size = fitted(other.size, (height, width))
+        height, width = (min(max(int(s * factor), 1), c) for s, c in zip(size, canvas, strict=True))
+        other = other.resized((height, width))
         other = other.mirrored() if mirror else other
         # mirroring is that of the padded image: its padding is on the left then
         start = canvas[1] - other.size[1] if mirror else 0

@@ -3,6 +3,7 @@
 Bochkovskiy et al., "YOLOv4", 2020 (https://arxiv.org/abs/2004.10934), as YOLOX uses it (Ge et al., 2021).
 """
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -36,7 +37,7 @@ class Mosaic(Mixing):
     def __init__(
         self,
         size: Pair = (640, 640),
-        center: Annotated[list[float], List(Number(0, 2), length=2, ordered=True)] = (0.5, 1.5),
+        center: Annotated[Sequence[float], List(Number(0, 2), length=2, ordered=True)] = (0.5, 1.5),
         fill: Gray = 114,
         probability: Share = 1.0,
     ) -> None:
@@ -47,7 +48,8 @@ class Mosaic(Mixing):
         return before.grown(self)
 
     def mix(self, pieces: list[Piece], random: np.random.Generator) -> Piece:
-        x, y = (int(random.uniform(*self.center) * side) for side in self.size)
+        low, high = self.center
+        x, y = (int(random.uniform(low, high) * side) for side in self.size)
         return self.around((x, y), pieces)
 
     def around(self, center: tuple[int, int], pieces: list[Piece]) -> Piece:

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def pad_image(image: tf.Tensor, canvas: tuple | tf.Tensor) -> tf.Tensor:
+def pad_image(image: tf.Tensor, canvas: tuple[int, int] | tf.Tensor) -> tf.Tensor:
     """Pad ``[h,w,3]`` with zeros below and to the right up to ``canvas`` (h, w)."""
     shape = tf.shape(image)
     image = tf.pad(image, [[0, canvas[0] - shape[0]], [0, canvas[1] - shape[1]], [0, 0]])

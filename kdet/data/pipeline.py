@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -60,7 +61,8 @@ class Pipeline:
         self.class_names = index.class_names
         self.skips = Skips()
         self.mixing_until: int | None = None
-        self._training, self._seed, self._split, self._noted = training, seed, split, set()
+        self._training, self._seed, self._split = training, seed, split
+        self._noted: set[Any] = set()
         self._chain = chain
         self._skip_corrupt = split.on_corrupt == "skip"
         room = sum(one.images - 1 for one in chain) + 1  # images whose objects may come together in one
@@ -335,7 +337,8 @@ class Pipeline:
 
     def _masks(self, i, objects, rows, columns, shapes=None, frame=None):
         record = self.index.records[int(i)]
-        size = (record.height, record.width) if frame is None else tuple(map(int, frame))
+        height, width = (record.height, record.width) if frame is None else map(int, frame)
+        size = (height, width)
         found = self.index.segmentations(record) if shapes is None else masks.of_counts(shapes, *size)
         chosen = [found[position] for position in objects]
         with _naming(record, self.index):

@@ -139,9 +139,9 @@ def _read_json(path):
     content = files.read_json(path, "proposal file")
     if not isinstance(content, list):
         raise DataError(f"{path} must hold a list of COCO results; got {short(content)}.")
-    found = {}
+    found: dict[int, list[list[float]]] = {}
     for number, entry in enumerate(content):
-        box = entry.get("bbox") if isinstance(entry, dict) else None
+        box: Any = entry.get("bbox") if isinstance(entry, dict) else None
         good = _is_row(box) and len(box) == 4 and all(-FAR < v < FAR for v in box) and min(box[2:]) >= 0
         if not good or type(entry.get("image_id")) is not int or not _is_row([entry.get("score", 1.0)]):
             raise DataError(
@@ -153,7 +153,7 @@ def _read_json(path):
     return _Sparse(found)
 
 
-class _Sparse(dict):
+class _Sparse(dict[int, Any]):
     """COCO results do not mention an image without boxes."""
 
     def __contains__(self, key):

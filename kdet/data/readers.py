@@ -1,6 +1,6 @@
 """Readers of annotations by the name that ``type`` of a data set gives them."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from kdet.data.cityscapes import read_cityscapes
 from kdet.data.coco import read_coco
@@ -51,7 +51,7 @@ class CocoReader(Reader):
         allow_outside: bool = False,
         crowds: Literal["ignore", "objects"] = "ignore",
     ) -> None:
-        self.options = {"classes": classes, "masks": masks, "on_missing": on_missing}
+        self.options: dict[str, Any] = {"classes": classes, "masks": masks, "on_missing": on_missing}
         self.options.update(on_corrupt=on_corrupt, allow_outside=allow_outside, crowds=crowds)
 
     def read(self, annotations: str, images: str | None) -> DatasetIndex:
@@ -70,7 +70,7 @@ class VocReader(Reader):
         on_corrupt: FaultRule = "error",
         allow_outside: bool = False,
     ) -> None:
-        self.options = {"classes": classes, "masks": masks, "on_missing": on_missing}
+        self.options: dict[str, Any] = {"classes": classes, "masks": masks, "on_missing": on_missing}
         self.options.update(on_corrupt=on_corrupt, allow_outside=allow_outside)
 
     def read(self, annotations: str, images: str | None) -> DatasetIndex:
@@ -88,7 +88,12 @@ class TFRecordReader(Reader):
         on_corrupt: FaultRule = "error",
         crowds: Literal["ignore", "objects"] = "ignore",
     ) -> None:
-        self.options = {"classes": classes, "masks": masks, "on_corrupt": on_corrupt, "crowds": crowds}
+        self.options: dict[str, Any] = {
+            "classes": classes,
+            "masks": masks,
+            "on_corrupt": on_corrupt,
+            "crowds": crowds,
+        }
 
     def read(self, annotations: str, images: str | None) -> DatasetIndex:
         return read_tfrecord(annotations, images, **self.options)
@@ -101,10 +106,10 @@ class CityscapesReader(Reader):
     def __init__(
         self, classes: ClassNames | None = None, masks: bool = False, on_missing: FaultRule = "error"
     ) -> None:
-        self.options = {"classes": classes, "masks": masks, "on_missing": on_missing}
+        self.options: dict[str, Any] = {"classes": classes, "masks": masks, "on_missing": on_missing}
 
     def read(self, annotations: str, images: str | None) -> DatasetIndex:
-        return read_cityscapes(annotations, images, **self.options)
+        return read_cityscapes(annotations, images or "", **self.options)
 
 
 @register
@@ -122,10 +127,10 @@ class WiderFaceReader(Reader):
         on_missing: FaultRule = "error",
         difficulty_lists: Path | None = None,
     ) -> None:
-        self.options = {"classes": classes, "masks": masks, "on_missing": on_missing}
+        self.options: dict[str, Any] = {"classes": classes, "masks": masks, "on_missing": on_missing}
         self.difficulty_lists = difficulty_lists
 
     def read(self, annotations: str, images: str | None) -> DatasetIndex:
-        index = read_wider_face(annotations, images, **self.options)
+        index = read_wider_face(annotations, images or "", **self.options)
         index.difficulty_lists = self.difficulty_lists
         return index

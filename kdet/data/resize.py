@@ -36,7 +36,8 @@ def keep_ratio_size(size: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
 def fitted(size: Sequence[int], limit: Sequence[int]) -> tuple[int, int]:
     """``keep_ratio_size`` in plain Python: (h, w)."""
     factor = min(max(limit) / max(size), min(limit) / min(size))
-    return tuple(max(int(side * factor + 0.5), 1) for side in size)
+    height, width = (max(int(side * factor + 0.5), 1) for side in size)
+    return height, width
 
 
 def scaled(size: Sequence[int], factor: float) -> tuple[int, int]:

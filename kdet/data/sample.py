@@ -11,7 +11,7 @@ from kdet.registry import Component
 BOX_KEYS = ("boxes", "ignore_boxes", "proposals")
 
 
-class Sample(dict):
+class Sample(dict[str, tf.Tensor]):
     """An image with its boxes, a mapping of tensors.
 
     ``image [h,w,3]``, ``boxes [n,4]``, ``labels [n]``, ``objects [n]`` (the position of each object in its

@@ -29,7 +29,7 @@ def fault(segmentation: Any, height: int, width: int) -> str | None:
     return f"a segmentation is a list of polygons or a run-length dict, not {short(segmentation)}"
 
 
-def faults(segmentations: Sequence[Any], sizes: Sequence[Pair]) -> list[str | None]:
+def faults(segmentations: Sequence[Any], sizes: Sequence[Pair]) -> dict[int, str]:
     """``{position: reason}`` of the segmentations that cannot be used.
 
     Args:
@@ -141,10 +141,10 @@ def _coded_total(counts, most):
     in the last; from the fourth on, numbers are differences to the one two places before.
     """
     try:
-        digits = np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else counts, np.uint8)
+        characters = np.frombuffer(counts.encode("ascii") if isinstance(counts, str) else counts, np.uint8)
     except UnicodeEncodeError:
         return 0, "the string of its run lengths holds other characters than COCO's"
-    digits = digits.astype(np.int64) - 48
+    digits = characters.astype(np.int64) - 48
     if digits.size == 0:
         return 0, None
     if digits.min() < 0 or digits.max() > 63:

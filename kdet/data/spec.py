@@ -94,5 +94,6 @@ def canvas_shapes(size: tuple[int, int], fixed: bool, divisor: int | None = None
     ``divisor`` defaults to 1 for a fixed size and to 32 else.
     """
     if fixed:
-        return [tuple(buckets.round_up(side, divisor or 1) for side in size[::-1])]
+        height, width = (buckets.round_up(side, divisor or 1) for side in size[::-1])
+        return [(height, width)]
     return buckets.bucket_shapes(size, divisor or 32)

@@ -13,6 +13,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +22,7 @@ import tqdm
 from kdet.data import decoding, files
 from kdet.data import masks as instance_masks
 from kdet.data.coco import make_record
-from kdet.data.index import DatasetIndex, Faults, Skips, select_classes
+from kdet.data.index import DatasetIndex, Faults, Record, Skips, select_classes
 from kdet.errors import DataError, MissingFile, first_line, short
 from kdet.typing import PathLike
 from kdet.writing import whole
@@ -104,7 +105,10 @@ def read_tfrecord(
     paths = sorted(glob.glob(annotations)) if glob.has_magic(annotations) else [annotations]
     if not paths:
         raise MissingFile(f"No file matches {annotations} (data.annotations).")
-    skips, entries, names, seen = Skips(), [], {}, {}
+    skips = Skips()
+    entries: list[Any] = []
+    names: dict[int, str] = {}
+    seen: dict[int, str] = {}
     faults = Faults(skips, on_corrupt)
     for path in paths:
         for offset, record in _records(path):
@@ -135,7 +139,7 @@ def read_tfrecord(
         records=[make_record(i, source, a, label_of, masks, skips, crowds) for source, i, a in entries],
         skips=skips,
         has_masks=masks,
-        read=lambda record: _bytes(_features(*record.source), "image/encoded")[0],
+        read=_encoded_image,
         read_masks=_masks_of,
     )
 
@@ -210,6 +214,11 @@ def _parsed(record):
         raise DataError(f"it is no TFExample ({short(str(error))})") from error
 
 
+def _encoded_image(record: Record) -> bytes:
+    """The file of an image that stands in a TFRecord."""
+    return _bytes(_features(*record.source), "image/encoded")[0]
+
+
 def _features(path, offset, length):
     with files.open_regular(path, "TFRecord file") as file:
         file.seek(offset)
@@ -277,7 +286,7 @@ def _annotations(features, masks):
     name = short(info["file_name"])
     labels = _values(features, f"{_OBJECT}class/label", int)
     count = len(labels)
-    lists = {
+    lists: dict[str, Any] = {
         f"{_OBJECT}class/text": [str(label).encode() for label in labels],
         f"{_OBJECT}is_crowd": [0] * count,
     }
@@ -348,7 +357,7 @@ def _manifest_names(path):
     if not os.path.exists(manifest):
         return None
     content = files.read_json(manifest, "manifest")
-    categories = content.get("categories") if isinstance(content, dict) else None
+    categories: Any = content.get("categories") if isinstance(content, dict) else None
     good = isinstance(categories, list) and all(
         isinstance(c, dict) and type(c.get("id")) is int and isinstance(c.get("name"), str)
         for c in categories

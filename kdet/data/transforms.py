@@ -47,7 +47,7 @@ class Resize(Transform):
         sizes: Annotated[Any, SIZES] = DEFAULT_SIZES,
         mode: Literal["keep_ratio", "fixed", "factor"] = "keep_ratio",
         multiscale: Literal["value", "range", "step"] = "value",
-        ratio_range: Annotated[list[float], List(FACTOR, length=2, ordered=True)] | None = None,
+        ratio_range: Annotated[Sequence[float], List(FACTOR, length=2, ordered=True)] | None = None,
         every: Count = 10,
     ) -> None:
         self.mode, self.multiscale, self.ratio_range, self.every = mode, multiscale, ratio_range, every
@@ -79,7 +79,7 @@ class Resize(Transform):
         if self.mode == "keep_ratio":
             first = max(max(s) for s in self.sizes), max(min(s) for s in self.sizes)
         factor = self.ratio_range[1] if self.ratio_range else 1
-        return tuple(int(v * factor) for v in first)
+        return int(first[0] * factor), int(first[1] * factor)
 
     def extent(self, before: Extent) -> Extent:
         if self.mode == "factor":
@@ -92,7 +92,7 @@ class Resize(Transform):
             return Extent("fixed", self.largest(), straight=False)
         return Extent("within", self.largest(), straight=before.straight)
 
-    def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def __call__(self, sample: Any, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         limit = self.of_step(sample.step, sample.seed) if self._by_step else self._draw(seed)
         source = tf.shape(sample["image"])[:2]
         if self.mode == "factor":

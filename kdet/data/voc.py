@@ -3,6 +3,7 @@
 import os
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from typing import Any
 
 from kdet.data import decoding, files
 from kdet.data.folders import ImageFolder, missing_image
@@ -67,14 +68,14 @@ def read_voc(
         name=str(annotations),
         class_names=class_names,
         category_ids=list(range(1, len(class_names) + 1)),
-        records=[_record(i, *entry, label_of, skips) for i, entry in enumerate(entries)],
+        records=[_record(i, entry, label_of, skips) for i, entry in enumerate(entries)],
         skips=skips,
     )
 
 
 def _names(path):
     """The image names of a split file, each once."""
-    names = {}
+    names: dict[str, None] = {}
     for line in files.read_text(path, "VOC split file (data.annotations)").splitlines():
         line = line.strip()
         stem, _, last = line.rpartition(" ")
@@ -185,8 +186,12 @@ def _object(node):
     return found
 
 
-def _record(image_id, name, path, size, objects, label_of, skips):
-    groups = {False: ([], []), True: ([], [])}  # difficult -> boxes, labels
+def _record(image_id, entry, label_of, skips):
+    name, path, size, objects = entry
+    groups: dict[bool, tuple[list[Any], list[Any]]] = {
+        False: ([], []),
+        True: ([], []),
+    }  # difficult -> boxes, labels
     wanted = [o for o in objects if o["name"] in label_of]
     if len(wanted) < len(objects):
         skips.add("object of a class that is not asked for", name, len(objects) - len(wanted))

@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from kdet.data import coco
 from kdet.data.folders import ImageFolder, missing_image
-from kdet.data.index import DatasetIndex, Skips, select_classes
+from kdet.data.index import DatasetIndex, Record, Skips, select_classes
 
 CLASS = "face"
 INVALID = 7  # column of a face's line
@@ -48,7 +48,8 @@ def read_wider_face(
     if masks:
         raise ValueError("WIDER FACE has no instance masks: set data.masks: false.")
     class_names = select_classes([CLASS], classes, annotations)
-    skips, folder, records = Skips(), ImageFolder(images), []
+    skips, folder = Skips(), ImageFolder(images)
+    records: list[Record] = []
     for name, faces in _entries(annotations):
         path = folder.find(name)
         if path is None:

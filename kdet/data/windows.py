@@ -1,6 +1,7 @@
 """Random windows of an image, on a ``Sample``."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -34,7 +35,7 @@ class RandomCrop(Transform):
 
     def __init__(
         self,
-        size: Annotated[list[float], List(Number(0, 2**16, above=True), length=2)],
+        size: Annotated[Sequence[float], List(Number(0, 2**16, above=True), length=2)],
         kind: Literal["absolute", "absolute_range", "relative", "relative_range"] = "absolute",
         tries: Count = 10,
     ) -> None:
@@ -42,7 +43,7 @@ class RandomCrop(Transform):
             raise DataError(f"size must hold shares of the image; got {size!r}.")
         if kind.startswith("absolute") and not all(int(side) == side for side in size):
             raise DataError(f"size must hold whole pixels; got {size!r}.")
-        self.size = tuple(map(int, size)) if kind.startswith("absolute") else tuple(size)
+        self.size: Any = tuple(map(int, size)) if kind.startswith("absolute") else tuple(size)
         self.kind, self.tries = kind, tries
 
     def extent(self, before: Extent) -> Extent:
@@ -90,7 +91,7 @@ class CropFirst(Transform):
     def __init__(
         self,
         sizes: Annotated[list[list[int]], List(PAIR, least=1)],
-        crop: Annotated[list[int], List(SIDE, length=2, ordered=True)] = (384, 600),
+        crop: Annotated[Sequence[int], List(SIDE, length=2, ordered=True)] = (384, 600),
         probability: Share = 0.5,
     ) -> None:
         self.probability = probability
@@ -129,7 +130,7 @@ class CenterCrop(Transform):
     def __init__(
         self,
         size: Pair,
-        ratios: Annotated[list[float], List(Number(0, 100, above=True), least=1)] = RATIOS,
+        ratios: Annotated[Sequence[float], List(Number(0, 100, above=True), least=1)] = RATIOS,
         border: Count = 128,
         mean: Color = (0, 0, 0),
     ) -> None:

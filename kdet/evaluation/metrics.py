@@ -87,8 +87,9 @@ class VocAP(Metric):
         self.rule, self.pixel_inclusive = rule, pixel_inclusive
 
     def score(self, scene: Scene, results: Results, image_ids: set[int]) -> dict[str, float]:
-        options = {"rule": self.rule, "pixel_inclusive": self.pixel_inclusive}
-        return voc_metrics(scene.truth, results, image_ids=image_ids, **options)
+        return voc_metrics(
+            scene.truth, results, self.rule, image_ids=image_ids, pixel_inclusive=self.pixel_inclusive
+        )
 
 
 @register
@@ -139,10 +140,10 @@ class WiderFaceAP(Metric):
 
     def score(self, scene: Scene, results: Results, image_ids: set[int]) -> dict[str, float]:
         names = {r.image_id: r.name for r in scene.index.records if r.image_id in image_ids}
-        return wider_face_metrics(read_difficulty_lists(scene.index.difficulty_lists), results, names)
+        return wider_face_metrics(read_difficulty_lists(scene.index.difficulty_lists or ""), results, names)
 
 
-def _require_masks(name, scene):
+def _require_masks(name: str, scene: Scene) -> None:
     """Every object of the ground truth must have a mask."""
     for annotation in scene.truth["annotations"]:
         if not annotation.get("segmentation"):

@@ -126,8 +126,9 @@ class Canvas:
 def _bucket_shapes(preprocessor: Preprocessor, smallest: int) -> list[Pair]:
     """The bucket canvases of ``predict`` from the smallest to one that holds every resized image."""
     stretches = not preprocessor.keep_ratio
-    shapes = specs.canvas_shapes(preprocessor.size, stretches, preprocessor.pad_divisor)
+    size: Any = preprocessor.size
+    shapes = specs.canvas_shapes(size, stretches, preprocessor.pad_divisor)
     shapes = sorted(shapes, key=lambda shape: shape[0] * shape[1])
-    square = tuple(max(sides) for sides in zip(*shapes))
+    square = (max(height for height, _ in shapes), max(width for _, width in shapes))
     shapes = shapes if square in shapes else [*shapes, square]
-    return [tuple(max(side, smallest) for side in shape) for shape in shapes]
+    return [(max(height, smallest), max(width, smallest)) for height, width in shapes]

@@ -52,7 +52,8 @@ class EvaluateDetections(keras.callbacks.Callback):
             return
         with averaged(self.model):
             figures = evaluate(self.model, self.pipeline, self.metrics, on_first_batch=self.images)
-        logs.update({f"val/{name}": value for name, value in figures.items()})
+        if logs is not None:
+            logs.update({f"val/{name}": value for name, value in figures.items()})
 
 
 class EpochLog(keras.callbacks.Callback):

@@ -94,7 +94,7 @@ class Checkpoints:
             "start anew, or see the log for what is wrong with each."
         )
 
-    def _load(self, model, path):
+    def _load(self, model: keras.Model, path: pathlib.Path) -> None:
         safe_load.check_kind(model, path)
         try:
             complete = keras_files.has_optimizer(path)
@@ -124,7 +124,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def __init__(self, checkpoints: Checkpoints, first_step: int = 0, every: int = 0) -> None:
         super().__init__()
         self.checkpoints, self.step, self.every = checkpoints, first_step, every
-        self._saved = None
+        self._saved: int | None = None
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.step += 1
@@ -135,6 +135,6 @@ class SaveCheckpoints(keras.callbacks.Callback):
         if self._saved != self.step:
             self._save()
 
-    def _save(self):
+    def _save(self) -> None:
         self.checkpoints.save(self.model, self.step)
         self._saved = self.step

@@ -14,7 +14,9 @@ from kdet import data as data_room
 from kdet import schema, zoo
 from kdet.building import build_part
 from kdet.class_names import require_same
+from kdet.config import Config
 from kdet.data import faults
+from kdet.detectors import Detector
 from kdet.errors import ConfigError
 from kdet.overrides import class_count
 from kdet.settings import CALLBACKS, OPTIMIZER, SCHEDULE, Ema, Train
@@ -110,7 +112,15 @@ def train(
 class _Run:
     """What one call of :func:`train` works with."""
 
-    def __init__(self, config, settings, folder, strategy, index, workers):
+    def __init__(
+        self,
+        config: Config,
+        settings: Any,
+        folder: pathlib.Path,
+        strategy: tf.distribute.Strategy,
+        index: int,
+        workers: int,
+    ) -> None:
         self.config, self.settings, self.strategy = config, settings, strategy
         self.shard, self.is_chief = (index, workers), index == 0
         # Every worker writes its own files: reading synchronised statistics needs all of them.
@@ -126,7 +136,7 @@ class _Run:
             self.pipeline.mixing_until = mixed * self.steps_per_epoch
         logger.info("%s", self.pipeline.report())
 
-    def prepare_folder(self, resume):
+    def prepare_folder(self, resume: bool) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoints.steps() and not resume:
             raise ValueError(
@@ -135,30 +145,33 @@ class _Run:
             )
         self.config.save(self.folder / "config.yaml")
 
-    def optimizer(self):
+    def optimizer(self) -> keras.optimizers.Optimizer:
         return make_optimizer(self.settings, self.steps_per_epoch)
 
-    def callbacks(self):
+    def callbacks(self) -> list[keras.callbacks.Callback]:
         """Those that the recipe names."""
         found = build_part(self.settings.callbacks, CALLBACKS, ("train", "callbacks"))
         if self.settings.save_best:
             found.append(SaveBest(str(self.folder / "best.weights.h5"), self.settings.save_best))
         return found
 
-    def dataset(self, skip):
+    def dataset(self, skip: int) -> tf.data.Dataset:
         """The distributed training data from the global step ``skip`` on."""
         if self.strategy.num_replicas_in_sync == 1:
             return self.pipeline.dataset(skip=skip)
         local = self.strategy.num_replicas_in_sync // self.shard[1]
 
-        def of_worker(context):
+        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
             return self.pipeline.dataset(skip=skip, shard=self.shard, split=local)
 
         return self.strategy.distribute_datasets_from_function(of_worker)
 
-    def fit(self, model, step, callbacks, verbose):
+    def fit(
+        self, model: Detector, step: int, callbacks: list[keras.callbacks.Callback], verbose: int | str
+    ) -> list[dict[str, Any]]:
         """Trains from global step ``step`` to the end; first finishes a begun epoch."""
-        history, epochs = [], self.settings.epochs
+        history: list[dict[str, Any]] = []
+        epochs = self.settings.epochs
         log = EpochLog(self.folder / "log.jsonl", history)
         writer = EventWriter(self.folder / "tensorboard")
         evaluation = self.evaluation(model, writer)
@@ -201,7 +214,7 @@ class _Run:
             callbacks.append(StopOnSignal(interrupts, self.checkpoints, step))
             yield
 
-    def evaluation(self, model, writer):
+    def evaluation(self, model: Detector, writer: Any) -> list[keras.callbacks.Callback]:
         """The callbacks that score the validation data, if the recipe has any."""
         every = self.settings.evaluate_every
         if not every or not self.config.get("data", {}).get("val"):

@@ -62,7 +62,7 @@ class GroupedOptimizer(ReplicaOptimizer):
         self.global_clipnorm = global_clipnorm
         self.parameters = dict(parameters or {})
         self._rules = ParamGroups(**self.parameters)
-        self._multipliers = {}
+        self._multipliers: dict[Any, Any] = {}
 
     def bind(self, model: keras.Model) -> "GroupedOptimizer":
         """Looks up ``(lr_mult, decay_mult)`` of every variable of ``model``; call before training."""

@@ -83,7 +83,8 @@ def parameter_names(model: keras.Model) -> list[tuple[Any, str, bool]]:
 
     Variables of layers that have no checkpoint names go by their Keras path, with dots.
     """
-    names, norms = {}, set()
+    names: dict[int, str] = {}
+    norms: set[int] = set()
     for name, slot in torch_items(model).items():
         for variable in slot.variables:
             names.setdefault(id(variable), name)

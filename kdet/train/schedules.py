@@ -2,6 +2,7 @@
 
 import abc
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import keras
@@ -58,7 +59,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
             factor *= tf.where(step < self.warmup_steps, self._warmup_factor(step), 1.0)
         return self.learning_rate * factor
 
-    def _warmup_factor(self, step):
+    def _warmup_factor(self, step: tf.Tensor) -> tf.Tensor:
         progress = tf.minimum(step / self.warmup_steps, 1.0)
         if self.warmup == "linear":
             return self.warmup_ratio + (1 - self.warmup_ratio) * progress
@@ -101,7 +102,7 @@ class StepDecay(Schedule):
         learning_rate: float,
         steps_per_epoch: int,
         epochs: float,
-        steps: Annotated[list[float], List(Number(0), ordered=True)] = (),
+        steps: Annotated[Sequence[float], List(Number(0), ordered=True)] = (),
         gamma: Annotated[float, Number(0, 1e3, above=True)] = 0.1,
         by_epoch: bool = True,
         warmup: Literal["linear", "exp", "constant"] = "linear",

@@ -51,7 +51,7 @@ def worker() -> tuple[int, int]:
     return (0 if task.get("type") == "chief" else chiefs + int(task.get("index", 0))), len(workers)
 
 
-def _cluster():
+def _cluster() -> dict[str, list[str]]:
     text = os.environ.get("TF_CONFIG", "")
     if not text:
         return {}
@@ -61,6 +61,6 @@ def _cluster():
         raise ValueError(f"The environment variable TF_CONFIG is not valid JSON: {error}.") from error
 
 
-def _workers():
+def _workers() -> list[str]:
     cluster = _cluster()
     return [*cluster.get("chief", []), *cluster.get("worker", [])]

@@ -35,7 +35,7 @@ class EventWriter:
                 # The viewer's own layout: width, height, then the encoded image.
                 self._write(f"{name}/{i}", "images", tf.stack([str(w), str(h), encoded]), step)
 
-    def _write(self, name, plugin, tensor, step):
+    def _write(self, name: str, plugin: str, tensor: Any, step: int) -> None:
         metadata = tf.compat.v1.SummaryMetadata()
         metadata.plugin_data.plugin_name = plugin
         metadata.data_class = {"scalars": 1, "images": 3}[plugin]
@@ -57,7 +57,7 @@ class TensorBoardScalars(keras.callbacks.Callback):
     def __init__(self, writer: EventWriter, first_step: int = 0, every: int = 50) -> None:
         super().__init__()
         self.writer, self.step, self.every = writer, first_step, every
-        self._seen = set()
+        self._seen: set[str] = set()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.step += 1

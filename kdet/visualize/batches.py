@@ -37,7 +37,7 @@ def draw_batch(
         for x1, y1, x2, y2 in targets.get("ignore_boxes", np.zeros((row + 1, 0, 4)))[row].round().astype(int):
             image[y1:y2, x1:x2] //= 3
         if targets:
-            found = {}
+            found: dict[str, Any] = {}
             if "masks" in targets:
                 found["masks"] = packed_masks.unpack(targets["masks"][row], image.shape[1])
             image = draw(image, targets["boxes"][row], targets["labels"][row], class_names, **found)
