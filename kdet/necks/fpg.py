@@ -1,6 +1,6 @@
 """Feature pyramid grids (Chen et al., 2020, arXiv:2004.03580)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -106,7 +106,9 @@ class FPG(Composite):
         return tuple(conv(x) for conv, x in zip(self.output_transition, maps))
 
     @staticmethod
-    def _merge(node: Any, level: int, new: list[Tensor], maps: Maps, first: Maps) -> Tensor:
+    def _merge(
+        node: Mapping[str, keras.Layer], level: int, new: list[Tensor], maps: Maps, first: Maps
+    ) -> Tensor:
         parts = []
         if "same_up" in node:
             parts.append(node["same_up"](new[-1]))

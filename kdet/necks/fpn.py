@@ -40,7 +40,7 @@ class FPN(Composite):
         relu_before_extra_convs: bool = False,
         norm: str | Spec | None = None,
         conv: str | Spec | keras.Layer | None = None,
-        activation: Any = None,
+        activation: str | None = None,
         upsample: str = "nearest",
         no_norm_on_lateral: bool = False,
         **kwargs: Any,

@@ -30,7 +30,7 @@ class FPNCarafe(FPN):
         num_outs: int = 5,
         norm: str | Spec | None = None,
         conv: str | Spec | keras.Layer | None = None,
-        activation: Any = None,
+        activation: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(

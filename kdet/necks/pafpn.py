@@ -25,7 +25,7 @@ class PAFPN(FPN):
         out_channels: int = 256,
         norm: str | Spec | None = None,
         conv: str | Spec | keras.Layer | None = None,
-        activation: Any = None,
+        activation: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(out_channels=out_channels, norm=norm, conv=conv, activation=activation, **kwargs)

@@ -53,8 +53,8 @@ class PointHead(DenseHead):
         norm: str | Spec | None = None,
         last_conv: str | Spec | keras.Layer | None = None,
         conv_bias: bool | None = None,
-        class_tower: Any = None,
-        tower: Any = None,
+        class_tower: list[ConvModule] | None = None,
+        tower: Sequence[Spec] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(num_classes=num_classes, **kwargs)

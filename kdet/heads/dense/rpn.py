@@ -1,5 +1,6 @@
 """Region proposal network (Ren et al., 2015)."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -62,7 +63,9 @@ class RPNHead(AnchorHead):
         return select_proposals(settings, self.coder, levels, info)
 
 
-def select_proposals(settings: Any, coder: Coder, levels: Any, info: ImageInfo) -> Proposals:
+def select_proposals(
+    settings: ProposalSelection, coder: Coder, levels: Iterable[Any], info: ImageInfo
+) -> Proposals:
     """The best boxes of all levels, in network pixels.
 
     Args:

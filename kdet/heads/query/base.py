@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from kdet import geometry
@@ -10,7 +11,7 @@ from kdet.contract import Detections, ImageInfo, Targets
 from kdet.coordinates import size_as_box
 from kdet.heads.base import Head, Losses
 from kdet.heads.dense.base import level_shapes
-from kdet.heads.query.criterion import named_by_layer
+from kdet.heads.query.criterion import SetCriterion, named_by_layer
 from kdet.layers import DropoutMasks
 from kdet.postprocess import TopQueries
 from kdet.typing import Tensor
@@ -44,9 +45,9 @@ class QueryHead(Head):
     def __init__(
         self,
         num_classes: int,
-        transformer: Any,
+        transformer: keras.Layer,
         position: Tensor,
-        criterion: Any,
+        criterion: SetCriterion,
         postprocess: TopQueries | None = None,
         **kwargs: Any,
     ) -> None:
@@ -59,7 +60,8 @@ class QueryHead(Head):
 
     def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """Losses of every decoder layer: ``loss_cls``, ..., and ``d0.loss_cls``, ... of all but the last."""
-        return named_by_layer(self.criterion(*outputs[:2], targets, info))
+        logits, boxes, *_ = outputs
+        return named_by_layer(self.criterion(logits, boxes, targets, info))
 
     def decode(self, outputs: Any, info: ImageInfo) -> Detections:
         """Detections in original pixels from the last layer's outputs."""

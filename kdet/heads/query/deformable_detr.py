@@ -113,7 +113,7 @@ class DeformableDETRHead(QueryHead):
         losses = super().compute_losses(outputs, targets, info)
         if self.two_stage:
             labels = tf.minimum(targets["labels"], 0)
-            cells = (x[None] for x in outputs[2:])
-            (found,) = self.criterion(*cells, {**targets, "labels": labels}, info)
+            logits, boxes = (x[None] for x in outputs[2:])
+            (found,) = self.criterion(logits, boxes, {**targets, "labels": labels}, info)
             losses.update({f"enc_{name}": value for name, value in found.items()})
         return losses

@@ -12,6 +12,7 @@ from kdet.contract import Detections, ImageInfo, Targets
 from kdet.coordinates import size_as_box
 from kdet.heads.base import Losses
 from kdet.heads.dense.towers import prior_bias
+from kdet.heads.query.criterion import SetCriterion
 from kdet.heads.roi.extractor import SingleRoIExtractor
 from kdet.heads.roi.standard import merge_batch, split_batch
 from kdet.layers import FFN, Composite, Embedding, LayerNorm, Linear, MultiheadAttention, apply_list
@@ -137,7 +138,7 @@ class SparseRoIHead(Composite):
     def __init__(
         self,
         num_classes: int,
-        criterion: Any,
+        criterion: SetCriterion,
         num_stages: int = 6,
         units: int = 256,
         roi_size: int = 7,

@@ -89,7 +89,7 @@ class DeformRoIExtractor(SingleRoIExtractor):
             return pooled
         return pooled * tf.cast(tf.reshape(factors, tf.concat([shape, [1]], 0)), pooled.dtype)
 
-    def pool(self, features: Maps, rois: Tensor, levels: Any, offsets: Tensor) -> Tensor:
+    def pool(self, features: Maps, rois: Tensor, levels: Tensor, offsets: Tensor | None) -> Tensor:
         """Regions ``[B,N,s,s,C]`` with their bins moved by ``offsets [B,N,s,s,2]`` or not at all."""
         return ops.deform_roi_pool(
             tuple(features[: len(self.strides)]), rois, levels, offsets, self.output_size, self.strides,

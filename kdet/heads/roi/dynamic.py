@@ -55,7 +55,8 @@ class DynamicRoIHead(StandardRoIHead):
             )  # fmt: skip
 
         self._iou = state("iou", float(self.assigner.pos_iou))
-        self._beta = state("beta", float(self.bbox_head.loss_bbox.beta))
+        start: Any = self.bbox_head.loss_bbox  # a SmoothL1Loss
+        self._beta = state("beta", float(start.beta))
         self._ious = state("ious", 0.0, (interval,))
         self._betas = state("betas", 0.0, (interval,))
         self._steps = state("steps", 0.0)
@@ -67,7 +68,8 @@ class DynamicRoIHead(StandardRoIHead):
         self, outputs: tuple[Any, ...], rois: tf.Tensor, assignment: Assignment, targets: Targets
     ) -> Losses:
         loss = SmoothL1Loss(tf.convert_to_tensor(self._beta), self.bbox_head.loss_bbox.loss_weight)
-        return self.bbox_head.compute_losses(*outputs[:2], rois, assignment, targets, loss_bbox=loss)
+        scores, deltas, *_ = outputs
+        return self.bbox_head.compute_losses(scores, deltas, rois, assignment, targets, loss_bbox=loss)
 
     def assign(self, proposals: Tensor, targets: Targets) -> tuple[Tensor, Assignment]:
         rois, assignment = super().assign(proposals, targets)

@@ -198,8 +198,8 @@ class GridRoIHead(StandardRoIHead):
 
     def __init__(
         self,
-        grid_roi_extractor: Any,
-        grid_head: Any,
+        grid_roi_extractor: keras.Layer,
+        grid_head: GridHead,
         jitter: float = 0.15,
         max_regions: int = 96,
         **kwargs: Any,

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from kdet.contract import Assignment, ImageInfo, Targets
 from kdet.heads.base import Losses
 from kdet.heads.roi.cascade import CascadeRoIHead
 from kdet.heads.roi.mask_head import FCNMaskHead
+from kdet.heads.roi.semantic import FusedSemanticHead
 from kdet.heads.roi.standard import StandardRoIHead, merge_batch
 from kdet.layers import ConvModule
 from kdet.registry import register
@@ -49,12 +51,12 @@ class HTCStage(StandardRoIHead):
     last of the maps that the methods get.
     """
 
-    def connect(self, semantic_roi_extractor: Any, mask_heads: Any) -> None:
+    def connect(self, semantic_roi_extractor: keras.Layer | None, mask_heads: Sequence[Any]) -> None:
         """Args: extractor of the semantic features or None; mask heads up to this stage's own."""
         self._semantic_roi_extractor, self._mask_heads = semantic_roi_extractor, mask_heads
 
     def crop(
-        self, extractor: Any, features: Maps, rois: Tensor, training: bool = False, scale: float = 1.0
+        self, extractor: keras.Layer, features: Maps, rois: Tensor, training: bool = False, scale: float = 1.0
     ) -> Tensor:
         crops = super().crop(extractor, features, rois, training, scale)
         if self._semantic_roi_extractor is None:
@@ -88,8 +90,8 @@ class HTCRoIHead(CascadeRoIHead):
     def __init__(
         self,
         stages: Sequence[Any],
-        semantic_head: Any = None,
-        semantic_roi_extractor: Any = None,
+        semantic_head: FusedSemanticHead | None = None,
+        semantic_roi_extractor: keras.Layer | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(stages, **kwargs)

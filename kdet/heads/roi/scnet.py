@@ -120,7 +120,7 @@ class SCNetStage(HTCStage):
     """Stage whose crops get semantic features and the context of the image, the last two maps."""
 
     def crop(
-        self, extractor: Any, features: Maps, rois: Tensor, training: bool = False, scale: float = 1.0
+        self, extractor: keras.Layer, features: Maps, rois: Tensor, training: bool = False, scale: float = 1.0
     ) -> Tensor:
         crops = super().crop(extractor, features[:-1], rois, training, scale)
         return crops + tf.repeat(features[-1], tf.shape(rois)[1], axis=0)
@@ -150,12 +150,12 @@ class SCNetRoIHead(CascadeRoIHead):
     def __init__(
         self,
         stages: Sequence[Any],
-        mask_roi_extractor: Any,
-        mask_head: Any,
-        semantic_roi_extractor: Any,
-        semantic_head: Any,
-        glbctx_head: Any,
-        feat_relay_head: Any,
+        mask_roi_extractor: keras.Layer,
+        mask_head: SCNetMaskHead,
+        semantic_roi_extractor: keras.Layer,
+        semantic_head: SCNetSemanticHead,
+        glbctx_head: GlobalContextHead,
+        feat_relay_head: FeatureRelayHead,
         **kwargs: Any,
     ) -> None:
         super().__init__(stages, **kwargs)

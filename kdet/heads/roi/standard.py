@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from kdet.assigners import Assigner
@@ -10,6 +11,8 @@ from kdet.coordinates import network_boxes
 from kdet.geometry import is_real_box
 from kdet.heads.base import Losses
 from kdet.heads.roi.base import RoIHead
+from kdet.heads.roi.bbox_head import BBoxHead
+from kdet.heads.roi.mask_head import FCNMaskHead
 from kdet.layers import statistics_of_rows
 from kdet.postprocess import PostProcess
 from kdet.registry import register
@@ -43,19 +46,20 @@ class StandardRoIHead(RoIHead):
 
     def __init__(
         self,
-        bbox_roi_extractor: Any,
-        bbox_head: Any,
+        bbox_roi_extractor: keras.Layer,
+        bbox_head: BBoxHead,
         assigner: Assigner,
         sampler: Sampler,
-        mask_roi_extractor: Any = None,
-        mask_head: Any = None,
-        shared_head: Any = None,
+        mask_roi_extractor: keras.Layer | None = None,
+        mask_head: FCNMaskHead | None = None,
+        shared_head: keras.Layer | None = None,
         postprocess: PostProcess | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(postprocess=postprocess, **kwargs)
         self.bbox_roi_extractor, self.bbox_head = bbox_roi_extractor, bbox_head
-        self.mask_roi_extractor, self.mask_head = mask_roi_extractor, mask_head
+        self.mask_roi_extractor: Any = mask_roi_extractor
+        self.mask_head: Any = mask_head
         self.shared_head = shared_head
         self.assigner, self.sampler = assigner, sampler
 
@@ -67,7 +71,7 @@ class StandardRoIHead(RoIHead):
     # ---- forward
 
     def crop(
-        self, extractor: Any, features: Maps, rois: Tensor, training: bool = False, scale: float = 1.0
+        self, extractor: keras.Layer, features: Maps, rois: Tensor, training: bool = False, scale: float = 1.0
     ) -> Tensor:
         """Maps of regions (enlarged by ``scale``), merged over the batch: ``[B*N,h,w,C]``."""
         enlarged = {} if scale == 1.0 else {"scale": scale}  # not every extractor can enlarge
@@ -156,7 +160,8 @@ class StandardRoIHead(RoIHead):
         self, outputs: tuple[Any, ...], rois: tf.Tensor, assignment: Assignment, targets: Targets
     ) -> Losses:
         """Losses of the box head from its outputs for sampled regions ``[B,S,4]``."""
-        return self.bbox_head.compute_losses(*outputs[:2], rois, assignment, targets)
+        scores, deltas, *_ = outputs
+        return self.bbox_head.compute_losses(scores, deltas, rois, assignment, targets)
 
     def mask_losses(
         self, features: Maps, rois: Tensor, assignment: Assignment, targets: Targets, info: ImageInfo
