@@ -59,6 +59,7 @@ LAYERS = {"encoder": 2, "decoder": 3}
 BACKBONES = {
     "HourglassNet": {
         "downsample_times": 3,
+        "feat_channel": 64,
         "num_stacks": 1,
         "stage_channels": [64, 64, 96, 96],
         "stage_blocks": [1, 1, 1, 1],
