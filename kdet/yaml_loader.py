@@ -8,7 +8,7 @@ from yaml.constructor import ConstructorError
 
 from kdet.errors import ConfigError, first_line, short
 
-MAX_TEXT = 2**21
+MAX_TEXT = 2_000_000
 MAX_VALUES = 200_000  # after aliases are written out
 MAX_DEPTH = 60
 # the quick one, where PyYAML was built with libyaml
@@ -79,19 +79,17 @@ def _check_size(text: str, where: object) -> None:
             if any(anchor == event.anchor for anchor, _, _ in stack):
                 raise ConfigError(f"{where}: *{event.anchor} stands inside of itself.")
             total += sizes.get(event.anchor, 1)
-            _raise_depth(stack, heights.get(event.anchor, 1), where)
+            _raise_depth(stack, heights.get(event.anchor, 0), where)
         elif isinstance(event, yaml.ScalarEvent):
             total += 1
-            if event.anchor:
-                sizes[event.anchor], heights[event.anchor] = 1, 1
+            sizes[event.anchor], heights[event.anchor] = 1, 0
         elif isinstance(event, yaml.CollectionStartEvent):
             total += 1
             stack.append([event.anchor, total - 1, 1])
             _raise_depth(stack, 0, where)
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before, height = stack.pop()
-            if anchor:
-                sizes[anchor], heights[anchor] = total - before, height
+            sizes[anchor], heights[anchor] = total - before, height
             if stack:
                 stack[-1][2] = max(stack[-1][2], height + 1)
         if total > MAX_VALUES:

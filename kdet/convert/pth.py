@@ -11,7 +11,6 @@ import math
 import mmap
 import os
 import struct
-import sys
 import zipfile
 from typing import Any, BinaryIO, Literal
 
@@ -96,8 +95,8 @@ class _Storage:
     kind: str
     numel: int
     data: Any = None
-    start: int = 0
-    order: Literal["<", ">"] = "<"
+    start: int = dataclasses.field(init=False)
+    order: Literal["<", ">"] = dataclasses.field(init=False)
 
     @property
     def itemsize(self) -> int:
@@ -202,7 +201,7 @@ def _read_stream(file: BinaryIO) -> Any:
         if numel < storage.numel or end > len(mapped):
             raise CheckpointError(f"it is cut off: storage {key} ends at byte {end} of {len(mapped)}")
         storage.data, storage.start = mapped, position + 8
-        storage.order = "<" if system.get("little_endian", sys.byteorder == "little") else ">"
+        storage.order = ">" if system.get("little_endian") is False else "<"
         position = end
     missing = [key for key, storage in unpickler.storages.items() if storage.data is None]
     if missing:

@@ -57,11 +57,11 @@ def unchanged_on_failure(model: keras.Model) -> Iterator[None]:
     """Gives a model and its optimizer their values back when the block fails."""
     compiled = isinstance(model, keras.Model) and model.compiled
     variables = [*model.weights, *(model.optimizer.variables if compiled else ())]
-    before = [np.array(variable.numpy()) for variable in variables]
+    before = [(variable, np.array(variable.numpy())) for variable in variables]
     try:
         yield
     except BaseException:
-        for variable, value in zip(variables, before, strict=True):
+        for variable, value in before:
             variable.assign(value)
         raise
 

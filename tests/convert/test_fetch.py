@@ -13,6 +13,7 @@ from kdet.convert import cache
 from kdet.convert.fetch import FetchError, fetch
 from kdet.convert.pretrained import load_pretrained, resolve
 from kdet.convert.pth_writer import write_pth
+from tests.convert.test_checkpoint import as_1x, assert_holds
 
 
 class Server:
@@ -120,13 +121,24 @@ def test_published_weights_come_from_the_converted_cache(server, toys, tmp_path,
     for path in (cache_home / "checkpoints").iterdir():
         path.unlink()
     again = toys.detector()
-    convert.load_published(again, config)
+    assert convert.load_published(again, config).filled == len(again.weights)
     for name, array in convert.state_dict(again).items():
         np.testing.assert_array_equal(array, state[name])
     assert len(server.requests) == 1
     converted.write_bytes(converted.read_bytes()[:-4])  # damaged: converted anew
     convert.load_published(toys.detector(), config)
     assert len(server.requests) == 2
+
+
+def test_a_recipe_of_a_1x_family_reads_any_file_as_1x(server, toys, tmp_path):
+    model = toys.detector()
+    state = toys.state(model)
+    stored = {"meta": {"mmdet_version": "2.0.0"}, "state_dict": as_1x(state)}
+    address = server.publish("toy", stored, tmp_path)
+    with pytest.raises(convert.IncompleteStateDict):
+        convert.load_published(model, config_for(address, family="mask_rcnn"))
+    convert.load_published(model, config_for(address, family="legacy_1.x"))
+    assert_holds(model, state)
 
 
 def test_failed_conversion_leaves_no_converted_file(server, toys, tmp_path, cache_home):

@@ -1,5 +1,6 @@
 """The checkpoints under tests/assets/checkpoints were written by torch.save in both formats."""
 
+import io
 import pathlib
 import pickle
 import tracemalloc
@@ -43,6 +44,37 @@ def test_reads_what_torch_wrote(name):
         array = np.asarray(checkpoint["state_dict"][key])
         assert array.dtype == expected.dtype and array.flags.c_contiguous
         np.testing.assert_array_equal(array, expected)
+
+
+def big_endian(name):
+    """The bytes of a file as a machine of the other byte order would have named them."""
+    data = (FILES / f"{name}.pth").read_bytes()
+    if name == "stream":
+        start = data.index(b"little_endian")
+        return data[:start] + data[start:].replace(b"\x88", b"\x89", 1)  # True, False
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
+        root = old.namelist()[0].split("/")[0]
+        for entry in old.namelist():
+            if not entry.endswith("byteorder"):
+                new.writestr(entry, old.read(entry))
+        new.writestr(f"{root}/byteorder", b"big")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_numbers_are_read_in_the_byte_order_that_the_file_names(name, tmp_path):
+    (tmp_path / "big.pth").write_bytes(big_endian(name))
+    state = read_pth(tmp_path / "big.pth")["state_dict"]
+    for key in ("float", "half", "long", "double", "uint8", "strided"):
+        array = np.asarray(state[key])
+        assert array.dtype == EXPECTED[key].dtype and array.dtype.isnative
+        np.testing.assert_array_equal(
+            array.tobytes(), np.ascontiguousarray(EXPECTED[key]).byteswap().tobytes()
+        )
+    bits = np.ascontiguousarray(EXPECTED["bfloat16"]).view(np.uint32) >> 16
+    swapped = (((bits & 255) << 8) | (bits >> 8)) << 16
+    np.testing.assert_array_equal(np.asarray(state["bfloat16"]).view(np.uint32), swapped)
 
 
 def test_tensors_share_their_storage():

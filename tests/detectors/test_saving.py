@@ -1,5 +1,6 @@
 """Files of detectors: whole on every version of Keras, or refused by name."""
 
+import json
 import shutil
 import warnings
 import zipfile
@@ -96,6 +97,27 @@ def test_slots_and_averages_come_back(model, saved):
     assert len(ours) == len(theirs) > 3 * len(model.trainable_variables)
     for one, two in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_files_in_parts_are_whole_or_refused(model, tmp_path):
+    path = tmp_path / "parts.weights.json"
+    model.save_weights(path, max_shard_size=0.004)
+    assert len(list(tmp_path.glob("*.h5"))) > 1
+    other = build()  # without an optimizer
+    other.load_weights(path)
+    for ours, theirs in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    content = json.loads(path.read_text())
+    groups = content["weight_map"]
+    (group,) = (group for group in groups if group.strip("/") == "backbone/conv1/vars")
+    content["weight_map"] = {**groups, "/backbone/conv9/vars": groups[group]}
+    path.write_text(json.dumps(content))
+    with pytest.raises(convert.IncompleteWeights, match=r"1 of the file .*backbone/conv9/vars"):
+        other.load_weights(path)
+    content["weight_map"] = {name: part for name, part in groups.items() if name != group}
+    path.write_text(json.dumps(content))
+    with pytest.raises(convert.IncompleteWeights, match=r"1 of the model .*backbone/conv1/vars"):
+        other.load_weights(path)
 
 
 def test_weights_alone_fill_a_compiled_model_but_are_no_checkpoint(model, tmp_path):

@@ -60,6 +60,31 @@ def test_fovea_gives_a_cell_to_the_smallest_object_whose_middle_covers_it():
     np.testing.assert_array_equal(tf.reshape(found, [3, 4]), [[-1] * 4, [-1, 0, 0, -1], [-1] * 4])
 
 
+def fovea_cells(box, scale_range=(1, 64)):
+    """The (row, column) of the cells of a map of 3 x 4, with a stride of 8, that a box is given."""
+    head = FoveaHead(
+        num_classes=2, strides=[8], scale_ranges=[scale_range], loss_cls=None, loss_bbox=None, stacked_convs=0
+    )
+    targets = {"boxes": tf.constant([[box]], tf.float32), "labels": tf.constant([[0]])}
+    found = head.assign(tf.concat(head.priors([(3, 4)]), 0), [(3, 4)], targets).gt_index
+    return [tuple(cell) for cell in np.argwhere(np.reshape(found, [3, 4]) == 0).tolist()]
+
+
+def test_fovea_rounds_the_middle_to_the_centers_of_cells():
+    # middles from 1.52 cells on, the second to 1.52 cells; and rows of 0.3 to 0.7
+    assert fovea_cells([4.96, 0, 28.96, 8]) == [(0, 2)]
+    assert fovea_cells([0, 0, 17.38, 8]) == [(0, 1)]
+    # cells of the edge stand for what lies beyond
+    assert fovea_cells([0, 0, 4, 4]) == [(0, 0)]
+    assert fovea_cells([28, 20, 36, 28]) == [(2, 3)]
+
+
+def test_fovea_levels_take_both_ends_of_their_range():
+    box = [0, 0, 16, 16]
+    assert fovea_cells(box, (16, 17)) == fovea_cells(box, (15, 16)) == fovea_cells(box)
+    assert fovea_cells(box, (15, 15.9)) == fovea_cells(box, (16.1, 17)) == []
+
+
 def test_free_anchor_tells_objects_from_background_by_iou():
     generator = AnchorGenerator(strides=[8], ratios=[1.0], scales=[1])
     head = FreeAnchorHead(
