@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from kdet import convert
 from kdet.config import Config
+from kdet.settings import Train
 from kdet.train.engine import make_optimizer
 from kdet.zoo import dtype_policy
 from verification import inputs as synthetic
@@ -35,10 +36,12 @@ TRAIN = {
     "batch_size": 2,
     "clip": 5.0,
     "optimizer": {"type": "SGD", "learning_rate": 0.002, "momentum": 0.9, "weight_decay": 1e-4},
-    "schedule": {"type": "step", "steps": [7], "by_epoch": False, "warmup_steps": 3, "warmup_ratio": 0.1},
+    "schedule": {
+        "type": "StepDecay", "steps": [7], "by_epoch": False, "warmup_steps": 3, "warmup_ratio": 0.1
+    },
     "precision": "float32",
     "loss_scale": "dynamic",
-}
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,14 +72,20 @@ SLOW = {**TRAIN["optimizer"], "learning_rate": 1e-5}
 # Adam makes whole steps out of gradients that are nothing but rounding, so its floor is high
 ADAM = {"type": "AdamW", "learning_rate": 1e-5, "weight_decay": 0.05, "epsilon": 1e-3}
 COSINE = {
-    "type": "cosine",
+    "type": "CosineDecay",
     "by_epoch": False,
     "min_ratio": 0.1,
     "warmup": "constant",
     "warmup_steps": 2,
     "warmup_ratio": 0.5,
 }
-POLYNOMIAL = {"type": "polynomial", "power": 2.0, "warmup": "exp", "warmup_steps": 4, "warmup_ratio": 0.01}
+POLYNOMIAL = {
+    "type": "PolynomialDecay",
+    "power": 2.0,
+    "warmup": "exp",
+    "warmup_steps": 4,
+    "warmup_ratio": 0.01,
+}
 CASES = {
     "autoassign": Case(
         "autoassign_r50_fpn_8x2_1x",
@@ -169,8 +178,8 @@ def resumed(case):
 class _Run:
     def __init__(self, case, noise=None):
         self.case = case
-        settings = {**TRAIN, **case.train}
-        with dtype_policy(settings["precision"]):
+        settings = Train(**{**TRAIN, **case.train})
+        with dtype_policy(settings.precision):
             self.model = built(case.recipe, case.divide, case.model, noise=noise)
         if hasattr(self.model, "attach_teacher"):
             self.model.attach_teacher(built("gfl_r50_fpn_1x", case.divide, prefix="teacher_model."))
