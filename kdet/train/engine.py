@@ -77,6 +77,7 @@ def train(
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy(settings.precision)
     run = _Run(config, settings, pathlib.Path(work_dir), strategy, index, workers)
+    callbacks = [*run.callbacks(), *callbacks]
     run.prepare_folder(resume)
     if settings.accumulate > 1 and strategy.num_replicas_in_sync > 1:
         raise ValueError("train.accumulate works on one device: give every device a larger batch instead.")
@@ -101,7 +102,7 @@ def train(
         )  # fmt: skip
     elif step:
         logger.info("Resuming at step %d (epoch %d).", step, step // run.steps_per_epoch + 1)
-    history = run.fit(model, step, [*run.callbacks(), *callbacks], verbose)
+    history = run.fit(model, step, callbacks, verbose)
     use_averages(model)
     if run.is_chief:
         model.save_weights(run.folder / "final.weights.h5", overwrite=True)
@@ -153,6 +154,13 @@ class _Run:
         found = build_part(self.settings.callbacks, CALLBACKS, ("train", "callbacks"))
         if self.settings.save_best:
             found.append(SaveBest(str(self.folder / "best.weights.h5"), self.settings.save_best))
+        evaluated = self.settings.evaluate_every and self.config["data"].get("val")
+        for one in found:
+            if isinstance(one, Monitor) and one.monitor.startswith("val/") and not evaluated:
+                raise ValueError(
+                    f"{type(one).__name__} watches {one.monitor}, but nothing is evaluated: describe "
+                    "data.val and set train.evaluate_every, or watch a loss."
+                )
         return found
 
     def dataset(self, skip: int) -> tf.data.Dataset:

@@ -1,5 +1,6 @@
 """Callbacks that watch one figure of the log: the best weights, and an early end."""
 
+import logging
 import math
 import os
 import pathlib
@@ -8,10 +9,13 @@ from typing import Annotated, Any, Literal
 
 import keras
 
+from kdet.errors import suggest
 from kdet.ranges import Text
 from kdet.registry import adopt, register
 from kdet.settings import Count, NotNegative
 from kdet.train.averages import averaged
+
+logger = logging.getLogger("kdet")
 
 Figure = Annotated[str, Text("a figure of the log such as val/bbox/AP")]
 Line = Mapping[str, Any]  # of the log: figures of one epoch
@@ -59,10 +63,12 @@ class Monitor(keras.callbacks.Callback):
         """Forgets everything."""
         self.best: float | None = None
         self.wait = 0  # evaluations without an improvement
+        self._figures: set[str] = set()
 
     def seen(self, logs: Line) -> bool:
         """Takes the figures of an epoch; whether they are the best so far."""
         value = logs.get(self.monitor)
+        self._figures.update(logs)
         if value is None or math.isnan(value):
             return False
         if is_better(float(value), self.best, self.mode, self.min_delta):
@@ -75,6 +81,13 @@ class Monitor(keras.callbacks.Callback):
         self.reset()
         for line in self._past:
             self.seen(line)
+
+    def on_train_end(self, logs: Line | None = None) -> None:
+        if self._figures and self.monitor not in self._figures:
+            logger.warning(
+                "%s found no %s in the log. %s",
+                type(self).__name__, self.monitor, suggest(self.monitor, sorted(self._figures)),
+            )  # fmt: skip
 
 
 @register

@@ -169,6 +169,18 @@ def test_save_best_keeps_the_best(tmp_path):
     assert (model.layers[0].bias.numpy() == 1).all()
 
 
+def test_figures_that_never_come_are_said(recipe, tmp_path, caplog):
+    saver = SaveBest(str(tmp_path / "best.weights.h5"), "val/bbox/APP")
+    saver.set_model(net(SGD(0.1)))
+    saver.on_train_begin()
+    saver.on_epoch_end(0, {"loss": 1.0, "val/bbox/AP": 0.1})
+    saver.on_train_end()
+    assert "SaveBest found no val/bbox/APP in the log. Did you mean 'val/bbox/AP'" in caplog.text
+    config = Config.load(recipe, {"train.save_best": "val/bbox/AP", "train.evaluate_every": 0})
+    with pytest.raises(ValueError, match="SaveBest watches val/bbox/AP, but nothing is evaluated"):
+        engine.train(config, tmp_path / "run", "one")
+
+
 @register
 class CountEpochs(keras.callbacks.Callback):
     seen = []
