@@ -16,6 +16,7 @@ EXCEPTIONS = {
     # 60 images on each of 8 devices, which the rate is for; the record has the default of 16
     "ssd300_wider_face": {"batch_size": 480, "base_batch_size": 480},
 }
+POLICIES = {"StepDecay": "step"}
 # of how the optimizer goes through the parameters, and a layer that two-stage models do not have
 WITHOUT_EFFECT = {"bypass_duplicate", "reference_points"}
 FAMILY = {name: path.parent.name for name, path in recipes().items() if name in REFERENCE}
@@ -43,7 +44,7 @@ def our_settings(config):
         "weight_decay": optimizer.get("weight_decay", 0.0),
         "parameters": factors(optimizer.get("parameters") or {}),
         "clip": train.get("clip"),
-        "schedule": schedule["type"],
+        "schedule": POLICIES[schedule["type"]],
         "steps": schedule["steps"],
         "gamma": schedule.get("gamma", 0.1),
         "warmup_steps": warmup,
