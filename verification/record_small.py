@@ -143,7 +143,7 @@ def failures(golden, to_defaults):
     from verification import small_golden
 
     try:
-        rows = small_golden.compare(golden, to_defaults, forms=["auto"])
+        rows = small_golden.compare(golden, to_defaults)
     except Exception as error:
         return small_golden.differing_tensors(golden)[:3] or [repr(error)]
     return [f"{row.stage} off by {row.error:.1e} ({row.note})" for row in rows if not row.passed]
