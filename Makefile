@@ -54,4 +54,4 @@ wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
