@@ -1,6 +1,7 @@
 """The zoo: every recipe is sound, names resolve, models are what the table says."""
 
 import csv
+import importlib.util
 
 import numpy as np
 import pytest
@@ -25,6 +26,9 @@ def test_every_published_model_of_the_families_has_a_recipe():
     assert all(recipes()[name].parent.name == published.table()[name]["family"] for name in expected)
 
 
+NEEDED = {"albu_example": "albumentations", "instaboost": "cv2"}  # libraries of transforms, extras of kdet
+
+
 @pytest.mark.parametrize("family", sorted({path.parent.name for path in recipes().values()}))
 def test_every_recipe_is_complete_and_fits_its_classes(family):
     for name in kdet.zoo.list():
@@ -34,7 +38,8 @@ def test_every_recipe_is_complete_and_fits_its_classes(family):
             assert config["train"]["epochs"] and config["train"]["optimizer"]["learning_rate"], name
             for split in {"train", "val", "test"} & set(config["data"]):
                 settings, _ = data_spec.complete(config["data"][split], f"{name}: data.{split}")
-                assert data_spec.chain(settings, training=False), name
+                if importlib.util.find_spec(NEEDED.get(family, "kdet")):
+                    assert data_spec.chain(settings, training=False), name
 
 
 def test_the_class_names_fit_the_number_of_classes():

@@ -51,6 +51,7 @@ def pipeline(training):
 
 
 WAY = sys.argv[2]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job has not
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 datasets = [pipeline(training).dataset().map(lambda *batch: batch) for training in (True, False)]

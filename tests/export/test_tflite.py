@@ -189,7 +189,9 @@ def test_int8_names_the_operator_that_cannot_be_measured():
         return {"scores": tf.reshape(half, [64, 16]) @ np.float32(dense)}
 
     content = tflite.convert(one_op(network), "model")[0]
-    message = r"int8 fails at STRIDED_SLICE \(neck/strided_slice1?\): .*1D-5D.*dtype='dynamic', or 'fp16'"
+    # TensorFlow 2.20 leaves the operator to its own kernel
+    kind = r"(STRIDED_SLICE|FlexStridedSlice)"
+    message = rf"(?s)int8 fails at {kind} \(neck/strided_slice1?\): .*dtype='dynamic', or 'fp16'"
     with pytest.raises(ExportError, match=message):
         quantize.to_int8(content, [np.zeros((1, 8, 8, 3), np.uint8)])
 

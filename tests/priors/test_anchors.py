@@ -15,7 +15,7 @@ def test_anchors_of_one_cell_and_their_order():
 
 
 def test_anchor_scales_must_be_given_once():
-    with pytest.raises(ValueError, match="either scales or octave_base_scale"):
+    with pytest.raises(ValueError, match="either scales, or octave_base_scale"):
         AnchorGenerator(strides=[8], scales=[1], octave_base_scale=4, scales_per_octave=3)
 
 
