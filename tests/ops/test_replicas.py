@@ -53,7 +53,8 @@ with ops.use("compiled"):
 assert strategy.num_replicas_in_sync == 2
 for found, expected in zip(parts, [*outputs, for_x, for_offsets], strict=True):
     found = tf.concat(strategy.experimental_local_results(found), 0)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    # gradients of up to 20 are sums that two devices make in another order: a step of float32 there is 2e-6
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=3e-6)
 np.testing.assert_allclose(total, for_kernel, atol=2e-4)
 assert np.abs(for_kernel).max() > 1
 print("as on one device")
