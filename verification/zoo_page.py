@@ -2,10 +2,13 @@
 
 import collections
 import copy
+import dataclasses
 import itertools
 import json
 
+from kdet import zoo
 from kdet.config import Config, recipes
+from kdet.published import configs_dir
 from verification import exact
 from verification.report import column_of
 
@@ -29,29 +32,47 @@ start from, change nothing about them.
 """
 
 
-def markdown(parity, comparisons, exports):
-    """The page.
+def records(parity, comparisons, exports):
+    """One dict per recipe, by family and name: what ``docs/zoo.json`` holds and :func:`markdown` shows.
+
+    Keys are the fields of ``kdet.zoo.ModelInfo`` (those that are not ``None``; ``config`` under ``configs/``),
+    ``task``, ``parity`` (``"pass"``, ``"rounding"``, the stages that miss, or empty) and ``exports``.
 
     Args:
         parity, comparisons: as for ``verification.report.markdown``.
         exports: ``{recipe: {kind of export: "fails: why", or in what manner it works}}``.
     """
     verdicts = {r["name"]: _verdict(r["rows"], comparisons, golden) for golden, r in parity.items()}
-    compared = _by_model(verdicts)
-    exported = _by_model(exports)
-    lines, counts = [], collections.Counter()
+    compared, exported = _by_model(verdicts), _by_model(exports)
     shipped = sorted(recipes().items(), key=lambda item: (item[1].parent.name, item[0]))
-    for family, members in itertools.groupby(shipped, key=lambda item: item[1].parent.name):
+    found = []
+    for name, path in shipped:
+        config = Config.load(name, check=False)
+        key = model_key(config)
+        facts = {k: v for k, v in dataclasses.asdict(zoo.info(name)).items() if v not in (None, ())}
+        facts["config"] = path.relative_to(configs_dir()).as_posix()
+        facts["family"] = path.parent.name
+        status = {"parity": compared.get(key, ""), "exports": exported.get(key, {})}
+        found.append({**facts, "task": _task(config["model"]), **status})
+    return found
+
+
+def markdown(found, exports):
+    """The page.
+
+    Args:
+        found: what :func:`records` gave.
+        exports: as there.
+    """
+    lines = []
+    counts = collections.Counter(r["parity"] if r["parity"] in ("", "pass", "rounding") else "miss" for r in found)
+    for family, members in itertools.groupby(found, key=lambda record: record["family"]):
         lines += [f"\n## {family}\n", "| model | AP | parity | exports |", "|-|-|-|-|"]
-        for name, _ in members:
-            config = Config.load(name, check=False)
-            key = model_key(config)
-            verdict = compared.get(key, "")
-            counts[verdict if verdict in ("", "pass", "rounding") else "miss"] += 1
-            made = _exports_cell(exported.get(key, {}))
-            lines.append(f"| {name} | {_published(config.get('metadata', {}))} | {verdict} | {made} |")
+        lines += [
+            f"| {r['name']} | {_published(r)} | {r['parity']} | {_exports_cell(r['exports'])} |" for r in members
+        ]
     summary = (
-        f"{len(shipped)} recipes in {len({path.parent for _, path in shipped})} families. Parity: "
+        f"{len(found)} recipes in {len({r['family'] for r in found})} families. Parity: "
         f"{counts['pass']} pass every stage, {counts['rounding']} do but for rounding, {counts['miss']} miss "
         f"one, {counts['']} are not compared."
     )
@@ -90,6 +111,19 @@ def _verdict(rows, comparisons, golden):
         column_of(stage) for stage, error in failing if not exact.reason(comparisons, golden, stage, error)
     ]
     return ", ".join(dict.fromkeys(missed)) or ("rounding" if failing else "pass")
+
+
+def _task(model):
+    """What the model finds: proposals, boxes, or boxes with masks."""
+    if model["type"] == "ProposalNetwork":
+        return "proposals"
+    return "instance segmentation" if _has_key(model, "mask_head") else "detection"
+
+
+def _has_key(section, key):
+    if isinstance(section, dict):
+        return key in section or any(_has_key(value, key) for value in section.values())
+    return isinstance(section, list) and any(_has_key(value, key) for value in section)
 
 
 def _published(figures):

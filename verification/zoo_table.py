@@ -1,4 +1,4 @@
-"""Writes docs/zoo.md from the recipes and results/*.json: ``python -m verification.zoo_table``."""
+"""Writes docs/zoo.md and docs/zoo.json from the recipes and results/*.json: ``python -m verification.zoo_table``."""
 
 import json
 import os
@@ -8,18 +8,20 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE, RESULTS = ROOT / "docs" / "zoo.md", ROOT / "verification" / "results"
 
 
-def page():
-    """The text of docs/zoo.md as it should be."""
+def pages():
+    """``{path: text}`` of the page and of its data (for ``make docs``, which does without TensorFlow)."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from verification import exact, report, zoo_page
 
-    exports = RESULTS / "exports.json"
-    return zoo_page.markdown(
-        report.load_results(RESULTS / "parity.json"),
-        exact.load(RESULTS / "float64.json"),
-        json.loads(exports.read_text(encoding="utf-8")) if exports.exists() else {},
+    path = RESULTS / "exports.json"
+    exports = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = zoo_page.records(
+        report.load_results(RESULTS / "parity.json"), exact.load(RESULTS / "float64.json"), exports
     )
+    lines = ",\n".join(json.dumps(record) for record in found)
+    return {PAGE: zoo_page.markdown(found, exports), PAGE.with_suffix(".json"): f"[\n{lines}\n]\n"}
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for page, text in pages().items():
+        page.write_text(text, encoding="utf-8")
