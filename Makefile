@@ -9,7 +9,7 @@ SEED ?= 1
 COUNT ?= 300
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: env ops demo test matrix mutants lint format wheel clean
+.PHONY: env ops demo test matrix mutants lint format docs wheel clean
 
 env: $(READY)
 
@@ -48,6 +48,19 @@ lint: $(READY)
 format: $(READY)
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
+
+# The site, in build/site. An environment of its own: the reference is read from the source text, without TensorFlow.
+DOCS := build/docs-env
+docs: $(DOCS)/.ready
+	$(DOCS)/bin/python docs/site/stage.py build/site-source
+	$(DOCS)/bin/python -m sphinx --quiet --fail-on-warning --keep-going -c docs/site build/site-source build/site
+	@echo "open build/site/index.html"
+
+$(DOCS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --upgrade pip
+	$(DOCS)/bin/python -m pip install --quiet --group docs
+	touch $(DOCS)/.ready
 
 wheel: $(READY)
 	rm -rf build

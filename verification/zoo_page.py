@@ -3,6 +3,7 @@
 import collections
 import copy
 import dataclasses
+import functools
 import itertools
 import json
 
@@ -33,9 +34,9 @@ start from, change nothing about them.
 
 
 def records(parity, comparisons, exports):
-    """One dict per recipe, by family and name: what ``docs/zoo.json`` holds and :func:`markdown` shows.
+    """One dict per recipe, by family and name: ``docs/zoo.json``, and what :func:`markdown` shows.
 
-    Keys are the fields of ``kdet.zoo.ModelInfo`` (those that are not ``None``; ``config`` under ``configs/``),
+    Keys are the fields of ``kdet.zoo.ModelInfo`` that are not ``None`` (``config`` is under ``configs/``),
     ``task``, ``parity`` (``"pass"``, ``"rounding"``, the stages that miss, or empty) and ``exports``.
 
     Args:
@@ -44,17 +45,26 @@ def records(parity, comparisons, exports):
     """
     verdicts = {r["name"]: _verdict(r["rows"], comparisons, golden) for golden, r in parity.items()}
     compared, exported = _by_model(verdicts), _by_model(exports)
-    shipped = sorted(recipes().items(), key=lambda item: (item[1].parent.name, item[0]))
-    found = []
-    for name, path in shipped:
-        config = Config.load(name, check=False)
-        key = model_key(config)
-        facts = {k: v for k, v in dataclasses.asdict(zoo.info(name)).items() if v not in (None, ())}
-        facts["config"] = path.relative_to(configs_dir()).as_posix()
-        facts["family"] = path.parent.name
-        status = {"parity": compared.get(key, ""), "exports": exported.get(key, {})}
-        found.append({**facts, "task": _task(config["model"]), **status})
-    return found
+    shipped = sorted(recipes(), key=lambda name: (recipes()[name].parent.name, name))
+    return [
+        {**_facts(name), "parity": compared.get(_key(name), ""), "exports": exported.get(_key(name), {})}
+        for name in shipped
+    ]
+
+
+@functools.cache
+def _key(name):
+    return model_key(Config.load(name, check=False))
+
+
+@functools.cache
+def _facts(name):
+    facts = {
+        key: value for key, value in dataclasses.asdict(zoo.info(name)).items() if value not in (None, ())
+    }
+    path = recipes()[name]
+    place = {"config": path.relative_to(configs_dir()).as_posix(), "family": path.parent.name}
+    return {**facts, **place, "task": _task(json.loads(_key(name)))}
 
 
 def markdown(found, exports):
@@ -65,11 +75,14 @@ def markdown(found, exports):
         exports: as there.
     """
     lines = []
-    counts = collections.Counter(r["parity"] if r["parity"] in ("", "pass", "rounding") else "miss" for r in found)
+    counts = collections.Counter(
+        r["parity"] if r["parity"] in ("", "pass", "rounding") else "miss" for r in found
+    )
     for family, members in itertools.groupby(found, key=lambda record: record["family"]):
         lines += [f"\n## {family}\n", "| model | AP | parity | exports |", "|-|-|-|-|"]
         lines += [
-            f"| {r['name']} | {_published(r)} | {r['parity']} | {_exports_cell(r['exports'])} |" for r in members
+            f"| {r['name']} | {_published(r)} | {r['parity']} | {_exports_cell(r['exports'])} |"
+            for r in members
         ]
     summary = (
         f"{len(found)} recipes in {len({r['family'] for r in found})} families. Parity: "
@@ -100,9 +113,7 @@ def model_key(config):
 def _by_model(values):
     """``{model key: value}`` of ``{recipe: value}``; recipes that are no more are left out."""
     known = recipes()
-    return {
-        model_key(Config.load(name, check=False)): value for name, value in values.items() if name in known
-    }
+    return {_key(name): value for name, value in values.items() if name in known}
 
 
 def _verdict(rows, comparisons, golden):

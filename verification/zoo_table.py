@@ -1,4 +1,4 @@
-"""Writes docs/zoo.md and docs/zoo.json from the recipes and results/*.json: ``python -m verification.zoo_table``."""
+"""Writes docs/zoo.md and zoo.json from recipes and results/*.json: ``python -m verification.zoo_table``."""
 
 import json
 import os

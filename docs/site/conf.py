@@ -11,7 +11,9 @@ ROOT = HERE.parents[1]
 
 project = "kdet"
 author = "The kdet developers"
-release = re.search(r'__version__ = "(.+)"', (ROOT / "kdet" / "__init__.py").read_text(encoding="utf-8")).group(1)
+release = re.search(
+    r'__version__ = "(.+)"', (ROOT / "kdet" / "__init__.py").read_text(encoding="utf-8")
+).group(1)
 version = release
 
 extensions = ["myst_parser", "autoapi.extension", "sphinx.ext.napoleon", "sphinx_copybutton"]
@@ -44,7 +46,9 @@ PUBLIC_MODULES = {
     *("kdet", "kdet.config", "kdet.contract", "kdet.errors", "kdet.registry", "kdet.results", "kdet.targets"),
     *("kdet.typing", "kdet.zoo", "kdet.export.saved_model", "kdet.export.tflite", "kdet.visualize"),
 }
-ROOMS = {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in ROOT.glob("kdet/**/__init__.py")}
+ROOMS = {
+    path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in ROOT.glob("kdet/**/__init__.py")
+}
 
 
 def skip(app, what, name, obj, skipped, options):

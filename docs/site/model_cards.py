@@ -16,6 +16,45 @@ DATA_SETS = {"lvis": "LVIS", "cityscapes": "Cityscapes", "pascal_voc": "Pascal V
 DATA_SETS |= {"wider_face": "WIDER FACE", "deepfashion": "DeepFashion"}
 
 
+CARD = """# {title}
+
+{idea}
+
+- **Paper**: <{paper}>
+- **Tasks**: {tasks}
+- **Detector**: {detectors} in `kdet.detectors`
+- **Recipes**: {recipes}
+- **Data**: trained on {data}; its licenses are those of its owners
+- **License**: code and recipes Apache-2.0; the published weights come from the reference (Apache-2.0)
+
+## Load
+
+```python
+import kdet
+
+detector = kdet.zoo.load("{first}")
+results = detector.predict(["street.jpg"])
+```
+
+```bash
+kdet predict {first} street.jpg --out found/
+```
+
+With your own classes: [fine-tuning](../fine_tuning.md). Out of Python: [serving](../serving.md) and
+[TFLite](../tflite.md).
+
+## Models
+
+Figures are the reference's, published with its weights and measured there: AP in percent, or AR at 1000
+proposals where noted, and images per second on its GPU. What kdet proves, parity and exports, is explained at
+[the zoo](../zoo.md).
+
+| model | backbone | task | AP box | AP mask | parameters (M) | images/s | parity | exports | weights |
+|-|-|-|-|-|-|-|-|-|-|
+{rows}
+"""
+
+
 def write(docs: pathlib.Path, out: pathlib.Path) -> None:
     """Writes ``zoo.md`` and ``zoo/*.md`` to ``out`` from the files in ``docs``.
 
@@ -26,9 +65,13 @@ def write(docs: pathlib.Path, out: pathlib.Path) -> None:
     families = yaml.safe_load((docs / "families.yaml").read_text(encoding="utf-8"))
     odd = sorted({record["family"] for record in records} ^ set(families))
     if odd:
-        raise ValueError(f"families.yaml and zoo.json disagree about {', '.join(odd)}: edit docs/families.yaml")
+        raise ValueError(
+            f"families.yaml and zoo.json disagree about {', '.join(odd)}: edit docs/families.yaml"
+        )
     (out / "zoo").mkdir(parents=True, exist_ok=True)
-    (out / "zoo.md").write_text(_zoo((docs / "zoo.md").read_text(encoding="utf-8"), records), encoding="utf-8")
+    (out / "zoo.md").write_text(
+        _zoo((docs / "zoo.md").read_text(encoding="utf-8"), records), encoding="utf-8"
+    )
     for family, members in itertools.groupby(records, key=lambda record: record["family"]):
         text = _card(family, families[family], list(members))
         (out / "zoo" / f"{family}.md").write_text(text, encoding="utf-8")
@@ -44,7 +87,10 @@ def _zoo(page: str, records: list[Record]) -> str:
         f"{_ap(r, 'mask_ap')} | {_millions(r)} | {r['parity']} | {_exports(r)} |"
         for r in records
     ]
-    table = ["| model | family | task | AP box | AP mask | parameters (M) | parity | exports |", "|" + "-|" * 8]
+    table = [
+        "| model | family | task | AP box | AP mask | parameters (M) | parity | exports |",
+        "|" + "-|" * 8,
+    ]
     wrapped = ":::{table}\n:class: zoo\n\n" + "\n".join([*table, *rows]) + "\n:::\n"
     return f"{head}\nA click on a column's title sorts by it.\n\n{wrapped}{marker}{failures}"
 
@@ -56,7 +102,9 @@ def _index(records: list[Record], families: dict[str, dict[str, str]]) -> str:
     names = "\n".join(ordered)
     return (
         "# Model cards\n\nOne page per family: the idea, the paper, the models and how to load them.\n\n"
-        "| family | recipes | idea |\n|-|-|-|\n" + "\n".join(rows) + f"\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
+        "| family | recipes | idea |\n|-|-|-|\n"
+        + "\n".join(rows)
+        + f"\n\n```{{toctree}}\n:hidden:\n\n{names}\n```\n"
     )
 
 
@@ -64,38 +112,21 @@ def _card(family: str, about: dict[str, str], members: list[Record]) -> str:
     best = max(members, key=lambda record: record.get("box_ap", 0))
     first = min(members, key=lambda record: (record["parity"] == "", record.get("parameters", 1 << 62)))
     detectors = ", ".join(f"`{name}`" for name in sorted({record["detector"] for record in members}))
-    data = DATA_SETS.get(family, "COCO")
     rows = [
         f"| `{r['name']}` | {r['backbone']} | {r['task']} | {_ap(r, 'box_ap') or _recall(r)} | "
-        f"{_ap(r, 'mask_ap')} | {_millions(r)} | {_plain(r, 'fps')} | {r['parity']} | {_exports(r)} | {_weights(r)} |"
+        f"{_ap(r, 'mask_ap')} | {_millions(r)} | {r.get('fps', '')} | "
+        f"{r['parity']} | {_exports(r)} | {_weights(r)} |"
         for r in members
     ]
-    highest = f"highest box AP `{best['name']}` ({best['box_ap']:.1f})" if "box_ap" in best else ""
-    facts = [
-        f"- **Paper**: <{about['paper']}>",
-        f"- **Tasks**: {', '.join(sorted({record['task'] for record in members}))}",
-        f"- **Detector**: {detectors} in `kdet.detectors`",
-        f"- **Recipes**: {len(members)} in `configs/{family}/`{'; ' + highest if highest else ''}",
-        f"- **Data**: trained on {data}; licences of the data and of the images are their owners'",
-        "- **License**: code and recipes Apache-2.0; the published weights come from the reference (Apache-2.0)",
-    ]
-    head = ["model", "backbone", "task", "AP box", "AP mask", "parameters (M)", "images/s", "parity", "exports", "weights"]
-    return "\n".join(
-        [
-            f"# {about['title']}\n\n{about['idea']}\n",
-            *facts,
-            f"\n## Load\n\n```python\nimport kdet\n\ndetector = kdet.zoo.load(\"{first['name']}\")",
-            'results = detector.predict(["street.jpg"])\n```\n',
-            f"```bash\nkdet predict {first['name']} street.jpg --out found/\n```\n",
-            "With your own classes: [fine-tuning](../fine_tuning.md). Out of Python: [serving](../serving.md) and",
-            "[TFLite](../tflite.md).\n\n## Models\n",
-            "Figures are the reference's, published with its weights and measured there (AP in percent, or AR at 1000",
-            "proposals where noted; images per second on its GPU). Columns that are proven here, parity and exports,",
-            "are explained at [the zoo](../zoo.md).\n",
-            "| " + " | ".join(head) + " |\n|" + "-|" * len(head),
-            *rows,
-            "",
-        ]
+    highest = f"; highest box AP `{best['name']}` ({best['box_ap']:.1f})" if "box_ap" in best else ""
+    return CARD.format(
+        **about,
+        tasks=", ".join(sorted({record["task"] for record in members})),
+        detectors=detectors,
+        recipes=f"{len(members)} in `configs/{family}/`{highest}",
+        data=DATA_SETS.get(family, "COCO"),
+        first=first["name"],
+        rows="\n".join(rows),
     )
 
 
@@ -105,10 +136,6 @@ def _ap(record: Record, key: str) -> str:
 
 def _recall(record: Record) -> str:
     return f"AR {record['ar1000']:.1f}" if "ar1000" in record else ""
-
-
-def _plain(record: Record, key: str) -> str:
-    return str(record.get(key, ""))
 
 
 def _millions(record: Record) -> str:

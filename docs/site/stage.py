@@ -1,7 +1,7 @@
-"""Lays out the sources of the site: ``python docs/site/stage.py FOLDER``; ``make docs`` then runs Sphinx there.
+"""Lays out the sources of the site: ``python docs/site/stage.py FOLDER``; ``make docs`` runs Sphinx there.
 
-The folder repeats the places of the repository, so that links between its pages need no change. The README is the
-front page, and the zoo becomes a table that can be searched and sorted, with a card per family.
+The folder repeats the places of the repository, so that links between its pages need no change. The README is
+the front page, and the zoo becomes a table that can be searched and sorted, with a card per family.
 """
 
 import pathlib
@@ -18,6 +18,8 @@ EXTRA = ("CHANGELOG.md", "CONTRIBUTING.md", "custom_ops/README.md", "verificatio
 SECTIONS = {
     "Tutorials": ("docs/getting_started.md", "docs/fine_tuning.md"),
     "How to": (
+        "docs/data.md",
+        "docs/debugging.md",
         "docs/coming_from_mmdetection.md",
         "docs/checkpoints.md",
         "docs/serving.md",
@@ -83,7 +85,9 @@ def stage(folder: pathlib.Path) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, place)
     readme = folder / "README.md"
-    (folder / "index.md").write_text(readme.read_text(encoding="utf-8") + "\n" + navigation(), encoding="utf-8")
+    (folder / "index.md").write_text(
+        readme.read_text(encoding="utf-8") + "\n" + navigation(), encoding="utf-8"
+    )
     readme.unlink()
     model_cards.write(ROOT / "docs", folder / "docs")
 

@@ -16,7 +16,12 @@ def test_records_say_task_class_and_figures():
     records = {record["name"]: record for record in zoo_page.records({}, {}, {})}
     assert records["rpn_r50_fpn_1x"]["task"] == "proposals" and records["rpn_r50_fpn_1x"]["ar1000"] == 58.2
     assert records["atss_r50_fpn_1x"]["task"] == "detection"
-    for name in ("yolact_r50_1x8", "cascade_mask_rcnn_r50_fpn_1x", "htc_r50_fpn_1x", "mask_rcnn_r50_fpn_poly_1x"):
+    for name in (
+        "yolact_r50_1x8",
+        "cascade_mask_rcnn_r50_fpn_1x",
+        "htc_r50_fpn_1x",
+        "mask_rcnn_r50_fpn_poly_1x",
+    ):
         assert records[name]["task"] == "instance segmentation", name
     mask_rcnn = records["mask_rcnn_r50_fpn_1x"]
     assert (mask_rcnn["detector"], mask_rcnn["parameters"], mask_rcnn["config"]) == (
