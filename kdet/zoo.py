@@ -119,8 +119,8 @@ def load(
         The detector, a ``keras.Model``.
 
     Raises:
-        ConfigError: unknown name or override. Other errors come from ``kdet.convert`` and say what to do
-            when weights are missing, cannot be fetched, or do not fit.
+        kdet.errors.ConfigError: unknown name or override. Other errors come from ``kdet.convert`` and say
+            what to do when weights are missing, cannot be fetched, or do not fit.
     """
     config = Config.load(name, overrides)
     if num_classes is not None:

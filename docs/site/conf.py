@@ -23,6 +23,9 @@ myst_heading_anchors = 4
 # other renderers strike text out too; the warning is about output that is not HTML
 suppress_warnings = ["myst.strikethrough"]
 
+# an attribute that a class describes is not described again where it is a property
+napoleon_use_ivar = True
+
 html_theme = "furo"
 html_title = "kdet"
 html_static_path = [str(HERE / "static")]

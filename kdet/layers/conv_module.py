@@ -32,7 +32,8 @@ def make_conv(spec: Conv, *args: Any, **kwargs: Any) -> keras.layers.Layer:
     Args:
         spec: None for a plain one, a kind, a dict ``{"kind": ..., **arguments}`` (deformable,
             weight-standardised ...), or a layer that is used as it is (shared by several modules).
-        *args, **kwargs: arguments of the layer.
+        *args: arguments of the layer.
+        **kwargs: keywords of the layer.
     """
     if isinstance(spec, keras.Layer):
         return spec

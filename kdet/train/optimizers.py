@@ -96,8 +96,8 @@ class SGD(GroupedOptimizer):
     """Stochastic gradient descent: ``v = momentum * v + gradient + decay * w``, then ``w -= lr * v``.
 
     Args:
-        learning_rate, weight_decay, global_clipnorm, parameters, use_ema, ema_momentum, ema_finalize,
-            gradient_accumulation_steps: see :class:`GroupedOptimizer`.
+        learning_rate, weight_decay, global_clipnorm, parameters: see :class:`GroupedOptimizer`.
+        use_ema, ema_momentum, ema_finalize, gradient_accumulation_steps: the same.
         momentum: factor of the running buffer, 0 for none.
         nesterov: step along ``gradient + momentum * buffer`` instead of the buffer.
     """
@@ -160,8 +160,8 @@ class AdamW(GroupedOptimizer):
     stay as they are.
 
     Args:
-        learning_rate, weight_decay, global_clipnorm, parameters, use_ema, ema_momentum, ema_finalize,
-            gradient_accumulation_steps: see :class:`GroupedOptimizer`.
+        learning_rate, weight_decay, global_clipnorm, parameters: see :class:`GroupedOptimizer`.
+        use_ema, ema_momentum, ema_finalize, gradient_accumulation_steps: the same.
         beta_1, beta_2, epsilon: decay rates of both moments, and the floor of the denominator.
     """
 
