@@ -165,7 +165,7 @@ def _is_free(tree):
     return bool(called) and called <= FREE and plain and modules <= {"kdet"}
 
 
-@pytest.mark.parametrize("text, line", _blocks())
+@pytest.mark.parametrize("text, line", list(_blocks()))
 def test_a_block_is_valid_and_uses_what_exists(text, line):
     assert problems(text, line) == []
 
