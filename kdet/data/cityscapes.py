@@ -18,8 +18,9 @@ from pycocotools import mask as coco_mask
 from scipy import ndimage
 
 from kdet.data import coco
+from kdet.data.classes import select_classes
 from kdet.data.folders import ImageFolder, missing_image
-from kdet.data.index import DatasetIndex, Record, Skips, select_classes
+from kdet.data.index import DatasetIndex, Record, Skips
 
 # fmt: off
 CLASSES = {  # with instances, and evaluated

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdet.data import segmentations as shapes
+from kdet.data.classes import select_classes
 from kdet.data.coco_file import CocoFile, is_box, without_collection
 from kdet.data.folders import ImageFolder, find_or_report
-from kdet.data.index import DatasetIndex, Faults, Record, Skips, as_boxes, as_labels, select_classes
+from kdet.data.index import DatasetIndex, Faults, Record, Skips, as_boxes, as_labels
 from kdet.typing import PathLike
 
 logger = logging.getLogger("kdet.data")

@@ -21,8 +21,9 @@ import tqdm
 
 from kdet.data import decoding, files
 from kdet.data import masks as instance_masks
+from kdet.data.classes import select_classes
 from kdet.data.coco import make_record
-from kdet.data.index import DatasetIndex, Faults, Record, Skips, select_classes
+from kdet.data.index import DatasetIndex, Faults, Record, Skips
 from kdet.errors import DataError, MissingFile, first_line, short
 from kdet.typing import PathLike
 from kdet.writing import whole

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from kdet.data import decoding, files
+from kdet.data.classes import select_classes
 from kdet.data.folders import ImageFolder, missing_image
-from kdet.data.index import DatasetIndex, Faults, Record, Skips, as_boxes, as_labels, select_classes
+from kdet.data.index import DatasetIndex, Faults, Record, Skips, as_boxes, as_labels
 from kdet.errors import DataError, MissingFile, short
 from kdet.typing import PathLike
 

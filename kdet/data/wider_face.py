@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from PIL import Image, UnidentifiedImageError
 
 from kdet.data import coco
+from kdet.data.classes import select_classes
 from kdet.data.folders import ImageFolder, missing_image
-from kdet.data.index import DatasetIndex, Record, Skips, select_classes
+from kdet.data.index import DatasetIndex, Record, Skips
 
 CLASS = "face"
 INVALID = 7  # column of a face's line
