@@ -27,7 +27,7 @@ from mmdet.datasets.pipelines import Compose  # noqa: E402
 MMDET = os.path.dirname(mmdet.__file__)
 
 
-def test_image(height, width):
+def make_image(height, width):
     """The test's image, RGB uint8; ``tests/detectors/test_augmentation.py`` makes the same one."""
     smooth = make_golden.inputs.make_images(1, height, width, seed=5)[0].transpose(1, 2, 0)
     return np.clip(smooth * 50 + 120, 0, 255).astype(np.uint8)
@@ -121,7 +121,7 @@ def views(published, augment, image):
 def record(name):
     config, augment, changes = CASES[name]
     published, model = build(config, changes)
-    image = test_image(75, 101) if name != "cornernet" else test_image(110, 140)
+    image = make_image(75, 101) if name != "cornernet" else make_image(110, 140)
     images, metas = views(published, augment, image)
     shapes, tied = make_golden.state_shapes(model)
     adjust = make_golden.initial_adjust(model, shapes, tied, 0)
