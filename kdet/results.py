@@ -1,5 +1,6 @@
 """What ``predict`` gives for images: the dict of arrays, and each image's detections as an object."""
 
+import collections
 import dataclasses
 import os
 import pathlib
@@ -17,7 +18,7 @@ if TYPE_CHECKING:  # heavy, and each wanted by one method
 Source = Any  # a path, encoded bytes or an RGB array, as ``predict`` takes them
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Result:
     """The detections of one image, best first, without padding.
 
@@ -41,10 +42,14 @@ class Result:
     labels: Array
     masks: Array | None = None
     class_names: Sequence[str] | None = None
-    source: Source = dataclasses.field(default=None, repr=False)
+    source: Source = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        counts = collections.Counter(self.names)
+        return f"Result({', '.join(f'{count} {name}' for name, count in counts.items()) or 'nothing'})"
 
     @property
     def names(self) -> list[str]:

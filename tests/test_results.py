@@ -34,6 +34,7 @@ def test_an_image_without_padding(results):
     assert len(first) == 2 and len(second) == 0 and second.names == []
     assert first.names == ["dog", "cat"] and first.scores.tolist() == np.float32([0.9, 0.4]).tolist()
     assert results[-1].masks.shape == (0, 10, 12)
+    assert repr(first) == "Result(1 dog, 1 cat)" and repr(second) == "Result(nothing)"
     with pytest.raises(IndexError, match="2 images; got the index 2"):
         results[2]
 

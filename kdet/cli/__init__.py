@@ -7,6 +7,7 @@ Each module here is one command: ``HELP`` (a line), ``add_arguments(parser)`` an
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         quiet()
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, as in `| head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python reports it at its end
     except Stopped as error:
         print(f"kdet {options.command}: {error}", file=sys.stderr)
         return INTERRUPTED if error.signal == "SIGINT" else RESTART

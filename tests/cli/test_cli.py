@@ -87,6 +87,12 @@ def test_an_interrupt_is_one_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "kdet zoo: interrupted\n"
 
 
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f'{sys.executable} -c \'from kdet import cli; exit(cli.main(["zoo", "list"]))\' | head -1'
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120)
+    assert done.stdout.count("\n") == 1 and "roken pipe" not in done.stderr
+
+
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 75), ("SIGUSR1", 75)])
 def test_a_signal_has_its_exit_code(monkeypatch, capsys, name, code):
     def ended(pattern):
