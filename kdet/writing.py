@@ -11,10 +11,14 @@ from kdet.typing import PathLike
 
 
 @contextlib.contextmanager
-def whole(path: PathLike) -> Iterator[pathlib.Path]:
+def whole(path: PathLike, size: int = 0) -> Iterator[pathlib.Path]:
     """Give a path beside ``path`` to write a file or a folder to; at the end it takes its place.
 
     After an error of any kind nothing is left of it, and what stood at ``path`` before still stands there.
+
+    Args:
+        path: where it is to stand.
+        size: so many bytes must be free beforehand: HDF5 does not survive a disk that becomes full.
 
     Raises:
         WriteError: the disk is full or fails.
@@ -24,10 +28,12 @@ def whole(path: PathLike) -> Iterator[pathlib.Path]:
         ...     part.write_bytes(content)
     """
     target = pathlib.Path(path)
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(f".part.{target.name}")  # the ending stays: Keras chooses a format by it
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove(part)
+        if size:
+            _reserve(part, size)
         try:
             yield part
             if target.is_dir():
@@ -55,6 +61,17 @@ def writing(path: PathLike) -> Iterator[None]:
         if type(error).__name__ not in ("ResourceExhaustedError", "PermissionDeniedError"):
             raise
         raise _failed(path, first_line(error)) from error
+
+
+def _reserve(path: pathlib.Path, size: int) -> None:
+    """Raise an OSError unless ``size`` bytes can be written at ``path``; leaves nothing there."""
+    handle = os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)
+    try:
+        if hasattr(os, "posix_fallocate"):  # not every system has it
+            os.posix_fallocate(handle, 0, size)
+    finally:
+        os.close(handle)
+        os.unlink(path)
 
 
 def _failed(path: PathLike, reason: str) -> WriteError:

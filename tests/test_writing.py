@@ -1,13 +1,16 @@
 """Files that appear whole or not at all, also where the disk is full."""
 
+import errno
 import os
 import pathlib
 import types
 
+import keras
 import pytest
 import tensorflow as tf
 
 from kdet.data import tfrecord
+from kdet.detectors.saving import Saving
 from kdet.errors import WriteError
 from kdet.export import saved_model
 from kdet.train.callbacks import EpochLog
@@ -105,3 +108,30 @@ def test_an_export_to_a_full_disk(tmp_path, monkeypatch):
     with pytest.raises(WriteError, match="model/1 cannot be written"):
         saved_model.export_saved_model(model, tmp_path / "model" / "1")
     assert os.listdir(tmp_path / "model") == []
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system reserves no room")
+def test_weights_are_begun_only_where_there_is_room_for_them(tmp_path, monkeypatch):
+    asked = []
+
+    def full(handle, start, size):
+        asked.append(size)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    model = Saved()
+    path = tmp_path / "my.weights.h5"
+    model.save_weights(path)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(WriteError, match=r"my\.weights\.h5 cannot be written: No space left"):
+        model.save_weights(path)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["my.weights.h5"]
+    assert asked[0] >= len(before) - 4096
+
+
+class Saved(Saving):
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3)
+        self.dense.build([None, 2])
+        self.built = True

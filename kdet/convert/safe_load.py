@@ -5,7 +5,6 @@ import os
 import pathlib
 import zipfile
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +13,7 @@ from kdet.convert import keras_files
 from kdet.convert.keras_files import Difference
 from kdet.convert.state_dict import check_finite
 from kdet.data.files import open_regular
-from kdet.errors import CheckpointError, KdetError, first_line
+from kdet.errors import CheckpointError, first_line
 from kdet.typing import PathLike
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -86,25 +85,3 @@ def check_kind(model: keras.Model, path: PathLike) -> None:
         raise CheckpointError(
             f"{path} unpacks to {sum(sizes.values())} bytes, far more than the model {model.name!r} has."
         )
-
-
-def reserve(path: PathLike, size: Any) -> None:
-    """Makes sure that ``size`` bytes can be written at ``path``; leaves nothing there.
-
-    HDF5 does not survive a disk that is full; asked beforehand, it is a plain error.
-
-    Raises:
-        KdetError: naming the folder and the room that is wanted.
-    """
-    handle = os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)
-    try:
-        if size and hasattr(os, "posix_fallocate"):  # not every system has it
-            os.posix_fallocate(handle, 0, size)
-    except OSError as error:
-        raise KdetError(
-            f"There is no room for {size / 1e6:.0f} MB in {os.path.dirname(path)} ({error.strerror}). Free "
-            "some, then resume: what was written before is whole."
-        ) from error
-    finally:
-        os.close(handle)
-        os.unlink(path)

@@ -234,13 +234,15 @@ def _values(features, key, kind):
     """The values of one feature; ``kind`` is bytes, int or float, [] where it is absent or empty."""
     if key not in features:
         return []
-    name = features[key].WhichOneof("kind")
+    feature = features[key]
+    name = feature.WhichOneof("kind")
     if name is None:
         return []
     expected = {bytes: "bytes_list", int: "int64_list", float: "float_list"}[kind]
     if name != expected:
         raise DataError(f"{key} is a {name}, it must be a {expected}")
-    return list(getattr(features[key], name).value)
+    lists = {bytes: feature.bytes_list, int: feature.int64_list, float: feature.float_list}
+    return list(lists[kind].value)
 
 
 def _bytes(features, key):
@@ -348,8 +350,8 @@ def _write_manifest(index, prefix, shards):
     path = f"{prefix}.json"
     if os.path.exists(path) and files.read_json(path, "manifest") != json.loads(json.dumps(manifest)):
         raise DataError(f"{path} belongs to files with other settings: choose another prefix or remove them.")
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=1)
+    with whole(path) as part:
+        part.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
 def _manifest_names(path):

@@ -1,6 +1,7 @@
 """How a detector is written to Keras' files and read again: whole, or not at all."""
 
 import logging
+import math
 import pathlib
 from typing import Any
 
@@ -8,6 +9,7 @@ import keras
 
 from kdet import compat
 from kdet.convert import keras_files
+from kdet.writing import whole
 
 logger = logging.getLogger("kdet")
 
@@ -46,12 +48,27 @@ class Saving(keras.Model):
     ) -> None:
         """As in Keras; then compares what the file holds with what the model has.
 
+        A ``.weights.h5`` appears whole or not at all, and what stood there stays until then.
+
         Raises:
             IncompleteWeights: the file does not hold every weight.
+            WriteError: the disk is full or fails.
         """
+        path = pathlib.Path(filepath)
+        asks = path.exists() and not overwrite  # Keras does, then
+        if max_shard_size is None and path.name.endswith(".weights.h5") and not asks:
+            with whole(path, self._file_size()) as part:
+                super().save_weights(part)
+                keras_files.check_file(self, part)
+            return
         super().save_weights(filepath, overwrite=overwrite, max_shard_size=max_shard_size)
-        if pathlib.Path(filepath).is_file():
-            keras_files.check_file(self, filepath)
+        if path.is_file():
+            keras_files.check_file(self, path)
+
+    def _file_size(self) -> int:
+        """Most bytes that its weights and those of its optimizer take in a file."""
+        variables = [*self.weights, *(self.optimizer.variables if self.compiled else ())]
+        return sum(math.prod(v.shape) * 4 + 4096 for v in variables)
 
     def load_weights(self, filepath: str | pathlib.Path, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """As in Keras, from a ``.weights.h5``, ``.weights.json`` or ``.keras`` file.

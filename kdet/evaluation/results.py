@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from pycocotools import mask as coco_mask
 
 from kdet.detectors.predict import paste
 from kdet.typing import Array, PathLike, Result
+from kdet.writing import whole
 
 logger = logging.getLogger("kdet.evaluation")
 
@@ -86,10 +86,8 @@ class ResultList:
 
     def save(self, path: PathLike) -> None:
         """Writes the COCO result file, in one piece."""
-        temporary = f"{path}.part"
-        with open(temporary, "w") as file:
+        with whole(path) as part, open(part, "w") as file:
             json.dump(self.entries, file)
-        os.replace(temporary, path)
 
 
 def finite(results: list[Result]) -> list[Result]:

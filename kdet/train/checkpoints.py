@@ -1,7 +1,6 @@
 """Checkpoints that survive a kill: weights, optimizer slots and the step, replaced in one piece."""
 
 import logging
-import math
 import os
 import pathlib
 import re
@@ -45,9 +44,6 @@ class Checkpoints:
         """Writes a checkpoint; a kill at any moment leaves the older ones whole."""
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f"part_{os.getpid()}.weights.h5"
-        variables = [*model.weights, *model.optimizer.variables] if model.optimizer else model.weights
-        size = sum(math.prod(v.shape) * 4 + 4096 for v in variables)
-        safe_load.reserve(temporary, size)
         model.save_weights(temporary, overwrite=True)
         if self.run is not None:
             facts.write(temporary, self.run)
@@ -56,7 +52,7 @@ class Checkpoints:
         os.replace(temporary, self.path(step))
         for old in self.steps()[: -self.keep]:
             self.path(old).unlink(missing_ok=True)
-        for rest in self.folder.glob("part_*.weights.h5"):
+        for rest in (*self.folder.glob("part_*.weights.h5"), *self.folder.glob(".part.*")):
             rest.unlink(missing_ok=True)
         return self.path(step)
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
@@ -14,6 +13,7 @@ from kdet.ranges import Text
 from kdet.registry import adopt, register
 from kdet.settings import Count, NotNegative
 from kdet.train.averages import averaged
+from kdet.writing import whole
 
 logger = logging.getLogger("kdet")
 
@@ -116,10 +116,8 @@ class SaveBest(Monitor):
 
     def on_epoch_end(self, epoch: int, logs: Line | None = None) -> None:
         if self.seen(logs or {}):
-            part = self.path.with_name(f"part_{self.path.name}")
-            with averaged(self.model):
+            with averaged(self.model), whole(self.path) as part:
                 self.model.save_weights(part, overwrite=True)
-            os.replace(part, self.path)
 
 
 @register
