@@ -12,6 +12,9 @@ from kdet.ranges import List, Number
 from kdet.registry import register
 from kdet.settings import CountOrZero, Positive, Share
 
+Warmup = Literal["linear", "exp", "constant"]
+WarmupRatio = Annotated[float, Number(0, 1, above=True)]
+
 
 class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
     """A function of the optimizer's iteration count alone, so a resumed run needs no extra state.
@@ -33,9 +36,9 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
         learning_rate: float,
         steps_per_epoch: int,
         epochs: float,
-        warmup: Literal["linear", "exp", "constant"] = "linear",
+        warmup: Warmup = "linear",
         warmup_steps: CountOrZero = 0,
-        warmup_ratio: Annotated[float, Number(0, 1, above=True)] = 0.001,
+        warmup_ratio: WarmupRatio = 0.001,
     ) -> None:
         super().__init__()
         if warmup_steps and not (warmup_steps > 0 and 0 < warmup_ratio <= 1):
@@ -105,9 +108,9 @@ class StepDecay(Schedule):
         steps: Annotated[Sequence[float], List(Number(0), ordered=True)] = (),
         gamma: Annotated[float, Number(0, 1e3, above=True)] = 0.1,
         by_epoch: bool = True,
-        warmup: Literal["linear", "exp", "constant"] = "linear",
+        warmup: Warmup = "linear",
         warmup_steps: CountOrZero = 0,
-        warmup_ratio: Annotated[float, Number(0, 1, above=True)] = 0.001,
+        warmup_ratio: WarmupRatio = 0.001,
     ) -> None:
         super().__init__(learning_rate, steps_per_epoch, epochs, warmup, warmup_steps, warmup_ratio)
         self.steps, self.gamma, self.by_epoch = list(steps), float(gamma), by_epoch
@@ -138,9 +141,9 @@ class CosineDecay(Schedule):
         epochs: float,
         min_ratio: Share = 0.0,
         by_epoch: bool = True,
-        warmup: Literal["linear", "exp", "constant"] = "linear",
+        warmup: Warmup = "linear",
         warmup_steps: CountOrZero = 0,
-        warmup_ratio: Annotated[float, Number(0, 1, above=True)] = 0.001,
+        warmup_ratio: WarmupRatio = 0.001,
     ) -> None:
         super().__init__(learning_rate, steps_per_epoch, epochs, warmup, warmup_steps, warmup_ratio)
         self.min_ratio, self.by_epoch = float(min_ratio), by_epoch
@@ -172,9 +175,9 @@ class PolynomialDecay(Schedule):
         power: Positive = 1.0,
         min_ratio: Share = 0.0,
         by_epoch: bool = True,
-        warmup: Literal["linear", "exp", "constant"] = "linear",
+        warmup: Warmup = "linear",
         warmup_steps: CountOrZero = 0,
-        warmup_ratio: Annotated[float, Number(0, 1, above=True)] = 0.001,
+        warmup_ratio: WarmupRatio = 0.001,
     ) -> None:
         super().__init__(learning_rate, steps_per_epoch, epochs, warmup, warmup_steps, warmup_ratio)
         self.power, self.min_ratio, self.by_epoch = float(power), float(min_ratio), by_epoch
