@@ -142,7 +142,9 @@ def averages_of(optimizer: keras.optimizers.Optimizer | None) -> list[tuple[kera
 
     Keras' own callback that uses them (``SwapEMAWeights``) reads the same two attributes.
     """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)  # behind loss scaling
+    inner: Any = optimizer
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        inner = optimizer.inner_optimizer
     if inner is None or not inner.use_ema or not inner.built:
         return []
     pairs = zip(inner._trainable_variables, inner._model_variables_moving_average, strict=True)

@@ -27,10 +27,16 @@ def register(cls: type[T]) -> type[T]:
         _remember_arguments(cls)
         layer: Any = cls
         layer.get_config, layer.from_config = _layer_config, classmethod(_build_from_config)
-    if hasattr(cls, "get_config"):  # callbacks and the like are never part of a saved model
+    if issubclass(cls, _saved_kinds()):  # readers, callbacks and the like are never part of a saved model
         cls = keras.saving.register_keras_serializable(package="kdet")(cls)
     _CLASSES[name] = cls
     return cls
+
+
+def _saved_kinds() -> tuple[type[Any], ...]:
+    """What a saved model is made of and trained with."""
+    optimizers = keras.optimizers
+    return keras.layers.Layer, Component, optimizers.Optimizer, optimizers.schedules.LearningRateSchedule
 
 
 def adopt(*classes: type[Any]) -> None:

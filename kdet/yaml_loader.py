@@ -12,7 +12,7 @@ MAX_TEXT = 2_000_000
 MAX_VALUES = 200_000  # after aliases are written out
 MAX_DEPTH = 60
 # the quick one, where PyYAML was built with libyaml
-_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SafeLoader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 class Loader(_SafeLoader):

@@ -92,7 +92,7 @@ class Albumentations(Transform):
 
     def _compose(self):
         """The chain of this thread: it holds random state."""
-        if not hasattr(self._local, "compose"):
+        if "compose" not in vars(self._local):
             library = _library()
             steps = [_build(library, spec) for spec in self._transforms]
             boxes = library.BboxParams(
@@ -115,8 +115,8 @@ def _library():
 def _build(library, spec):
     if not isinstance(spec, dict) or not isinstance(spec.get("type"), str):
         raise DataError(f"transforms must list mappings with a `type`; got {short(spec)}.")
-    kind = getattr(library, spec["type"], None)
-    base = getattr(library, "BasicTransform", object), getattr(library, "BaseCompose", object)
+    kind = vars(library).get(spec["type"])
+    base = library.BasicTransform, library.BaseCompose
     if not isinstance(kind, type) or not issubclass(kind, base):
         raise DataError(f"albumentations {library.__version__} has no {spec['type']!r}.")
     if not all(isinstance(key, str) for key in spec):

@@ -94,7 +94,7 @@ def _shapes(split: Split, extent: Extent, records):
 def _of_step(chain, divisor):
     last = next(one for one in reversed(chain) if isinstance(one, Resize))
 
-    def of_step(step, seed):
+    def of_step(step: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return -(-last.of_step(step, seed)[::-1] // divisor) * divisor
 
     return of_step

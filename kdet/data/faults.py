@@ -22,7 +22,7 @@ def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` for ``tf.numpy_function``, with what it raises kept for :func:`raised`."""
 
     @functools.wraps(function)
-    def run(*arguments):
+    def run(*arguments: Any) -> Any:
         try:
             return function(*arguments)
         except Exception as error:

@@ -11,6 +11,8 @@ from kdet.typing import PathLike
 
 MAX_IMAGE_BYTES = 2**30
 MAX_TEXT_BYTES = 2**26  # one XML file, one split file
+# each of them is known to some systems only
+_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def read_bytes(
@@ -44,11 +46,11 @@ def open_regular(path: PathLike, what: str = "file", error: type[Exception] = Da
     try:
         name = os.fspath(path)
         # a pipe without a writer would block here, a terminal could become the controlling one
-        handle = os.open(name, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        handle = os.open(name, os.O_RDONLY | _FLAGS)
     except FileNotFoundError as fault:
         raise MissingFile(f"The {what} {path} does not exist.") from fault
     except (OSError, ValueError, TypeError) as fault:  # NUL in a name is a ValueError
-        reason = getattr(fault, "strerror", None) or fault
+        reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else fault
         raise error(f"The {what} {path!r} cannot be opened: {reason}.") from fault
     try:
         mode = os.fstat(handle).st_mode

@@ -209,7 +209,7 @@ def recolored(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Saturation, brightness, contrast and sharpness times random factors, in this order."""
     pil = Image.fromarray(image)
     for name, tenths in COLORS.items():
-        pil = getattr(ImageEnhance, name)(pil).enhance(rng.integers(*tenths, endpoint=True) / 10)
+        pil = vars(ImageEnhance)[name](pil).enhance(rng.integers(*tenths, endpoint=True) / 10)
     return np.asarray(pil)
 
 

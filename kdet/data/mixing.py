@@ -135,7 +135,7 @@ class Mixing(Transform):
 
     def mix(self, pieces: list[Piece], random: np.random.Generator) -> Piece:
         """The new image out of the image itself and ``images - 1`` others."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define mix().")
 
     def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         chosen = tf.random.stateless_uniform([], tf.random.fold_in(seed, 0)) < self.probability

@@ -201,10 +201,10 @@ class Pipeline:
         transform = self._chain[number]
         seed = tf.random.fold_in(tf.stack([self._seed, position]), number)
 
-        def others(count):
+        def others(count: int) -> list[Sample]:
             return self._others(number, tf.random.fold_in(seed, OTHERS), step, count)
 
-        def applied():
+        def applied() -> dict[str, tf.Tensor]:
             return dict(transform(Sample(sample, step, self._seed, others), seed))
 
         if not transform.mixes or self.mixing_until is None:
@@ -213,18 +213,17 @@ class Pipeline:
 
     def _others(self, number, seed, step, count):
         """Other images for transform ``number``."""
+        earlier = self._chain[:number] if self._chain[number].takes_finished else ()
         picks = tf.random.stateless_uniform([count], seed, 0, len(self.index), tf.int64)
         found = []
         for slot in range(count):
             sample, _ = self._raw(picks[slot])
             own = tf.random.fold_in(seed, slot + 1)
-            for before, transform in enumerate(
-                self._chain[:number] if self._chain[number].takes_finished else ()
-            ):
+            for before, transform in enumerate(earlier):
                 if not transform.mixes:
                     given = Sample(sample, step, self._seed)
                     sample = transform(given, tf.random.fold_in(own, before))
-            found.append(sample)
+            found.append(Sample(sample, step, self._seed))
         return found
 
     def _canvas(self, image, i, shapes, step):
@@ -368,7 +367,7 @@ class _Tables:
         if records[0].proposals is not None:
             self._tables["proposals"] = _flat([r.proposals for r in records], no_boxes)
 
-    def sample(self, i):
+    def sample(self, i: tf.Tensor) -> dict[str, tf.Tensor]:
         sample = {"proposals": tf.zeros([0, 4])}
         for key, (values, splits) in self._tables.items():
             sample[key] = values[splits[i] : splits[i + 1]]
@@ -383,7 +382,9 @@ def _flat(rows, empty):
 def _relaxed(data):
     """Forgets the static canvas size, so that datasets of different buckets can be concatenated."""
 
-    def loosen(inputs, targets):
+    def loosen(
+        inputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor]
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         inputs = dict(inputs, images=_without_shape(inputs["images"], 3))
         if "masks" in targets:
             targets = dict(targets, masks=_without_shape(targets["masks"], 1))

@@ -35,7 +35,7 @@ class Reader(Component):
             annotations: what ``annotations`` of the data set names, one at a time.
             images: what ``images`` of the data set names for it.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define read().")
 
 
 @register

@@ -8,6 +8,7 @@ one in 10-13 % of the values.)
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 try:
@@ -64,7 +65,7 @@ def resize_bilinear(image: tf.Tensor, size: tf.Tensor, portable: bool = False) -
 
 
 def _opencv_bilinear(image, size):
-    def run(pixels, size):
+    def run(pixels: np.ndarray, size: np.ndarray) -> np.ndarray:
         return cv2.resize(pixels, (int(size[1]), int(size[0])), interpolation=cv2.INTER_LINEAR)
 
     resized = tf.numpy_function(run, [image, size], image.dtype, stateful=False)

@@ -82,7 +82,7 @@ class Transform(Component):
     takes_finished = False
 
     def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define __call__().")
 
     def extent(self, before: Extent) -> Extent:
         """Which sizes images have after this transform, by those before it; default: the same."""

@@ -97,7 +97,7 @@ class _Reader:
         self.split, self.folder, self.xml = split, folder, xml
         self.on_missing, self.faults = on_missing, faults
 
-    def read(self, name):
+    def read(self, name: str) -> tuple[str, str, tuple[int, int], list[Any]] | None:
         """``(name, image path, (h, w), objects)``, or None where that was counted as a skip."""
         stem, ending = os.path.splitext(name)
         name = stem if ending.lower() in EXTENSIONS else name

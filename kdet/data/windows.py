@@ -102,7 +102,7 @@ class CropFirst(Transform):
         return before.grown(self)
 
     def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-        def cut():
+        def cut() -> dict[str, tf.Tensor]:
             resized = self.resize(sample, tf.random.fold_in(seed, 1))
             return self.window(resized, tf.random.fold_in(seed, 2))
 

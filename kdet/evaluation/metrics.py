@@ -55,7 +55,7 @@ class Metric(Component):
 
     def score(self, scene: Scene, results: Results, image_ids: set[int]) -> dict[str, float]:
         """The figures by their names; ``results`` as COCO result dicts of the images ``image_ids``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define score().")
 
 
 @register

@@ -34,10 +34,8 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        signals = [
-            getattr(signal, name) for name in _NAMES if hasattr(signal, name)
-        ]  # Windows has no SIGUSR1
-        before = {number: signal.signal(number, self._note) for number in signals}
+        known = signal.Signals.__members__  # Windows has no SIGUSR1
+        before = {known[name]: signal.signal(known[name], self._note) for name in _NAMES if name in known}
         try:
             yield self
         finally:

@@ -25,6 +25,9 @@ def slow(*given):
 decode, decoding.decode = decoding.decode, slow
 
 
+STEPS = []
+
+
 class Trivial(keras.Model):
     """A model for ``fit`` that trains nothing, or is interrupted in its third step."""
 
@@ -34,8 +37,8 @@ class Trivial(keras.Model):
         return {"loss": tf.reduce_sum(batch[1]["boxes"])}
 
     def interrupt(self):
-        self.steps = getattr(self, "steps", 0) + 1
-        if self.steps == 3:
+        STEPS.append(1)
+        if len(STEPS) == 3:
             print("ready", flush=True)
             os.kill(os.getpid(), signal.SIGINT)
 
