@@ -15,11 +15,15 @@ env: $(READY)
 
 # TensorFlow first, then kdet without build isolation, so that setup.py compiles the ops for this TensorFlow.
 $(READY): pyproject.toml setup.py
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77"
-	$(BIN)/python -m pip install --quiet "tensorflow>=2.20,<2.22"
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[dev]"
-	touch $(READY)
+	@echo "1/3 A virtual environment in $(VENV), with TensorFlow (600 MB): a minute or two"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip "setuptools>=77"
+	@$(BIN)/python -m pip install --quiet "tensorflow>=2.20,<2.22"
+	@echo "2/3 kdet and what its tests need; its ops are compiled if there is a C++ compiler: one to four minutes"
+	@$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[dev]"
+	@echo "3/3 What is here now:"
+	@$(BIN)/kdet doctor
+	@touch $(READY)
 
 # After an update of custom_ops/ or of TensorFlow.
 ops: $(READY)
@@ -28,8 +32,15 @@ ops: $(READY)
 demo: $(READY)
 	$(BIN)/python tools/demo.py
 
+# In three parts, for TensorFlow keeps the graphs of custom gradients until a process ends: gigabytes.
+PART1 := tests/verification tests/export tests/zoo
+PART2 := tests/detectors tests/train tests/data
 test: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS)
+	@failed=0; \
+	$(BIN)/python -m pytest -n $(JOBS) $(PART1) || failed=1; \
+	$(BIN)/python -m pytest -n $(JOBS) $(PART2) || failed=1; \
+	$(BIN)/python -m pytest -n $(JOBS) $(addprefix --ignore=,$(PART1) $(PART2)) || failed=1; \
+	exit $$failed
 
 # The suite with the oldest, the newest and other allowed versions, each in an environment of its own.
 matrix: $(READY)

@@ -114,12 +114,26 @@ class ReplicaOptimizer(keras.optimizers.Optimizer):
     Keras would clip and decay on each replica by itself.
     """
 
+    ema_momentum: Any
+
     def bind(self, model: keras.Model) -> Any:
         """Look at the model that is compiled with the optimizer; called before it builds."""
 
     def merged(self, pairs: list[tuple[Tensor, tf.Variable]]) -> list[tuple[Tensor, tf.Variable]]:
         """Return what to apply for ``[(gradient, variable), ...]`` that are summed over the replicas."""
         return pairs
+
+    def averaging_momentum(self) -> Any:
+        """Return the share of the old average of the weights in the new one, at this step."""
+        return self.ema_momentum
+
+    def _update_model_variables_moving_average(self, trainable_variables: list[keras.Variable]) -> None:
+        constant = self.ema_momentum
+        self.ema_momentum = self.averaging_momentum()  # which is all that Keras reads
+        try:
+            super()._update_model_variables_moving_average(trainable_variables)
+        finally:
+            self.ema_momentum = constant
 
     def _clip_gradients(self, grads: list[Tensor]) -> list[Tensor]:
         return grads
@@ -241,3 +255,15 @@ for _name in _DERIVING:
 def watched_dataset(data: tf.data.Dataset, watch: Any) -> tf.data.Dataset:
     """``data`` as a :class:`WatchedDataset`; inside a graph, where nothing is fetched, ``data`` itself."""
     return WatchedDataset(data, watch) if tf.executing_eagerly() else data
+
+
+def called_function(op: tf.Operation, attribute: str) -> tuple[Any, bytes]:
+    """Return the graph of a function that an op of a trace calls, and what the function implements.
+
+    Args:
+        op: of a graph of this process.
+        attribute: of the op that names the function.
+    """
+    name = op.get_attr(attribute).name
+    function = op.graph._get_function(name)
+    return function.graph, function.definition.attr["_implements"].s

@@ -18,6 +18,7 @@ innermost first.
 """
 
 import copy
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,7 +30,7 @@ from kdet import imports, published, schema, yaml_loader
 from kdet.building import build
 from kdet.data import files
 from kdet.errors import ConfigError, short
-from kdet.overrides import Overrides, assign, class_count, parse, reach
+from kdet.overrides import Overrides, assign, label_count, parse, reach
 from kdet.typing import KeyPath, PathLike
 
 # from a key path to the file that set the value there
@@ -116,6 +117,17 @@ class Config(dict[str, Any]):
                 return known
         return str(self.path or "config")
 
+    def section(self, name: str) -> dict[str, Any]:
+        """One of the sections at the top.
+
+        Raises:
+            ConfigError: the recipe has none of that name.
+        """
+        found = self.get(name)
+        if not isinstance(found, dict):
+            raise ConfigError(f"{self.path or 'config'}: the recipe has no section {name!r}.")
+        return found
+
     def build(self, section: str = "model") -> Any:
         """The object that ``section`` (a dotted path) describes; a model learns its class names."""
         spec: Any = self
@@ -125,7 +137,7 @@ class Config(dict[str, Any]):
                 raise ConfigError(f"{self.path or 'config'}: the recipe has no section {section!r}.")
             spec = spec[key]
         classes = (self.get("data") or {}).get("classes")
-        if section == "model" and classes and len(classes) == class_count(spec):
+        if section == "model" and classes and len(classes) == label_count(spec):
             spec = {"class_names": classes, **spec}
         return build(spec, path=path, origin=self.origin)
 
@@ -140,12 +152,18 @@ class Config(dict[str, Any]):
 
 def recipes() -> dict[str, pathlib.Path]:
     """``{name: path}`` of all recipes that ship with kdet."""
-    found = published.configs_dir().glob("*/*.yaml")
+    return dict(_recipes_in(published.configs_dir()))
+
+
+@functools.cache
+def _recipes_in(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    found = folder.glob("*/*.yaml")
     return {path.stem: path for path in sorted(found) if not path.parent.name.startswith("_")}
 
 
 def _find(path_or_name: PathLike) -> pathlib.Path:
-    if not isinstance(path_or_name, (str, os.PathLike)) or "\0" in str(path_or_name):
+    named = isinstance(path_or_name, (str, os.PathLike)) and str(path_or_name).strip()
+    if not named or "\0" in str(path_or_name):
         raise ConfigError(f"A recipe is given by its name or file; got {short(path_or_name)}.")
     path = pathlib.Path(path_or_name)
     if _exists(path) and not path.is_dir():
@@ -154,6 +172,8 @@ def _find(path_or_name: PathLike) -> pathlib.Path:
     name = published.canonical_name(str(path_or_name))
     if name in known:
         return known[name]
+    if _exists(path):
+        raise ConfigError(f"{short(str(path))[1:-1]} is a folder; name a YAML file in it.")
     if path.suffix in (".yaml", ".yml") or os.sep in str(path_or_name):
         raise ConfigError(f"There is no config file {short(str(path))[1:-1]}. {_suggest_file(path)}")
     near = schema.suggest(name, known)
@@ -234,15 +254,17 @@ def _merge(
             delete = value.pop("_delete_", False)
             if delete or not isinstance(base.get(key), dict):
                 # the mark stays for the bases of the files that this one is a base of
+                if key in base:
+                    for old in [k for k in origins if k[: len(here)] == here]:
+                        del origins[old]
                 base[key] = {"_delete_": True} if delete else {}
-                for old in [k for k in origins if k[: len(here)] == here]:
-                    del origins[old]
             origins[here] = origin_of(here) or origins.get(here)
             _merge(base[key], value, origins, origin_of, here)
         else:
+            if key in base:
+                for old in [k for k in origins if k[: len(here)] == here]:
+                    del origins[old]
             base[key] = value
-            for old in [k for k in origins if k[: len(here)] == here]:
-                del origins[old]
             origins[here] = origin_of(here)
             if _is_list_of_mappings(value):
                 origins.update({p: origin_of(p) or origins[here] for p in _all_paths(value, here)})

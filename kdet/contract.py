@@ -132,6 +132,10 @@ class OptionalDetections(TypedDict, total=False):
 
     masks: Annotated[tf.Tensor, Form("[B,N,m,m]", tf.float32, 0.0)]
     mask_scores: Scores
+    panoptic: Annotated[tf.Tensor, Form("[B,H,W]", tf.int32, 0)]
+    segment_labels: Annotated[tf.Tensor, Form("[B,S]", tf.int32, PADDING_LABEL)]
+    segment_scores: Annotated[tf.Tensor, Form("[B,S]", tf.float32, 0.0)]
+    segment_areas: Annotated[tf.Tensor, Form("[B,S]", tf.int32, 0)]
     image_id: Annotated[tf.Tensor, Form("[B]", tf.int64)]
     coefficients: Annotated[tf.Tensor, Form("[B,N,K]", tf.float32, 0.0)]
 
@@ -144,9 +148,15 @@ class Detections(OptionalDetections):
         scores: in 0..1.
         labels: classes from 0 on; -1 where a row is padding.
         num_detections: rows of each image that are detections.
-        masks: probabilities within the box, of ``m`` x ``m`` cells; of YOLACT within the whole image.
-            ``Detector.image_masks`` makes masks of the image from them.
+        masks: probabilities within the box, of ``m`` x ``m`` cells; of YOLACT within the whole image; of SOLO
+            and Mask2Former uint8 0 and 1 of the image itself, in original pixels, at the top left of as many
+            as the largest image of the batch has. ``Detector.image_masks`` makes masks of the image of them.
         mask_scores: the scores of the masks (Mask Scoring R-CNN).
+        panoptic: which segment every original pixel belongs to, 1 + its row below; 0: to none. Images lie at
+            the top left of the largest size of the batch.
+        segment_labels: classes of the panoptic segments; -1 where a row is padding.
+        segment_scores: in 0..1.
+        segment_areas: in original pixels.
         image_id: of the inputs, in what ``predict`` returns for network inputs that have it.
         coefficients: of the prototypes, from YOLACT's box head to its mask head only.
     """

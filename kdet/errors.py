@@ -42,10 +42,10 @@ class WriteError(KdetError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ended a run, which can be resumed.
+    """A signal, or the loss of a worker, ended a run, which can be resumed.
 
     Attributes:
-        signal: its name, as in ``SIGTERM``.
+        signal: its name, as in ``SIGTERM``; "WORKER" where another worker is gone.
     """
 
     def __init__(self, sentence: str, signal: str) -> None:

@@ -24,6 +24,8 @@ def parse(overrides: Overrides) -> Iterator[tuple[str, Any]]:
                 raise ConfigError(f"An override is named by a dotted key path; got {short(dotted)}.")
             yield dotted, value
         return
+    if not isinstance(overrides, (list, tuple)):
+        raise ConfigError(f"Overrides are a mapping or a list of key.path=value; got {short(overrides)}.")
     for item in overrides:
         if not isinstance(item, str):
             raise ConfigError(f"An override looks like key.path=value; got {short(item)}.")
@@ -53,6 +55,22 @@ def class_count(spec: Any) -> int | None:
     """How many classes of objects a nested spec is for (what most parts say), None where no part says."""
     counts = collections.Counter(v for _, v in _class_counts(spec) if isinstance(v, int))
     return counts.most_common(1)[0][0] if counts else None
+
+
+def label_count(spec: Any) -> int | None:
+    """How many labels a nested spec has: classes of objects and those of stuff (``num_stuff``)."""
+    objects = class_count(spec)
+    return None if objects is None else objects + max(_values(spec, "num_stuff"), default=0)
+
+
+def _values(spec: Any, name: str) -> Iterator[int]:
+    """The whole numbers under a key in a nested spec."""
+    children = spec.items() if isinstance(spec, dict) else enumerate(spec) if isinstance(spec, list) else ()
+    for key, value in children:
+        if key == name and isinstance(value, int):
+            yield value
+        else:
+            yield from _values(value, name)
 
 
 def _class_counts(spec: Any) -> Iterator[tuple[KeyPath, Any]]:

@@ -1,7 +1,7 @@
 """The table of the published models: names, spellings, figures, checkpoint addresses.
 
-``configs/published.csv`` holds one row per model of the MMDetection 2.x zoo. Its figures are the
-reference's, measured there, not kdet's.
+``configs/published.csv`` holds one row per model of the MMDetection 2.x zoo and of those from elsewhere
+(``source``). Its figures are the reference's, measured there, not kdet's.
 """
 
 import csv
@@ -9,7 +9,9 @@ import functools
 import pathlib
 from typing import Any
 
-_NUMBERS = ("box_ap", "mask_ap", "ar1000", "train_mem_gb", "fps")
+# of the rows that do not say it
+_SOURCE, _LICENSE = "MMDetection 2.28", "Apache-2.0"
+_NUMBERS = ("box_ap", "mask_ap", "ar1000", "pq", "train_mem_gb", "fps")
 
 
 def configs_dir() -> pathlib.Path:
@@ -23,9 +25,11 @@ def configs_dir() -> pathlib.Path:
 def table() -> dict[str, dict[str, Any]]:
     """``{name: metadata}`` of all published models.
 
-    Metadata: ``family``, ``mmdet_config``, ``parameters`` (learnable ones), the published ``box_ap``,
-    ``mask_ap``, ``ar1000``, ``train_mem_gb``, ``fps`` (each only where published), ``checkpoint``
-    (address), ``sha256`` (the first eight hex digits) and ``aliases``.
+    Metadata: ``family``, ``mmdet_config`` (of MMDetection's models), ``parameters`` (learnable ones), the
+    published ``box_ap``, ``mask_ap``, ``ar1000``, ``pq``, ``train_mem_gb``, ``fps`` (each only where
+    published), ``checkpoint`` (address), ``sha256`` (the first eight hex digits, where the file's name has
+    them), ``aliases``, ``source`` (the library that the model is from), ``license`` (of the
+    published weights) and ``input_size`` (width x height).
     """
     with open(configs_dir() / "published.csv", newline="", encoding="utf-8") as file:
         return {row.pop("name"): _metadata(row) for row in csv.DictReader(file)}
@@ -37,6 +41,8 @@ def _metadata(row: dict[str, str]) -> dict[str, Any]:
     if "parameters" in values:
         values["parameters"] = int(values["parameters"])
     values["aliases"] = values.get("aliases", "").split()
+    values.setdefault("source", _SOURCE)
+    values.setdefault("license", _LICENSE)
     return values
 
 
@@ -44,7 +50,8 @@ def _metadata(row: dict[str, str]) -> dict[str, Any]:
 def _spellings() -> dict[str, str]:
     found = {}
     for name, row in table().items():
-        for alias in (*row["aliases"], row["mmdet_config"], f"{row['family']}/{row['mmdet_config']}", name):
+        config = row.get("mmdet_config")
+        for alias in (*row["aliases"], *([config, f"{row['family']}/{config}"] if config else []), name):
             found[alias] = name
     return found
 

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import keras
@@ -52,9 +53,21 @@ class _Arguments:
         self.values = values
 
 
+def once_per_class(function: Callable[[type[Any]], T]) -> Callable[[type[Any]], T]:
+    """Decorator: what a function says of a class is worked out once."""
+    cached: Any = functools.cache(function)  # to mypy, classes are not hashable
+    return cached
+
+
+@functools.cache
+def signature(constructor: Callable[..., None]) -> inspect.Signature:
+    """That of an ``__init__``, looked at once: every layer that is made asks for it."""
+    return inspect.signature(constructor)
+
+
 @functools.cache
 def _parameters(cls: type[Any]) -> frozenset[str]:
-    return frozenset(inspect.signature(cls.__init__).parameters)
+    return frozenset(signature(cls.__init__).parameters)
 
 
 @functools.cache
@@ -65,7 +78,7 @@ def _keywords(cls: type[Any]) -> frozenset[str]:
 
 
 def _bound(cls: type[Any], self: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Arguments:
-    values = dict(inspect.signature(cls.__init__).bind(self, *args, **kwargs).arguments)
+    values = dict(signature(cls.__init__).bind(self, *args, **kwargs).arguments)
     values.pop("self")
     values.update(values.pop("kwargs", {}))
     return _Arguments(values)
@@ -156,7 +169,12 @@ def is_a(cls: type[Any], kind: str) -> bool:
 
     By name, so that a recipe can be checked without importing what its sections are for.
     """
-    return any(base.__name__ == kind for base in cls.__mro__)
+    return kind in _kinds(cls)
+
+
+@once_per_class
+def _kinds(cls: type[Any]) -> frozenset[str]:
+    return frozenset(base.__name__ for base in cls.__mro__)
 
 
 class _Recorded(type):

@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,72 @@ if TYPE_CHECKING:  # heavy, and each wanted by one method
 Source = Any  # a path, encoded bytes or an RGB array, as ``predict`` takes them
 
 
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class MasksOnDemand:
+    """Masks of one image, each made in the image's size when it is asked for.
+
+    A hundred masks of a photograph of 12 megapixels take 1.2 GB; what a model computes takes 300 kB.
+    ``masks[3]`` and a loop make one at a time, ``numpy.asarray(masks)`` makes all, a slice or a bool array
+    chooses some and makes none.
+
+    Attributes:
+        computed: what the model gave, ``[n,...]``.
+        boxes: float32 ``[n,4]`` xyxy in pixels of the image.
+        size: (h, w) of the image.
+        paste: ``Detector.image_masks``.
+    """
+
+    computed: Array
+    boxes: Array
+    size: tuple[int, int]
+    paste: Callable[[dict[str, Any], int, int], Array]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of all masks, as an array's."""
+        return (len(self), *self.size)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, (int, np.integer)):
+            index = range(len(self))[key]  # as of a list: negative ones, IndexError
+            return np.asarray(self[index : index + 1])[0]
+        return dataclasses.replace(self, computed=self.computed[key], boxes=self.boxes[key])
+
+    def __iter__(self) -> Iterator[Array]:
+        return (self[i] for i in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        found = {"masks": self.computed, "boxes": self.boxes, "num_detections": len(self)}
+        return np.asarray(self.paste(found, *self.size), dtype)
+
+
+SEGMENT_KEYS = ("segment_labels", "segment_scores", "segment_areas")
+
+
+def segments_of(found: Mapping[str, Array], class_names: Sequence[str] | None) -> list[dict[str, Any]]:
+    """The panoptic segments of one image as dicts with ``id``, ``label``, ``name``, ``score`` and ``area``.
+
+    Args:
+        found: ``SEGMENT_KEYS``, ``[S]`` each.
+        class_names: names by label, or None.
+    """
+    rows = zip(*(found[key].tolist() for key in SEGMENT_KEYS), strict=True)
+    return [
+        {
+            "id": row,
+            "label": label,
+            "name": f"class {label}" if class_names is None else class_names[label],
+            "score": score,
+            "area": area,
+        }
+        for row, (label, score, area) in enumerate(rows, 1)
+        if label >= 0
+    ]
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class Result:
     """The detections of one image, best first, without padding.
@@ -26,9 +92,15 @@ class Result:
         boxes: float32 ``[n,4]`` xyxy in pixels of the image.
         scores: float32 ``[n]`` in 0..1.
         labels: int ``[n]``, classes from 0 on.
-        masks: bool ``[n,h,w]`` in the size of the image, or None.
+        masks: bool ``[n,h,w]`` in the size of the image, or None; of ``predict_iter`` they are made when they
+            are asked for (:class:`MasksOnDemand`).
+        panoptic: int ``[h,w]``, the ``id`` of the segment that every pixel belongs to, 0 for none; or None.
+        segments: the panoptic segments, dicts with ``id``, ``label``, ``name``, ``score``, ``area`` (pixels).
         class_names: names by label, or None.
         source: the image as it was given to ``predict``; None for one of a generator.
+        size: (h, w) of the image, where ``predict_iter`` gave the result; otherwise None.
+        tracks: int ``[n]``, numbers of the objects that a tracker follows (``kdet.video.Tracker``), or None.
+        error: why the image could not be read (``predict_iter(on_corrupt="report")``), else None.
 
     Example:
         >>> result = model.predict("street.jpg")[0]
@@ -40,9 +112,21 @@ class Result:
     boxes: Array
     scores: Array
     labels: Array
-    masks: Array | None = None
+    masks: Array | MasksOnDemand | None = None
     class_names: Sequence[str] | None = None
     source: Source = None
+    size: tuple[int, int] | None = None
+    tracks: Array | None = None
+    error: str | None = None
+    panoptic: Array | None = None
+    segments: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def failed(cls, error: str, class_names: Sequence[str] | None, source: Source) -> "Result":
+        """What an image gives that could not be read: no detections, and the reason."""
+        nothing = np.zeros([0], np.float32)
+        boxes, labels = nothing.reshape(0, 4), nothing.astype(np.int32)
+        return cls(boxes, nothing, labels, class_names=class_names, source=source, error=error)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,7 +150,12 @@ class Result:
             scores=self.scores[keep],
             labels=self.labels[keep],
             masks=None if self.masks is None else self.masks[keep],
+            tracks=None if self.tracks is None else self.tracks[keep],
         )
+
+    def with_tracks(self, tracks: Array) -> "Result":
+        """The same detections with the numbers ``[n]`` of the objects that they belong to."""
+        return dataclasses.replace(self, tracks=tracks)
 
     def above(self, score: float) -> "Result":
         """The detections of at least this score."""
@@ -80,7 +169,8 @@ class Result:
             xyxy=self.boxes.astype(np.float32),
             confidence=self.scores,
             class_id=self.labels.astype(int),
-            mask=self.masks,
+            mask=None if self.masks is None else np.asarray(self.masks),
+            tracker_id=self.tracks,
             data={"class_name": np.array(self.names)},
         )
 
@@ -118,10 +208,13 @@ class Result:
         except ImportError as error:
             raise ImportError("to_pandas needs pandas: pip install pandas.") from error
         table = pandas.DataFrame(self.boxes, columns=["x1", "y1", "x2", "y2"])
-        return table.assign(score=self.scores, label=self.labels, name=self.names)
+        table = table.assign(score=self.scores, label=self.labels, name=self.names)
+        return table if self.tracks is None else table.assign(track=self.tracks)
 
     def plot(self, min_score: float = 0.3, image: Source = None) -> Array:
         """The image with boxes, masks and names drawn in: uint8 RGB ``[h,w,3]``.
+
+        Panoptic segments, where there are some, are drawn in the place of the detections, all of them.
 
         Args:
             min_score: lowest score drawn.
@@ -131,12 +224,18 @@ class Result:
             ValueError: ``predict`` was given a generator, whose images are gone, and ``image`` is None.
         """
         from kdet.data import decoding
-        from kdet.visualize import draw_detections
+        from kdet.visualize import draw_detections, draw_segments
 
         image = self.source if image is None else image
         if image is None:
             raise ValueError("The image was read from a generator and is gone: give it, plot(image=...).")
-        found = {"boxes": self.boxes, "scores": self.scores, "labels": self.labels, "masks": self.masks}
+        if self.panoptic is not None:
+            return draw_segments(decoding.load(image), self.panoptic, self.segments)
+        shown = self.above(min_score)
+        masks = None if shown.masks is None else np.asarray(shown.masks)
+        found = {"boxes": shown.boxes, "scores": shown.scores, "labels": shown.labels, "masks": masks}
+        if shown.tracks is not None:
+            found["tracks"] = shown.tracks
         return draw_detections(decoding.load(image), found, self.class_names, threshold=min_score)
 
     def save(self, path: PathLike, min_score: float = 0.3, image: Source = None) -> pathlib.Path:
@@ -166,7 +265,9 @@ class Results(dict[str, Any]):
 
     Args:
         found: ``boxes [P,N,4]``, ``scores [P,N]``, ``labels [P,N]`` (-1: padding), ``num_detections [P]``
-            and, where the model has them, ``masks``, a list of bool ``[num_detections,h,w]``.
+            and, where the model has them, ``masks``, a list of bool ``[num_detections,h,w]``, and
+            ``panoptic``, a list of int ``[h,w]``, with ``segment_labels``, ``segment_scores`` and
+            ``segment_areas`` ``[P,S]``.
         class_names: names by label, or None.
         sources: the images, as they were given.
 
@@ -203,6 +304,10 @@ class Results(dict[str, Any]):
         return Result(
             **{name: self[name][index][:number] for name in ("boxes", "scores", "labels")},
             masks=self["masks"][index] if "masks" in self else None,
+            panoptic=self["panoptic"][index] if "panoptic" in self else None,
+            segments=segments_of({k: self[k][index] for k in SEGMENT_KEYS}, self.class_names)
+            if "panoptic" in self
+            else [],
             class_names=self.class_names,
             source=None if self.sources is None else self.sources[index],
         )

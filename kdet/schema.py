@@ -102,7 +102,11 @@ def part_problems(value: Any, form: ranges.Part, path: KeyPath) -> Iterator[Prob
         yield path, f"{'.'.join(path)}: expected a list of mappings with a `type`, got {short(value)}."
         return
     for position, one in enumerate(value):
-        yield from _one_part(one, form, (*path, str(position)))
+        where = (*path, str(position))
+        if one is None:  # which passes as an object that was built already elsewhere
+            yield where, f"{'.'.join(where)}: expected a mapping with a `type`, got None."
+        else:
+            yield from _one_part(one, form, where)
 
 
 def _one_part(value: Any, form: ranges.Part, path: KeyPath) -> Iterator[Problem]:
@@ -157,13 +161,18 @@ def _nested_problems(spec: Any, path: KeyPath) -> Iterator[Problem]:
             yield from spec_problems(value, (*path, str(key)))
 
 
-def plain_keys(spec: Any) -> set[str]:
+def plain_keys(spec: Any) -> frozenset[str]:
     """Keys of a mapping with a ``type`` under which nothing is an object of kdet (``ranges.Plain``)."""
     name = spec.get("type") if isinstance(spec, dict) else None
     if not isinstance(name, str) or not registry.is_registered(name):
-        return set()
-    found = keywords(registry.get(name))
-    return {k for k, p in found.items() if p and isinstance(ranges.declared(p.annotation), ranges.Plain)}
+        return frozenset()
+    return _plain_keywords(registry.get(name))
+
+
+@registry.once_per_class
+def _plain_keywords(cls: type[Any]) -> frozenset[str]:
+    found = keywords(cls).items()
+    return frozenset(k for k, p in found if p and isinstance(ranges.declared(p.annotation), ranges.Plain))
 
 
 def _is_list(value: object) -> bool:
@@ -234,6 +243,7 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
+@registry.once_per_class
 def keywords(cls: type[Any]) -> dict[str, inspect.Parameter | None]:
     """``{keyword: inspect.Parameter}`` that the constructor of ``cls`` takes (``None``: Keras' own).
 
@@ -241,7 +251,7 @@ def keywords(cls: type[Any]) -> dict[str, inspect.Parameter | None]:
     """
     found: dict[str, inspect.Parameter | None] = {}
     for base in _constructors(cls):
-        parameters = inspect.signature(base.__init__).parameters.values()
+        parameters = registry.signature(base.__init__).parameters.values()
         for name, parameter in own_keywords(base).items():
             found.setdefault(name, parameter)
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -249,10 +259,11 @@ def keywords(cls: type[Any]) -> dict[str, inspect.Parameter | None]:
     return {**dict.fromkeys(_LAYER_KEYWORDS), **found}
 
 
+@registry.once_per_class
 def own_keywords(cls: type[Any]) -> dict[str, inspect.Parameter]:
     """The keywords that the nearest constructor of ``cls`` names itself."""
     for base in _constructors(cls):
-        parameters = list(inspect.signature(base.__init__).parameters.items())[1:]
+        parameters = list(registry.signature(base.__init__).parameters.items())[1:]
         return {n: p for n, p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
     return {}
 

@@ -41,7 +41,13 @@ METRICS: dict[str, tuple[dict[str, Any], str]] = {  # short names of metrics, an
     "lvis_bbox": ({"type": "LvisAP"}, "LVIS' federated AP of boxes"),
     "lvis_segm": ({"type": "LvisAP", "of": "segm"}, "LVIS' federated AP of masks"),
     "cityscapes": ({"type": "CityscapesAP"}, "Cityscapes' instance AP (masks)"),
+    "open_images": ({"type": "OpenImagesAP"}, "Open Images' mAP (class hierarchy and image labels: see it)"),
+    "panoptic": (
+        {"type": "PanopticPQ"},
+        "panoptic, segmentation and recognition quality of COCO's panoptic task",
+    ),
     "wider_face": ({"type": "WiderFaceAP"}, "WIDER FACE's AP of easy, medium and hard faces"),
+    "crowd_human": ({"type": "CrowdHumanAP"}, "CrowdHuman's AP, miss rate and Jaccard index"),
 }
 METRIC = Part("Metric", many=True, short={name: spec for name, (spec, _) in METRICS.items()})
 OPTIMIZER = Part(
@@ -50,7 +56,7 @@ OPTIMIZER = Part(
     given=(
         "global_clipnorm",
         "name",
-        *("use_ema", "ema_momentum", "ema_finalize"),
+        *("use_ema", "ema_momentum", "ema_finalize", "ema_ramp_steps"),
         "gradient_accumulation_steps",
     ),
     extra={"base_batch_size": Number(1, 2**31 - 1, whole=True, exact=True)},
@@ -66,8 +72,9 @@ class Split:
     The keys of the reader that ``type`` names stand here too.
 
     Attributes:
-        type: the reader of the annotations: ``CocoReader``, ``VocReader``, ``CityscapesReader``,
-            ``WiderFaceReader``, ``TFRecordReader``, or a registered one of your own.
+        type: the reader of the annotations: ``CocoReader``, ``CocoPanopticReader``, ``VocReader``,
+            ``CityscapesReader``, ``WiderFaceReader``, ``CrowdHumanReader``, ``TFRecordReader``, or a
+            registered one of your own.
         annotations: COCO: the JSON file; VOC: the split, ``.../ImageSets/Main/train.txt``; Cityscapes: the
             folder ``gtFine/train``; WIDER FACE: ``wider_face_train_bbx_gt.txt``; TFRecord: a file pattern. A
             list joins several.
@@ -83,7 +90,8 @@ class Split:
         center_pad: with images in (a factor of) their own size: canvas sides are ``side | center_pad``.
         buckets: canvas shapes ``[[h, w], ...]``; training: default from ``transforms``. Evaluation without
             them pads every batch to its own largest height and width, as MMDetection does.
-        max_boxes: padded number of objects G; default: from the data.
+        max_boxes: padded number of objects G of every batch, more are cut off; default: from the data, in
+            training one of a few for each batch.
         proposals, max_proposals: Fast R-CNN's proposal file (``.npz``, ``.json``, ``.pkl``).
         semantic, semantic_stride: folder of class maps (PNG, 255 = none); every 8th cell is delivered.
         limit: only the first images.
@@ -92,6 +100,7 @@ class Split:
         ignore_below: training: objects with a side below so many pixels become ignore regions.
         oversample: training: repeat images with classes that are in a smaller share of the images (LVIS:
             0.001).
+        class_aware: training: the classes take turns, each gives its next image (Open Images).
         shuffle, repeat: training: random order; passes over the data per epoch.
         remainder: training: images that do not make up a batch: "fill" with others of the bucket, or "drop".
     """
@@ -118,6 +127,7 @@ class Split:
     min_box: Positive | None = None
     ignore_below: Positive | None = None
     oversample: Positive | None = None
+    class_aware: bool = False
     shuffle: bool = True
     repeat: Count = 1
     remainder: Literal["fill", "drop"] = "fill"
@@ -140,9 +150,11 @@ class Ema:
 
     Attributes:
         momentum: share of the old average in the new one at every step.
+        ramp_steps: the momentum rises to that by ``1 - exp(-(step + 1) / ramp_steps)``; 0: it has it at once.
     """
 
     momentum: Share = 0.9998
+    ramp_steps: CountOrZero = 0
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -165,8 +177,11 @@ class Train:
         save_every: steps between checkpoints within an epoch; 0: at the end of epochs only.
         evaluate_every: epochs between evaluations of ``data.val``; 0: none.
         plain_epochs: last epochs in which no transform puts several images together.
+        late_losses_from: epochs before a head changes to the losses of its later phase (YOLOX, TOOD); a
+            negative number counts from the end.
         ema: average the weights, see :class:`Ema`.
         accumulate: batches whose mean gradient makes one step of the optimizer.
+        jit_compile: make one program of XLA of the step, see docs/xla.md.
         save_best: a figure of the log, ``val/bbox/AP`` or ``loss``: the weights with the best one are kept as
             ``best.weights.h5``.
     """
@@ -185,8 +200,10 @@ class Train:
     save_every: CountOrZero = 0
     evaluate_every: CountOrZero = 1
     plain_epochs: CountOrZero = 0
+    late_losses_from: Annotated[int, Number(-(2**31), 2**31 - 1, whole=True, exact=True)] | None = None
     ema: Annotated[dict[str, Any], Section(Ema)] | None = None
     accumulate: Count = 1
+    jit_compile: bool = False
     save_best: Annotated[str, Text("a figure of the log such as val/bbox/AP")] | None = None
 
 

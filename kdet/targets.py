@@ -58,15 +58,18 @@ def as_targets(targets: Mapping[str, Any], images: tf.Tensor, num_classes: int |
 
 
 def check_images(images: tf.Tensor, step: tf.Tensor | int = 0) -> None:
-    """Raise when images look scaled to 0..1; they are RGB in 0..255 here.
+    """Raise when images hold NaN or infinity, or look scaled to 0..1; they are RGB in 0..255 here.
 
-    Integers are not looked at. Black images, and such of one color, pass. Nothing is checked after the first
-    ``step`` (0): who scales does so from the beginning, and a dark frame must not stop a long run.
+    Integers are not looked at. Black images, and such of one color, pass. Scaling is not looked for after the
+    first ``step`` (0): who scales does so from the beginning, and a dark frame must not stop a long run.
     """
     if not images.dtype.is_floating:
         return
     images = tf.cast(images, tf.float32)
     low, high = tf.reduce_min(images), tf.reduce_max(images)
+    require(
+        tf.reduce_all(tf.math.is_finite(images)), "The images hold NaN or infinite values; kdet takes 0..255."
+    )
     scaled = (low >= 0.0) & (high <= 1.0) & (high > low) & tf.reduce_any(images % 1.0 > 0.0)
     require(
         ~scaled | (tf.cast(step, tf.int64) > 0),

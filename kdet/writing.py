@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import tempfile
 from collections.abc import Iterator
 
 from kdet.errors import WriteError, first_line
@@ -17,7 +18,7 @@ def whole(path: PathLike, size: int = 0) -> Iterator[pathlib.Path]:
     After an error of any kind nothing is left of it, and what stood at ``path`` before still stands there.
 
     Args:
-        path: where it is to stand.
+        path: where it is to stand; may be a URL (``kdet.storage``), to which it is sent at the end.
         size: so many bytes must be free beforehand: HDF5 does not survive a disk that becomes full.
 
     Raises:
@@ -27,6 +28,12 @@ def whole(path: PathLike, size: int = 0) -> Iterator[pathlib.Path]:
         >>> with whole("model.tflite") as part:
         ...     part.write_bytes(content)
     """
+    from kdet import storage  # which keeps its copies in the cache below
+
+    if storage.is_url(path):
+        with storage.sent(str(path)) as part:
+            yield part
+        return
     target = pathlib.Path(path)
     part = target.with_name(f".part.{target.name}")  # the ending stays: Keras chooses a format by it
     with writing(target):
@@ -41,6 +48,50 @@ def whole(path: PathLike, size: int = 0) -> Iterator[pathlib.Path]:
             os.replace(part, target)
         finally:
             _remove(part)
+
+
+def cache_folder() -> pathlib.Path:
+    """The folder of what kdet keeps, named by ``KDET_HOME`` (it need not exist yet)."""
+    return pathlib.Path(os.environ.get("KDET_HOME") or "~/.cache/kdet").expanduser()
+
+
+def check_target(path: PathLike, folder: bool, what: str) -> None:
+    """Raise where ``path`` cannot become what is to be written, before the work is done.
+
+    Args:
+        path: of what is to be written.
+        folder: whether that is a folder, not a file.
+        what: for the message ("SavedModel").
+
+    Raises:
+        OSError: it is of the other kind, lies below a file, or the folder takes no file; naming it.
+    """
+    from kdet import storage
+
+    if storage.is_url(path):
+        storage.check_target(str(path))
+        return
+    path = pathlib.Path(path)
+    if folder and path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file, a {what} is a folder: name another one.")
+    if not folder and path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name a {what} file in it.")
+    there = next(one for one in [path, *path.absolute().parents] if _exists(one))
+    if not there.is_dir() and there != path:
+        raise NotADirectoryError(f"{path} cannot be written: {there} is a file, not a folder.")
+    try:  # rights alone do not tell
+        tempfile.TemporaryFile(dir=there if there.is_dir() else there.parent).close()
+    except OSError as error:
+        raise PermissionError(
+            f"{path} cannot be written: {there} takes no file ({error.strerror})."
+        ) from error
+
+
+def _exists(path: pathlib.Path) -> bool:
+    try:
+        return path.exists()
+    except NotADirectoryError:  # below a file
+        return False
 
 
 @contextlib.contextmanager

@@ -151,3 +151,19 @@ def test_iterators_are_found_and_closed():
 def test_the_callbacks_of_a_running_fit_are_a_list_that_takes_more():
     callbacks = keras.callbacks.CallbackList([keras.callbacks.Callback()])
     assert isinstance(callbacks.callbacks, list), "CallbackList.callbacks: see kdet/detectors/epoch_means.py"
+
+
+def test_functions_that_a_trace_calls_are_found():
+    def double(x):
+        return x * 2.0
+
+    def call(x):
+        doubled = tf.function(double, autograph=False, experimental_implements="twice")(x)
+        return tf.while_loop(lambda y: y < 8.0, lambda y: [y + 1.0], [doubled])[0]
+
+    graph = tf.function(call, autograph=False).get_concrete_function(tf.TensorSpec([])).graph
+    calls = {op.type: op for op in graph.get_operations()}
+    inner, implements = compat.called_function(calls["PartitionedCall"], "f")
+    assert implements == b"twice" and "Mul" in {op.type for op in inner.get_operations()}
+    body, implements = compat.called_function(calls["StatelessWhile"], "body")
+    assert implements == b"" and "AddV2" in {op.type for op in body.get_operations()}

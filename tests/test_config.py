@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 
 from kdet import registry
-from kdet.config import Config, ConfigError, build
+from kdet.config import Config, ConfigError, build, recipes
 
 
 @registry.register
@@ -184,6 +184,7 @@ def test_yaml_merges_the_mapping_of_an_alias(tmp_path):
             "train.schedule.type: No Schedule is registered as 'StpeDecay'. Did you mean 'StepDecay'",
         ),
         ("train: {optimizer: 1}", "train.optimizer: expected a mapping with a `type`"),
+        ("data: {train: {transforms: [null]}}", "transforms.0: expected a mapping with a `type`, got None"),
         ("data: {train: {image: x}}", "data.train.image: unknown key. Did you mean 'images'?"),
         ("model: {neck: 1}", "model: has no `type`"),
     ],
@@ -284,3 +285,18 @@ def test_unknown_names_and_files_suggest():
         Config.load("nothing_like_this")
     with pytest.raises(ConfigError, match="There is no config file nowhere/x.yaml"):
         Config.load("nowhere/x.yaml")
+
+
+def test_names_of_recipes_are_the_callers_own():
+    names = recipes()
+    path = names.pop("retinanet_r50_fpn_1x")
+    assert path.is_file() and recipes()["retinanet_r50_fpn_1x"] == path
+
+
+def test_what_a_file_takes_away_is_of_that_file(tmp_path):
+    write(tmp_path, "a.yaml", "model: {neck: {channels: 16}, head: {units: 1}}")
+    child = write(tmp_path, "b.yaml", "_base_: a.yaml\nmodel: {neck: {_delete_: true, levels: 3}, head: 5}")
+    config = Config.load(child, check=False)
+    assert config["model"] == {"neck": {"levels": 3}, "head": 5}
+    for key in ("neck", "channels"), ("neck", "levels"), ("head", "units"):
+        assert config.origin(("model", *key)) == str(child)

@@ -53,7 +53,7 @@ def imports(node, inside=False):
         if isinstance(child, ast.Import):
             names = [alias.name for alias in child.names]
         elif isinstance(child, ast.ImportFrom) and child.module == "kdet":
-            names = [f"kdet.{alias.name}" for alias in child.names]
+            names = [f"kdet.{alias.name}" for alias in child.names if alias.name != "__version__"]
         elif isinstance(child, ast.ImportFrom):
             names = ["." if child.level else child.module]
         for name in names:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kdet
-from kdet import published, registry
+from kdet import precision, published, registry
 from kdet.config import Config, ConfigError, recipes
 from kdet.data import spec as data_spec
 
@@ -21,7 +21,7 @@ def parameters(model):
 
 def test_every_published_model_of_the_families_has_a_recipe():
     expected = {name for name, row in published.table().items() if row["family"] in FAMILIES}
-    assert len(expected) == 75
+    assert len(expected) == 86
     assert expected <= set(recipes())
     assert all(recipes()[name].parent.name == published.table()[name]["family"] for name in expected)
 
@@ -50,11 +50,15 @@ def test_the_class_names_fit_the_number_of_classes():
 
 def test_the_table_is_whole():
     rows = published.table()
-    assert len(rows) == 407
+    assert len(rows) >= 407 and set(rows) <= set(recipes())
     for name, row in rows.items():
-        assert row["parameters"] > 1e6, name
-        if "checkpoint" in row:
+        assert row["parameters"] > 4e5 and row["license"] and row["source"], name
+        if row.get("checkpoint", "").startswith("hf://"):
+            assert row["checkpoint"].endswith("/model.safetensors") and row["aliases"], name
+        elif "sha256" in row:
             assert row["checkpoint"].endswith(f"{row['sha256']}.pth"), name
+        else:
+            assert row["source"] != "MMDetection 2.28" or "checkpoint" not in row, name
     with open(published.configs_dir() / "published.csv", newline="") as file:
         header = next(csv.reader(file))
     assert header[:4] == ["name", "family", "mmdet_config", "parameters"]
@@ -78,6 +82,7 @@ def test_info_tells_what_was_published():
     assert (info.family, info.detector, info.backbone) == ("mask_rcnn", "TwoStageDetector", "ResNet 50")
     assert (info.box_ap, info.mask_ap, info.train_mem_gb, info.num_classes) == (38.2, 34.7, 4.4, 80)
     assert info.checkpoint.endswith("mask_rcnn_r50_fpn_1x_coco_20200205-d4b0c5d6.pth")
+    assert (info.license, info.source) == ("Apache-2.0", "MMDetection 2.28")
     assert info.sha256 == "d4b0c5d6" and info.imagenet == "torchvision://resnet50"
     assert info.config.is_file()
     assert "box_ap        38.2" in str(info)
@@ -90,6 +95,20 @@ def test_list_takes_a_pattern():
     assert all(name.startswith("retinanet_r50") for name in names)
 
 
+def test_list_takes_a_task_and_a_figure():
+    panoptic = kdet.zoo.list(task="panoptic", min_ap=50)
+    assert panoptic and all(kdet.zoo.info(name).pq >= 50 for name in panoptic)
+    assert len(kdet.zoo.list(task="panoptic")) > len(panoptic)
+    strong = kdet.zoo.list(min_ap=55)
+    assert "rtdetr_r50vd_2x_coco_o365" in strong and "rtdetr_r50vd_6x" not in strong
+    masks = kdet.zoo.list("rtmdet*", task="instance", min_ap=44)
+    assert masks == ["rtmdet-ins_x_300e"]
+    # without a published figure the parts of the recipe tell
+    assert "solov2_light_r50_dcn_fpn_3x" in kdet.zoo.list("solov2_light*", task="instance")
+    with pytest.raises(ValueError, match="task is one of"):
+        kdet.zoo.list(task="boxes")
+
+
 def test_unknown_names_are_answered_with_the_nearest():
     with pytest.raises(ConfigError, match="'retinanet_r50_fpn_1x'"):
         kdet.zoo.info("retinanet_r50_fnp_1x")
@@ -98,13 +117,14 @@ def test_unknown_names_are_answered_with_the_nearest():
 def test_a_proposal_network_has_no_classes():
     with pytest.raises(ValueError, match="rpn_r18_fpn_1x has no classes"):
         kdet.zoo.load("rpn_r18_fpn_1x", weights=None, num_classes=3)
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="from 1 on; got 0"):
         kdet.zoo.load("retinanet_r18_fpn_1x", weights=None, num_classes=0)
 
 
-def test_load_builds_with_other_classes_dtype_and_overrides():
+def test_load_builds_with_other_classes_dtype_and_overrides(monkeypatch):
     import keras
 
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     before = keras.config.dtype_policy().name
     model = kdet.zoo.load(
         "mask_rcnn_r18_fpn_1x",

@@ -1,4 +1,4 @@
-"""The same as ``kdet dataset convert``: ``python tools/convert_dataset.py --annotations FILE --out FILE``."""
+"""The same as ``kdet dataset convert``: ``python tools/convert_dataset.py SOURCE TARGET --to tfrecord``."""
 
 import sys
 

@@ -7,11 +7,23 @@ import numpy as np
 import tensorflow as tf
 
 from verification import inputs as parity_inputs
-from verification.matching import match_detections
+from verification import queries
+from verification.matching import match_detections, match_masks
 from verification.recorder import Recorder, match_rows, to_reference_layout
 
 # DESIGN's tolerances; they are never widened
-TOLERANCE = {"stage": 1e-4, "loss": 1e-4, "gradient": 1e-3, "detections": 0.01, "masks": 0.01}
+TOLERANCE = {
+    "stage": 1e-4,
+    "loss": 1e-4,
+    "gradient": 1e-3,
+    "detections": 0.01,
+    "masks": 0.01,
+    "panoptic": 1e-4,
+}
+
+
+# detectors that find masks alone
+WITHOUT_BOXES = ("SOLO", "SOLOv2")
 
 
 class Row(NamedTuple):
@@ -61,6 +73,10 @@ def apply_test_settings(model, notes):
             model.rpn_head.test_proposals.max_per_image = int(value)
         elif ".rcnn." in path:
             model.roi_head.postprocess.max_per_image = int(value)
+        elif path.endswith(".iou_thr"):
+            model.panoptic_head.postprocess.overlap_threshold = float(value)
+        elif path.endswith(".stuff_area_limit"):
+            model.panoptic_fusion.stuff_area_limit = int(value)
 
 
 def golden_images(golden):
@@ -73,16 +89,19 @@ def golden_images(golden):
 
 def stage_rows(model, golden):
     """Outputs of every stage, RoI stage, and the detections (eager, so nothing is traced)."""
-    names = golden.sampled_names()
+    names = [name for name in golden.sampled_names() if not name.startswith("pre/")]
     prefixes = dict.fromkeys(re.split(r"[/#]", n)[0] for n in names)
     roi = [p for p in prefixes if p.startswith("roi_head.")]
     outer = [p for p in prefixes if p not in roi]
-    if golden.meta["model_type"] == "SparseRCNN":
+    # these were recorded with the proposals of the model itself
+    if golden.meta["model_type"] in ("SparseRCNN", "QueryInst", "CrowdDet"):
         outer, roi = outer + roi, []
-    with Recorder(model, outer) as recorder:
+    with Recorder(model, outer) as recorder, queries.chosen(model, golden):
         batches = detect(model, golden)
         detections = [next(batches)]  # of whose stages the golden's are
     rows = compare_outputs(golden, outer, recorder)
+    if golden.meta["test_mode"] == "single":
+        detections = list(detect_alone(model, golden))
     detections += batches
     if roi:
         features = model.extract_features(golden_images(golden))
@@ -95,6 +114,8 @@ def stage_rows(model, golden):
     rows.append(detection_row(golden, "det", detections))
     if "f/det/0/masks_packed" in golden.d:
         rows.append(mask_row(model, golden, detections))
+    if "f/pan/0/map" in golden.d:
+        rows.append(panoptic_row(model, golden, detections))
     return rows
 
 
@@ -112,9 +133,21 @@ def detect(model, golden):
         )
 
 
+def detect_alone(model, golden):
+    """Detections of each image on the canvas that it has by itself (``test_mode`` "single")."""
+    images, info = golden_images(golden), info_of(golden)
+    for i, meta in enumerate(golden.meta["img_metas"]):
+        h, w = meta["pad_shape"][:2]
+        yield model.detect(
+            images[i : i + 1, :h, :w],
+            {k: v if k == "seed" else v[i : i + 1] for k, v in info.items()},
+        )
+
+
 def end_row(model, golden):
     """The row of the detections alone."""
-    return detection_row(golden, "det", list(detect(model, golden)))
+    alone = golden.meta["test_mode"] == "single"
+    return detection_row(golden, "det", list((detect_alone if alone else detect)(model, golden)))
 
 
 def with_proposals(golden, info):
@@ -144,10 +177,13 @@ def output_error(golden, name, recorder):
     path = f"/{sub}" if sub else ""
     # heads of a single level need not return a list of one
     array = recorded.get(path, recorded.get(path.removesuffix("/0")))
+    if array is None and (image := re.fullmatch(r"/0/(\d+)", path)) and "" in recorded:
+        array = recorded[""][int(image[1])]  # the reference's list over the images
     if array is None:
         return float("inf"), f"{name} was not computed"
     shape = golden.meta["arrays"][name]["shape"]
     recorded_shape = array.shape
+    array = queries.form_of(golden, name, array)
     array = to_reference_layout(array, shape, roi_rows(golden, call, recorder, shape))
     if array is None:
         return float("inf"), f"{name}: golden {shape}, ours {recorded_shape}"
@@ -195,17 +231,31 @@ def detections_of(detections, image):
     batch = detections[0] if len(detections) == 1 else detections[image]
     index = image if len(detections) == 1 else 0
     count = int(batch["num_detections"][index])
-    return {k: np.asarray(v[index])[:count] for k, v in batch.items() if k != "num_detections"}
+    rows = {k: np.asarray(v[index]) for k, v in batch.items() if k != "num_detections"}
+    return {k: v if k == "panoptic" or k.startswith("segment_") else v[:count] for k, v in rows.items()}
+
+
+def matched(golden, key, image, ours):
+    """Our row of each of the golden's detections of an image, or -1.
+
+    What SOLO finds has no boxes in the reference: class, score and area of the mask say which is which.
+    """
+    boxes, labels = golden.full(f"{key}/{image}/boxes"), golden.full(f"{key}/{image}/labels")
+    if golden.meta["model_type"] not in WITHOUT_BOXES:
+        return match_detections(boxes, labels, ours)
+    areas = golden.full(f"{key}/{image}/mask_areas")
+    return match_masks(areas, boxes[:, 4], labels, ours)
 
 
 def detection_row(golden, key, detections):
     """Share of the golden's detections that have no match (and of ours beyond its number)."""
     missed = total = 0
     for i in range(2):
-        boxes, labels = golden.full(f"{key}/{i}/boxes"), golden.full(f"{key}/{i}/labels")
+        boxes = golden.full(f"{key}/{i}/boxes")
         ours = detections_of(detections, i)
-        limit = golden.d[f"f/{key}/{i}/boxes"].shape[0]
-        matches = match_detections(boxes, labels, ours)
+        # a golden may hold the best of many only
+        limit = golden.meta["ndet"][i] if golden.meta["format"] >= 3 else len(boxes)
+        matches = matched(golden, key, i, ours)
         missed += int((matches < 0).sum())
         if key == "det":
             missed += max(0, len(ours["boxes"]) - limit)
@@ -224,7 +274,7 @@ def mask_row(model, golden, detections):
         packed = golden.full(f"det/{i}/masks_packed")
         wanted = np.unpackbits(packed, axis=-1)[..., :w].astype(bool)
         ours = detections_of(detections, i)
-        matches = match_detections(golden.full(f"det/{i}/boxes"), golden.full(f"det/{i}/labels"), ours)
+        matches = matched(golden, "det", i, ours)
         masks = model.image_masks({**ours, "num_detections": len(ours["boxes"])}, h, w)
         for mask, match in zip(wanted, matches):
             if match < 0:
@@ -238,3 +288,24 @@ def mask_row(model, golden, detections):
             scores = golden.full(f"det/{i}/mask_scores")[matches >= 0]
             worst = max(worst, np.abs(ours["mask_scores"][matches[matches >= 0]] - scores).max(initial=0.0))
     return worst_row("masks", "masks", {"worst": worst}, {"worst": f"{count} masks"})
+
+
+def panoptic_row(model, golden, detections):
+    """Share of the pixels that belong to another segment than in the golden, in the worse image."""
+    errors, notes = {}, {}
+    for i in range(len(golden.meta["img_metas"])):
+        wanted = golden.full(f"pan/{i}/map")
+        ours = reference_map(detections_of(detections, i), model.num_classes, model.num_stuff)
+        different = ours[: wanted.shape[0], : wanted.shape[1]] != wanted
+        errors[str(i)] = float(different.mean())
+        notes[str(i)] = f"{int(different.sum())} of {different.size} pixels"
+    return worst_row("panoptic", "panoptic", errors, notes)
+
+
+def reference_map(found, num_classes, num_stuff):
+    """A panoptic map as MMDetection writes it: class + 1000 * number among the things, void at the end."""
+    things, codes = 0, [num_classes]
+    for label in found["segment_labels"]:
+        things += 0 <= label < num_classes - num_stuff
+        codes.append(int(label) + 1000 * things if label < num_classes - num_stuff else int(label))
+    return np.asarray(codes)[found["panoptic"]]

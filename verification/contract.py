@@ -18,7 +18,7 @@ from verification.weights import generate
 
 SIZE = (96, 128)
 # under which untrained models find something, too
-EASY = {"score_threshold": 0.0, "max_distance": 1e4}
+EASY = {"score_threshold": 0.0, "max_distance": 1e4, "filter_threshold": 0.0, "object_threshold": 0.0}
 
 
 class Subject:
@@ -40,7 +40,9 @@ class Subject:
         state = {k: v for k, v in state.items() if not k.endswith(("weight_gamma", "weight_beta"))}
         convert.load_state_dict(self.model, state, strict=False)
         smallest = max(getattr(part, "build_size", 0) for part in self.model._flatten_layers())
-        self.size = size = tuple(max(side, smallest) for side in size)
+        rule = self.model.preprocessor  # transformers in windows take whole ones; CornerNet any canvas
+        step = 1 if rule.center_pad else rule.pad_divisor
+        self.size = size = tuple(-(-max(side, smallest) // step) * step for side in size)
         if hasattr(self.model, "attach_teacher"):
             self.model.attach_teacher(self.model)  # any detector with the same outputs will do
         draw = np.random.default_rng(0)

@@ -23,6 +23,7 @@ KINDS = {
     "gradients": "gradient",
     "losses": "loss",
     "masks": "masks",
+    "panoptic": "panoptic",
 }
 
 
@@ -54,7 +55,7 @@ def figures(*errors):
 
 def agrees(stage, error):
     """Whether an error of a stage in float64 is small enough to be rounding of the golden's samples."""
-    return error <= SHARE * TOLERANCE[KINDS.get(stage, "stage")]
+    return error <= SHARE * TOLERANCE[KINDS.get(stage.split(": ")[-1], "stage")]
 
 
 def golden_errors(single, double):

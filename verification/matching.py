@@ -33,3 +33,24 @@ def match_detections(boxes, labels, ours, min_iou=0.99, max_score=1e-3, pixels=0
             matches[i] = int(np.where(good, distance, np.inf).argmin())
             taken[matches[i]] = True
     return matches
+
+
+def match_masks(areas, scores, labels, ours, max_area=0.01, max_score=1e-3):
+    """As ``match_detections``, for detections whose masks are all that says where they are.
+
+    Args:
+        areas, scores, labels: ``[N]`` of the wanted; areas in pixels.
+        ours: dict of ``masks [M,H,W]``, ``scores [M]``, ``labels [M]``.
+        max_area, max_score: matches differ by less; areas relative to their size.
+    """
+    own = (np.asarray(ours["masks"]) > 0).sum((1, 2))
+    matches = np.full(len(areas), -1)
+    taken = np.zeros(len(own), bool)
+    for i, (area, score, label) in enumerate(zip(areas, scores, labels)):
+        distance = np.abs(own - float(area)) / max(float(area), 1.0)
+        good = (ours["labels"] == label) & (np.abs(ours["scores"] - score) < max_score) & ~taken
+        good &= distance < max_area
+        if good.any():
+            matches[i] = int(np.where(good, np.abs(ours["scores"] - score) + distance, np.inf).argmin())
+            taken[matches[i]] = True
+    return matches

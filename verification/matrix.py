@@ -3,10 +3,11 @@
     python -m verification.matrix                   # every one that pyproject.toml allows
     python -m verification.matrix oldest            # this one
     python -m verification.matrix oldest --tests tests/detectors tests/test_compat.py
+    python -m verification.matrix oldest --failed   # what failed last time, with the last commit
 
 Each environment has its own copy of the last commit, virtual environment and compiled ops under ``.matrix/``.
-A run of the whole suite goes into verification/results/matrix.json and the table of docs/support.md. Exits
-with 1 when an environment fails.
+A run of the whole suite goes into verification/results/matrix.json and the table of docs/support.md, and so
+does a later run of what failed in it. Exits with 1 when an environment fails.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import re
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 STORE, PAGE = ROOT / "verification" / "results" / "matrix.json", ROOT / "docs" / "support.md"
@@ -27,11 +29,12 @@ SHOWN = ("tensorflow", "keras", "numpy")
 HEADER = """# What kdet was run with
 
 Made by `python -m verification.matrix` (`make matrix`); do not edit. The whole suite ran in each of these
-environments, every one with its own compiled ops, on Linux (x86-64). What pyproject.toml allows beyond them
-was not run; `candidate` takes release candidates that it does not allow yet.
+environments, every one with its own compiled ops, on Linux (x86-64); "in a second run" are tests that failed,
+were mended, and passed at a later commit. What pyproject.toml allows beyond them was not run; `candidate`
+takes release candidates that it does not allow yet.
 
-| environment | Python | TensorFlow | Keras | NumPy | tests | date |
-|-|-|-|-|-|-|-|
+| environment | Python | TensorFlow | Keras | NumPy | commit | tests | date |
+|-|-|-|-|-|-|-|-|
 """
 
 
@@ -74,21 +77,62 @@ def main() -> None:
         help=f"of {', '.join(known)}; by default all that pyproject.toml allows",
     )
     parser.add_argument("--tests", nargs="*", default=[], help="only these; nothing is recorded")
+    parser.add_argument("--failed", action="store_true", help="only what failed in the recorded run")
     parser.add_argument("--jobs", default=os.environ.get("JOBS", "2"), help="processes of pytest")
     options = parser.parse_args()
     if unknown := set(options.names) - known.keys():
         parser.error(f"no environment is called {', '.join(sorted(unknown))}; there are {', '.join(known)}")
-    failed = [
-        name
-        for name in options.names or [name for name in known if not known[name].candidates]
-        if not run(name, known[name], options.tests, ["-n", options.jobs])
-    ]
+    wanted = options.names or [name for name in known if not known[name].candidates]
+    jobs = ["-n", options.jobs]
+    if options.failed:
+        failed = [name for name in wanted if not run_failed(name, known[name], jobs)]
+    else:
+        failed = [name for name in wanted if not run(name, known[name], options.tests, jobs)]
     if failed:
         sys.exit(f"Failed: {', '.join(failed)}.")
 
 
 def run(name: str, environment: Environment, tests: list[str], options: list[str]) -> bool:
     """Make an environment, run its tests, and record the result of a whole suite."""
+    python = prepare(name, environment)
+    versions = _versions(python)
+    print(f"{name}: {versions}", flush=True)
+    passed, output = run_tests(name, python, [*options, *tests])
+    print(f"{name}: {output.splitlines()[-1]}" if passed else output, flush=True)
+    if not tests:
+        counts = {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", output.splitlines()[-1])}
+        outcome = {word: counts.get(word, 0) for word in ("passed", "failed", "errors", "skipped")}
+        failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
+        record(name, {**versions, **outcome, "failures": failed, "commit": _commit(), "date": _today()})
+    return passed
+
+
+def run_failed(name: str, environment: Environment, options: list[str]) -> bool:
+    """Run again what failed in the recorded run of an environment, and record what passes now."""
+    recorded = json.loads(STORE.read_text(encoding="utf-8"))[name]
+    if not recorded["failures"]:
+        return True
+    passed, output = run_tests(name, prepare(name, environment), [*options, *recorded["failures"]])
+    print(output, flush=True)
+    left = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
+    later = {test: _commit() for test in recorded["failures"] if test not in left}
+    record(name, {**recorded, "failures": left, "later": {**recorded.get("later", {}), **later}})
+    return passed
+
+
+def run_tests(name: str, python: pathlib.Path, arguments: list[str]) -> tuple[bool, str]:
+    """Whether pytest passes in an environment's checkout, and what it says."""
+    done = subprocess.run(
+        [python, "-m", "pytest", *arguments],
+        cwd=FOLDER / name / "checkout",
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return done.returncode == 0, done.stdout.strip() or "no output"
+
+
+def prepare(name: str, environment: Environment) -> pathlib.Path:
+    """Make the checkout of an environment anew, and whatever else of it is missing; returns its Python."""
     folder = FOLDER / name
     checkout, python = folder / "checkout", folder / "venv" / "bin" / "python"
     shutil.rmtree(checkout, ignore_errors=True)
@@ -107,17 +151,7 @@ def run(name: str, environment: Environment, tests: list[str], options: list[str
             subprocess.run([*pip, "--upgrade", "--pre", *SHOWN], check=True)
     if not any(checkout.glob("kdet/ops/*.so")):  # an installation has built them
         subprocess.run([python, "-m", "kdet.ops", "build"], cwd=checkout, check=True)
-    versions = _versions(python)
-    print(f"{name}: {versions}", flush=True)
-    done = subprocess.run(
-        [python, "-m", "pytest", *options, *tests], cwd=checkout, stdout=subprocess.PIPE, text=True
-    )
-    summary = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else "no output"
-    print(done.stdout if done.returncode else f"{name}: {summary}", flush=True)
-    if not tests:
-        verdict = re.sub(r"=+|\x1b\[\d*m|,? \d+ warnings?| in .*", "", summary).strip()
-        record(name, {**versions, "tests": verdict, "date": str(datetime.date.today())})
-    return done.returncode == 0
+    return python
 
 
 def find_python(version: str) -> str:
@@ -132,7 +166,7 @@ def find_python(version: str) -> str:
     return sys.executable
 
 
-def record(name: str, result: dict[str, str]) -> None:
+def record(name: str, result: dict[str, Any]) -> None:
     """Keep the result of an environment and write the page anew."""
     results = json.loads(STORE.read_text(encoding="utf-8")) if STORE.exists() else {}
     results[name] = result
@@ -140,11 +174,34 @@ def record(name: str, result: dict[str, str]) -> None:
     PAGE.write_text(page(results), encoding="utf-8")
 
 
-def page(results: dict[str, dict[str, str]]) -> str:
+def page(results: dict[str, dict[str, Any]]) -> str:
     """The text of docs/support.md."""
-    keys = ("python", *SHOWN, "tests", "date")
-    rows = [(name, *(results[name][key] for key in keys)) for name in environments() if name in results]
-    return HEADER + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    rows = [
+        (name, *(results[name][key] for key in ("python", *SHOWN, "commit")), verdict(results[name]))
+        for name in environments()
+        if name in results
+    ]
+    dates = [results[row[0]]["date"] for row in rows]
+    return HEADER + "".join(f"| {' | '.join(row)} | {date} |\n" for row, date in zip(rows, dates))
+
+
+def verdict(result: dict[str, Any]) -> str:
+    """How many tests passed, in a second run too, and what is left."""
+    later, left = len(result.get("later", {})), len(result["failures"])
+    words = [f"{result['passed'] + later} passed" + (f" ({later} in a second run)" if later else "")]
+    words += [f"**{left} failed**"] if left else []
+    return ", ".join([*words, f"{result['skipped']} skipped"])
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "rev-parse", "--short=10", "HEAD"], cwd=ROOT, check=True, capture_output=True
+    )
+    return done.stdout.decode().strip()
+
+
+def _today() -> str:
+    return str(datetime.date.today())
 
 
 def _versions(python: pathlib.Path) -> dict[str, str]:

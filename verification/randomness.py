@@ -5,6 +5,9 @@ streams, equal values are selected as where the goldens were made.
 import numpy as np
 import tensorflow as tf
 
+from kdet.heads.query.denoising import NoiseDraws
+from kdet.heads.query.rfdetr_masks import RFDETRMaskHead
+from kdet.heads.query.rtdetr import RTDETRHead
 from kdet.heads.roi.standard import first_rows
 from verification import selection, weights
 
@@ -47,8 +50,83 @@ class PointStream:
         return tf.constant(numbers[rows].reshape(*self.positive.shape, count, 2))
 
 
-def fix(model, samplers, seed):
+class MaskPointStream:
+    """Stands in for ``PointMaskCriterion.random_points``: four streams for every decoder output.
+
+    In the reference the points of the matching are those of image 0 and of image 1 (``torch.rand/4k`` and
+    ``4k + 1``), the candidates of the losses and the rest (``4k + 2`` and ``4k + 3``) those of the matched
+    masks, one after the other; ``watch`` finds out which of ours these are.
+    """
+
+    def __init__(self, seed):
+        self.seed, self.real = seed, None
+
+    def watch(self, criterion):
+        for_losses = criterion.for_losses
+
+        def watching(index, masks, objects, real, *args):
+            self.real = real.numpy()
+            return for_losses(index, masks, objects, real, *args)
+
+        criterion.for_losses, criterion.random_points = watching, self.random_points
+
+    def numbers(self, draw, shape):
+        numbers = weights._uniform01(f"torch.rand/{draw}", int(np.prod(shape)), self.seed)
+        return np.float32(numbers).reshape(shape)
+
+    def random_points(self, seed, draw, rows, count):
+        if draw % 4 == 0:
+            images = range(int(rows[0]))
+            return tf.constant(np.concatenate([self.numbers(draw + i, (1, count, 2)) for i in images]))
+        return self.of_real(draw, count)
+
+    def of_real(self, draw, count):
+        """Points of the rows that count, in their order: ``[B,M,count,2]``."""
+        numbers = self.numbers(draw, (int(self.real.sum()), count, 2))
+        # the rows that do not count may have any
+        order = np.maximum(np.cumsum(self.real.ravel()) - 1, 0)
+        return tf.constant(numbers[order].reshape(*self.real.shape, count, 2))
+
+
+class SharedPointStream(MaskPointStream):
+    """Stands in for ``PointMaskLosses.random_points``: three streams for every set of queries.
+
+    In the reference all images share the points of the matching (``torch.rand/3k``).
+    """
+
+    def watch(self, losses):
+        own = losses.losses
+
+        def watching(index, masks, objects, real, *args):
+            self.real = real.numpy()
+            return own(index, masks, objects, real, *args)
+
+        losses.losses, losses.random_points = watching, self.random_points
+
+    def random_points(self, seed, draw, rows, count):
+        if draw % 3 == 0:
+            return tf.constant(self.numbers(draw, (1, int(count), 2)))
+        return self.of_real(draw, count)
+
+
+def recorded_noise(golden):
+    """Stands in for ``ContrastiveDenoising.draw``: what Transformers drew for the golden, in its order."""
+
+    def draw(seed, batch, slots, num_classes):
+        flips, labels, signs, sizes = (golden.draw(k) for k in range(4))
+        return NoiseDraws(
+            tf.constant(flips),
+            tf.constant(np.int32(labels)),
+            tf.constant(np.float32(2 * signs - 1)),
+            tf.constant(sizes),
+        )
+
+    return draw
+
+
+def fix(model, samplers, golden):
     """Makes the draws of a model those of the golden."""
+    seed = golden.meta["seed"]
     for sampler in samplers:
         if hasattr(sampler, "_keys"):
             sampler._keys = draw_in_order
@@ -61,3 +139,10 @@ def fix(model, samplers, seed):
     for chooser in (head, getattr(head, "assigner", None)):
         if hasattr(chooser, "select_smallest"):
             object.__setattr__(chooser, "select_smallest", selection.smallest)
+    if isinstance(head, RTDETRHead):
+        object.__setattr__(head.denoising, "draw", recorded_noise(golden))
+    if isinstance(head, RFDETRMaskHead):
+        SharedPointStream(seed).watch(head.point_losses)
+    criterion = getattr(getattr(model, "panoptic_head", None), "criterion", None)
+    if hasattr(criterion, "random_points"):
+        MaskPointStream(seed).watch(criterion)

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from verification import queries
+
 
 def resolve(model, path):
     """The layer at a dotted attribute path (numbers index lists), or None."""
@@ -27,6 +29,13 @@ def flatten(value, prefix=""):
     return [item for k, v in value for item in flatten(v, f"{prefix}/{k}")]
 
 
+# layers that goldens name without the head that holds them
+INNER = {
+    "mask_feature_head": "mask_head.mask_feature_head",
+    "bbox_roi_extractor": "roi_head.bbox_roi_extractor",
+}
+
+
 class Recorder:
     """Context in which calls of some layers are recorded.
 
@@ -40,7 +49,8 @@ class Recorder:
     """
 
     def __init__(self, model, paths):
-        self.layers = {p: resolve(model, p) for p in paths}
+        inner = {p: INNER.get(p, queries.place_of(model, p)) for p in paths}
+        self.layers = {p: resolve(model, p) or resolve(model, inner[p]) for p in paths}
         self.missing = [p for p, layer in self.layers.items() if layer is None]
         self.outputs, self.rois = {}, {}
 
@@ -98,6 +108,8 @@ def to_reference_layout(array, shape, rows=None):
         candidates.append(x)
         if x.ndim == 4:  # [layers, B, N, C]: the reference's transformers have the batch behind the tokens
             candidates.append(x.transpose(0, 2, 1, 3))
+        if x.ndim == 5:  # [layers, B, h, w, queries]
+            candidates.append(x.transpose(0, 1, 4, 2, 3))
         if x.ndim == 3:  # channels of points; tokens of transformers
             candidates += [x.transpose(0, 2, 1), x.transpose(1, 0, 2)]
     return next((c for c in candidates if list(c.shape) == list(shape)), None)

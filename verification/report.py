@@ -8,19 +8,24 @@ from verification import exact
 HEADER = """# Parity with the reference
 
 Made by `verification/check_parity.py`; do not edit. Each model is built from its recipe, filled with
-generated weights and compared with MMDetection 2.28.2 on the same input. A cell is the worst error of that
+generated weights and compared on the same input with its reference: MMDetection 2.28.2 or 3.3.0, or
+Transformers 5.24. A cell is the worst error of that
 stage: relative to the largest value for stage outputs, relative for losses and gradients, share without a
-match for detections, 1 - IoU for masks. **Bold** cells miss the tolerance (stages and losses 1e-4,
-gradients 1e-3, detections and masks 1 %). Those in _italics_ miss it in float32 alone: in float64 kdet and
-the reference agree there to a hundredth of the tolerance (see [conditioning.md](conditioning.md)).
+match for detections, 1 - IoU for masks, share of the pixels in another segment for panoptic maps. **Bold**
+cells miss the tolerance (stages, losses and panoptic maps 1e-4, gradients 1e-3, detections and masks 1 %).
+Those in _italics_ miss it in float32 alone: in float64 kdet and the reference agree there to a hundredth of
+the tolerance (see [conditioning.md](conditioning.md)).
 """
 
-COLUMNS = ("backbone", "neck", "head", "RoI stages", "detections", "masks", "losses", "gradients")
+COLUMNS = (
+    "backbone", "neck", "head", "RoI stages", "detections", "masks", "panoptic", "losses", "gradients"
+)  # fmt: skip
 
 
 def column_of(stage):
-    """Column of the report that a row's stage belongs to."""
-    if stage in ("losses", "gradients", "masks"):
+    """Column of the report that a row's stage belongs to; a phase of training may stand in front of it."""
+    stage = stage.split(": ")[-1]
+    if stage in ("losses", "gradients", "masks", "panoptic"):
         return stage
     if stage in ("det", "fixed_det"):
         return "detections"

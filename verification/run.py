@@ -6,7 +6,7 @@ import time
 
 from kdet import convert, published, zoo
 from kdet.config import Config
-from verification import checks, training
+from verification import checks, training, transformers_stages
 from verification.golden import Golden
 
 
@@ -28,7 +28,7 @@ def build(golden, name, load=Config.load):
         name: of the recipe.
         load: gives the :class:`kdet.config.Config` of a recipe's name, and of its teacher's.
     """
-    model = load(name).build("model")
+    model = transformers_stages.fit_to_golden(load(name), golden).build("model")
     convert.load_state_dict(model, golden.state_dict())
     if golden.meta.get("teacher_state_dict"):
         teacher = load(model.teacher_name).build("model")
@@ -54,7 +54,8 @@ def check(path, train=True):
     if name is None:
         return None, [checks.Row("recipe", float("inf"), False, f"none for {golden.meta['config']}")], 0.0
     model = build(golden, name)
-    rows = checks.stage_rows(model, golden)
+    transformers = golden.meta.get("reference") == "transformers"
+    rows = (transformers_stages if transformers else checks).stage_rows(model, golden)
     if train:
         rows += training.training_rows(model, golden)
     return name, rows, time.time() - start

@@ -5,8 +5,10 @@ the published model, at a hundredth of its cost.
 """
 
 import inspect
+import math
 
 from kdet import registry
+from kdet.building import build
 from kdet.overrides import class_count
 
 # Arguments that are widths. All shrink by one factor, so that parts which must agree still do.
@@ -37,6 +39,10 @@ COUNTS = {
     "stacks": 1,
     "subdivision_points": 196,
 }
+# Transformers whose widths the parts behind them share.
+SHARED_WIDTHS = {"DINOv3Adapter"}
+# Where a recursive pyramid has a backbone of its own.
+FED = "rfp_backbone"
 # The smallest backbone of every kind; half the channels are set apart from this.
 BACKBONES = {
     "ResNet": {"depth": 18},
@@ -44,8 +50,12 @@ BACKBONES = {
     "ResNeSt": {"depth": 50},
     "RegNet": {"arch": "regnetx_800mf"},
     "HRNet": {"width": 8},
+    "CSPDarknet": {"depth_factor": 0.33, "width_factor": 0.125},
+    "CSPNeXt": {"depth_factor": 0.167, "width_factor": 0.125},
     "Darknet": {"blocks": [1, 1, 1, 1, 1], "channels": [64, 32, 64, 128, 256]},
-    "HourglassNet": {"channels": [64, 64, 96, 96], "blocks": [1, 1, 1, 1], "stacks": 1},
+    "LWDETRViT": {"units": 32, "num_heads": 2},
+    "WindowedDINOv2": {"units": 32, "num_heads": 2},
+    "HourglassNet": {"channels": [64, 64, 96, 96], "blocks": [1, 1, 1, 1], "stacks": 1, "filters": 64},
 }
 
 
@@ -71,15 +81,28 @@ def small_variant(config, divide=4, num_classes=3, from_scratch=True):
     whole_stage = "shared_head" in model.get("roi_head", {})  # the head is a stage of the real ResNet-50
     if from_scratch:
         _unfreeze(model["backbone"])
-    _shrink_backbone(model["backbone"], keep_size=whole_stage)
+    for backbone in backbones(model):
+        if backbone["type"] in SHARED_WIDTHS:
+            _shrink(backbone, divide)
+        _shrink_backbone(backbone, keep_size=whole_stage)
+    if "num_params" in model.get("bbox_head", {}):  # of the networks that CondInst's points predict
+        model["bbox_head"]["num_params"] = build(model["mask_head"]).convs.count
     if class_count(model) is not None:
         config.override({"model.num_classes": num_classes})
     config.get("train", {}).pop("initial", None)
     return config
 
 
+def backbones(model):
+    """The backbone of a model section, and that which a recursive pyramid feeds."""
+    necks = model.get("neck") or []
+    necks = necks if isinstance(necks, list) else [necks]
+    return [model["backbone"], *(neck[FED] for neck in necks if FED in neck)]
+
+
 def _shrink(spec, divide):
-    for child in spec.values() if isinstance(spec, dict) else spec if isinstance(spec, list) else ():
+    parts = [spec[key] for key in spec if key != FED] if isinstance(spec, dict) else spec
+    for child in parts if isinstance(parts, list) else ():
         _shrink(child, divide)
     if not isinstance(spec, dict) or "type" not in spec:
         return
@@ -90,6 +113,9 @@ def _shrink(spec, divide):
             spec[key] = max(widths // divide, 8)
         elif isinstance(widths, (list, tuple)):
             spec[key] = [max(width // divide, 8) for width in widths]
+    heads = values.get("num_heads")
+    if isinstance(heads, int) and spec.get("units", 0) % heads:
+        spec["num_heads"] = math.gcd(spec["units"], heads)
     for key in COUNTS.keys() & values.keys():
         if isinstance(values[key], int):
             spec[key] = min(values[key], COUNTS[key])

@@ -1,6 +1,6 @@
 """Which small goldens there are, and what each of them holds.
 
-    python -m verification.small_table ../shared/parity/index.json
+    python -m verification.small_table ../shared/parity/index.json ../shared/parity/index_2_28.json
     python -m verification.small_table
 
 The first chooses them and writes ``verification/small_goldens.csv``; both write docs/small_goldens.md.
@@ -33,10 +33,10 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("index", nargs="?", type=pathlib.Path, help="index.json of the large goldens")
+    parser.add_argument("indexes", nargs="*", type=pathlib.Path, help="index files of the large goldens")
     options = parser.parse_args()
-    if options.index:
-        write_table(options.index)
+    if options.indexes:
+        write_table(options.indexes)
     PAGE.write_text(page(), encoding="utf-8")
 
 
@@ -50,7 +50,7 @@ def page():
     parts = collections.Counter(
         holder for row in small_golden.table() for holder in {row["backbone_in"], row["rest_in"]}
     )
-    lines = []
+    lines, reasons = [], small_golden.missing()
     for recipe in sorted(small_golden.recorded()):
         path = small_golden.FOLDER / f"{recipe}.npz"
         if path.exists():
@@ -60,15 +60,28 @@ def page():
             lines.append(f"| {recipe} | {golden.meta['seed']} | {left_out} | {parts[recipe]} |")
         else:
             lines.append(f"| {recipe} | none yet | | {parts[recipe]} |")
-    return HEADING + "\n".join(lines) + "\n"
+    page = HEADING + "\n".join(lines) + "\n"
+    if reasons:
+        page += "\n## Why some are missing\n\n"
+        page += "".join(f"- {recipe}: {reason}\n" for recipe, reason in reasons.items())
+    return page
 
 
-def write_table(index):
-    """Chooses small goldens so that each part of each recorded architecture is in one."""
+def write_table(indexes):
+    """Chooses small goldens so that each part of each recorded architecture is in one.
+
+    Recorded architectures that have no recipe yet are left out.
+    """
     from verification import run, small_golden
 
-    entries = {e["golden"]: e["made_from"] for e in json.loads(index.read_text()).values() if e["golden"]}
+    entries = {
+        entry["golden"]: entry["made_from"]
+        for index in indexes
+        for entry in json.loads(index.read_text()).values()
+        if entry["golden"]
+    }
     recipes = {run.recipe_of(config): config for config in entries.values()}
+    recipes.pop(None, None)
     parts = {recipe: parts_of(recipe) for recipe in recipes}
     chosen = cover(parts)
     holder = {parts[recipe][i]: recipe for i in (0, 1) for recipe in reversed(chosen)}

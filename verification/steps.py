@@ -20,7 +20,7 @@ import tensorflow as tf
 from kdet import convert
 from kdet.config import Config
 from kdet.settings import Train
-from kdet.train.engine import make_optimizer
+from kdet.train.section import make_optimizer
 from kdet.zoo import dtype_policy
 from verification import inputs as synthetic
 from verification.recorder import resolve
@@ -188,10 +188,11 @@ class _Run:
 
     def fit(self, start, count):
         log = _Log(self)
-        data = tf.data.Dataset.from_generator(
-            lambda: (batch(step % 2) for step in range(start, start + count)),
-            output_signature=tf.nest.map_structure(tf.type_spec_from_value, batch(0)),
+        batches = [batch(number) for number in range(2)]
+        data = tf.data.Dataset.from_tensor_slices(
+            tf.nest.map_structure(lambda *parts: tf.stack(parts), *batches)
         )
+        data = data.repeat().skip(start).take(count)
         self.model.fit(data, steps_per_epoch=count, shuffle=False, verbose=0, callbacks=[log])
         return {name: np.stack(values) for name, values in log.values.items()}
 

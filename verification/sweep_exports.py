@@ -1,4 +1,4 @@
-"""Exports every model of the zoo as SavedModel and as TFLite and compares the files with ``predict``.
+"""Exports every model of the zoo in the formats that run here and compares the files with ``predict``.
 
     python -m verification.sweep_exports                                  # what the report does not hold yet
     python -m verification.sweep_exports --name "retinanet*" --kinds tflite --again
@@ -7,10 +7,11 @@
 Weights are generated and images small, so that every layer and the whole post-processing run in little
 time. SavedModels run in a process with TensorFlow alone. Recipes whose models differ in training only are
 exported once; first comes one of each family, then one of each of its backbones. The report,
-``verification/results/exports.json``, holds per recipe ``"saved_model": "ok" | "fails: why"`` and
-``"tflite": "builtin" | "select: Op, Op" | "fails: why"``, with ``" (small)"`` behind it where only the small
-variant of the recipe (``verification.small``) was run. It is written after every model, so that a sweep can
-be stopped and taken up again. ``zoo_table`` and ``tflite_table`` make pages of it.
+``verification/results/exports.json``, holds per recipe ``"ok" | "fails: why"`` of ``"saved_model"``,
+``"onnx"`` and ``"openvino"`` and ``"tflite": "builtin" | "select: Op, Op" | "fails: why"``, with
+``" (small)"`` behind it where only the small variant of the recipe (``verification.small``) was run. It is
+written after every model, so that a sweep can be stopped and taken up again. ``zoo_table``, ``tflite_table``
+and ``onnx_table`` make pages of it.
 """
 
 import argparse
@@ -71,7 +72,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--name", default="*", help="pattern of recipe names")
+    parser.add_argument("--name", nargs="+", default=["*"], help="patterns of recipe names")
     parser.add_argument("--kinds", nargs="+", choices=list(CHECKS), default=list(CHECKS))
     parser.add_argument("--again", action="store_true", help="models that the report holds too")
     parser.add_argument("--small", action="store_true", help="small variants, which many recipes share")
@@ -94,7 +95,7 @@ def sweep(options):
         [sys.executable, "-m", "verification.sweep_exports", "--worker"], renew=renew, env=environment
     )
     for names in by_rank(groups(options.small)):
-        chosen = [name for name in names if fnmatch.fnmatch(name, options.name)]
+        chosen = [name for name in names if any(fnmatch.fnmatch(name, one) for one in options.name)]
         report = {} if options.again else read(options.report)
         known = shared_verdicts(report, names, options.small)
         kinds = [k for k in options.kinds if k not in known and lack(report, names, k, options.small)]
@@ -279,7 +280,7 @@ def check_saved_model(model, predicted, image, folder, alone):
 def check_tflite(model, predicted, image, folder, alone):
     """Compares the file with ``predict`` on an image that fills the canvas."""
     from kdet.detectors import predict
-    from kdet.export import Program, litert, tflite
+    from kdet.export import Program, compared, litert, tflite
 
     _, (inputs, *_) = next(iter(predict.view_batches(model, [image], 1, predict.Augmentation(flip=False))))
     height, width = inputs["images"].shape[1:3]
@@ -291,11 +292,47 @@ def check_tflite(model, predicted, image, folder, alone):
         model.name,
         content,
         functools.partial(predict_full, model),
-        [litert.noise_images(model, height, width)],
-        litert.Bound(box=1e-3, score=1e-3, mask=1e-3, lost=0.0),
+        [compared.noise_images(model, height, width)],
+        compared.Bound(box=1e-3, score=1e-3, mask=1e-3, lost=0.0),
         **proposals_for(model, height, width),
     )
     return "builtin", str(found)
+
+
+def check_onnx(model, predicted, image, folder, alone):
+    from kdet.export import onnx
+
+    return check_runtime(model, onnx.convert(model, *canvas_for(model, image), "onnx"), onnx.Runner)
+
+
+def check_openvino(model, predicted, image, folder, alone):
+    from kdet.export import openvino
+
+    return check_runtime(model, openvino.convert(model, *canvas_for(model, image)), openvino.Runner)
+
+
+def canvas_for(model, image):
+    """What `onnx.convert` takes, for an image that fills the canvas."""
+    from kdet.detectors import predict
+
+    _, (inputs, *_) = next(iter(predict.view_batches(model, [image], 1, predict.Augmentation(flip=False))))
+    return inputs["images"].shape[1:3], 1, "fp32", FEW
+
+
+def check_runtime(model, made, runner):
+    """Compares a converted model in its runtime with ``predict``."""
+    from kdet.export import compared
+
+    height, width = made.size
+    found = compared.compare(
+        model.name,
+        runner(made.proto),
+        functools.partial(predict_full, model),
+        [compared.noise_images(model, height, width)],
+        compared.Bound(box=1e-2, score=1e-3, mask=1e-3, lost=0.0),
+        **proposals_for(model, height, width),
+    )
+    return "ok" if found.found else "ok: nothing found", str(found)
 
 
 def predict_full(model, images, **proposals):
@@ -309,12 +346,17 @@ def predict_full(model, images, **proposals):
 
 def proposals_for(model, height, width):
     """``proposals [1,FEW,4]`` by name for an image of this size, where a model takes them; else nothing."""
-    from kdet.export import litert
+    from kdet.export import compared
 
-    return {"proposals": litert.some_boxes(height, width, 1, FEW)} if model.takes_proposals else {}
+    return {"proposals": compared.some_boxes(height, width, 1, FEW)} if model.takes_proposals else {}
 
 
-CHECKS = {"saved_model": check_saved_model, "tflite": check_tflite}
+CHECKS = {
+    "saved_model": check_saved_model,
+    "tflite": check_tflite,
+    "onnx": check_onnx,
+    "openvino": check_openvino,
+}
 
 
 def predict_calmly(model, image):

@@ -125,10 +125,13 @@ def _verdict(rows, comparisons, golden):
 
 
 def _task(model):
-    """What the model finds: proposals, boxes, or boxes with masks."""
+    """What the model finds: proposals, boxes, boxes with masks, or panoptic segments."""
     if model["type"] == "ProposalNetwork":
         return "proposals"
-    return "instance segmentation" if _has_key(model, "mask_head") else "detection"
+    if _has_key(model, "num_stuff"):
+        return "panoptic segmentation"
+    masks = any(_has_key(model, key) for key in ("mask_head", "mask_roi_size", "panoptic_head"))
+    return "instance segmentation" if masks else "detection"
 
 
 def _has_key(section, key):
@@ -140,7 +143,8 @@ def _has_key(section, key):
 def _published(figures):
     if "ar1000" in figures:
         return f"AR {figures['ar1000']:.1f}"
-    return " / ".join(f"{figures[key]:.1f}" for key in ("box_ap", "mask_ap") if key in figures)
+    found = " / ".join(f"{figures[key]:.1f}" for key in ("box_ap", "mask_ap") if key in figures)
+    return " / ".join(filter(None, [found, f"PQ {figures['pq']:.1f}" if "pq" in figures else ""]))
 
 
 def _exports_cell(made):

@@ -6,6 +6,8 @@ import pathlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE, RESULTS = ROOT / "docs" / "zoo.md", ROOT / "verification" / "results"
+# of exports; docs/onnx.md has a table of the others
+KINDS = ("saved_model", "tflite")
 
 
 def pages():
@@ -14,7 +16,8 @@ def pages():
     from verification import exact, report, zoo_page
 
     path = RESULTS / "exports.json"
-    exports = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    made = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    exports = {name: {kind: row[kind] for kind in KINDS if kind in row} for name, row in made.items()}
     found = zoo_page.records(
         report.load_results(RESULTS / "parity.json"), exact.load(RESULTS / "float64.json"), exports
     )

@@ -9,6 +9,8 @@
 
 namespace kdet {
 
+struct ParallelFor;
+
 // Sums are made of parts of the rows and the parts added in their order. The parts depend on the size of the
 // map alone, so the sums are the same on any number of threads.
 struct BatchNorm {
@@ -64,6 +66,16 @@ struct GradientLine {
       : scale(gamma * inverse),
         slope(count > 0 ? float(-double(scale) * inverse * inverse * product / count) : 0),
         shift(count > 0 ? float(-double(scale) * sum / count) : 0) {}
+};
+
+// See batch_norm_cpu.h.
+template <typename T>
+struct BatchNormKernels {
+  void (*forward)(const BatchNorm& p, const T* x, const float* counted, const float* gamma, const float* beta,
+                  double* sums, T* y, float* mean, float* variance, float* inverse, const ParallelFor& parallel);
+  void (*backward)(const BatchNorm& p, const T* x, const T* upstream, const float* counted, const float* gamma,
+                   const float* mean, const float* inverse, double* sums, T* for_x, float* for_gamma,
+                   float* for_beta, const ParallelFor& parallel);
 };
 
 }  // namespace kdet

@@ -6,9 +6,11 @@
 
 #include "batch_norm/batch_norm.h"
 #include "common/floats.h"
+#include "common/instruction_set.h"
 #include "common/parallel.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 namespace batch_norm {
 
 // Rows that are added at a time, so that the sums are read and written once for all of them. They lie far apart:
@@ -164,6 +166,7 @@ void backward(const BatchNorm& p, const T* x, const T* upstream, const float* co
 }
 
 }  // namespace batch_norm
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_BATCH_NORM_BATCH_NORM_CPU_H_

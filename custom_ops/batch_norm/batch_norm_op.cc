@@ -1,6 +1,5 @@
 // TensorFlow wrapper of batch normalization in training.
-#include "batch_norm/batch_norm_cpu.h"
-
+#include "batch_norm/batch_norm.h"
 #include "batch_norm/batch_norm_cuda.h"
 #include "common/tf_op.h"
 
@@ -109,9 +108,9 @@ class BatchNormForward : public OpKernel {
                                                                   data<T>(y), floats_of(mean), floats_of(variance),
                                                                   floats_of(inverse), Device::stream(context))));
     } else {
-      batch_norm::forward(p, data<T>(x), numbers_or_null(counted), floats_of(gamma), floats_of(beta), scratch,
-                          data<T>(y), floats_of(mean), floats_of(variance), floats_of(inverse),
-                          parallel_of(context));
+      kernels_of<BatchNormKernels, T>().forward(p, data<T>(x), numbers_or_null(counted), floats_of(gamma),
+                                                floats_of(beta), scratch, data<T>(y), floats_of(mean),
+                                                floats_of(variance), floats_of(inverse), parallel_of(context));
     }
   }
 
@@ -151,9 +150,10 @@ class BatchNormBackward : public OpKernel {
                                                               floats_of(for_gamma), floats_of(for_beta),
                                                               Device::stream(context))));
     } else {
-      batch_norm::backward(p, data<T>(x), data<T>(upstream), numbers_or_null(counted), floats_of(gamma),
-                           floats_of(mean), floats_of(inverse), scratch, data<T>(for_x), floats_of(for_gamma),
-                           floats_of(for_beta), parallel_of(context));
+      kernels_of<BatchNormKernels, T>().backward(p, data<T>(x), data<T>(upstream), numbers_or_null(counted),
+                                                 floats_of(gamma), floats_of(mean), floats_of(inverse), scratch,
+                                                 data<T>(for_x), floats_of(for_gamma), floats_of(for_beta),
+                                                 parallel_of(context));
     }
   }
 };

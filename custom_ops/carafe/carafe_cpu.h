@@ -6,9 +6,11 @@
 
 #include "carafe/carafe.h"
 #include "common/floats.h"
+#include "common/instruction_set.h"
 #include "common/parallel.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 namespace carafe {
 
 // Calls visit(cell, pixel) for the cells of the neighborhood of (row, column) that lie on the map.
@@ -93,6 +95,7 @@ void backward(const Carafe& p, const T* features, const T* masks, const T* upstr
 }
 
 }  // namespace carafe
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_CARAFE_CARAFE_CPU_H_

@@ -1,6 +1,5 @@
 // TensorFlow wrapper of CARAFE.
-#include "carafe/carafe_cpu.h"
-
+#include "carafe/carafe.h"
 #include "carafe/carafe_cuda.h"
 #include "common/tf_op.h"
 
@@ -95,7 +94,7 @@ class CarafeForward : public CarafeKernel {
                                                                             data<T>(masks), data<T>(out),
                                                                             Device::stream(context))));
     } else {
-      carafe::forward(p, data<T>(features), data<T>(masks), data<T>(out), parallel_of(context));
+      kernels_of<CarafeKernels, T>().forward(p, data<T>(features), data<T>(masks), data<T>(out), parallel_of(context));
     }
   }
 };
@@ -120,8 +119,8 @@ class CarafeBackward : public CarafeKernel {
                                                           data<T>(upstream), data<T>(for_features),
                                                           data<T>(for_masks), Device::stream(context))));
     } else {
-      carafe::backward(p, data<T>(features), data<T>(masks), data<T>(upstream), data<T>(for_features),
-                       data<T>(for_masks), parallel_of(context));
+      kernels_of<CarafeKernels, T>().backward(p, data<T>(features), data<T>(masks), data<T>(upstream),
+                                              data<T>(for_features), data<T>(for_masks), parallel_of(context));
     }
   }
 };

@@ -9,6 +9,8 @@
 #include <immintrin.h>
 #endif
 
+#include "common/instruction_set.h"
+
 namespace kdet {
 
 struct Half {
@@ -17,6 +19,15 @@ struct Half {
 struct BFloat16 {
   uint16_t bits;
 };
+
+// What the TensorFlow wrappers need of the functions below.
+template <typename T>
+struct FloatKernels {
+  // The numbers of a row as float32, in a place of their own.
+  void (*copy)(const T* row, int64_t n, float* to);
+};
+
+inline namespace KDET_ISA {
 
 inline float bits_to_float(uint32_t bits) {
   float value;
@@ -147,6 +158,7 @@ inline float dot(const float* __restrict a, const float* __restrict b, int64_t n
   return total;
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_COMMON_FLOATS_H_

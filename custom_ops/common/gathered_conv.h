@@ -7,10 +7,12 @@
 #include <type_traits>
 #include <vector>
 
+#include "common/instruction_set.h"
 #include "common/matrix.h"
 #include "common/parallel.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 
 struct GatheredConv {
   int64_t pixels, rows;  // of the output, and those of them that are computed
@@ -68,6 +70,7 @@ void gathered_forward(const GatheredConv& p, const float* kernel, const Gather& 
   });
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_COMMON_GATHERED_CONV_H_

@@ -1,23 +1,36 @@
-// Sixteen floats that are worked on together.
+// Floats that are worked on together: as many as a register of the instruction set holds.
 #ifndef KDET_COMMON_LANES_H_
 #define KDET_COMMON_LANES_H_
 
 #include <cstdint>
+#include <utility>
 
-#ifdef __AVX512F__
+#ifdef __AVX__
 #include <immintrin.h>
 #endif
 
 #include "common/floats.h"
+#include "common/instruction_set.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 
-constexpr int kLanes = 16;
+#if defined(__AVX512F__)
+constexpr int kLanes = 16, kRegisters = 32;
+#elif defined(__AVX__)
+constexpr int kLanes = 8, kRegisters = 16;
+#elif defined(__aarch64__)
+constexpr int kLanes = 4, kRegisters = 32;
+#else
+constexpr int kLanes = 4, kRegisters = 16;
+#endif
 
-// GCC's and clang's vectors, in as many registers as the processor needs for them.
+// GCC's and clang's vectors.
 typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float)), aligned(4)));
 // The same in memory of one's own, where none should lie across two cache lines.
 typedef float AlignedLanes __attribute__((vector_size(kLanes * sizeof(float))));
+typedef int Places __attribute__((vector_size(kLanes * sizeof(int))));
+using EveryLane = std::make_integer_sequence<int, kLanes>;
 
 inline Lanes load_lanes(const float* from) { return *reinterpret_cast<const Lanes*>(from); }
 inline void store_lanes(Lanes value, float* to) { *reinterpret_cast<Lanes*>(to) = value; }
@@ -27,13 +40,19 @@ inline Lanes all_lanes(float value) { return value - Lanes{}; }  // minus 0 is n
 template <int N>
 Lanes repeat_lanes(const float* from) {
   if constexpr (N == 1) return all_lanes(*from);
-#ifdef __AVX512F__
   // Loads that repeat by themselves, which the compiler does not find.
+#ifdef __AVX__
   if constexpr (N == 2) {
     int64_t pair;
     std::memcpy(&pair, from, sizeof(pair));
+#ifdef __AVX512F__
     return reinterpret_cast<Lanes>(_mm512_set1_epi64(pair));
+#else
+    return reinterpret_cast<Lanes>(_mm256_set1_epi64x(pair));
+#endif
   }
+#endif
+#ifdef __AVX512F__
   if constexpr (N == 4) return reinterpret_cast<Lanes>(_mm512_broadcast_f32x4(_mm_loadu_ps(from)));
 #endif
   float values[kLanes];
@@ -63,6 +82,22 @@ inline void store_lanes(Lanes value, int count, float* to) {
   std::memcpy(to, &value, count * sizeof(float));
 }
 
+// Lane k of the result is lane place(k) of `from`; Place is a type with a constexpr function of that name.
+template <typename Place, int... K>
+Lanes move_lanes(Lanes from, std::integer_sequence<int, K...>) {
+#ifdef __clang__
+  return __builtin_shufflevector(from, from, Place::place(K)...);
+#else
+  return __builtin_shuffle(from, Places{Place::place(K)...});
+#endif
+}
+
+// The first place of the part of N lanes that each lane lies in.
+template <int N, int... K>
+constexpr Places places_of_parts(std::integer_sequence<int, K...>) {
+  return Places{K / N * N...};
+}
+
 // Number d of every part of N lanes, N times over.
 template <int N>
 Lanes spread_lanes(Lanes from, int d) {
@@ -71,36 +106,24 @@ Lanes spread_lanes(Lanes from, int d) {
   for (int k = 0; k < kLanes; ++k) to[k] = from[k / N * N + d];
   return to;
 #else
-  typedef int Places __attribute__((vector_size(kLanes * sizeof(int))));
-  constexpr Places own = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  return __builtin_shuffle(from, own / N * N + d);
+  return __builtin_shuffle(from, places_of_parts<N>(EveryLane()) + d);
 #endif
 }
 
-// Whether the next function is quick: where the lanes take several registers, GCC moves them one by one.
-#if defined(__AVX512F__) || defined(__clang__)
-constexpr bool kQuickTranspose = true;
-#else
-constexpr bool kQuickTranspose = false;
-#endif
+template <int Rows>
+struct Transposed {
+  static constexpr int kColumns = kLanes / Rows;
+  static constexpr int place(int k) { return k % Rows * kColumns + k / Rows; }
+};
 
 // The lanes as a matrix of so many rows, transposed: number c of row r becomes number r of row c.
 template <int Rows>
 Lanes transpose_lanes(Lanes from) {
-  constexpr int kColumns = kLanes / Rows;
-  if constexpr (Rows == 1 || kColumns == 1) return from;
-#ifdef __clang__
-  Lanes to;
-#pragma unroll
-  for (int k = 0; k < kLanes; ++k) to[k] = from[k % Rows * kColumns + k / Rows];
-  return to;
-#else
-  typedef int Places __attribute__((vector_size(kLanes * sizeof(int))));
-  constexpr Places own = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  return __builtin_shuffle(from, own % Rows * kColumns + own / Rows);
-#endif
+  if constexpr (Rows == 1 || Rows == kLanes) return from;
+  return move_lanes<Transposed<Rows>>(from, EveryLane());
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_COMMON_LANES_H_

@@ -13,7 +13,8 @@ using cudaError_t = int;
 #ifdef __CUDACC__
 #define KDET_HOST_DEVICE __host__ __device__
 #else
-#define KDET_HOST_DEVICE
+// Part of whatever kernel calls it: on its own it would be the one function of all instruction sets.
+#define KDET_HOST_DEVICE __attribute__((always_inline))
 #endif
 
 namespace kdet {

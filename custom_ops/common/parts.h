@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "common/floats.h"
+#include "common/instruction_set.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 
 // Parts per thread into which an output that is summed up is split at least. In half precision those that are
 // worked on at a time are then half as large as the output.
@@ -82,6 +84,7 @@ class SummedPart {
   std::vector<float> own_;
 };
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_COMMON_PARTS_H_

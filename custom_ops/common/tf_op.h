@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/floats.h"
+#include "common/instruction_set.h"
 #include "common/launch.h"
 #include "common/parallel.h"
 #include "tensorflow/core/framework/op.h"
@@ -45,6 +46,12 @@ template <>
 struct Element<Eigen::bfloat16> {
   using type = BFloat16;
 };
+
+// The CPU kernels for TensorFlow's type T.
+template <template <typename> class Kernels, typename T>
+const Kernels<typename Element<T>::type>& kernels_of() {
+  return kernels<Kernels<typename Element<T>::type>>();
+}
 
 // The number by which the CUDA launchers know the type.
 template <typename T>
@@ -115,12 +122,14 @@ class SummedOutput {
 template <typename T>
 tensorflow::Status float_input(OpKernelContext* context, const Tensor& input, Tensor* temporary,
                                const float** values) {
-  float* scratch = nullptr;
-  if constexpr (!std::is_same_v<T, float>) {
+  if constexpr (std::is_same_v<T, float>) {
+    *values = data<T>(input);
+  } else {
     TF_RETURN_IF_ERROR(context->allocate_temp(tensorflow::DT_FLOAT, input.shape(), temporary));
-    scratch = temporary->flat<float>().data();
+    float* numbers = temporary->flat<float>().data();
+    kernels_of<FloatKernels, T>().copy(data<T>(input), input.NumElements(), numbers);
+    *values = numbers;
   }
-  *values = as_floats(data<T>(input), input.NumElements(), scratch);
   return tensorflow::OkStatus();
 }
 

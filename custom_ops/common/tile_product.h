@@ -2,16 +2,16 @@
 #ifndef KDET_COMMON_TILE_PRODUCT_H_
 #define KDET_COMMON_TILE_PRODUCT_H_
 
+#include "common/instruction_set.h"
 #include "common/lanes.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 
-// Rows of two vectors that the registers hold besides what the product reads.
-#ifdef __AVX512F__
-constexpr int kProductRows = 12;
-#else
-constexpr int kProductRows = 3;
-#endif
+// Rows of so many vectors that the registers hold besides what the product reads; a row at least twelve vectors need,
+// so that the sums need not wait for each other.
+template <int Vectors>
+constexpr int kProductRows = kRegisters >= 32 || Vectors == 1 ? 12 : 6;
 
 // A matrix whose number (row, column) is values[row * row_step + column * column_step].
 struct Strided2d {
@@ -56,6 +56,7 @@ inline __attribute__((always_inline)) void tile_products(Strided2d a, const floa
   }
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_COMMON_TILE_PRODUCT_H_

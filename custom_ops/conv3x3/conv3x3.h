@@ -8,24 +8,25 @@
 
 #include <cstdint>
 
-#include "common/lanes.h"
-
 namespace kdet {
 
-constexpr int kTile = 4;              // side of an output tile
-constexpr int kPatch = kTile + 2;     // side of the input patch it sees
-constexpr int kPoints = kPatch * kPatch;
-constexpr int kPanel = 2 * kLanes;    // outputs of one panel of the packed weights
+struct ParallelFor;
+
+constexpr int kChannelStep = 16;  // inputs are a multiple of it: of the lanes of any instruction set
 
 struct Conv3x3 {
   int64_t batch;
-  int height, width, inputs, outputs;  // inputs: a multiple of kLanes
+  int height, width, inputs, outputs;
+};
 
-  int tiles_y() const { return (height + kTile - 1) / kTile; }
-  int tiles_x() const { return (width + kTile - 1) / kTile; }
-  int64_t tiles() const { return batch * tiles_y() * tiles_x(); }
-  int panels() const { return (outputs + kPanel - 1) / kPanel; }
-  int padded_outputs() const { return panels() * kPanel; }
+struct Conv3x3Kernels {
+  // Numbers of the packed kernel.
+  int64_t (*packed_size)(const Conv3x3& p);
+  // kernel [3,3,inputs,outputs]
+  void (*pack)(const Conv3x3& p, const float* kernel, float* packed, const ParallelFor& parallel);
+  // x [batch,height,width,inputs] -> out [batch,height,width,outputs]; packed of `pack`.
+  void (*forward)(const Conv3x3& p, const float* x, const float* packed, const float* bias, bool relu, float* out,
+                  const ParallelFor& parallel);
 };
 
 }  // namespace kdet

@@ -6,12 +6,25 @@
 #include <cstring>
 #include <vector>
 
+#include "common/instruction_set.h"
 #include "common/parallel.h"
 #include "common/tile_product.h"
 #include "conv3x3/conv3x3.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 namespace conv3x3_detail {
+
+constexpr int kTile = 4;           // side of an output tile
+constexpr int kPatch = kTile + 2;  // side of the input patch it sees
+constexpr int kPoints = kPatch * kPatch;
+constexpr int kPanel = 2 * kLanes;  // outputs of one panel of the packed weights
+
+inline int tiles_y(const Conv3x3& p) { return (p.height + kTile - 1) / kTile; }
+inline int tiles_x(const Conv3x3& p) { return (p.width + kTile - 1) / kTile; }
+inline int64_t tiles(const Conv3x3& p) { return p.batch * tiles_y(p) * tiles_x(p); }
+inline int panels(const Conv3x3& p) { return (p.outputs + kPanel - 1) / kPanel; }
+inline int padded_outputs(const Conv3x3& p) { return panels(p) * kPanel; }
 
 // The transforms along one axis, for the points 0, 1, -1, 2, -2 and infinity.
 inline void transform_input(const Lanes* d, Lanes* out) {
@@ -47,7 +60,7 @@ inline void multiply(const float* a, const float* weights, int count, int depth,
   const int64_t stride = static_cast<int64_t>(panels) * kPanel;
   for (int n = 0; n < panels; ++n) {
     const float* panel = weights + static_cast<int64_t>(n) * depth * kPanel;
-    tile_products<kProductRows, kPanel / kLanes>({a, depth, 1}, panel, kPanel, count, depth, out + n * kPanel, stride);
+    tile_products<kProductRows<2>, 2>({a, depth, 1}, panel, kPanel, count, depth, out + n * kPanel, stride);
   }
 }
 
@@ -56,10 +69,10 @@ struct Place {
   int64_t image;
   int y, x;
   Place(const Conv3x3& p, int64_t tile) {
-    const int64_t per_image = int64_t{1} * p.tiles_y() * p.tiles_x();
+    const int64_t per_image = int64_t{1} * tiles_y(p) * tiles_x(p);
     image = tile / per_image;
-    y = static_cast<int>(tile % per_image / p.tiles_x()) * kTile;
-    x = static_cast<int>(tile % p.tiles_x()) * kTile;
+    y = static_cast<int>(tile % per_image / tiles_x(p)) * kTile;
+    x = static_cast<int>(tile % tiles_x(p)) * kTile;
   }
 };
 
@@ -117,13 +130,18 @@ inline void gather_tile(const Conv3x3& p, const float* products, int64_t stride,
 
 }  // namespace conv3x3_detail
 
+inline int64_t conv3x3_packed_size(const Conv3x3& p) {
+  using namespace conv3x3_detail;  // NOLINT
+  return int64_t{kPoints} * p.inputs * padded_outputs(p);
+}
+
 // kernel [3,3,inputs,outputs] -> packed [36, panels, inputs, kPanel], zero beyond the outputs.
 inline void conv3x3_pack(const Conv3x3& p, const float* kernel, float* packed, const ParallelFor& parallel) {
   using namespace conv3x3_detail;  // NOLINT
-  const int64_t point = int64_t{1} * p.panels() * p.inputs * kPanel;
+  const int64_t point = int64_t{1} * panels(p) * p.inputs * kPanel;
   parallel.blocks(p.inputs, 16, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) {
-      for (int n = 0; n < p.padded_outputs(); n += kLanes) {
+      for (int n = 0; n < padded_outputs(p); n += kLanes) {
         const int lanes = std::clamp(p.outputs - n, 0, kLanes);
         Lanes half[kPatch][3];
         for (int j = 0; j < 3; ++j) {
@@ -150,34 +168,36 @@ inline void conv3x3_pack(const Conv3x3& p, const float* kernel, float* packed, c
 inline void conv3x3_forward(const Conv3x3& p, const float* x, const float* packed, const float* bias,
                             bool relu, float* out, const ParallelFor& parallel) {
   using namespace conv3x3_detail;  // NOLINT
-  // Tiles that are worked on together: as many as keep both scratch areas within the caches.
-  constexpr int64_t kScratch = (1 << 21) / sizeof(float);
-  const int wanted = static_cast<int>(kScratch / (int64_t{kPoints} * (p.inputs + p.padded_outputs())));
-  const int group = std::clamp(wanted / 12 * 12, 12, 48);
-  const int64_t point = int64_t{1} * p.panels() * p.inputs * kPanel;
-  parallel.blocks((p.tiles() + group - 1) / group, 1, [&](int64_t begin, int64_t end) {
-    const int64_t in_stride = int64_t{group} * p.inputs, out_stride = int64_t{group} * p.padded_outputs();
+  // Tiles that are worked on together: the packed kernel, which does not fit the second-level cache, is read once for
+  // all of them. Fewer where there are not enough for all threads.
+  constexpr int64_t kStep = 12, kMost = 48;
+  const int64_t even = (tiles(p) + parallel.threads - 1) / parallel.threads;
+  const int group = static_cast<int>(std::clamp((even + kStep - 1) / kStep * kStep, kStep, kMost));
+  const int64_t point = int64_t{1} * panels(p) * p.inputs * kPanel;
+  parallel.blocks((tiles(p) + group - 1) / group, 1, [&](int64_t begin, int64_t end) {
+    const int64_t in_stride = int64_t{group} * p.inputs, out_stride = int64_t{group} * padded_outputs(p);
     thread_local std::vector<float> scratch;
     scratch.resize(kPoints * (in_stride + out_stride));
     float *patches = scratch.data(), *products = patches + kPoints * in_stride;
     for (int64_t block = begin; block < end; ++block) {
       const int64_t first = block * group;
-      const int count = static_cast<int>(std::min<int64_t>(group, p.tiles() - first));
+      const int count = static_cast<int>(std::min<int64_t>(group, tiles(p) - first));
       for (int t = 0; t < count; ++t) {
         scatter_patch(p, x, Place(p, first + t), in_stride, patches + int64_t{t} * p.inputs);
       }
       for (int k = 0; k < kPoints; ++k) {
-        multiply(patches + k * in_stride, packed + k * point, count, p.inputs, p.panels(),
+        multiply(patches + k * in_stride, packed + k * point, count, p.inputs, panels(p),
                  products + k * out_stride);
       }
       for (int t = 0; t < count; ++t) {
-        gather_tile(p, products + int64_t{t} * p.padded_outputs(), out_stride, Place(p, first + t), bias, relu,
+        gather_tile(p, products + int64_t{t} * padded_outputs(p), out_stride, Place(p, first + t), bias, relu,
                     out);
       }
     }
   });
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_CONV3X3_CONV3X3_CPU_H_

@@ -1,7 +1,6 @@
 // TensorFlow wrapper of the 3x3 convolution. Inference on the CPU; the Python face gives the gradient.
-#include "conv3x3/conv3x3_cpu.h"
-
 #include "common/tf_op.h"
+#include "conv3x3/conv3x3.h"
 
 namespace kdet {
 namespace {
@@ -45,18 +44,18 @@ class Conv3x3Kernel : public OpKernel {
     OP_REQUIRES(context, bias.shape() == TensorShape({p.outputs}),
                 errors::InvalidArgument("KdetConv3x3: bias must be [", p.outputs, "], not ",
                                         bias.shape().DebugString()));
-    OP_REQUIRES(context, p.inputs % kLanes == 0,
-                errors::InvalidArgument("KdetConv3x3: the input channels must be a multiple of ", kLanes,
+    OP_REQUIRES(context, p.inputs % kChannelStep == 0,
+                errors::InvalidArgument("KdetConv3x3: the input channels must be a multiple of ", kChannelStep,
                                         ", not ", p.inputs));
     Tensor *out, packed;
     OP_REQUIRES_OK(context, context->allocate_output(0, {p.batch, p.height, p.width, p.outputs}, &out));
     if (out->NumElements() == 0) return;
-    OP_REQUIRES_OK(context, context->allocate_temp(
-                                DT_FLOAT, {kPoints, p.panels(), p.inputs, kPanel}, &packed));
+    const auto& compiled = kernels<Conv3x3Kernels>();  // one for all: a packed kernel fits its own instruction set
+    OP_REQUIRES_OK(context, context->allocate_temp(DT_FLOAT, {compiled.packed_size(p)}, &packed));
     const ParallelFor parallel = parallel_of(context);
-    conv3x3_pack(p, kernel.flat<float>().data(), packed.flat<float>().data(), parallel);
-    conv3x3_forward(p, x.flat<float>().data(), packed.flat<float>().data(), bias.flat<float>().data(), relu_,
-                    out->flat<float>().data(), parallel);
+    compiled.pack(p, kernel.flat<float>().data(), packed.flat<float>().data(), parallel);
+    compiled.forward(p, x.flat<float>().data(), packed.flat<float>().data(), bias.flat<float>().data(), relu_,
+                     out->flat<float>().data(), parallel);
   }
 
  private:

@@ -8,6 +8,8 @@
 
 namespace kdet {
 
+struct ParallelFor;
+
 // The map as lines of `length` pixels along the pooled axis.
 struct CornerPool {
   int64_t batch;
@@ -25,6 +27,12 @@ struct CornerPool {
     const int64_t row = vertical ? place : other, column = vertical ? other : place;
     return ((image * height + row) * width + column) * channels;
   }
+};
+
+template <typename T>
+struct CornerPoolKernels {
+  void (*forward)(const CornerPool& p, const T* x, T* out, const ParallelFor& parallel);
+  void (*backward)(const CornerPool& p, const T* x, const T* upstream, T* gradient, const ParallelFor& parallel);
 };
 
 }  // namespace kdet

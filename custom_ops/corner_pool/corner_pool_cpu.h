@@ -6,11 +6,13 @@
 #include <vector>
 
 #include "common/floats.h"
+#include "common/instruction_set.h"
 #include "common/parallel.h"
 #include "common/parts.h"
 #include "corner_pool/corner_pool.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 
 template <typename T>
 void corner_pool_forward(const CornerPool& p, const T* x, T* out, const ParallelFor& parallel) {
@@ -55,6 +57,7 @@ void corner_pool_backward(const CornerPool& p, const T* x, const T* upstream, T*
   });
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_CORNER_POOL_CORNER_POOL_CPU_H_

@@ -1,7 +1,6 @@
 // TensorFlow wrapper of corner pooling.
-#include "corner_pool/corner_pool_cpu.h"
-
 #include "common/tf_op.h"
+#include "corner_pool/corner_pool.h"
 #include "corner_pool/corner_pool_cuda.h"
 
 namespace kdet {
@@ -71,7 +70,7 @@ class CornerPoolForward : public CornerPoolKernel {
                                              kdet_cuda_corner_pool(&p, element_type<T>(), data<T>(x), data<T>(out),
                                                                    Device::stream(context))));
     } else {
-      corner_pool_forward(p, data<T>(x), data<T>(out), parallel_of(context));
+      kernels_of<CornerPoolKernels, T>().forward(p, data<T>(x), data<T>(out), parallel_of(context));
     }
   }
 };
@@ -96,7 +95,8 @@ class CornerPoolBackward : public CornerPoolKernel {
                                                                         data<T>(upstream), sums.numbers(),
                                                                         Device::stream(context))));
     } else {
-      corner_pool_backward(p, data<T>(x), data<T>(upstream), sums.numbers(), parallel_of(context));
+      kernels_of<CornerPoolKernels, T>().backward(p, data<T>(x), data<T>(upstream), sums.numbers(),
+                                                  parallel_of(context));
     }
     OP_REQUIRES_OK(context, sums.finish(context));
   }

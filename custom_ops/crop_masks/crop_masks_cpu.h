@@ -5,11 +5,13 @@
 #include <array>
 #include <vector>
 
+#include "common/instruction_set.h"
 #include "common/parallel.h"
 #include "crop_masks/crop_masks.h"
 #include "roi_align/bin_taps.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 
 // Byte -> its eight bits as floats, most significant first.
 inline const std::array<std::array<float, 8>, 256>& bits_as_floats() {
@@ -70,6 +72,7 @@ inline void crop_masks(const CropMasks& p, const uint8_t* masks, const float* bo
   });
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_CROP_MASKS_CROP_MASKS_CPU_H_

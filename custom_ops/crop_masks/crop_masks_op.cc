@@ -1,7 +1,6 @@
 // TensorFlow wrapper of the mask targets.
-#include "crop_masks/crop_masks_cpu.h"
-
 #include "common/tf_op.h"
+#include "crop_masks/crop_masks.h"
 #include "crop_masks/crop_masks_cuda.h"
 
 namespace kdet {
@@ -71,7 +70,8 @@ class CropMasksKernel : public OpKernel {
       }
       Positions positions;
       OP_REQUIRES_OK(context, positions.read(context, boxes, 4));  // of a lost one, without area, the target is 0
-      crop_masks(p, masks.flat<uint8>().data(), positions.data(), chosen, out->flat<float>().data(), parallel_of(context));
+      kernels<CropMasksKernels>().crop(p, masks.flat<uint8>().data(), positions.data(), chosen,
+                                       out->flat<float>().data(), parallel_of(context));
     }
   }
 

@@ -8,6 +8,8 @@
 
 namespace kdet {
 
+struct ParallelFor;
+
 struct DeformConv {
   int64_t batch;
   int height, width, channels;                 // input, NHWC
@@ -40,6 +42,33 @@ struct DeformConv {
     const float x = float(column * stride_x - pad_x + cell % kernel_x * dilation_x) + offset[1];
     return Bilinear(y, x, height, width);
   }
+};
+
+// How the backward pass shares out the channels: every shard owns some of one group, every task has some shards.
+struct DeformShards {
+  int per_group, width, count, tasks;
+};
+
+template <typename T>
+struct DeformGradients {
+  T *x, *kernel;                        // as the input and the kernel, written in full
+  float *const *offsets, *const *mask;  // one zeroed copy per task, to be summed by the caller
+};
+
+// Forwards kernel is float32 whatever T is.
+template <typename T>
+struct DeformConvKernels {
+  void (*forward)(const DeformConv& p, const T* x, const float* kernel, const float* offsets, const float* mask,
+                  T* out, const ParallelFor& parallel);
+  DeformShards (*shards)(const DeformConv& p, int threads);
+  void (*backward)(const DeformConv& p, const DeformShards& shards, const T* x, const T* kernel,
+                   const float* offsets, const float* mask, const T* upstream, const DeformGradients<T>& gradients,
+                   const ParallelFor& parallel);
+  void (*columns_forward)(const DeformConv& p, const T* x, const float* offsets, const float* mask, T* columns,
+                          const ParallelFor& parallel);
+  void (*columns_backward)(const DeformConv& p, const T* x, const float* offsets, const float* mask,
+                           const T* upstream, T* for_x, float* for_offsets, float* for_mask,
+                           const ParallelFor& parallel);
 };
 
 }  // namespace kdet

@@ -8,11 +8,13 @@
 
 #include "common/floats.h"
 #include "common/gathered_conv.h"
+#include "common/instruction_set.h"
 #include "common/parallel.h"
 #include "common/parts.h"
 #include "deform_conv/deform_conv.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 namespace deform_conv {
 
 inline GatheredConv gathered(const DeformConv& p) {
@@ -59,45 +61,34 @@ void forward(const DeformConv& p, const T* x, const float* kernel, const float* 
   gathered_forward<T>(gathered(p), kernel, own_gather, take, parallel);
 }
 
+// In half precision there are several shards per task, so that their sums are half the output at most. There are as
+// many tasks as threads, or fewer, but two, where these would keep more memory than three quarters of the gradients'.
 template <typename T>
-struct Gradients {
-  T *x, *kernel;                        // as the input and the kernel, written in full
-  float *const *offsets, *const *mask;  // one zeroed copy per task, to be summed by the caller
-};
-
-// How the backward pass shares out the channels: every shard owns some of one group, every task has some shards.
-struct Shards {
-  int per_group, width, count, tasks;
-
-  // In half precision there are several shards per task, so that their sums are half the output at most. There are as
-  // many tasks as threads, or fewer, but two, where these would keep more memory than three quarters of the gradients'.
-  template <typename T>
-  static Shards of(const DeformConv& p, int threads) {
-    const int inputs = p.channels / p.groups, finest = (inputs + 15) / 16;
-    const int64_t samples = p.pixels() * p.deform_groups * p.cells(), in_pixels = p.batch * p.height * p.width;
-    const int64_t numbers = in_pixels * p.channels + int64_t{p.cells()} * inputs * p.out_channels;
-    const int64_t gradient_bytes = numbers * sizeof(T) + samples * 3 * sizeof(float);
-    for (int tasks = threads;; --tasks) {
-      // Narrow shards keep little, but look at every sample again.
-      for (int per_group : {std::min((tasks * kPartsPerThread<T> + p.groups - 1) / p.groups, finest), finest}) {
-        Shards shards;
-        shards.per_group = per_group;
-        shards.width = (inputs + per_group - 1) / per_group;
-        shards.count = per_group * p.groups;
-        shards.tasks = std::min(tasks, shards.count);
-        const int64_t tile = std::min(kTileRows, p.pixels()), outputs = p.out_channels / p.groups;
-        int64_t kept = tile * (2 * p.cells() * shards.width + outputs);
-        if (!std::is_same_v<T, float>) kept += (in_pixels + 2 * p.cells() * outputs) * shards.width;
-        const int64_t bytes = sizeof(float) * (shards.tasks * kept + (shards.tasks - 1) * samples * 3);
-        if (tasks <= 2 || bytes <= gradient_bytes / 4 * 3) return shards;
-      }
+DeformShards shards_of(const DeformConv& p, int threads) {
+  const int inputs = p.channels / p.groups, finest = (inputs + 15) / 16;
+  const int64_t samples = p.pixels() * p.deform_groups * p.cells(), in_pixels = p.batch * p.height * p.width;
+  const int64_t numbers = in_pixels * p.channels + int64_t{p.cells()} * inputs * p.out_channels;
+  const int64_t gradient_bytes = numbers * sizeof(T) + samples * 3 * sizeof(float);
+  for (int tasks = threads;; --tasks) {
+    // Narrow shards keep little, but look at every sample again.
+    for (int per_group : {std::min((tasks * kPartsPerThread<T> + p.groups - 1) / p.groups, finest), finest}) {
+      DeformShards shards;
+      shards.per_group = per_group;
+      shards.width = (inputs + per_group - 1) / per_group;
+      shards.count = per_group * p.groups;
+      shards.tasks = std::min(tasks, shards.count);
+      const int64_t tile = std::min(kTileRows, p.pixels()), outputs = p.out_channels / p.groups;
+      int64_t kept = tile * (2 * p.cells() * shards.width + outputs);
+      if (!std::is_same_v<T, float>) kept += (in_pixels + 2 * p.cells() * outputs) * shards.width;
+      const int64_t bytes = sizeof(float) * (shards.tasks * kept + (shards.tasks - 1) * samples * 3);
+      if (tasks <= 2 || bytes <= gradient_bytes / 4 * 3) return shards;
     }
   }
-};
+}
 
 // upstream is float32 or converted tile by tile.
 template <typename T>
-void backward_of_shard(const DeformConv& p, const Shards& shards, int shard, const T* x, const T* kernel,
+void backward_of_shard(const DeformConv& p, const DeformShards& shards, int shard, const T* x, const T* kernel,
                        const float* offsets, const float* mask, const T* upstream, T* for_x, T* for_kernel,
                        float* for_offsets, float* for_mask) {
   const int inputs = p.channels / p.groups, outputs = p.out_channels / p.groups, cells = p.cells();
@@ -164,8 +155,8 @@ void backward_of_shard(const DeformConv& p, const Shards& shards, int shard, con
 }
 
 template <typename T>
-void backward(const DeformConv& p, const Shards& shards, const T* x, const T* kernel, const float* offsets,
-              const float* mask, const T* upstream, const Gradients<T>& gradients, const ParallelFor& parallel) {
+void backward(const DeformConv& p, const DeformShards& shards, const T* x, const T* kernel, const float* offsets,
+              const float* mask, const T* upstream, const DeformGradients<T>& gradients, const ParallelFor& parallel) {
   parallel.run(shards.tasks, [&](int64_t task) {
     for (int shard = int(task); shard < shards.count; shard += shards.tasks) {
       backward_of_shard(p, shards, shard, x, kernel, offsets, mask, upstream, gradients.x, gradients.kernel,
@@ -252,6 +243,7 @@ void columns_backward(const DeformConv& p, const T* x, const float* offsets, con
 }
 
 }  // namespace deform_conv
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_DEFORM_CONV_DEFORM_CONV_CPU_H_

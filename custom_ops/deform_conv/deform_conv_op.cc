@@ -1,10 +1,9 @@
 // TensorFlow wrappers of deformable convolution: as one op, on the CPU, and as the columns that a matrix product of
 // TensorFlow's takes, for GPUs.
-#include "deform_conv/deform_conv_cpu.h"
-
 #include <limits>
 
 #include "common/tf_op.h"
+#include "deform_conv/deform_conv.h"
 #include "deform_conv/deform_conv_cuda.h"
 
 namespace kdet {
@@ -180,8 +179,8 @@ class DeformConvForward : public DeformConvKernel {
     OP_REQUIRES_OK(context, context->allocate_output(0, output_shape(p), &out));
     const float* weights;
     OP_REQUIRES_OK(context, float_input<T>(context, kernel, &temporary, &weights));
-    deform_conv::forward(p, data<T>(x), weights, offsets.flat<float>().data(), mask.flat<float>().data(),
-                         data<T>(out), parallel_of(context));
+    kernels_of<DeformConvKernels, T>().forward(p, data<T>(x), weights, offsets.flat<float>().data(),
+                                               mask.flat<float>().data(), data<T>(out), parallel_of(context));
   }
 };
 
@@ -202,12 +201,12 @@ class DeformConvBackward : public DeformConvKernel {
     OP_REQUIRES_OK(context, context->allocate_output(2, offsets.shape(), &for_offsets));
     OP_REQUIRES_OK(context, context->allocate_output(3, mask.shape(), &for_mask));
     const ParallelFor parallel = parallel_of(context);
-    using Number = typename Element<T>::type;
-    const auto shards = deform_conv::Shards::of<Number>(p, parallel.threads);
+    const auto& compiled = kernels_of<DeformConvKernels, T>();
+    const DeformShards shards = compiled.shards(p, parallel.threads);
     CopiedOutput offset_copies, mask_copies;
     OP_REQUIRES_OK(context, offset_copies.make(context, for_offsets, shards.tasks));
     OP_REQUIRES_OK(context, mask_copies.make(context, for_mask, shards.tasks));
-    deform_conv::backward<Number>(
+    compiled.backward(
         p, shards, data<T>(x), data<T>(kernel), offsets.flat<float>().data(), mask.flat<float>().data(),
         data<T>(upstream), {data<T>(for_x), data<T>(for_kernel), offset_copies.copies(), mask_copies.copies()},
         parallel);
@@ -259,7 +258,8 @@ class DeformColumnsForward : public DeformColumnsKernel {
                                                                       factor, data<T>(columns),
                                                                       Device::stream(context))));
     } else {
-      deform_conv::columns_forward(p, data<T>(x), offset, factor, data<T>(columns), parallel_of(context));
+      kernels_of<DeformConvKernels, T>().columns_forward(p, data<T>(x), offset, factor, data<T>(columns),
+                                                         parallel_of(context));
     }
   }
 };
@@ -291,8 +291,9 @@ class DeformColumnsBackward : public DeformColumnsKernel {
                                                  data<T>(upstream), x_sums.numbers(), by_offset, by_factor,
                                                  Device::stream(context))));
     } else {
-      deform_conv::columns_backward(p, data<T>(x), offset, factor, data<T>(upstream), x_sums.numbers(), by_offset,
-                                    by_factor, parallel_of(context));
+      kernels_of<DeformConvKernels, T>().columns_backward(p, data<T>(x), offset, factor, data<T>(upstream),
+                                                          x_sums.numbers(), by_offset, by_factor,
+                                                          parallel_of(context));
     }
     OP_REQUIRES_OK(context, x_sums.finish(context));
   }

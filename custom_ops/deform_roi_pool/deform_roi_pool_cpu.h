@@ -2,9 +2,12 @@
 #ifndef KDET_DEFORM_ROI_POOL_DEFORM_ROI_POOL_CPU_H_
 #define KDET_DEFORM_ROI_POOL_DEFORM_ROI_POOL_CPU_H_
 
+#include "common/instruction_set.h"
+#include "deform_roi_pool/deform_roi_pool.h"
 #include "roi_align/roi_pool_cpu.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 
 // The bins of a RoI, each moved by gamma * offset * size of the RoI. offsets [batch, rois, bins_y, bins_x, 2]
 // are (x, y).
@@ -76,6 +79,7 @@ void deform_roi_pool_backward(const RoiAlign& p, float gamma, const T* const* fe
   scatter_rois(p, MovedTaps(p, gamma, offsets), upstream, boxes, levels, gradients, parallel);
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_DEFORM_ROI_POOL_DEFORM_ROI_POOL_CPU_H_

@@ -1,7 +1,6 @@
 // TensorFlow wrapper of deformable RoI pooling.
-#include "deform_roi_pool/deform_roi_pool_cpu.h"
-
 #include "common/tf_op.h"
+#include "deform_roi_pool/deform_roi_pool.h"
 #include "roi_align/roi_align_cuda.h"
 #include "roi_align/roi_align_tf.h"
 
@@ -80,7 +79,7 @@ class DeformRoiPoolForward : public DeformRoiPoolKernel {
       Positions corners, shifts;
       OP_REQUIRES_OK(context, corners.read(context, boxes, 4));
       OP_REQUIRES_OK(context, shifts.read(context, offsets, 2));
-      deform_roi_pool_forward(p, gamma_, maps.pointers.data(), corners.data(), level, shifts.data(), data<T>(out),
+      kernels_of<DeformRoiPoolKernels, T>().forward(p, gamma_, maps.pointers.data(), corners.data(), level, shifts.data(), data<T>(out),
                               parallel_of(context));
       corners.fill(NAN, int64_t(p.bins_y) * p.bins_x * p.channels, data<T>(out));
       shifts.fill(NAN, p.channels, data<T>(out));
@@ -124,7 +123,7 @@ class DeformRoiPoolBackward : public DeformRoiPoolKernel {
       const int64_t bins = int64_t(p.bins_y) * p.bins_x;
       OP_REQUIRES_OK(context, corners.without_lost<T>(context, upstream, bins * p.channels, &of_boxes));
       OP_REQUIRES_OK(context, shifts.without_lost<T>(context, of_boxes, p.channels, &kept));
-      deform_roi_pool_backward(p, gamma_, maps.pointers.data(), corners.data(), level, shifts.data(), data<T>(kept),
+      kernels_of<DeformRoiPoolKernels, T>().backward(p, gamma_, maps.pointers.data(), corners.data(), level, shifts.data(), data<T>(kept),
                                gradients.numbers.data(), to, parallel_of(context));
     }
     OP_REQUIRES_OK(context, gradients.finish(context));

@@ -6,6 +6,8 @@
 
 namespace kdet {
 
+struct ParallelFor;
+
 struct FastNms {
   int64_t batch, boxes, classes, top_k, max_output;
   float iou_threshold;    // a better box of a greater IoU drops a box
@@ -13,6 +15,12 @@ struct FastNms {
 };
 
 constexpr float kLeastUnion = 1e-6f;
+
+// See fast_nms_cpu.h.
+struct FastNmsKernels {
+  void (*fast_nms)(const FastNms& p, const float* boxes, const float* scores, int* indices, int* labels, float* kept,
+                   int* counts, const ParallelFor& parallel);
+};
 
 }  // namespace kdet
 

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <vector>
 
+#include "common/instruction_set.h"
 #include "common/parallel.h"
 #include "fast_nms/fast_nms.h"
 #include "nms/kept_boxes.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 namespace fast_nms_detail {
 
 struct Candidate {
@@ -79,6 +81,7 @@ inline void fast_nms(const FastNms& p, const float* boxes, const float* scores, 
   });
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_FAST_NMS_FAST_NMS_CPU_H_

@@ -1,6 +1,5 @@
 // TensorFlow wrapper of fast NMS.
-#include "fast_nms/fast_nms_cpu.h"
-
+#include "fast_nms/fast_nms.h"
 #include "fast_nms/fast_nms_cuda.h"
 #include "nms/nms_tf.h"
 
@@ -71,7 +70,7 @@ class FastNmsKernel : public OpKernel {
                                                                       left.flat<float>().data(), index, label, best,
                                                                       count, Device::stream(context))));
     } else {
-      fast_nms(p, box, score, index, label, best, count, parallel_of(context));
+      kernels<FastNmsKernels>().fast_nms(p, box, score, index, label, best, count, parallel_of(context));
     }
   }
 

@@ -7,16 +7,18 @@
 #include <vector>
 
 #include "common/floats.h"
+#include "common/instruction_set.h"
 #include "common/lanes.h"
 #include "common/parallel.h"
 #include "grouped_conv/grouped_conv.h"
 #include "grouped_conv/winograd_cpu.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 namespace grouped_conv {
 
-// Vectors of channels that are worked on at a time: a few rows of them fit the second-level cache.
-constexpr int kMostVectors = 4;
+// Vectors of channels that are worked on at a time, 64 of these: a few rows of them fit the second-level cache.
+constexpr int kMostVectors = 64 / kLanes;
 
 // Some neighboring channels, whole groups of them.
 struct Channels {
@@ -216,9 +218,6 @@ void kernel_gradient(const GroupedConv& p, const T* x, const T* upstream, float*
   });
 }
 
-// Whether the kernel knows groups of this width.
-inline bool supports(int width) { return width == 4 || width == 8 || width == 16 || width == 32 || width == 64; }
-
 // Calls run(width of a group) with the width as a type.
 template <typename Run>
 void with_width(const GroupedConv& p, const Run& run) {
@@ -240,9 +239,7 @@ void with_width(const GroupedConv& p, const Run& run) {
 template <typename T>
 void forward(const GroupedConv& p, const T* x, const float* kernel, T* out, const ParallelFor& parallel) {
   with_width(p, [&](auto width) {
-    if constexpr (winograd::kQuick<width>) {
-      if (winograd::applies<width>(p)) return winograd::forward<width>(p, x, kernel, out, parallel);
-    }
+    if (winograd::applies<width>(p)) return winograd::forward<width>(p, x, kernel, out, parallel);
     gather<std::min<int>(width, kLanes), true>(p, kernel, x, out, parallel);
   });
 }
@@ -252,10 +249,8 @@ template <typename T>
 void backward(const GroupedConv& p, const T* x, const float* kernel, const T* upstream, T* for_x,
               float* for_kernel, const ParallelFor& parallel) {
   with_width(p, [&](auto width) {
-    if constexpr (winograd::kQuick<width>) {
-      if (winograd::applies<width>(p)) {
-        return winograd::backward<width>(p, x, kernel, upstream, for_x, for_kernel, parallel);
-      }
+    if (winograd::applies<width>(p)) {
+      return winograd::backward<width>(p, x, kernel, upstream, for_x, for_kernel, parallel);
     }
     constexpr int kSpread = std::min<int>(width, kLanes);
     gather<kSpread, false>(p, kernel, upstream, for_x, parallel);
@@ -264,6 +259,7 @@ void backward(const GroupedConv& p, const T* x, const float* kernel, const T* up
 }
 
 }  // namespace grouped_conv
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_GROUPED_CONV_GROUPED_CONV_CPU_H_

@@ -1,8 +1,7 @@
 // TensorFlow wrapper of convolution in narrow groups. There are CPU kernels only: cuDNN has its own, both ways.
-#include "grouped_conv/grouped_conv_cpu.h"
-
 #include "common/parts.h"
 #include "common/tf_op.h"
+#include "grouped_conv/grouped_conv.h"
 
 namespace kdet {
 namespace {
@@ -68,7 +67,7 @@ class GroupedConvKernel : public OpKernel {
     const bool ranks = x.dims() == 4 && kernel.dims() == 4;
     if (ranks) set_convolution_sizes(x, kernel, p);
     if (!ranks || kernel.dim_size(3) != p->channels || kernel.dim_size(2) * p->groups != p->channels ||
-        !grouped_conv::supports(int(kernel.dim_size(2)))) {
+        !supports_width(int(kernel.dim_size(2)))) {
       return errors::InvalidArgument("KdetGroupedConv: x ", x.shape().DebugString(), ", kernel ",
                                      kernel.shape().DebugString(), " and ", p->groups,
                                      " groups do not fit (groups of 4, 8, 16, 32 or 64 channels, as many outputs as "
@@ -98,7 +97,7 @@ class GroupedConvForward : public GroupedConvKernel {
     OP_REQUIRES_OK(context, context->allocate_output(0, output_shape(p), &out));
     const float* weights;
     OP_REQUIRES_OK(context, float_input<T>(context, kernel, &temporary, &weights));
-    grouped_conv::forward(p, data<T>(x), weights, data<T>(out), parallel_of(context));
+    kernels_of<GroupedConvKernels, T>().forward(p, data<T>(x), weights, data<T>(out), parallel_of(context));
   }
 };
 
@@ -120,8 +119,8 @@ class GroupedConvBackward : public GroupedConvKernel {
     OP_REQUIRES_OK(context, float_input<T>(context, kernel, &temporary, &weights));
     SummedPart<typename Element<T>::type> whole;
     whole.start(data<T>(for_kernel), 1, kernel.NumElements(), kernel.NumElements());
-    grouped_conv::backward(p, data<T>(x), weights, data<T>(upstream), data<T>(for_x), whole.row(0),
-                           parallel_of(context));
+    kernels_of<GroupedConvKernels, T>().backward(p, data<T>(x), weights, data<T>(upstream), data<T>(for_x),
+                                                 whole.row(0), parallel_of(context));
     whole.finish();
   }
 };

@@ -11,12 +11,14 @@
 #include <memory>
 
 #include "common/floats.h"
+#include "common/instruction_set.h"
 #include "common/lanes.h"
 #include "common/parallel.h"
 #include "common/tile_product.h"
 #include "grouped_conv/grouped_conv.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 namespace grouped_conv {
 namespace winograd {
 
@@ -41,10 +43,6 @@ constexpr int kChannels = std::max(2048 / Group, 64);
 // Vectors of a block that a product takes at a time.
 template <int Group>
 constexpr int kVectors = Group > kLanes ? 2 : 1;
-
-// Whether this is quicker than the direct form.
-template <int Group>
-constexpr bool kQuick = kAbreast<Group> == 1 || kQuickTranspose;
 
 template <int Group>
 bool applies(const GroupedConv& p) {
@@ -269,7 +267,7 @@ void convolve(const Maps<const T>& from, const float* kernel, bool turned, int p
           const int64_t at = int64_t{k} * tiles.count * kWidth;
           const float* own = weights_of(channel) + k * Group * kWidth;
           for (int n = 0; n < kWidth; n += kTake * kLanes) {
-            tile_products<kProductRows, kTake, false, kAbreast<Group>>(
+            tile_products<kProductRows<kTake>, kTake, false, kAbreast<Group>>(
                 {patches.get() + at, kWidth, kAbreast<Group>}, own + n, kWidth, tiles.count, Group,
                 products.get() + at + n, kWidth);
           }
@@ -285,7 +283,7 @@ template <int Group, typename T>
 void kernel_gradient(const Maps<const T>& x, const Maps<const T>& upstream, int pad_y, int pad_x, float* for_kernel,
                      const ParallelFor& parallel) {
   constexpr int kWidth = kBlock<Group>, kTake = kVectors<Group>;
-  constexpr int kRows = kProductRows / 3 * 2;  // so many divide a group
+  constexpr int kRows = kProductRows<kTake> / 3 * 2;  // so many divide a group
   const int width = std::clamp(x.channels / parallel.threads / kWidth * kWidth, kWidth, kChannels<Group>);
   parallel.run((x.channels + width - 1) / width, [&](int64_t task) {
     const int first = int(task) * width, last = std::min(first + width, x.channels);
@@ -332,6 +330,7 @@ void backward(const GroupedConv& p, const T* x, const float* kernel, const T* up
 
 }  // namespace winograd
 }  // namespace grouped_conv
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_GROUPED_CONV_WINOGRAD_CPU_H_

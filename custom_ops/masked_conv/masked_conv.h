@@ -8,6 +8,8 @@
 
 namespace kdet {
 
+struct ParallelFor;
+
 struct MaskedConv {
   int64_t batch;
   int height, width, channels;              // input, NHWC
@@ -25,6 +27,15 @@ struct MaskedConv {
     if (y < 0 || y >= height || x < 0 || x >= width) return -1;
     return ((pixel / out_width / out_height * height + y) * width + x) * channels;
   }
+};
+
+// Forwards kernel and bias are float32 whatever T is. All that is written is written in full.
+template <typename T>
+struct MaskedConvKernels {
+  void (*forward)(const MaskedConv& p, const T* x, const bool* mask, const float* kernel, const float* bias, T* out,
+                  const ParallelFor& parallel);
+  void (*backward)(const MaskedConv& p, const T* x, const bool* mask, const T* kernel, const T* upstream, T* for_x,
+                   T* for_kernel, T* for_bias, const ParallelFor& parallel);
 };
 
 }  // namespace kdet

@@ -7,12 +7,14 @@
 
 #include "common/floats.h"
 #include "common/gathered_conv.h"
+#include "common/instruction_set.h"
 #include "common/matrix.h"
 #include "common/parallel.h"
 #include "common/parts.h"
 #include "masked_conv/masked_conv.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 namespace masked_conv {
 
 // The marked output pixels, in order.
@@ -120,6 +122,7 @@ void backward(const MaskedConv& p, const T* x, const bool* mask, const T* kernel
 }
 
 }  // namespace masked_conv
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_MASKED_CONV_MASKED_CONV_CPU_H_

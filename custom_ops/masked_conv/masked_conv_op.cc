@@ -1,8 +1,7 @@
 // TensorFlow wrapper of convolution at marked places. There is no GPU kernel: cuDNN's convolution, dense, times the mask
 // is quicker there.
-#include "masked_conv/masked_conv_cpu.h"
-
 #include "common/tf_op.h"
+#include "masked_conv/masked_conv.h"
 
 namespace kdet {
 namespace {
@@ -92,7 +91,8 @@ class MaskedConvForward : public MaskedConvKernel {
     const float *weights, *shifts;
     OP_REQUIRES_OK(context, float_input<T>(context, kernel, &kernel_floats, &weights));
     OP_REQUIRES_OK(context, float_input<T>(context, bias, &bias_floats, &shifts));
-    masked_conv::forward(p, data<T>(x), mask.flat<bool>().data(), weights, shifts, data<T>(out), parallel_of(context));
+    kernels_of<MaskedConvKernels, T>().forward(p, data<T>(x), mask.flat<bool>().data(), weights, shifts, data<T>(out),
+                                               parallel_of(context));
   }
 };
 
@@ -111,8 +111,9 @@ class MaskedConvBackward : public MaskedConvKernel {
     OP_REQUIRES_OK(context, context->allocate_output(0, x.shape(), &for_x));
     OP_REQUIRES_OK(context, context->allocate_output(1, kernel.shape(), &for_kernel));
     OP_REQUIRES_OK(context, context->allocate_output(2, {p.out_channels}, &for_bias));
-    masked_conv::backward(p, data<T>(x), mask.flat<bool>().data(), data<T>(kernel), data<T>(upstream), data<T>(for_x),
-                          data<T>(for_kernel), data<T>(for_bias), parallel_of(context));
+    kernels_of<MaskedConvKernels, T>().backward(p, data<T>(x), mask.flat<bool>().data(), data<T>(kernel),
+                                                data<T>(upstream), data<T>(for_x), data<T>(for_kernel),
+                                                data<T>(for_bias), parallel_of(context));
   }
 };
 

@@ -8,6 +8,8 @@
 
 namespace kdet {
 
+struct ParallelFor;
+
 constexpr int kMostAttentionLevels = 16;
 
 struct MsDeformAttn {
@@ -26,6 +28,15 @@ struct MsDeformAttn {
   KDET_HOST_DEVICE int64_t row(int64_t image, int level, int64_t pixel, int head) const {
     return ((image * pixels + start[level] + pixel) * heads + head) * depth;
   }
+};
+
+// P: type of the places, that is of locations and weights. All that is written is written in full.
+template <typename T, typename P>
+struct MsDeformAttnKernels {
+  void (*forward)(const MsDeformAttn& p, const T* value, const P* locations, const P* weights, T* out,
+                  const ParallelFor& parallel);
+  void (*backward)(const MsDeformAttn& p, const T* value, const P* locations, const P* weights, const T* upstream,
+                   T* for_value, P* for_locations, P* for_weights, const ParallelFor& parallel);
 };
 
 }  // namespace kdet

@@ -5,11 +5,13 @@
 #include <vector>
 
 #include "common/floats.h"
+#include "common/instruction_set.h"
 #include "common/parallel.h"
 #include "common/parts.h"
 #include "ms_deform_attn/ms_deform_attn.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 
 // out [batch, queries, heads, depth]. P: type of the places, that is of locations and weights.
 template <typename T, typename P>
@@ -88,6 +90,7 @@ void ms_deform_attn_backward(const MsDeformAttn& p, const T* value, const P* loc
   });
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_MS_DEFORM_ATTN_MS_DEFORM_ATTN_CPU_H_

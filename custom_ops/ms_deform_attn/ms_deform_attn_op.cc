@@ -1,7 +1,6 @@
 // TensorFlow wrapper of multi-scale deformable attention.
-#include "ms_deform_attn/ms_deform_attn_cpu.h"
-
 #include "common/tf_op.h"
+#include "ms_deform_attn/ms_deform_attn.h"
 #include "ms_deform_attn/ms_deform_attn_cuda.h"
 
 namespace kdet {
@@ -81,6 +80,11 @@ Status describe(const Tensor& value, const Tensor& shapes, const Tensor& locatio
   return OkStatus();
 }
 
+template <typename T, typename P>
+const auto& attention() {
+  return kernels<MsDeformAttnKernels<typename Element<T>::type, typename Element<P>::type>>();
+}
+
 template <typename Device, typename T, typename P>
 class MsDeformAttnForward : public OpKernel {
  public:
@@ -99,7 +103,7 @@ class MsDeformAttnForward : public OpKernel {
                                                                       data<P>(weights), data<T>(out),
                                                                       Device::stream(context))));
     } else {
-      ms_deform_attn_forward(p, data<T>(value), data<P>(locations), data<P>(weights), data<T>(out),
+      attention<T, P>().forward(p, data<T>(value), data<P>(locations), data<P>(weights), data<T>(out),
                              parallel_of(context));
     }
   }
@@ -134,7 +138,7 @@ class MsDeformAttnBackward : public OpKernel {
                                                  value_sums.numbers(), location_sums.numbers(), weight_sums.numbers(),
                                                  Device::stream(context))));
     } else {
-      ms_deform_attn_backward(p, data<T>(value), data<P>(locations), data<P>(weights), data<T>(upstream),
+      attention<T, P>().backward(p, data<T>(value), data<P>(locations), data<P>(weights), data<T>(upstream),
                               value_sums.numbers(), location_sums.numbers(), weight_sums.numbers(),
                               parallel_of(context));
     }

@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/instruction_set.h"
 #include "common/lanes.h"
 #include "nms/nms.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 
 // Kept boxes of one class, sixteen at a time and one array per coordinate, so that a box is compared with many at
 // once.
@@ -50,6 +52,7 @@ class KeptBoxes {
   int64_t count_ = 0;
 };
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_NMS_KEPT_BOXES_H_

@@ -9,6 +9,8 @@
 
 namespace kdet {
 
+struct ParallelFor;
+
 struct Nms {
   int64_t batch, boxes, max_output;
   float iou_threshold;    // an IoU above it suppresses
@@ -54,6 +56,14 @@ KDET_HOST_DEVICE inline float lowered_score(const SoftNms& p, float score, float
   }
   return score < p.min_score ? -INFINITY : score;
 }
+
+// See nms_cpu.h.
+struct NmsKernels {
+  void (*nms)(const Nms& p, const float* boxes, const float* scores, const int* labels, bool move, int* indices,
+              int* counts, const ParallelFor& parallel);
+  void (*soft_nms)(const SoftNms& p, const float* boxes, const float* scores, int* indices, float* kept, int* counts,
+                   const ParallelFor& parallel);
+};
 
 }  // namespace kdet
 

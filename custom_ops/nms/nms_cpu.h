@@ -9,11 +9,13 @@
 #include <vector>
 
 #include "common/floats.h"
+#include "common/instruction_set.h"
 #include "common/parallel.h"
 #include "nms/kept_boxes.h"
 #include "nms/nms.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 
 // The candidates of an image by falling score, the lower index first where scores are equal. They are sorted some
 // at a time: few are looked at where the output fills up early.
@@ -179,6 +181,7 @@ inline void soft_nms(const SoftNms& p, const float* boxes, const float* scores, 
   });
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_NMS_NMS_CPU_H_

@@ -1,6 +1,5 @@
 // TensorFlow wrappers of NMS and soft-NMS.
-#include "nms/nms_cpu.h"
-
+#include "nms/nms.h"
 #include "nms/nms_cuda.h"
 #include "nms/nms_tf.h"
 
@@ -73,7 +72,7 @@ class NmsKernel : public OpKernel {
                                                              kept.flat<float>().data(), to, count,
                                                              Device::stream(context))));
     } else {
-      nms(p, box, score, label, kMove, to, count, parallel_of(context));
+      kernels<NmsKernels>().nms(p, box, score, label, kMove, to, count, parallel_of(context));
     }
   }
 
@@ -137,7 +136,7 @@ class SoftNmsKernel : public OpKernel {
                                              kdet_cuda_soft_nms(&p, box, score, live.flat<float>().data(), to,
                                                                 lowered, count, Device::stream(context))));
     } else {
-      soft_nms(p, box, score, to, lowered, count, parallel_of(context));
+      kernels<NmsKernels>().soft_nms(p, box, score, to, lowered, count, parallel_of(context));
     }
   }
 

@@ -9,6 +9,8 @@
 
 namespace kdet {
 
+struct ParallelFor;
+
 struct PasteMasks {
   int64_t count;                // masks of all images
   int mask_height, mask_width;  // cells of a mask
@@ -35,6 +37,13 @@ struct PasteTap {
 
 KDET_HOST_DEVICE inline void paste(float value, float, float* out) { *out = value; }
 KDET_HOST_DEVICE inline void paste(float value, float threshold, bool* out) { *out = value >= threshold; }
+
+// masks [count, mask_height, mask_width] and boxes [count, 4] -> out [count, height, width].
+template <typename T>
+struct PasteMasksKernels {
+  void (*numbers)(const PasteMasks& p, const T* masks, const float* boxes, float* out, const ParallelFor& parallel);
+  void (*binary)(const PasteMasks& p, const T* masks, const float* boxes, bool* out, const ParallelFor& parallel);
+};
 
 }  // namespace kdet
 

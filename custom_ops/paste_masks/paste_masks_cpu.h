@@ -5,10 +5,12 @@
 #include <vector>
 
 #include "common/floats.h"
+#include "common/instruction_set.h"
 #include "common/parallel.h"
 #include "paste_masks/paste_masks.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 
 // masks [count, mask_height, mask_width], boxes [count, 4], out [count, height, width] of float or bool.
 template <typename T, typename Out>
@@ -52,6 +54,7 @@ void paste_masks(const PasteMasks& p, const T* masks, const float* boxes, Out* o
   });
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_PASTE_MASKS_PASTE_MASKS_CPU_H_

@@ -1,7 +1,6 @@
 // TensorFlow wrapper of mask pasting.
-#include "paste_masks/paste_masks_cpu.h"
-
 #include "common/tf_op.h"
+#include "paste_masks/paste_masks.h"
 #include "paste_masks/paste_masks_cuda.h"
 
 namespace kdet {
@@ -66,9 +65,9 @@ class PasteMasksKernel : public OpKernel {
       box = positions.data();
       const ParallelFor parallel = parallel_of(context);
       if (binary) {
-        paste_masks(p, data<T>(masks), box, out->flat<bool>().data(), parallel);
+        kernels_of<PasteMasksKernels, T>().binary(p, data<T>(masks), box, out->flat<bool>().data(), parallel);
       } else {
-        paste_masks(p, data<T>(masks), box, out->flat<float>().data(), parallel);
+        kernels_of<PasteMasksKernels, T>().numbers(p, data<T>(masks), box, out->flat<float>().data(), parallel);
       }
     }
   }

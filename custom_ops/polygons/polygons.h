@@ -12,6 +12,8 @@
 
 namespace kdet {
 
+struct ParallelFor;
+
 constexpr double kMostCoordinate = 1e8;  // fifths of larger ones would not fit an int
 
 struct Polygons {
@@ -73,6 +75,12 @@ struct FineEdge {
   KDET_HOST_DEVICE static int along(int first, double slope, int step) {
     return int(first + rounded_product(slope, step) + 0.5);
   }
+};
+
+// See polygons_cpu.h.
+struct PolygonKernels {
+  void (*rasterize)(const Polygons& p, const double* points, const int* polygons, const int* objects, uint8_t* out,
+                    const ParallelFor& parallel);
 };
 
 }  // namespace kdet

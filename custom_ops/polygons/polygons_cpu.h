@@ -6,10 +6,12 @@
 #include <utility>
 #include <vector>
 
+#include "common/instruction_set.h"
 #include "common/parallel.h"
 #include "polygons/polygons.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 
 // Object g has the polygons [objects[g], objects[g + 1]), polygon q the points [polygons[q], polygons[q + 1]) of
 // points [.., 2] as (x, y); fewer than three make no polygon. out [objects, height, row_bytes], most significant
@@ -46,6 +48,7 @@ inline void rasterize_polygons(const Polygons& p, const double* points, const in
   });
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_POLYGONS_POLYGONS_CPU_H_

@@ -1,7 +1,6 @@
 // TensorFlow wrapper of polygon rasterization.
-#include "polygons/polygons_cpu.h"
-
 #include "common/tf_op.h"
+#include "polygons/polygons.h"
 #include "polygons/polygons_cuda.h"
 
 namespace kdet {
@@ -80,7 +79,8 @@ class RasterizePolygonsKernel : public OpKernel {
                     errors::InvalidArgument("KdetRasterizePolygons: point ", i / 2, " has a coordinate ", point[i],
                                             "; coordinates must be finite and within ", kMostCoordinate, "."));
       }
-      rasterize_polygons(p, point, of_polygons, of_objects, out->flat<uint8>().data(), parallel_of(context));
+      kernels<PolygonKernels>().rasterize(p, point, of_polygons, of_objects, out->flat<uint8>().data(),
+                                          parallel_of(context));
     }
   }
 };

@@ -7,7 +7,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/instruction_set.h"
+
 namespace kdet {
+inline namespace KDET_ISA {
 
 // The mean of bilinear samples is separable, so a bin's value is the double sum over two of these lists.
 struct BinTaps {
@@ -63,6 +66,7 @@ inline float samples_per_bin(float extent, int bins, int sampling_ratio) {
   return sampling_ratio > 0 ? float(sampling_ratio) : std::ceil(extent / float(bins));
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_ROI_ALIGN_BIN_TAPS_H_

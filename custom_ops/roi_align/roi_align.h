@@ -8,6 +8,8 @@
 
 namespace kdet {
 
+struct ParallelFor;
+
 constexpr int kMostLevels = 16;
 
 struct RoiAlign {
@@ -40,6 +42,15 @@ struct RoiOnMap {
       height = height > 1.0f ? height : 1.0f;
     }
   }
+};
+
+// features and gradients: one map per level; see roi_align_cpu.h.
+template <typename T>
+struct RoiAlignKernels {
+  void (*forward)(const RoiAlign& p, const T* const* features, const float* boxes, const int* levels, T* out,
+                  const ParallelFor& parallel);
+  void (*backward)(const RoiAlign& p, const T* upstream, const float* boxes, const int* levels, T* const* gradients,
+                   const ParallelFor& parallel);
 };
 
 }  // namespace kdet

@@ -2,9 +2,11 @@
 #ifndef KDET_ROI_ALIGN_ROI_ALIGN_CPU_H_
 #define KDET_ROI_ALIGN_ROI_ALIGN_CPU_H_
 
+#include "common/instruction_set.h"
 #include "roi_align/roi_pool_cpu.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 
 // The bins of a RoI: a grid.
 class GridTaps {
@@ -43,6 +45,7 @@ void roi_align_backward(const RoiAlign& p, const T* upstream, const float* boxes
   scatter_rois(p, GridTaps(p), upstream, boxes, levels, gradients, parallel);
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_ROI_ALIGN_ROI_ALIGN_CPU_H_

@@ -1,7 +1,6 @@
 // TensorFlow wrapper of RoIAlign.
-#include "roi_align/roi_align_cpu.h"
-
 #include "common/tf_op.h"
+#include "roi_align/roi_align.h"
 #include "roi_align/roi_align_cuda.h"
 #include "roi_align/roi_align_tf.h"
 
@@ -57,7 +56,8 @@ class RoiAlignForward : public RoiAlignKernel {
     } else {
       Positions positions;
       OP_REQUIRES_OK(context, positions.read(context, boxes, 4));
-      roi_align_forward(p, maps.pointers.data(), positions.data(), level, data<T>(out), parallel_of(context));
+      kernels_of<RoiAlignKernels, T>().forward(p, maps.pointers.data(), positions.data(), level, data<T>(out),
+                                               parallel_of(context));
       positions.fill(NAN, int64_t(p.bins_y) * p.bins_x * p.channels, data<T>(out));
     }
   }
@@ -97,7 +97,8 @@ class RoiAlignBackward : public RoiAlignKernel {
       OP_REQUIRES_OK(context, positions.read(context, boxes, 4));
       OP_REQUIRES_OK(context, positions.without_lost<T>(context, upstream,
                                                         int64_t(p.bins_y) * p.bins_x * p.channels, &kept));
-      roi_align_backward(p, data<T>(kept), positions.data(), level, gradients.numbers.data(), parallel_of(context));
+      kernels_of<RoiAlignKernels, T>().backward(p, data<T>(kept), positions.data(), level, gradients.numbers.data(),
+                                                parallel_of(context));
     }
     OP_REQUIRES_OK(context, gradients.finish(context));
   }

@@ -5,12 +5,14 @@
 #include <vector>
 
 #include "common/floats.h"
+#include "common/instruction_set.h"
 #include "common/parallel.h"
 #include "common/parts.h"
 #include "roi_align/bin_taps.h"
 #include "roi_align/roi_align.h"
 
 namespace kdet {
+inline namespace KDET_ISA {
 
 // `Taps` below stands for the bins of one RoI: fill(r, roi) places them, y(bin) and x(bin) are their BinTaps.
 
@@ -108,6 +110,7 @@ void scatter_rois(const RoiAlign& p, const Taps& unplaced, const T* upstream, co
   });
 }
 
+}  // namespace KDET_ISA
 }  // namespace kdet
 
 #endif  // KDET_ROI_ALIGN_ROI_POOL_CPU_H_

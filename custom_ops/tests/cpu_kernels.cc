@@ -74,7 +74,7 @@ void check_deform_conv(const char* name, float tolerance, int groups, int parts,
   for (int k = 0; k < 2; ++k) {
     const ParallelFor parallel = threads(k ? 4 : 1);
     kdet::deform_conv::forward(p, x.get(), weights.get(), offsets.get(), mask.get(), out[k].get(), parallel);
-    const auto shards = kdet::deform_conv::Shards::of<T>(p, parallel.threads);
+    const auto shards = kdet::deform_conv::shards_of<T>(p, parallel.threads);
     std::vector<Buffer<float>> copies;
     std::vector<float*> for_offsets, for_mask;
     copies.reserve(2 * shards.tasks);
@@ -281,7 +281,7 @@ void check_conv3x3() {
   const kdet::Conv3x3 p = {2, 7, 9, 32, 40};
   const auto x = random_buffer<float>(2 * 63 * 32, -1, 1), kernel = random_buffer<float>(9 * 32 * 40, -0.1f, 0.1f);
   const auto bias = random_buffer<float>(40, -1, 1);
-  Buffer<float> packed(int64_t{kdet::kPoints} * p.panels() * 32 * kdet::kPanel), direct(2 * 63 * 40);
+  Buffer<float> packed(kdet::conv3x3_packed_size(p)), direct(2 * 63 * 40);
   Buffer<float> out[] = {Buffer<float>(2 * 63 * 40), Buffer<float>(2 * 63 * 40)};
   for (int k = 0; k < 2; ++k) {
     kdet::conv3x3_pack(p, kernel.get(), packed.get(), threads(k ? 4 : 1));

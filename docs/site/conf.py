@@ -16,8 +16,10 @@ release = re.search(
 ).group(1)
 version = release
 
-extensions = ["myst_parser", "autoapi.extension", "sphinx.ext.napoleon", "sphinx_copybutton"]
-source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+extensions = ["myst_nb", "autoapi.extension", "sphinx.ext.napoleon", "sphinx_copybutton"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".rst": "restructuredtext"}
+# tests/docs/test_notebooks.py runs the notebooks
+nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence", "strikethrough"]
 myst_heading_anchors = 4
 # other renderers strike text out too; the warning is about output that is not HTML

@@ -40,8 +40,8 @@ results = detector.predict(["street.jpg"])
 kdet predict {first} street.jpg --out found/
 ```
 
-With your own classes: [fine-tuning](../fine_tuning.md). Out of Python: [serving](../serving.md) and
-[TFLite](../tflite.md).
+With your own classes: [fine-tuning](../fine_tuning.md). Out of Python: [serving](../serving.md),
+[TFLite](../tflite.md), [ONNX and OpenVINO](../onnx.md).
 
 ## Models
 

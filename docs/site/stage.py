@@ -16,14 +16,17 @@ EXTRA = ("CHANGELOG.md", "CONTRIBUTING.md", "custom_ops/README.md", "verificatio
 
 # Pages in the order in which they are read; those that nobody listed come under "More".
 SECTIONS = {
-    "Tutorials": ("docs/getting_started.md", "docs/fine_tuning.md"),
+    "Tutorials": ("docs/getting_started.md", "docs/fine_tuning.md", "docs/notebooks/*.ipynb"),
     "How to": (
         "docs/data.md",
         "docs/debugging.md",
         "docs/coming_from_mmdetection.md",
         "docs/checkpoints.md",
+        "docs/scaling.md",
         "docs/serving.md",
         "docs/tflite.md",
+        "docs/onnx.md",
+        "docs/xla.md",
         "docs/extending/*.md",
     ),
     "Models": ("docs/zoo.md", "docs/zoo/index.md"),
@@ -63,7 +66,7 @@ def navigation() -> str:
     """The tables of contents behind the front page."""
     blocks = []
     for section, members in pages().items():
-        lines = "\n".join(path.removesuffix(".md") for path in members)
+        lines = "\n".join(path.removesuffix(".md").removesuffix(".ipynb") for path in members)
         blocks.append(f"```{{toctree}}\n:hidden:\n:caption: {section}\n\n{lines}\n```\n")
     return "\n".join(blocks)
 

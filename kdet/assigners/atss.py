@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners.base import Assigner
+from kdet.assigners.base import Assigner, finite_predictions, objects_of, usable_priors
 from kdet.contract import Assignment, Targets
 from kdet.registry import register
 from kdet.typing import Tensor
@@ -17,12 +17,14 @@ class ATSSAssigner(Assigner):
 
     Args:
         topk: candidates per object and level.
+        alpha: None for the IoU of priors and objects; else predictions compete in its place, by
+            ``score ** (1 - alpha) * IoU ** alpha`` (DDOD, Chen et al., 2021).
     """
 
     needs_levels = True
 
-    def __init__(self, topk: int = 9) -> None:
-        self.topk = topk
+    def __init__(self, topk: int = 9, alpha: float | None = None) -> None:
+        self.topk, self.alpha = topk, alpha
 
     def __call__(
         self,
@@ -32,6 +34,7 @@ class ATSSAssigner(Assigner):
         predictions: Tensor | None = None,
         *,
         level_sizes: Sequence[int],
+        scores: Tensor | None = None,
     ) -> Assignment:
         """Assigns priors to objects.
 
@@ -39,15 +42,17 @@ class ATSSAssigner(Assigner):
             priors: boxes ``[P,4]``.
             targets: the data contract's dict.
             valid: bool ``[B,P]``, priors that may be used; None for all.
+            predictions, scores: with ``alpha``, boxes ``[B,P,4]`` and probabilities ``[B,P,C]``.
             level_sizes: number of priors of every level.
 
         Returns:
-            ``Assignment`` with the IoU of the positives with their object.
+            ``Assignment`` with the IoU of the positives with their object (with ``alpha``, what competes).
         """
-        boxes = targets["boxes"]
-        real = (targets["labels"] >= 0)[..., None]  # [B, G, 1]
-        overlaps = geometry.pairwise_iou(boxes, priors)  # [B, G, P]
-        usable = tf.ones(tf.shape(overlaps)[::2], bool) if valid is None else valid
+        boxes, real = objects_of(targets)
+        priors, usable = usable_priors(priors, valid, boxes)
+        if self.alpha is not None and predictions is not None and scores is not None:
+            predictions, scores, usable = finite_predictions(predictions, scores, usable)
+        overlaps = self.qualities(priors, {**targets, "boxes": boxes}, predictions, scores)  # [B, G, P]
         points = geometry.centers(priors)
         rows = self._candidates(points, boxes, usable, level_sizes)  # [B, G, K]
         counted = tf.gather(tf.broadcast_to(usable[:, None], tf.shape(overlaps)), rows, batch_dims=2)
@@ -55,12 +60,25 @@ class ATSSAssigner(Assigner):
         threshold = mean_plus_deviation(chosen, tf.cast(counted, tf.float32))
         chosen_points = tf.gather(points, rows)  # [B, G, K, 2]
         inside = tf.minimum(chosen_points - boxes[:, :, None, :2], boxes[:, :, None, 2:] - chosen_points)
-        positive = (chosen >= threshold) & (tf.reduce_min(inside, -1) > 0.01) & counted & real
+        positive = (chosen >= threshold) & (tf.reduce_min(inside, -1) > 0.01) & counted & real[..., None]
 
         overlaps = tf.where(scatter_rows(positive, rows, tf.shape(overlaps)[2]), overlaps, -1.0)
         best = tf.reduce_max(overlaps, 1)  # [B, P]
         index = tf.where(best >= 0.0, tf.argmax(overlaps, 1, tf.int32), -1)
         return Assignment(index, tf.cast(usable, tf.float32), tf.maximum(best, 0.0))
+
+    def qualities(
+        self, priors: Tensor, targets: Targets, predictions: Tensor | None, scores: Tensor | None
+    ) -> Tensor:
+        """What priors compete for objects by, ``[B,G,P]``, not negative."""
+        if self.alpha is None:
+            return geometry.pairwise_iou(targets["boxes"], priors)
+        if predictions is None or scores is None:
+            raise ValueError("ATSSAssigner with alpha compares predictions: give it boxes and scores.")
+        labels = tf.maximum(targets["labels"], 0)
+        own = tf.gather(tf.transpose(scores, [0, 2, 1]), labels, batch_dims=1)  # [B, G, P]
+        overlaps = geometry.pairwise_iou(targets["boxes"], predictions)
+        return tf.pow(own, 1.0 - self.alpha) * tf.pow(overlaps, self.alpha)
 
     def _candidates(
         self, points: Tensor, boxes: Tensor, usable: Tensor, level_sizes: Sequence[int]

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners.base import Assigner
+from kdet.assigners.base import Assigner, objects_of, usable_priors
 from kdet.contract import Assignment, Targets
 from kdet.geometry import is_real_box
 from kdet.registry import register
@@ -41,10 +41,11 @@ class CenterRegionAssigner(Assigner):
         self, priors: Tensor, targets: Targets, valid: Tensor | None = None
     ) -> tuple[Assignment, Tensor]:
         """The ``Assignment``, and which objects cast a shadow on which anchor: bool ``[B,G,P]``."""
-        boxes, labels = targets["boxes"], targets["labels"]
+        labels = targets["labels"]
+        boxes, real = objects_of(targets)
+        priors, usable = usable_priors(priors, valid, boxes)
         points = geometry.centers(priors)
-        usable = tf.ones([tf.shape(boxes)[0], tf.shape(priors)[0]], bool) if valid is None else valid
-        real = (labels >= 0)[..., None] & usable[:, None, :]
+        real = real[..., None] & usable[:, None, :]
         core = within(points, boxes) & self._covered(priors, boxes, self.pos_scale) & real
         shadow = self._covered(priors, boxes, self.neg_scale) & real & ~core
         area = tf.where(core, geometry.area(boxes)[..., None], float("inf"))

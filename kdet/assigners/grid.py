@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners.base import Assigner
+from kdet.assigners.base import Assigner, objects_of
 from kdet.assigners.max_iou import best_priors
 from kdet.contract import Assignment, Targets
 from kdet.registry import register
@@ -36,10 +36,12 @@ class GridAssigner(Assigner):
         Returns:
             ``Assignment`` with the IoU of every responsible prior with its best object.
         """
-        real = targets["labels"] >= 0  # [B, G]
-        overlaps = geometry.pairwise_iou(targets["boxes"], priors)  # [B, G, P]
+        boxes, real = objects_of(targets)
+        priors, finite = geometry.finite_rows(priors)
+        valid &= finite
+        overlaps = geometry.pairwise_iou(boxes, priors)  # [B, G, P]
         overlaps = tf.where(real[..., None], overlaps, -1.0)
-        negative = tf.reduce_max(overlaps, 1) <= self.neg_iou
+        negative = (tf.reduce_max(overlaps, 1) <= self.neg_iou) & finite
 
         overlaps = tf.where(valid[:, None, :], overlaps, -1.0)
         best, index = tf.reduce_max(overlaps, 1), tf.argmax(overlaps, 1, tf.int32)  # [B, P]

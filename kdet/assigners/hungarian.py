@@ -1,13 +1,15 @@
 """The cheapest one-to-one matching of predictions and objects (Carion et al., 2020)."""
 
-import numpy as np
+import math
+
 import tensorflow as tf
-from scipy.optimize import linear_sum_assignment
 
 from kdet import geometry
+from kdet.assigners.base import objects_of
+from kdet.assigners.matching import cheapest_matching
 from kdet.contract import Assignment, Targets
 from kdet.registry import Component, register
-from kdet.typing import Array, Tensor
+from kdet.typing import Tensor
 
 
 @register
@@ -38,7 +40,9 @@ class HungarianAssigner(Component):
         self.focal, self.corners = focal, corners
         self.alpha, self.gamma = alpha, gamma
 
-    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets, size: Tensor) -> list[Assignment]:
+    def __call__(
+        self, logits: Tensor, boxes: Tensor, targets: Targets, size: Tensor, usable: Tensor | None = None
+    ) -> list[Assignment]:
         """Matches several sets of predictions at once.
 
         Args:
@@ -46,16 +50,18 @@ class HungarianAssigner(Component):
             boxes: ``[L,B,Q,4]`` (cx, cy, w, h) in 0..1 of the image.
             targets: the data contract's dict.
             size: ``[B,1,4]`` (w, h, w, h) of the images.
+            usable: bool ``[L,B,Q]``, the predictions that take part; None for all.
 
         Returns:
-            A list of ``L`` ``Assignment [B,Q]``; all predictions count.
+            A list of ``L`` ``Assignment [B,Q]``.
         """
-        cost = tf.stop_gradient(self.costs(tf.cast(logits, tf.float32), boxes, targets, size))
-        shape = tf.shape(cost)  # L, B, Q, G
-        real = tf.broadcast_to(targets["labels"] >= 0, tf.gather(shape, [0, 1, 3]))
-        matched = tf.numpy_function(_solve, [cost, real], tf.int32, stateful=False)
-        matched = tf.ensure_shape(tf.reshape(matched, shape[:3]), logits.shape[:3])
-        return [Assignment(rows, tf.ones_like(rows, tf.float32)) for rows in tf.unstack(matched)]
+        cost = self.costs(tf.cast(logits, tf.float32), boxes, targets, size)
+        real = objects_of(targets)[1]
+        if usable is None:
+            return cheapest(cost, real)
+        found = cheapest(tf.where(usable[..., None], cost, math.inf), real)
+        weights = tf.unstack(tf.cast(usable, tf.float32))
+        return [Assignment(one.gt_index, weight) for one, weight in zip(found, weights)]
 
     def costs(self, logits: Tensor, boxes: Tensor, targets: Targets, size: Tensor) -> Tensor:
         """Cost of every pair ``[L,B,Q,G]``."""
@@ -84,13 +90,18 @@ class HungarianAssigner(Component):
         return found - missed
 
 
-def _solve(cost: Tensor, real: Tensor) -> Array:
-    """Object of every prediction, -1 for none: int32 ``[L,B,Q]``; ``real`` bool ``[L,B,G]``."""
-    # predictions that are no numbers get an answer here and an error that names the loss later
-    cost = np.nan_to_num(cost, nan=1e6, posinf=1e6, neginf=-1e6)
-    matched = np.full(cost.shape[:-1], -1, np.int32)
-    for index in np.ndindex(*cost.shape[:2]):
-        objects = np.flatnonzero(real[index])
-        rows, columns = linear_sum_assignment(cost[index][:, objects])
-        matched[index][rows] = objects[columns]
-    return matched
+def cheapest(cost: Tensor, real: Tensor) -> list[Assignment]:
+    """The cheapest one-to-one matchings.
+
+    Args:
+        cost: of every pair of a prediction and an object ``[L,B,Q,G]``, of ``L`` sets of predictions.
+        real: bool ``[B,G]``, false where a row is no object.
+
+    Returns:
+        A list of ``L`` ``Assignment [B,Q]``; all predictions count.
+    """
+    cost, shape = tf.stop_gradient(cost), tf.shape(cost)  # L, B, Q, G
+    real = tf.broadcast_to(real, tf.gather(shape, [0, 1, 3]))
+    problems = tf.reshape(cost, [-1, *tf.unstack(shape[2:])]), tf.reshape(real, [-1, shape[3]])
+    matched = tf.ensure_shape(tf.reshape(cheapest_matching(*problems), shape[:3]), cost.shape[:3])
+    return [Assignment(rows, tf.ones_like(rows, tf.float32)) for rows in tf.unstack(matched)]

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners.base import Assigner
+from kdet.assigners.base import Assigner, objects_of, usable_priors
 from kdet.contract import Assignment, Targets
 from kdet.geometry import is_real_box
 from kdet.registry import register
 from kdet.typing import Tensor
+
+BLOCK = 16  # objects that are held against all priors at a time
 
 
 @register
@@ -63,26 +65,20 @@ class MaxIoUAssigner(Assigner):
         Returns:
             ``Assignment`` with the IoU of every prior with its best object.
         """
-        real = targets["labels"] >= 0  # [B, G]
-        overlaps = self.overlaps(targets["boxes"], priors)  # [B, G, P]
-        overlaps = tf.where(real[..., None], overlaps, -1.0)
-        usable = tf.ones(tf.shape(overlaps)[::2], bool) if valid is None else valid
+        boxes, real = objects_of(targets)
+        priors, usable = usable_priors(priors, valid, boxes)
         if self.ignore_iof is not None and "ignore_boxes" in targets:
             usable = tf.logical_and(usable, ~self._ignored(priors, targets["ignore_boxes"]))
-        overlaps = tf.where(usable[:, None, :], overlaps, -1.0)
-
-        best = tf.reduce_max(overlaps, 1)  # [B, P]
+        least = self.min_pos_iou if threshold is None else threshold
+        best, index, rescuer = self._matches(boxes, real, priors, usable, least)
         # without objects everything is background
         best = tf.where(tf.reduce_any(real, 1, keepdims=True), best, 0.0)
-        index = tf.argmax(overlaps, 1, tf.int32)
         positive = best >= (self.pos_iou if threshold is None else threshold)
         low, high = self.neg_iou if threshold is None else (0.0, threshold)
         negative = tf.logical_and(best >= low, best < high)
         if self.match_low_quality:
-            least = self.min_pos_iou if threshold is None else threshold
-            rescued, rescuer = self._low_quality(overlaps, least)
-            index = tf.where(rescued, rescuer, index)
-            positive = tf.logical_or(positive, rescued)
+            index = tf.where(rescuer >= 0, rescuer, index)
+            positive = tf.logical_or(positive, rescuer >= 0)
         counted = tf.logical_and(tf.logical_or(positive, negative), usable)
         return Assignment(tf.where(positive, index, -1), tf.cast(counted, tf.float32), best)
 
@@ -90,10 +86,54 @@ class MaxIoUAssigner(Assigner):
         """IoU of objects ``[B,G,4]`` with priors: ``[B,G,P]``."""
         return geometry.pairwise_iou(boxes, priors)
 
-    def _low_quality(self, overlaps: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
-        best = tf.reduce_max(overlaps, 2, keepdims=True)  # [B, G, 1]
-        good = tf.logical_and(best >= least, best >= 0.0)
-        return best_priors(overlaps, good, self.gt_max_assign_all)
+    def _matches(
+        self, boxes: Tensor, real: Tensor, priors: Tensor, usable: Tensor, least: Tensor | float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The best object of every prior, some objects at a time: all of them would need ``G * P`` floats.
+
+        Returns:
+            ``[B,P]`` each: the IoU with the best object, -1 where there is none; its number; the number of
+            the object that claims the prior though it is of low quality, -1 for none.
+        """
+        none = tf.zeros_like(usable, tf.int32)
+        start = tf.cast(none, tf.float32) - 1.0, none, none - 1
+        if boxes.shape[1] is not None and boxes.shape[1] <= BLOCK:
+            return self._with_block(0, start, boxes, real, priors, usable, least)
+        # blocks behind the last object are left out: padding costs nothing
+        last = tf.reduce_max(tf.where(real, tf.range(1, tf.shape(real)[1] + 1), 0))
+        room = [0, -tf.shape(real)[1] % BLOCK]
+        boxes, real = tf.pad(boxes, [[0, 0], room, [0, 0]]), tf.pad(real, [[0, 0], room])
+
+        def add(first: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
+            some = tf.slice(boxes, [0, first, 0], [-1, BLOCK, -1])
+            there = tf.slice(real, [0, first], [-1, BLOCK])
+            return first + BLOCK, *self._with_block(first, found, some, there, priors, usable, least)
+
+        _, best, index, rescuer = tf.while_loop(lambda first, *_: first < last, add, (0, *start))
+        return best, index, rescuer
+
+    def _with_block(
+        self,
+        first: Tensor | int,
+        found: Sequence[Tensor],
+        boxes: Tensor,
+        real: Tensor,
+        priors: Tensor,
+        usable: Tensor,
+        least: Tensor | float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What :meth:`_matches` gives, after the objects from number ``first`` on were looked at too."""
+        best, index, rescuer = found
+        overlaps = self.overlaps(boxes, priors)  # [B, g, P]
+        overlaps = tf.where(real[..., None] & usable[:, None, :], overlaps, -1.0)
+        highest = tf.reduce_max(overlaps, 1)  # [B, P]
+        index = tf.where(highest > best, tf.argmax(overlaps, 1, tf.int32) + first, index)
+        if self.match_low_quality:
+            top = tf.reduce_max(overlaps, 2, keepdims=True)  # [B, g, 1]
+            good = tf.logical_and(top >= least, top >= 0.0)
+            claimed, claimant = best_priors(overlaps, good, self.gt_max_assign_all)
+            rescuer = tf.where(claimed, claimant + first, rescuer)  # of several the last
+        return tf.maximum(best, highest), index, rescuer
 
     def _ignored(self, priors: Tensor, regions: Tensor) -> Tensor:
         if self.ignore_wrt_priors:

@@ -43,8 +43,9 @@ class MixtureSelection(Component):
         valid = tf.math.is_finite(values)
         chosen = select(tf.where(valid, values, 0.0), valid)
         rows = tf.broadcast_to(tf.range(tf.shape(losses)[0])[:, None, None], tf.shape(anchors))
-        where = tf.boolean_mask(tf.stack([rows, anchors], -1), chosen)
-        marks = tf.scatter_nd(where, tf.ones_like(where[:, 0]), tf.shape(losses))
+        marks = tf.scatter_nd(
+            tf.stack([rows, anchors], -1), tf.cast(chosen, tf.int32), tf.shape(losses, tf.int32)
+        )
         return Assignment(tf.where(marks > 0, assignment.gt_index, -1), assignment.weight)
 
     def candidates(
@@ -53,6 +54,7 @@ class MixtureSelection(Component):
         """Losses (infinite: none) and anchors of every object, the best first: ``[B,G,K]`` each."""
         mine = assignment.gt_index[:, None] == tf.range(num_objects)[None, :, None]  # [B, G, P]
         mine &= assignment.positive[:, None]
+        mine &= tf.math.is_finite(losses)[:, None]
         losses = tf.where(mine, losses[:, None], float("inf"))
         values, anchors, start = [], [], 0
         for size in level_sizes:

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners.base import Assigner
+from kdet.assigners.base import Assigner, objects_of, usable_priors
 from kdet.contract import Assignment, Targets
 from kdet.registry import register
 from kdet.typing import Tensor
@@ -31,15 +31,17 @@ class NearestPointAssigner(Assigner):
         Returns:
             ``Assignment``; a point that several objects want goes to the nearest, then the first.
         """
-        boxes, real = targets["boxes"], targets["labels"] >= 0
+        boxes, real = objects_of(targets)
+        priors, usable = usable_priors(priors, valid, boxes)
         size = tf.maximum(boxes[..., 2:] - boxes[..., :2], 1e-6)  # [B, G, 2]
-        levels = tf.cast(log2(priors[:, 2]), tf.int32)  # [P]
+        there = priors[:, 2] > 0.0
+        levels = tf.cast(log2(tf.where(there, priors[:, 2], 1.0)), tf.int32)  # [P]
         level = tf.cast(tf.reduce_mean(log2(size / self.scale), -1), tf.int32)  # [B, G]
-        level = tf.clip_by_value(level, tf.reduce_min(levels), tf.reduce_max(levels))
+        lowest = tf.reduce_min(tf.where(there, levels, levels.dtype.max))
+        level = tf.clip_by_value(level, lowest, tf.reduce_max(tf.where(there, levels, 0)))
         apart = (priors[:, :2] - geometry.centers(boxes)[:, :, None, :]) / size[:, :, None, :]
         distance = tf.norm(apart, axis=-1)  # [B, G, P]
         eligible = (level[..., None] == levels) & real[..., None]
-        usable = tf.ones(tf.shape(distance)[::2], bool) if valid is None else valid
         distance = tf.where(eligible & usable[:, None, :], distance, float("inf"))
         nearest = -tf.math.top_k(-distance, self.num_positive).values[..., -1:]
         distance = tf.where(distance <= nearest, distance, float("inf"))

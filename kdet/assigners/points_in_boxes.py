@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from kdet import geometry
-from kdet.assigners.base import Assigner
+from kdet import geometry, ops
+from kdet.assigners.base import Assigner, objects_of, usable_priors
 from kdet.contract import Assignment, Targets
 from kdet.registry import register
 from kdet.typing import Tensor
@@ -20,6 +20,7 @@ class PointInBoxAssigner(Assigner):
         regress_ranges: (low, high) per level; the largest distance from the point to a side of the box must
             lie in between, ends included.
         center_radius: only points so many strides around the center of the box; None for the whole box.
+        mask_centers: around the center of mass of the object's mask instead, where the targets have masks.
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class PointInBoxAssigner(Assigner):
         strides: Sequence[int],
         regress_ranges: Sequence[Sequence[float]],
         center_radius: float | None = None,
+        mask_centers: bool = False,
     ) -> None:
         if len(strides) != len(regress_ranges):
             raise ValueError(
@@ -35,7 +37,7 @@ class PointInBoxAssigner(Assigner):
             )
         self.strides = tf.constant(strides, tf.float32)
         self.regress_ranges = tf.constant(regress_ranges, tf.float32)
-        self.center_radius = center_radius
+        self.center_radius, self.mask_centers = center_radius, mask_centers
 
     def __call__(
         self, priors: Tensor, targets: Targets, valid: Tensor | None = None, predictions: Tensor | None = None
@@ -50,25 +52,30 @@ class PointInBoxAssigner(Assigner):
         Returns:
             ``Assignment``; of several objects the smallest, then the first.
         """
-        boxes = targets["boxes"][:, :, None, :]  # [B, G, 1, 4]
+        boxes, real = objects_of(targets)
+        priors, usable = usable_priors(priors, valid, boxes)
+        boxes = boxes[:, :, None, :]  # [B, G, 1, 4]
         points, stride = priors[:, :2], priors[:, 2:]
         lower, upper = points - boxes[..., :2], boxes[..., 2:] - points  # [B, G, P, 2]
         inside = tf.minimum(lower, upper)
         if self.center_radius is not None:
-            inside = tf.minimum(inside, self._within_center(boxes, points, stride * self.center_radius))
+            centers = geometry.centers(boxes)  # [B, G, 1, 2]
+            if self.mask_centers and "masks" in targets:
+                centers = ops.packed_mask_centers(targets["masks"])[:, :, None, ::-1]  # (y, x) -> (x, y)
+            reach = stride * self.center_radius
+            inside = tf.minimum(inside, _within_center(boxes, centers, points, reach))
         reach = tf.reduce_max(tf.maximum(lower, upper), -1)  # [B, G, P]
         ranges = tf.gather(self.regress_ranges, tf.argmax(stride == self.strides, -1))  # [P, 2]
         eligible = tf.reduce_all(inside > 0.0, -1) & (reach >= ranges[:, 0]) & (reach <= ranges[:, 1])
-        eligible &= (targets["labels"] >= 0)[..., None]
+        eligible &= real[..., None] & usable[:, None, :]
         area = tf.where(eligible, geometry.area(boxes), float("inf"))
         index = tf.argmin(area, 1, tf.int32)  # [B, P]
         index = tf.where(tf.reduce_any(eligible, 1), index, -1)
-        weight = tf.ones(tf.shape(index)) if valid is None else tf.cast(valid, tf.float32)
-        return Assignment(index, weight)
+        return Assignment(index, tf.cast(usable, tf.float32))
 
-    def _within_center(self, boxes: Tensor, points: Tensor, reach: Tensor) -> Tensor:
-        """Distance to the nearer side, per axis, of the square around the center cut to the box."""
-        center, radius = geometry.centers(boxes), reach
-        lower = tf.maximum(center - radius, boxes[..., :2])
-        upper = tf.minimum(center + radius, boxes[..., 2:])
-        return tf.minimum(points - lower, upper - points)
+
+def _within_center(boxes: Tensor, centers: Tensor, points: Tensor, reach: Tensor) -> Tensor:
+    """Distance to the nearer side, per axis, of the square around the center cut to the box."""
+    lower = tf.maximum(centers - reach, boxes[..., :2])
+    upper = tf.minimum(centers + reach, boxes[..., 2:])
+    return tf.minimum(points - lower, upper - points)

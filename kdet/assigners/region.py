@@ -1,13 +1,13 @@
 """Assignment by where the center of an anchor lies in an object (Wang et al., 2019)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners.base import Assigner
+from kdet.assigners.base import Assigner, objects_of, usable_priors
 from kdet.contract import Assignment, Targets
 from kdet.priors import AnchorGenerator
 from kdet.priors.base import Shape
@@ -55,13 +55,15 @@ class RegionAssigner(Assigner):
         Returns:
             ``Assignment`` without overlaps.
         """
+        boxes, real = objects_of(targets)
+        priors, usable = usable_priors(priors, valid, boxes)
         counts = [h * w for h, w in shapes]
-        level = tf.repeat(tf.range(len(counts)), counts)  # [P]
+        level = _by_anchor(range(len(counts)), counts, tf.int32)  # [P]
         # TensorFlow's graphs divide by approximate reciprocals, which moves places that lie between two cells
-        cells = tf.repeat(tf.constant([1.0 / s for s in strides], tf.float32), counts)[:, None]  # per pixel
-        limit = tf.repeat(tf.cast([[w, h] for h, w in shapes], tf.float32), counts, axis=0)  # [P, 2]
+        cells = _by_anchor([1.0 / s for s in strides], counts, tf.float32)[:, None]  # per pixel
+        heights, widths = zip(*shapes, strict=True)
+        limit = tf.stack([_by_anchor(side, counts, tf.float32) for side in (widths, heights)], -1)  # [P, 2]
         center = (priors[:, :2] * cells + priors[:, 2:] * cells) * 0.5
-        boxes, real = targets["boxes"], targets["labels"] >= 0
 
         def within(ratio: float) -> Tensor:
             margin = (1.0 - ratio) / 2.0
@@ -84,8 +86,15 @@ class RegionAssigner(Assigner):
         free = rank == 0
         if self.ignore_neighbors:
             free &= ~tf.reduce_any((distance == 1) & around, 1)
-        counted = valid & (free | positive)
+        counted = usable & (free | positive)
         return Assignment(tf.where(positive & counted, rank // 2 - 1, -1), tf.cast(counted, tf.float32))
+
+
+def _by_anchor(values: Iterable[Any], counts: Sequence[Any], dtype: tf.DType) -> Tensor:
+    """A value of every level as ``[P]``, one for each of the ``counts`` anchors of the level."""
+    # `tf.repeat` asks for the places of the anchors, whose number XLA does not know
+    levels = [tf.fill([count], tf.cast(value, dtype)) for value, count in zip(values, counts, strict=True)]
+    return tf.concat(levels, 0)
 
 
 def region_levels(generator: AnchorGenerator, shapes: Sequence[Shape]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kdet import geometry
-from kdet.assigners.base import Assigner
+from kdet.assigners.base import Assigner, objects_of, usable_priors
 from kdet.contract import Assignment, Targets
 from kdet.ops.ranking import smallest_in_passing
 from kdet.registry import register
@@ -45,17 +45,23 @@ class UniformAssigner(Assigner):
             ``(Assignment, rows [B,K,G] int32, counted [B,K,G] bool)``: the K anchors of each object, some
             perhaps twice or also another's, and which of these matches take part.
         """
-        boxes, real = targets["boxes"], targets["labels"] >= 0  # [B, G]
+        boxes, real = objects_of(targets)  # [B, G, 4], [B, G]
+        priors, usable = usable_priors(priors, valid, boxes)
+        predictions, finite = geometry.finite_rows(predictions)
         objects = tf.shape(boxes)[1]
         batch, anchors = tf.shape(predictions)[0], tf.shape(priors)[0]
-        usable = tf.ones([batch, anchors], bool) if valid is None else valid
         # in the order in which later matches override earlier ones
-        rows = tf.stack([self._nearest(x, boxes, usable) for x in (predictions, priors[None])], 2)
+        rows = [
+            self._nearest(predictions, boxes, usable & finite),
+            self._nearest(priors[None], boxes, usable),
+        ]
+        rows = tf.stack(rows, 2)
         rows = tf.transpose(rows, [0, 3, 2, 1])  # [B, k, 2, G]
         rows = tf.reshape(rows, [batch, 2 * self.match_times, objects])
         overlaps = geometry.pairwise_iou(boxes, priors)  # [B, G, P]
         chosen = tf.transpose(tf.gather(overlaps, tf.transpose(rows, [0, 2, 1]), batch_dims=2), [0, 2, 1])
         counted = (chosen >= self.pos_ignore_iou) & real[:, None, :]
+        counted &= tf.gather(usable & finite, rows, batch_dims=1)
 
         place = tf.range(2 * self.match_times * objects)
         place = tf.where(real[:, None, :], tf.reshape(place, [1, -1, objects]), -1)

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdet.backbones.resnet import Bottleneck, NormedConvs, ResNet, padded_average
-from kdet.layers import Conv2D, conv_norm, make_conv, make_norm
+from kdet.backbones.resnet import Bottleneck, NormedConvs, ResNet
+from kdet.layers import Conv2D, conv_norm, make_conv, make_norm, padded_average
 from kdet.registry import register
 from kdet.typing import Spec, Tensor
 

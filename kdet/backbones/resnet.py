@@ -161,12 +161,6 @@ class Bottleneck(NormedConvs):
         return y + sequence(self.downsample, x)
 
 
-def padded_average(x: Tensor, stride: int) -> Tensor:
-    """Average of 3x3 windows, zeros of the border included."""
-    x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    return tf.nn.avg_pool2d(x, 3, stride, "VALID")
-
-
 class AveragePool(Composite):
     """Average pooling before a strided shortcut (ResNet-D), partial windows averaged over what they hold."""
 

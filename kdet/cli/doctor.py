@@ -6,6 +6,10 @@ import importlib.util
 import os
 import pathlib
 import platform
+import subprocess
+import sys
+
+from kdet.errors import KdetError
 
 HELP = "say what is installed and what it can do here"
 PACKAGES = ("kdet", "tensorflow", "keras", "numpy", "pycocotools", "faster-coco-eval")
@@ -21,7 +25,11 @@ OPTIONAL = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are none."""
+    parser.add_argument(
+        "--bench",
+        action="store_true",
+        help="time every compiled op against TensorFlow's own form on this machine, too (minutes)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -29,14 +37,16 @@ def run(options: argparse.Namespace) -> None:
         print(f"{title:13} {lines[0]}")
         for line in lines[1:]:
             print(f"{'':13} {line}")
+    if options.bench:
+        _bench()
 
 
 def report() -> dict[str, list[str]]:
     """Return the lines of every part of the report."""
     import tensorflow as tf
 
-    from kdet.convert.fetch import home
     from kdet.ops import build, compiled, dispatch
+    from kdet.writing import cache_folder
 
     gpus = [device.name for device in tf.config.list_physical_devices("GPU")]
     if gpus and not compiled.has_gpu_kernels():
@@ -47,13 +57,31 @@ def report() -> dict[str, list[str]]:
         "python": [f"{platform.python_version()} on {platform.platform()}"],
         "packages": [f"{name} {_version(name)}" for name in PACKAGES],
         "optional": [_optional(name, *about) for name, about in OPTIONAL.items()],
-        "processor": [
-            f"{os.cpu_count()} cores, {', '.join(build.cpu_features()) or 'no vector units known'}"
-        ],
-        "compiled ops": [missing or f"ready: {compiled.FOLDER / build.LIBRARY}", *used],
+        "processor": [f"{os.cpu_count()} cores, {platform.machine()}"],
+        "compiled ops": [missing or f"ready: {compiled.FOLDER / build.LIBRARY}", *used, *_kernels()],
         "GPU": gpus or ["none"],
-        "cache": [_cache(home())],
+        "cache": [_cache(cache_folder())],
     }
+
+
+def _bench() -> None:
+    """Prints a table of both forms of the ops, timed on one thread in a process of its own."""
+    from kdet.ops import compiled, processor
+
+    if (missing := compiled.why_not()) is not None:
+        raise KdetError(f"--bench times compiled ops, and there are none. {missing}")
+    print(f"\nMilliseconds of processor time on one thread, kernels for {processor.cpu()}:\n", flush=True)
+    subprocess.run([sys.executable, "-m", "kdet.ops.bench"], check=True)
+
+
+def _kernels() -> list[str]:
+    """What is said of the instruction sets of the compiled ops."""
+    from kdet.ops import compiled, processor
+
+    if compiled.why_not() is not None:
+        return []
+    named = os.environ.get("KDET_CPU") or "not set"
+    return [f"kernels: {processor.cpu()} of {', '.join(processor.cpus())} (KDET_CPU: {named})"]
 
 
 def _version(name: str) -> str:

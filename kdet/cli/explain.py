@@ -1,6 +1,6 @@
 """What a command says of an error: one sentence and an exit code, no stack."""
 
-from kdet.errors import first_line
+from kdet.errors import first_line, short
 
 FAULT_OF_KDET = 1
 WRONG_INPUT = 2
@@ -19,7 +19,7 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         return "there is not enough memory.", WRONG_INPUT
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}.", WRONG_INPUT
+        return f"{short(str(error.filename))[1:-1]}: {error.strerror}.", WRONG_INPUT
     if isinstance(error, KeyError) and error.args:  # its text is not to be quoted
         return str(error.args[0]), WRONG_INPUT
     # what kdet checks itself, and what libraries say of files and arguments; all else is a fault of kdet

@@ -4,7 +4,7 @@ from kdet.convert.checkpoint import Checkpoint, load_checkpoint, read_checkpoint
 from kdet.convert.export import save_checkpoint
 from kdet.convert.fetch import FetchError, fetch
 from kdet.convert.keras_files import IncompleteWeights
-from kdet.convert.load import load_file, load_imagenet, load_published
+from kdet.convert.load import check_file, is_address, load_file, load_imagenet, load_published
 from kdet.convert.pretrained import load_pretrained
 from kdet.convert.pth import read_pth
 from kdet.convert.state_dict import IncompleteStateDict, LoadReport, load_state_dict, state_dict
@@ -21,6 +21,8 @@ __all__ = [
     "TensorSlot",
     "fetch",
     "load_checkpoint",
+    "check_file",
+    "is_address",
     "load_file",
     "load_imagenet",
     "load_pretrained",

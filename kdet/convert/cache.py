@@ -8,8 +8,7 @@ in the header, and a file that was written under other rules or has changed sinc
 import hashlib
 import json
 import logging
-import mmap
-import os
+import math
 import struct
 from typing import Any
 
@@ -17,17 +16,21 @@ import keras
 import numpy as np
 
 from kdet.convert.files import atomic_path
-from kdet.convert.state_dict import check_finite, refuse_unnamed
+from kdet.convert.safetensors import map_file, read_header
+from kdet.convert.state_dict import LoadReport, check_finite, refuse_unnamed
 from kdet.convert.walk import torch_items
-from kdet.data.files import open_regular
 from kdet.errors import CheckpointError, short
 from kdet.typing import PathLike, Tensor
 
 logger = logging.getLogger("kdet")
 
-MAX_HEADER = 2**27
-
 _DTYPES = {"float32": "F32", "int32": "I32", "int64": "I64", "bool": "BOOL"}
+
+
+def is_own(path: PathLike) -> bool:
+    """Whether ``save_weights`` wrote a ``.safetensors`` file, and not another library."""
+    metadata = read_header(map_file(path), path)[0].get("__metadata__")
+    return isinstance(metadata, dict) and "kdet_layouts" in metadata
 
 
 def is_exact(model: keras.Model) -> bool:
@@ -76,8 +79,17 @@ def load_weights(model: keras.Model, path: PathLike) -> bool:
     return True
 
 
-def fill(model: keras.Model, path: PathLike) -> None:
+def fill(model: keras.Model, path: PathLike, allow_mismatch: bool = False) -> LoadReport:
     """As :func:`load_weights`, with the reason as an error.
+
+    Args:
+        model: the built model.
+        path: the file.
+        allow_mismatch: tensors of another shape (another number of classes) keep the model's values and are
+            reported.
+
+    Returns:
+        A ``LoadReport``.
 
     Raises:
         MissingFile: there is no such file.
@@ -85,54 +97,47 @@ def fill(model: keras.Model, path: PathLike) -> None:
             another, or a value is not finite. The model is then unchanged.
     """
     variables, layouts = _variables(model)
-    with open_regular(path, "weights file", CheckpointError) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size < 8:
-            raise CheckpointError(f"{path} is no .safetensors file: it has {size} bytes.")
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    header, start = _header(data, path)
+    data = map_file(path)
+    header, start = read_header(data, path)
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or metadata.get("kdet_layouts") != json.dumps(layouts):
         raise CheckpointError(f"{path} was not written by kdet for this model.")
     offset, places = 0, {}
     for name, variable in variables.items():
-        count = int(np.prod(variable.shape))
+        shape = _shape(header.get(name)) if allow_mismatch else None
+        shape = tuple(variable.shape) if shape is None else shape
+        count = math.prod(shape)
         end = offset + count * np.dtype(variable.dtype).itemsize
-        wanted = {
-            "dtype": _DTYPES.get(variable.dtype),
-            "shape": list(variable.shape),
-            "data_offsets": [offset, end],
-        }
+        wanted = {"dtype": _DTYPES.get(variable.dtype), "shape": list(shape), "data_offsets": [offset, end]}
         if header.get(name) != wanted:
             raise CheckpointError(
                 f"{path}: the tensor {name} should be {wanted}; the header says {short(header.get(name))}."
             )
-        places[name] = offset, count
+        places[name] = offset, count, shape
         offset = end
     if len(header) != len(variables) or start + offset != len(data):
         raise CheckpointError(f"{path} has {len(data)} bytes, by its header it should have {start + offset}.")
     if hashlib.sha256(memoryview(data)[start:]).hexdigest() != metadata.get("kdet_sha256"):
         raise CheckpointError(f"{path} is damaged: its values do not have the hash that its header names.")
-    arrays = {}
-    for name, (offset, count) in places.items():
+    arrays, mismatched = {}, {}
+    for name, (offset, count, shape) in places.items():
         variable = variables[name]
-        arrays[name] = np.frombuffer(data, variable.dtype, count, start + offset).reshape(variable.shape)
+        if shape == tuple(variable.shape):
+            arrays[name] = np.frombuffer(data, variable.dtype, count, start + offset).reshape(shape)
+        else:
+            mismatched[name] = shape, tuple(variable.shape)
     check_finite(arrays, path)
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
+    for name, array in arrays.items():
+        variables[name].assign(array)
+    return LoadReport(filled=len(arrays), mismatched=mismatched)
 
 
-def _header(data: mmap.mmap, path: PathLike) -> tuple[dict[str, Any], int]:
-    (length,) = struct.unpack_from("<Q", data)
-    if length > min(len(data) - 8, MAX_HEADER):
-        raise CheckpointError(f"{path} is no .safetensors file or is cut off: a header of {length} bytes.")
-    try:
-        header = json.loads(data[8 : 8 + length])
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is no .safetensors file: its header is no JSON.") from error
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path} is no .safetensors file: its header is no mapping.")
-    return header, 8 + length
+def _shape(entry: Any) -> tuple[int, ...] | None:
+    """The shape that an entry of a header names, None where it is none."""
+    shape = entry.get("shape") if isinstance(entry, dict) else None
+    if not isinstance(shape, list) or not all(type(n) is int and 0 <= n < 2**31 for n in shape):
+        return None
+    return tuple(shape)
 
 
 def _variables(model: keras.Model) -> tuple[dict[str, Tensor], dict[str, str | None]]:

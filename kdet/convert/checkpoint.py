@@ -1,4 +1,4 @@
-"""MMDetection checkpoints: where the state-dict is, what is stripped from it, and how one is loaded."""
+"""Checkpoints of other libraries: where the state-dict is, what is left out, and how one is loaded."""
 
 import dataclasses
 from typing import Any
@@ -6,12 +6,14 @@ from typing import Any
 import keras
 
 from kdet.convert import legacy as legacy_rules
+from kdet.convert import original_names
 from kdet.convert import state_dict as state_dicts
 from kdet.convert.pth import StoredTensor, read_pth
+from kdet.convert.safetensors import read_safetensors
 from kdet.convert.state_dict import LoadReport
 from kdet.convert.walk import torch_items
 from kdet.errors import CheckpointError
-from kdet.typing import PathLike
+from kdet.typing import PathLike, StateDict
 
 _STATE_KEYS = ("state_dict", "model", "state_dict_ema")
 
@@ -38,7 +40,8 @@ class Checkpoint:
 
 
 def read_checkpoint(path: PathLike) -> Checkpoint:
-    """Reads a ``.pth`` of MMDetection, torchvision or plain ``torch.save(model.state_dict())``.
+    """Reads a ``.pth`` of MMDetection, torchvision or plain ``torch.save(model.state_dict())``, or a
+    ``.safetensors`` file of Transformers.
 
     ``module.`` (a model saved inside its parallel wrapper) is stripped. ``ema_*`` is left out: mmcv's EMA
     hook swaps before it saves, so the plain names already hold the averaged weights. Optimizer state is
@@ -47,6 +50,8 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
     Raises:
         CheckpointError: no checkpoint, or no state-dict in it.
     """
+    if str(path).endswith(".safetensors"):
+        return Checkpoint(read_safetensors(path), {}, str(path))
     tree = read_pth(path)
     if not isinstance(tree, dict):
         raise CheckpointError(f"{path}: holds a {type(tree).__name__} instead of a state-dict")
@@ -70,7 +75,7 @@ def load_checkpoint(
     allow_mismatch: bool = False,
     legacy: bool | None = None,
 ) -> LoadReport:
-    """Fills a built model from a ``.pth``.
+    """Fills a built model from a ``.pth``, or a ``.safetensors`` file of another library.
 
     Args:
         model: the detector that the checkpoint belongs to.
@@ -88,9 +93,10 @@ def load_checkpoint(
     """
     checkpoint = read_checkpoint(path)
     slots = torch_items(model)
-    state = checkpoint.state_dict
+    state: StateDict = checkpoint.state_dict
     if legacy or (legacy is None and legacy_rules.is_legacy(checkpoint, slots)):
         state = legacy_rules.upgrade(state, slots)
+    state = original_names.renamed(state, slots)
     try:
         return state_dicts.load_state_dict(model, state, strict=strict, allow_mismatch=allow_mismatch)
     except state_dicts.IncompleteStateDict as error:

@@ -21,6 +21,8 @@ import numpy as np
 
 from kdet import compat
 from kdet.convert.walk import torch_items
+from kdet.errors import CheckpointError
+from kdet.layers.nested import hidden_layers
 
 # shapes of tensors by their path in a file
 Shapes: TypeAlias = Mapping[str, tuple[Any, ...]]
@@ -31,7 +33,7 @@ SHOWN = 8
 NESTED = re.compile(r"\b(?:layer_list|layer_dict)(_\d+)?/entries\b")
 
 
-class IncompleteWeights(ValueError):
+class IncompleteWeights(CheckpointError):
     """A weights file and a model do not cover each other."""
 
 
@@ -72,16 +74,19 @@ def expected_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
     """Return the shapes of a complete weights file of ``model``, by path in the file.
 
     Raises:
-        IncompleteWeights: Keras would leave variables of the model out of its files.
+        IncompleteWeights: this Keras, or another one that is allowed, would leave variables of the model out
+            of its files.
     """
     values = compat.stored_values(model)
     kept = {id(value) for value in values.values()}
-    lost = [name for name, variable in named_variables(model) if id(variable) not in kept]
+    hidden = {id(variable) for layer in hidden_layers(model) for variable in layer.variables}
+    lost = [name for name, variable in named_variables(model) if id(variable) not in kept - hidden]
     if lost:
+        before = "Before 3.15, " if hidden <= kept else ""
         raise IncompleteWeights(
-            f"Keras {keras.__version__} would not save {len(lost)} of the {len(model.weights)} weights of "
-            f"{model.name!r}: {_some(lost)}. Layers must be attributes of a kdet.layers.Composite, or stand "
-            "in lists or dicts that are."
+            f"{before}Keras (here {keras.__version__}) would not save {len(lost)} of the "
+            f"{len(model.weights)} weights of {model.name!r}: {_some(lost)}. Layers must be attributes of a "
+            "kdet.layers.Composite, or stand in lists or dicts assigned whole to an attribute of one."
         )
     return {path: tuple(value.shape) for path, value in values.items()}
 

@@ -10,6 +10,7 @@ A rule is ``None`` (same layout), a name, or a tuple ``(name, *parameters)``:
 | ``"linear"`` | ``[O, I]`` | ``[I, O]`` |
 | ``"point_conv"`` | ``[O, I, 1]`` (a 1-D convolution of one step) | ``[I, O]`` |
 | ``("linear_chw", (h, w))`` | ``[O, C*h*w]`` | ``[h*w*C, O]``: a dense layer behind a flattened map |
+| ``("chw", (h, w))`` | ``[C*h*w]`` | ``[h*w*C]``: of a norm over such a vector |
 
 Every rule is a permutation of elements, so ``to_torch`` inverts ``to_keras`` exactly.
 """
@@ -45,7 +46,10 @@ def to_keras(rule: LayoutRule, array: Array, shape: Sequence[int]) -> Array:
         return array.transpose(1, 0)
     if name == "point_conv":
         return array[..., 0].transpose(1, 0)
-    (h, w), (rows, outputs) = parameters[0], shape
+    h, w = parameters[0]
+    if name == "chw":
+        return array.reshape(-1, h, w).transpose(1, 2, 0).reshape(-1)
+    rows, outputs = shape
     return array.reshape(outputs, rows // (h * w), h, w).transpose(2, 3, 1, 0).reshape(rows, outputs)
 
 
@@ -63,7 +67,10 @@ def to_torch(rule: LayoutRule, array: Array) -> Array:
         return array.transpose(1, 0)
     if name == "point_conv":
         return array.transpose(1, 0)[..., None]
-    (h, w), (rows, outputs) = parameters[0], array.shape
+    h, w = parameters[0]
+    if name == "chw":
+        return array.reshape(h, w, -1).transpose(2, 0, 1).reshape(-1)
+    rows, outputs = array.shape
     return array.reshape(h, w, rows // (h * w), outputs).transpose(3, 2, 0, 1).reshape(outputs, rows)
 
 
@@ -71,7 +78,7 @@ def torch_shape(rule: LayoutRule, shape: Sequence[int]) -> tuple[int, ...]:
     """The shape of the PyTorch tensor that fills a Keras variable of ``shape``."""
     shape = tuple(int(size) for size in shape)
     name, _ = _parse(rule)
-    if name is None:
+    if name in (None, "chw"):
         return shape
     if name in ("conv", "conv_transpose"):
         h, w, second, first = shape
@@ -85,8 +92,11 @@ def torch_shape(rule: LayoutRule, shape: Sequence[int]) -> tuple[int, ...]:
 def _parse(rule: LayoutRule) -> tuple[str | None, list[Any]]:
     whole: tuple[Any, ...] = tuple(rule) if isinstance(rule, (tuple, list)) else (rule,)
     name, *parameters = whole
-    if name not in (None, "conv", "depthwise", "conv_transpose", "linear", "linear_chw", "point_conv"):
+    of_maps = ("linear_chw", "chw")
+    if name not in (None, "conv", "depthwise", "conv_transpose", "linear", "point_conv", *of_maps):
         raise ValueError(f"Unknown layout rule {rule!r}; see kdet.convert.layouts for the known ones.")
-    if (name == "linear_chw") != (len(parameters) == 1):
-        raise ValueError(f"Layout rule {rule!r}: only 'linear_chw' takes a parameter, the (h, w) of the map.")
+    if (name in of_maps) != (len(parameters) == 1):
+        raise ValueError(
+            f"Layout rule {rule!r}: only 'linear_chw' and 'chw' take a parameter, the (h, w) of the map."
+        )
     return name, parameters

@@ -1,6 +1,7 @@
 """Weights into a detector from wherever they are: published, ImageNet, or a file at hand."""
 
 import logging
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -10,13 +11,22 @@ import keras
 from kdet.config import Config
 from kdet.convert import cache, safe_load
 from kdet.convert.checkpoint import load_checkpoint
-from kdet.convert.fetch import FetchError, fetch, home
+from kdet.convert.fetch import SCHEMES, FetchError, fetch, file_name
 from kdet.convert.pretrained import load_pretrained
 from kdet.convert.state_dict import LoadReport
+from kdet.data.files import open_regular
 from kdet.errors import CheckpointError, KdetError, MissingFile, short
 from kdet.typing import KeyPath, PathLike
+from kdet.writing import cache_folder
 
 logger = logging.getLogger("kdet")
+
+_ENDINGS = {
+    "HDF5": (".weights.h5",),
+    ".keras": (".keras",),
+    "safetensors": (".safetensors",),
+    "PyTorch": (".pth", ".pt", ".tar"),
+}
 
 
 def load_published(model: keras.Model, config: Config, *, allow_mismatch: bool = False) -> LoadReport:
@@ -40,7 +50,9 @@ def load_published(model: keras.Model, config: Config, *, allow_mismatch: bool =
     address = metadata.get("checkpoint")
     if not address:
         raise FetchError(f"No weights were published for {config.name}.")
-    converted = home() / "converted" / (pathlib.PurePosixPath(address).stem + ".safetensors")
+    converted = (
+        cache_folder() / "converted" / (pathlib.PurePosixPath(file_name(address)).stem + ".safetensors")
+    )
     if converted.exists() and cache.load_weights(model, converted):
         return LoadReport(filled=len(model.weights))
     legacy = True if metadata.get("family") == "legacy_1.x" else None
@@ -53,14 +65,51 @@ def load_published(model: keras.Model, config: Config, *, allow_mismatch: bool =
     return report
 
 
+def is_address(weights: PathLike) -> bool:
+    """Whether weights are named by where they are on the network."""
+    return str(weights).startswith(SCHEMES)
+
+
+def check_file(path: PathLike) -> None:
+    """Raise for a file that is certainly none of weights, before a model is built for it.
+
+    Raises:
+        MissingFile: there is no such file.
+        CheckpointError: it is no regular file, its ending is of no kind that kdet reads, or it does not start
+            as files of that ending do.
+    """
+    name = str(path)
+    try:
+        missing = not os.path.lexists(name)
+    except ValueError:  # a NUL in the name
+        missing = True
+    if missing:
+        raise MissingFile(f"There is no weights file {short(name)[1:-1]}.")
+    kind = next((kind for kind, endings in _ENDINGS.items() if name.endswith(endings)), None)
+    if kind is None:
+        raise CheckpointError(f"{path}: kdet reads .pth, .safetensors, .weights.h5 and .keras files.")
+    with open_regular(path, "weights file", CheckpointError) as file:
+        head, size = file.read(512), os.fstat(file.fileno()).st_size
+    pickled = head[:1] == b"\x80" and head[1:2] <= b"\x05"  # the protocol, as PyTorch before 1.6 writes it
+    fits = {
+        "HDF5": head.startswith(b"\x89HDF"),
+        ".keras": head.startswith(b"PK"),
+        "safetensors": head[8:9] == b"{",
+        "PyTorch": head.startswith(b"PK") or pickled or head[257:262] == b"ustar",
+    }
+    if not fits[kind]:
+        what = f"it starts with {short(head[:8])} ({size} bytes)" if head else "it is empty"
+        raise CheckpointError(f"{path} is no {kind} file: {what}.")
+
+
 def load_file(
     model: keras.Model, path: PathLike, *, strict: bool = True, allow_mismatch: bool = False
 ) -> LoadReport:
-    """Fills a detector from a ``.pth``, ``.safetensors`` (of kdet), ``.weights.h5`` or ``.keras`` file.
+    """Fills a detector from a ``.pth``, ``.safetensors``, ``.weights.h5`` or ``.keras`` file.
 
     Args:
         model: the built detector.
-        path: the file, or the address of a published ``.pth``.
+        path: the file, or the address of a published one.
         strict, allow_mismatch: as in ``kdet.convert.load_state_dict``.
 
     Returns:
@@ -71,17 +120,11 @@ def load_file(
         FetchError, CheckpointError, IncompleteStateDict: as ``load_checkpoint``.
         IncompleteWeights: a file of Keras and the model do not cover each other.
     """
-    address = str(path)
-    path = fetch(address) if address.startswith(("http://", "https://")) else pathlib.Path(path)
-    try:
-        missing = not path.exists()
-    except (OSError, ValueError):  # a name that is too long or holds a NUL
-        missing = True
-    if missing:
-        raise MissingFile(f"There is no weights file {short(str(path))[1:-1]}.")
-    if path.suffix == ".safetensors":
-        cache.fill(model, path)
-    elif path.name.endswith((".weights.h5", ".keras")):
+    path = pathlib.Path(fetch(str(path)) if is_address(path) else path)
+    check_file(path)
+    if path.suffix == ".safetensors" and cache.is_own(path):
+        return cache.fill(model, path, allow_mismatch)
+    if path.name.endswith((".weights.h5", ".keras")):
         found = safe_load.load(model, path, allow_mismatch)
         if found is not None:
             return LoadReport(
@@ -90,10 +133,8 @@ def load_file(
                 mismatched=dict(found.mismatched),
                 filled=len(model.weights) - len(found.missing) - len(found.mismatched),
             )
-    elif path.suffix in (".pth", ".pt", ".tar"):
-        return load_checkpoint(model, path, strict=strict, allow_mismatch=allow_mismatch)
     else:
-        raise CheckpointError(f"{path}: kdet reads .pth, .safetensors, .weights.h5 and .keras files.")
+        return load_checkpoint(model, path, strict=strict, allow_mismatch=allow_mismatch)
     return LoadReport(filled=len(model.weights))
 
 

@@ -8,6 +8,7 @@ import keras
 from kdet.convert import state_dict as state_dicts
 from kdet.convert.checkpoint import read_checkpoint
 from kdet.convert.fetch import FetchError, fetch
+from kdet.convert.foreign import adapted
 from kdet.convert.state_dict import LoadReport
 from kdet.convert.walk import torch_items
 
@@ -51,6 +52,14 @@ _FILES = {
     "open-mmlab://resnest50": _OPEN_MMLAB + "resnest50_d2-7497a55b.pth",
     "open-mmlab://resnest101": _OPEN_MMLAB + "resnest101_d2-f3b931b2.pth",
     "open-mmlab://darknet53": _OPEN_MMLAB + "darknet53-a628ea1b.pth",
+    "mocov2://resnet50_800ep": (
+        "https://dl.fbaipublicfiles.com/moco/moco_checkpoints/moco_v2_800ep/moco_v2_800ep_pretrain.pth.tar"
+    ),
+    "swav://resnet50_800ep": "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar",
+    "timm://efficientnet_b1": (
+        "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
+        "efficientnet_b1-533bc792.pth"
+    ),
     "open-mmlab://mmdet/mobilenet_v2": (
         "https://download.openmmlab.com/mmdetection/v2.0/third_party/"
         "mobilenet_v2_batch256_imagenet-ff34753d.pth"
@@ -63,7 +72,13 @@ _ADDED = re.compile(
     r"(^|\.)(conv_offset|context_block|gen_attention_block|switch|weight_diff|pre_context|post_context"
     r"|offset_s|offset_l|rfp_conv)(\.|$)"
     r"|^features\.3[13]\."
+    r"|^norm[0-3]\."  # behind the outputs of Swin and ConvNeXt
+    r"|(^|\.)branch_weights$"
 )
+
+
+# attributes of backbones that hold their stages in a list
+_LISTS_OF_STAGES = ("layers", "stages", "downsample_layers")
 
 
 def names() -> list[str]:
@@ -106,6 +121,12 @@ def load_pretrained(layer: keras.layers.Layer, source: pathlib.Path | str) -> Lo
     path = fetch(address) if address.startswith(("http://", "https://")) else address
     state = read_checkpoint(path).state_dict
     inside = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
-    stages = {name.split(".")[0] for name in torch_items(layer)}
-    state = {name: tensor for name, tensor in (inside or state).items() if name.split(".")[0] in stages}
+    stages = {_stage(name) for name in torch_items(layer)}
+    state = {name: tensor for name, tensor in adapted(inside or state).items() if _stage(name) in stages}
     return state_dicts.load_state_dict(layer, state, may_keep=_ADDED.search)
+
+
+def _stage(name: str) -> str:
+    """The stage of a backbone that a tensor belongs to: ``layer1``, in a list of stages ``stages.0``."""
+    parts = name.split(".")
+    return ".".join(parts[:2]) if parts[0] in _LISTS_OF_STAGES else parts[0]

@@ -108,6 +108,18 @@ class _Storage:
         return values if dtype.isnative else values.astype(dtype.newbyteorder("="))
 
 
+def stored_array(kind: str, shape: tuple[int, ...], data: Any, start: int) -> StoredTensor:
+    """A tensor that lies row by row in ``data`` from byte ``start`` on, little-endian.
+
+    Args:
+        kind: NumPy's code of its dtype, or "bf16".
+    """
+    storage = _Storage(kind, math.prod(shape), data)
+    storage.start, storage.order = start, "<"
+    strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    return StoredTensor(storage, 0, shape, strides)
+
+
 def read_pth(path: PathLike) -> dict[str, Any] | StatefulDict:
     """The object that ``torch.save`` wrote to ``path``, with ``StoredTensor`` for its tensors.
 

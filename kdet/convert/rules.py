@@ -14,6 +14,7 @@ IGNORED = (
     r"num_batches_tracked$",  # BN's step counter: only read when momentum is None, which no recipe sets
     r"(^|\.)loss_\w+\.(edges|acc_sum)$",  # GHM: constant histogram edges, running counts of training
     r"(^|\.)integral\.project$",  # GFL: the constant 0..reg_max
+    r"(^|\.)relative_position_index$",  # Swin: rows of the table of biases, which follow from the window
 )
 """Patterns of tensors that only one side may have: no word about them in either direction."""
 
@@ -38,11 +39,37 @@ RENAMES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"^backbone\.extra\.(\d+)\.", _ssd_extra),
     (r"^backbone\.l2_norm\.", "neck.l2_norm."),
     (r"^(bbox_head\.(?:cls|reg)_convs\.\d+)\.(weight|bias)$", r"\1.0.\2"),
+    # RF-Next puts convolutions into others with several dilations
+    (r"\.(weight|bias)$", r".op_layer.\1"),
+    # files that Transformers wrote before its version 5
+    (r"\.self_attn\.out_proj\.", ".self_attn.o_proj."),
+    (r"\.encoder\.encoder\.(\d+)\.layers\.", r".encoder.aifi.\1.layers."),
+    (r"\.layers\.(\d+)\.fc([12])\.", r".layers.\1.mlp.fc\2."),
+    (r"\.mlp\.fc1\.", ".mlp.layers.0."),
+    (r"\.mlp\.fc2\.", ".mlp.layers.1."),
+    (r"\.attention\.attention\.([qkv])\w+\.", r".attention.\1_proj."),
+    (r"\.attention\.output(?:\.dense)?\.(weight|bias)$", r".attention.o_proj.\1"),
     # 1.x: RoI heads stood at the top level; RetinaNet before 0.6 used bare convolutions
     (r"^((?:bbox|mask|semantic|grid|mask_iou)_head|shared_head)\.", r"roi_head.\1."),
     (r"^(bbox_head\.(?:cls|reg)_convs\.\d+)\.(weight|bias)$", r"\1.conv.\2"),
 )
 """``(pattern, replacement)``: tried on a name that the model lacks, kept where the model has the result."""
+
+
+COPIES: tuple[tuple[str, str], ...] = (
+    # Transformers lists the prediction layers of RT-DETR's decoder a second time
+    (r"^(class_embed|bbox_embed)\.", r"model.decoder.\1."),
+)
+"""``(pattern, replacement)``: second names of tensors, which may be there, or not, or stand for the first."""
+
+
+def first_name(name: str, known: Container[str]) -> str | None:
+    """The name whose second name ``name`` is, where ``known`` holds it."""
+    for pattern, replacement in COPIES:
+        renamed = re.sub(pattern, replacement, name)
+        if renamed != name and renamed in known:
+            return renamed
+    return None
 
 
 def find_name(name: str, known: Container[str]) -> str | None:

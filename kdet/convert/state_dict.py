@@ -165,11 +165,12 @@ def _match(
     for name in state_dict:
         if name in slots:
             continue
-        target = rules.find_name(name, slots)
+        first = rules.first_name(name, slots)
+        target = first or rules.find_name(name, slots)
         if target is not None and target not in found:
             found[target] = name
         else:
-            (ignored if rules.is_ignored(name) else left_over).append(name)
+            (ignored if first or rules.is_ignored(name) else left_over).append(name)
     return found, tuple(left_over), tuple(ignored)
 
 

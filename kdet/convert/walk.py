@@ -7,7 +7,8 @@ under the attributes' names.
 """
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ import numpy as np
 
 from kdet.compat import layers_of
 from kdet.convert import layouts
-from kdet.layers import Layer, LayerDict, LayerList
+from kdet.layers import Layer, LayerDict, LayerList, TorchNamed
 from kdet.typing import Array
 
 
@@ -89,8 +90,46 @@ def training_state(model: keras.Layer) -> Iterator[keras.Variable]:
             yield from (layer.part(name) for name in layer.training_state)
 
 
+def named_layers(
+    layer: keras.Layer, prefix: str = ""
+) -> Iterator[tuple[str, keras.Layer, Callable[[keras.Layer], None]]]:
+    """All layers inside ``layer`` by the PyTorch names of what is in them, built or not.
+
+    Args:
+        layer: a Keras layer or model.
+        prefix: what all names begin with.
+
+    Returns:
+        ``(name, layer, what puts another layer into its place)``.
+    """
+    names = layer.torch_names if isinstance(layer, TorchNamed) else {}
+    for attribute, value in list(vars(layer).items()):
+        if not attribute.startswith("_") or attribute in names:
+            replace = functools.partial(setattr, layer, attribute)
+            yield from _named(value, prefix, names.get(attribute, attribute), replace)
+
+
+def _named(
+    value: Any, prefix: str, name: str | tuple[str, ...], replace: Callable[[Any], None]
+) -> Iterator[tuple[str, keras.Layer, Callable[[keras.Layer], None]]]:
+    if isinstance(value, (LayerList, LayerDict)):
+        value = value.entries
+    if isinstance(name, tuple):
+        for index, (child, own) in enumerate(zip(list(value), name, strict=False)):
+            yield from _named(child, prefix, own, functools.partial(value.__setitem__, index))
+        return
+    inner = prefix + name + "." if name else prefix
+    if isinstance(value, keras.Layer):
+        yield prefix + name, value, replace
+        yield from named_layers(value, inner)
+    elif isinstance(value, (dict, list)):
+        for key, child in list(value.items() if isinstance(value, dict) else enumerate(value)):
+            yield from _named(child, inner, str(key), functools.partial(value.__setitem__, key))
+
+
 def _layer_items(layer: keras.Layer, prefix: str) -> Iterator[tuple[str, TensorSlot]]:
-    declared, names = (layer.torch_tensors, layer.torch_names) if isinstance(layer, Layer) else ({}, {})
+    declared = layer.torch_tensors if isinstance(layer, Layer) else {}
+    names = layer.torch_names if isinstance(layer, TorchNamed) else {}
     covered: set[str] = set()
     found = False
     for name, (attributes, rule) in declared.items():
@@ -110,7 +149,11 @@ def _layer_items(layer: keras.Layer, prefix: str) -> Iterator[tuple[str, TensorS
         yield from _value_items(value, prefix, names.get(attribute, attribute))
 
 
-def _value_items(value: Any, prefix: str, name: str) -> Iterator[tuple[str, TensorSlot]]:
+def _value_items(value: Any, prefix: str, name: str | tuple[str, ...]) -> Iterator[tuple[str, TensorSlot]]:
+    if isinstance(name, tuple):
+        for child, own in zip(value, name, strict=False):
+            yield from _value_items(child, prefix, own)
+        return
     path = prefix + name
     if isinstance(value, keras.Variable):
         yield path, TensorSlot((value,))

@@ -64,7 +64,9 @@ class Albumentations(Transform):
             columns=tf.ensure_shape(columns, [None]),
         )
 
-    def _run(self, image, boxes, rows, columns, draw):
+    def _run(
+        self, image: np.ndarray, boxes: np.ndarray, rows: np.ndarray, columns: np.ndarray, draw: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
         shape = image.shape[:2]
         # one more than the index, so that what the library fills in (0) means "outside"
         places = [np.broadcast_to(rows[:, None], shape), np.broadcast_to(columns[None], shape)]
@@ -90,7 +92,7 @@ class Albumentations(Transform):
         kept = np.asarray(found["position"], np.int32).reshape(-1)
         return np.asarray(found["image"], image.dtype), boxes, kept, rows, columns
 
-    def _compose(self):
+    def _compose(self) -> Any:
         """The chain of this thread: it holds random state."""
         if "compose" not in vars(self._local):
             library = _library()
@@ -102,7 +104,7 @@ class Albumentations(Transform):
         return self._local.compose
 
 
-def _library():
+def _library() -> Any:
     try:
         import albumentations
     except ImportError as error:
@@ -112,7 +114,7 @@ def _library():
     return albumentations
 
 
-def _build(library, spec):
+def _build(library: Any, spec: Any) -> Any:
     if not isinstance(spec, dict) or not isinstance(spec.get("type"), str):
         raise DataError(f"transforms must list mappings with a `type`; got {short(spec)}.")
     kind = vars(library).get(spec["type"])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kdet.inputs import own_side
 from kdet.typing import Pair
 
 
@@ -29,22 +30,17 @@ def bucket_shapes(
 
 def own_canvas(size: Sequence[float], divisor: int = 1, center_pad: int | None = None) -> Pair:
     """The canvas (h, w) for one image: sides as multiples of ``divisor``, or ``side | center_pad``."""
-    if center_pad is not None:
-        height, width = (int(side) | center_pad for side in size)
-    else:
-        height, width = (round_up(side, divisor) for side in size)
+    height, width = (own_side(math.ceil(side), divisor, center_pad) for side in size)
     return height, width
 
 
 def own_canvas_tensor(size: tf.Tensor, divisor: int = 1, center_pad: int | None = None) -> tf.Tensor:
     """``own_canvas`` in a graph: int32 ``[2]`` from an int32 ``[2]``."""
-    if center_pad is not None:
-        return tf.bitwise.bitwise_or(size, center_pad)
-    return -(-size // divisor) * divisor
+    return own_side(size, divisor, center_pad)
 
 
 def round_up(value: float, divisor: int) -> int:
-    return int(math.ceil(value / divisor) * divisor)
+    return own_side(math.ceil(value), divisor)
 
 
 def choose_bucket(sizes: Any, shapes: Sequence[Pair]) -> int:
@@ -94,7 +90,7 @@ class BatchPlan:
             self._cached = (epoch, batches)
         return batches[position]
 
-    def _epoch(self, epoch):
+    def _epoch(self, epoch: int) -> np.ndarray:
         random = np.random.default_rng([self._seed, epoch])
         chosen = []
         for group, count in zip(self._groups, self._batches, strict=True):

@@ -8,19 +8,21 @@ class that has instances. The pixels of a group of objects that nobody could tel
 import concurrent.futures
 import dataclasses
 import difflib
-import json
+import io
 import os
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, ImageDraw
 from pycocotools import mask as coco_mask
-from scipy import ndimage
 
-from kdet.data import coco
+from kdet.data import coco, decoding, files
 from kdet.data.classes import select_classes
-from kdet.data.folders import ImageFolder, missing_image
-from kdet.data.index import DatasetIndex, Record, Skips
+from kdet.data.folders import ImageFolder, find_or_report
+from kdet.data.index import DatasetIndex, Faults, Record, Skips
+from kdet.errors import DataError, MissingFile, first_line, short
 
 # fmt: off
 CLASSES = {  # with instances, and evaluated
@@ -42,6 +44,7 @@ LABELS = {**STUFF, **VOID, **CLASSES}
 PER_CLASS = 1000  # instance id = PER_CLASS * label id + number
 LARGEST = 0xFFFF  # value of a pixel
 FAR = 1e6  # no coordinate is beyond
+MAX_SIDE = 1 << 15
 MAPS, POLYGONS = "_instanceIds.png", "_polygons.json"
 
 
@@ -52,6 +55,7 @@ def read_cityscapes(
     classes: list[str] | None = None,
     masks: bool = False,
     on_missing: str = "error",
+    on_corrupt: str = "error",
 ) -> DatasetIndex:
     """Read one split of Cityscapes.
 
@@ -65,32 +69,38 @@ def read_cityscapes(
         classes: names to use, in label order; None takes the eight evaluated ones.
         masks: deliver the masks.
         on_missing: "error" or "skip", for images that are not on disk.
+        on_corrupt: "error" or "skip", for annotation files that cannot be read.
 
     Returns:
         ``DatasetIndex`` with ``instance_map`` and Cityscapes' label ids as ``category_ids``; image ids count
         from 0 in the order of the file names.
 
     Raises:
-        FileNotFoundError, ValueError: naming the file and what to do.
+        MissingFile, DataError: naming the file and what to do.
     """
     class_names = select_classes(CLASSES, classes, annotations)
     label_of = {CLASSES[name]: label for label, name in enumerate(class_names)}
     skips, folder, listed = Skips(), ImageFolder(images), []
+    faults = Faults(skips, on_corrupt)
     for source in _files(annotations):
         name = _image_name(source, annotations)
-        path = folder.find(name)
-        if path is None:
-            missing_image(folder, name, annotations, on_missing, skips)
-        else:
+        path = find_or_report(folder, name, annotations, on_missing, faults)
+        if path is not None:
             listed.append((source, name, path))
     with concurrent.futures.ThreadPoolExecutor() as pool:  # reading is decoding PNG, which threads can do
         found = list(pool.map(_objects, (source for source, _, _ in listed)))
-    records = []
-    for image_id, ((_, name, path), (size, objects)) in enumerate(zip(listed, found, strict=True)):
-        info = {"id": image_id, "file_name": name, "height": size[0], "width": size[1]}
+    records: list[Record] = []
+    sources = {}
+    for (source, name, path), read in zip(listed, found, strict=True):
+        if isinstance(read, DataError):
+            faults.add("unusable annotation file", str(annotations), str(read).rstrip("."))
+            continue
+        (height, width), objects = read
+        info = {"id": len(records), "file_name": name, "height": height, "width": width}
+        sources[len(records)] = source
         record = coco.make_record(info, path, objects, label_of, masks, skips)
         records.append(dataclasses.replace(record, empty=not len(record.labels)))
-    maps = InstanceMaps({image_id: source for image_id, (source, _, _) in enumerate(listed)})
+    maps = InstanceMaps(sources)
     return DatasetIndex(
         name=str(annotations),
         class_names=class_names,
@@ -141,17 +151,21 @@ def read_instance_map(path: str) -> np.ndarray:
     """The instance map ``[h, w]`` int32 of a ``_instanceIds.png``, or drawn from a ``_polygons.json``.
 
     Raises:
-        ValueError: the file is damaged or of another kind; the message names it.
+        MissingFile, DataError: the file is gone, damaged or of another kind; the message names it.
     """
     if path.endswith(POLYGONS):
         return draw_polygons(path)
+    encoded = files.read_bytes(path, "instance map")
     try:
-        with Image.open(path) as image:
+        if decoding.kind_of(encoded) != "png":
+            raise DataError("it is of another kind")
+        decoding.stored_size(encoded)
+        with Image.open(io.BytesIO(encoded), formats=["PNG"]) as image:
             found = np.asarray(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"The instance map {path} is no readable PNG: {error}") from error
+    except (DataError, OSError, SyntaxError, ValueError, struct.error, zlib.error) as error:
+        raise DataError(f"The instance map {path} is no readable PNG: {first_line(error)}.") from error
     if found.ndim != 2 or found.dtype.kind not in "iu" or found.min() < 0 or found.max() > LARGEST:
-        raise ValueError(f"The instance map {path} must have one channel of whole numbers of 16 bits.")
+        raise DataError(f"The instance map {path} must have one channel of whole numbers of 16 bits.")
     return found.astype(np.int32)
 
 
@@ -159,52 +173,62 @@ def draw_polygons(path: str) -> np.ndarray:
     """The instance map ``[h, w]`` int32 of a ``_polygons.json``, later polygons over earlier ones.
 
     Raises:
-        ValueError: naming the file, the object and what is wrong with it.
+        MissingFile, DataError: naming the file, the object and what is wrong with it.
     """
+    content = files.read_json(path, "Cityscapes annotation")
     try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-        width, height = int(content["imgWidth"]), int(content["imgHeight"])
-        objects = [
-            (o["label"], [tuple(p) for p in o["polygon"]], o.get("deleted")) for o in content["objects"]
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(
+        width, height, entries = content["imgWidth"], content["imgHeight"], content["objects"]
+        objects = [(o["label"], o["polygon"], o.get("deleted")) for o in entries]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
             f"{path} is no Cityscapes annotation (imgHeight, imgWidth, objects with label and polygon): "
-            f"{error!r}"
+            f"{short(content)}."
         ) from error
-    if not (0 < width <= 1 << 15 and 0 < height <= 1 << 15):
-        raise ValueError(f"{path}: imgWidth x imgHeight is {width} x {height}; sides must be 1..32768.")
+    sides = type(width) is int and type(height) is int and 0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE
+    if not sides or width * height > decoding.max_pixels():
+        raise DataError(
+            f"{path}: imgWidth x imgHeight is {short(width)} x {short(height)}; sides must be 1..{MAX_SIDE}, "
+            f"and {decoding.max_pixels()} pixels at most."
+        )
     image = Image.new("I", (width, height), 0)
     drawer = ImageDraw.Draw(image)
-    counts: dict[int, int] = {}
+    counts: dict[str, int] = {}
     for number, (label, polygon, deleted) in enumerate(objects):
         if deleted:
             continue
-        value = _value(label, counts, f"{path}, object {number}")
+        where = f"{path}, object {number}"
+        value = _value(label, counts, where)
         if value < 0:
             continue
-        if len(polygon) < 2 or not all(_is_point(point) for point in polygon):
-            raise ValueError(f"{path}, object {number} ({label}): its polygon must be points [x, y].")
-        drawer.polygon(polygon, fill=value)
+        if not isinstance(polygon, list) or len(polygon) < 2 or not all(map(_is_point, polygon)):
+            raise DataError(f"{where} ({label}): its polygon must be points [x, y].")
+        drawer.polygon([(x, y) for x, y in polygon], fill=value)
     return np.array(image, np.int32)
 
 
-def _is_point(point):
-    return len(point) == 2 and all(isinstance(v, (int, float)) and abs(v) <= FAR for v in point)
+def _is_point(point: Any) -> bool:
+    return isinstance(point, list) and len(point) == 2 and all(_is_coordinate(v) for v in point)
 
 
-def _value(label, counts, where):
+def _is_coordinate(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= FAR
+
+
+def _value(label: Any, counts: dict[str, int], where: str) -> int:
     """What the pixels of a polygon get; ``counts`` are the single objects so far, by label."""
+    if not isinstance(label, str):
+        raise DataError(f"{where}: its label is {short(label)}, not a text.")
     single = label in CLASSES or label in OTHERS
-    if label not in LABELS and str(label).endswith("group"):
+    if label not in LABELS and label.endswith("group"):
         label = label[: -len("group")]
     if label not in LABELS:
-        near = difflib.get_close_matches(str(label), LABELS, n=1)
-        raise ValueError(f"{where}: unknown label {label!r}{f'; nearest: {near[0]!r}' if near else ''}.")
+        near = difflib.get_close_matches(label, LABELS, n=1)
+        raise DataError(f"{where}: unknown label {short(label)}{f'; nearest: {near[0]!r}' if near else ''}.")
     if not single:
         return LABELS[label]
     counts[label] = counts.get(label, -1) + 1
+    if counts[label] == PER_CLASS:
+        raise DataError(f"{where}: more than {PER_CLASS} single objects {label!r} in one image.")
     return PER_CLASS * LABELS[label] + counts[label]
 
 
@@ -213,6 +237,8 @@ def instances(instance_map: np.ndarray) -> list[dict[str, Any]]:
 
     Each is a COCO annotation with the instance id as ``segmentation``; ``area`` is in pixels.
     """
+    from scipy import ndimage  # import time is precious
+
     pixels = np.bincount(instance_map.ravel(), minlength=LARGEST + 1)
     ids = np.flatnonzero(pixels)
     label_ids = np.where(ids < PER_CLASS, ids, ids // PER_CLASS)
@@ -236,21 +262,27 @@ def instances(instance_map: np.ndarray) -> list[dict[str, Any]]:
     return found
 
 
-def _objects(source):
-    """``((h, w), objects)`` of one annotation file."""
-    found = read_instance_map(source)
-    return found.shape, instances(found)
+def _objects(source: str) -> tuple[tuple[int, int], list[dict[str, Any]]] | DataError:
+    """``((h, w), objects)`` of one annotation file, or why it cannot be used."""
+    try:
+        found = read_instance_map(source)
+    except MissingFile:
+        raise
+    except DataError as error:
+        return error
+    height, width = found.shape
+    return (height, width), instances(found)
 
 
-def _rle(mask):
+def _rle(mask: np.ndarray) -> dict[str, Any]:
     rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return {"size": [int(v) for v in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
-def _files(folder):
+def _files(folder: str) -> list[str]:
     """One annotation file per image below a folder, by name; maps before polygons."""
     if not os.path.isdir(folder):
-        raise FileNotFoundError(
+        raise MissingFile(
             f"data.annotations must be a folder of Cityscapes such as gtFine/val; {folder} is none."
         )
     chosen = {}
@@ -260,11 +292,11 @@ def _files(folder):
                 if name.endswith(ending):
                     chosen[os.path.join(root, name.removesuffix(ending))] = os.path.join(root, name)
     if not chosen:
-        raise ValueError(f"{folder} holds no file that ends in {MAPS} or {POLYGONS} (data.annotations).")
+        raise DataError(f"{folder} holds no file that ends in {MAPS} or {POLYGONS} (data.annotations).")
     return [chosen[stem] for stem in sorted(chosen)]
 
 
-def _image_name(source, folder):
+def _image_name(source: str, folder: str) -> str:
     """Name of the image of an annotation file: ``<city>/<city>_<sequence>_<frame>_leftImg8bit.png``."""
     stem = os.path.relpath(source, folder)
     for ending in (MAPS, POLYGONS):

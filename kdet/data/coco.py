@@ -4,19 +4,24 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kdet.data import segmentations as shapes
+import numpy as np
+
 from kdet.data.classes import select_classes
-from kdet.data.coco_file import CocoFile, is_box, without_collection
+from kdet.data.coco_builder import BOXED, CROWD, IGNORED
+from kdet.data.coco_file import category_names, derived_box, is_box, roots
+from kdet.data.coco_table import CocoTable, read_table
 from kdet.data.folders import ImageFolder, find_or_report
-from kdet.data.index import DatasetIndex, Faults, Record, Skips, as_boxes, as_labels
-from kdet.typing import PathLike
+from kdet.data.index import EXAMPLES, DatasetIndex, Faults, Skips, as_boxes, as_labels
+from kdet.data.packed import Texts
+from kdet.data.records import Objects, Record, Records
+from kdet.typing import Array, PathLike
 
 logger = logging.getLogger("kdet.data")
 
 CROWDS = ("ignore", "objects")
+_ROWS = 2**20  # annotations at a time
 
 
-@without_collection()
 def read_coco(
     annotations: PathLike,
     images: PathLike | None,
@@ -54,19 +59,28 @@ def read_coco(
     folder = ImageFolder(images, allow_outside=allow_outside)
     skips = Skips()
     faults = Faults(skips, on_corrupt)
-    content = CocoFile(annotations, faults, masks)
-    class_names = select_classes(_class_names(content, skips), classes, annotations)
-    id_of = {name: i for i, name in content.names.items()}
+    table = read_table(annotations, masks, faults)
+    table.report(annotations, faults)
+    names = category_names(annotations, table.categories)
+    class_names = select_classes(_class_names(table, names, skips), classes, annotations)
+    id_of = {name: i for i, name in names.items()}
     label_of = {id_of[name]: label for label, name in enumerate(class_names)}
+    labels = np.array([label_of.get(number, -1) for number in names], np.int32)
 
-    records = []
-    for info in content.images:
-        path = _find(folder, info["file_name"], annotations, on_missing, faults)
+    left_out, paths = Skips(), {}
+    first: dict[str, tuple[int, int]] = {}
+    for position, name in enumerate(table.names):
+        path = _find(folder, name, annotations, on_missing, Faults(left_out, on_corrupt))
         if path is not None:
-            found = content.annotations[info["id"]]
-            records.append(make_record(info, path, found, label_of, masks, skips, crowds))
-    _warn_of_crowds(records, annotations)
-    return DatasetIndex(
+            paths[position] = path
+            continue
+        for kind in left_out.counts:
+            first.setdefault(kind, (position, 0))
+    records, unusable, first_unusable = records_of_table(
+        table, np.array(list(paths), np.int64), Texts.of(paths.values()), labels, crowds == "ignore"
+    )
+    skips.update_in_order([left_out, unusable], {**first, **first_unusable})
+    index = DatasetIndex(
         name=str(annotations),
         class_names=class_names,
         category_ids=[id_of[name] for name in class_names],
@@ -75,18 +89,20 @@ def read_coco(
         has_masks=masks,
         coco_file=annotations,
     )
+    _warn_of_crowds(index, annotations)
+    return index
 
 
-def _class_names(content, skips):
+def _class_names(table: CocoTable, names: Mapping[int, str], skips: Skips) -> list[str]:
     """All categories, without those that head others and have no annotation."""
-    used = {a["category_id"] for found in content.annotations.values() for a in found}
-    unused = content.roots - used
+    numbers = list(names)
+    unused = roots(table.categories) - {numbers[position] for position in np.unique(table.category)}
     for number in sorted(unused):
-        skips.add("category that only heads others, which is no class", content.names[number])
-    return [name for number, name in content.names.items() if number not in unused]
+        skips.add("category that only heads others, which is no class", names[number])
+    return [name for number, name in names.items() if number not in unused]
 
 
-def _find(folder, name, where, on_missing, faults):
+def _find(folder: ImageFolder, name: str, where: PathLike, on_missing: str, faults: Faults) -> str | None:
     if name.startswith("COCO_") and folder.find(name) is None:
         # LVIS v0.5 lists COCO 2017 by the names of 2014
         path = folder.find(name.rsplit("_", 1)[1])
@@ -95,16 +111,109 @@ def _find(folder, name, where, on_missing, faults):
     return find_or_report(folder, name, where, on_missing, faults)
 
 
-def _warn_of_crowds(records, where):
-    objects = sum(len(r.labels) for r in records)
-    regions = sum(len(r.ignore_labels) for r in records)
-    if regions and not objects:
+def _warn_of_crowds(index: DatasetIndex, where: PathLike) -> None:
+    regions = int(index.records.ignored.counts.sum())
+    if regions and not index.num_objects:
         logger.warning(
             "All %d objects of %s are marked iscrowd: nothing would be learned from them. If they are single "
             "objects (CVAT marks its run lengths so), set data.crowds: objects.",
             regions,
             where,
         )
+
+
+def records_of_table(
+    table: CocoTable, images: Array, sources: Sequence[Any], labels: Array, ignore_crowds: bool
+) -> tuple[Records, Skips, dict[str, tuple[int, int]]]:
+    """Some images with their usable objects; what was unusable, and the place of the first for each reason.
+
+    Args:
+        table: the file.
+        images: int ``[m]``, which, rising.
+        sources: what each of them is read from.
+        labels: int32, the label of every category, -1: not wanted.
+        ignore_crowds: crowds are regions to ignore.
+    """
+    count = len(table.image_id)
+    there = np.zeros(count, bool)
+    there[images] = True
+    owners = np.repeat(np.arange(count, dtype=np.int32), np.diff(table.splits))
+    wanted = (labels[table.category] >= 0) & there[owners]
+    defects = _defects(table, owners)
+    skips, first = Skips(), {}
+    for number, reason in enumerate(DEFECTS, start=1):
+        rows = np.flatnonzero(wanted & (defects == number))
+        if len(rows):
+            first[reason] = int(owners[rows[0]]), 1 + int(rows[0])
+        for row in rows[:EXAMPLES]:
+            skips.add(reason, f"annotation {table.label(row)} of {table.names[owners[row]]}")
+        if len(rows) > EXAMPLES:
+            skips.counts[reason] += len(rows) - EXAMPLES
+    usable = wanted & (defects == 0)
+    crowds = (table.flags & CROWD).astype(bool) if ignore_crowds else np.zeros(len(usable), bool)
+
+    def objects(chosen: Array) -> Objects:
+        rows = np.flatnonzero(chosen)
+        counts = np.bincount(owners[rows], minlength=count)[images]
+        stops = np.cumsum(counts)
+        return Objects(
+            boxes=_corners(table, rows),
+            labels=labels[table.category[rows]],
+            shapes=None if table.shapes is None else table.shapes.take(rows),
+            starts=stops - counts,
+            stops=stops,
+        )
+
+    records = Records(
+        image_id=table.image_id[images],
+        sizes=table.sizes[images],
+        names=table.names.take(images),
+        sources=sources,
+        empty=(np.bincount(owners[wanted], minlength=count) == 0)[images],
+        objects=objects(usable & ~crowds),
+        ignored=objects(usable & crowds),
+    )
+    return records, skips, first
+
+
+DEFECTS = (
+    "annotation marked 'ignore'",
+    "annotation without a usable 'bbox' [x, y, w, h]",
+    "degenerate box (thinner than a pixel, or no area)",
+    "box outside the image",
+    "object without a usable segmentation",
+)
+
+
+def _defects(table: CocoTable, owners: Array) -> Array:
+    """Why each annotation cannot be used: uint8 ``[k]``, 1 and more for one of ``DEFECTS``, 0: it can."""
+    found = np.zeros(len(owners), np.uint8)
+    for start in range(0, len(owners), _ROWS):
+        block = slice(start, start + _ROWS)
+        x, y, w, h = table.boxes[block].T
+        height, width = table.sizes[owners[block]].T
+        inside_w = np.minimum(x + w, width) - np.maximum(x, 0)
+        inside_h = np.minimum(y + h, height) - np.maximum(y, 0)
+        unmasked = np.zeros(len(x), bool) if table.shapes is None else table.shapes.lengths[block] == 0
+        reasons = [
+            table.flags[block] & IGNORED > 0,
+            table.flags[block] & BOXED == 0,
+            (w < 1) | (h < 1) | (table.areas[block] <= 0),  # NaN, which is no area given, is not below
+            (inside_w <= 0) | (inside_h <= 0),
+            unmasked,
+        ]
+        found[block] = np.select(reasons, [1, 2, 3, 4, 5])
+    return found
+
+
+def _corners(table: CocoTable, rows: Array) -> Array:
+    """The boxes float32 ``[k,4]`` xyxy of some rows."""
+    found = np.empty((len(rows), 4), np.float32)
+    for start in range(0, len(rows), _ROWS):
+        boxes = table.boxes[rows[start : start + _ROWS]]
+        boxes[:, 2:] += boxes[:, :2]
+        found[start : start + _ROWS] = boxes
+    return found
 
 
 def make_record(
@@ -133,7 +242,7 @@ def make_record(
     }  # crowd -> boxes, labels, segmentations
     wanted = [a for a in annotations if a["category_id"] in label_of]
     for annotation in wanted:
-        box = annotation.get("bbox") or _derived_box(annotation)
+        box: Any = annotation.get("bbox") or derived_box(annotation)
         reason = _defect(annotation, box, info, masks)
         if reason:
             skips.add(reason, f"annotation {annotation.get('id')} of {info['file_name']}")
@@ -160,28 +269,20 @@ def make_record(
     )
 
 
-def _derived_box(annotation):
-    """The box around the polygons of an annotation that has none itself."""
-    polygons = annotation.get("segmentation")
-    if shapes.is_empty(polygons) or not isinstance(polygons, list) or shapes.fault(polygons, 1, 2**20):
-        return None
-    return shapes.bounds(polygons)
-
-
-def _defect(annotation, box, info, masks):
+def _defect(annotation: dict[str, Any], box: Any, info: dict[str, Any], masks: bool) -> str | None:
     """Why an annotation cannot be used, or None."""
     if annotation.get("ignore"):
-        return "annotation marked 'ignore'"
+        return DEFECTS[0]
     if not is_box(box):
-        return "annotation without a usable 'bbox' [x, y, w, h]"
+        return DEFECTS[1]
     x, y, w, h = box
     area = annotation.get("area")
     inside_w = min(x + w, info["width"]) - max(x, 0)
     inside_h = min(y + h, info["height"]) - max(y, 0)
     if w < 1 or h < 1 or (area is not None and area <= 0):
-        return "degenerate box (thinner than a pixel, or no area)"
+        return DEFECTS[2]
     if inside_w <= 0 or inside_h <= 0:
-        return "box outside the image"
+        return DEFECTS[3]
     if masks and annotation.get("segmentation") is None:
-        return "object without a usable segmentation"
+        return DEFECTS[4]
     return None

@@ -46,13 +46,13 @@ class CocoFile:
             self._check_form(content)
             self.categories = content["categories"]
             self.names = self._categories(content)
-            self.roots = _roots(content["categories"])
+            self.roots = roots(content["categories"])
             self.images = self._images(content["images"])
             self.annotations = self._group(content.get("annotations") or [])
             if masks:
                 self._check_segmentations()
 
-    def _check_form(self, content):
+    def _check_form(self, content: Any) -> None:
         form = {"images": True, "categories": True, "annotations": False}
         for key, required in form.items():
             value = content.get(key) if isinstance(content, dict) else None
@@ -60,9 +60,9 @@ class CocoFile:
                 continue
             if not isinstance(value, list):
                 raise DataError(f"{self.path} is not a COCO annotation file: it has no list {key!r}.")
-            wrong = next((entry for entry in value if not isinstance(entry, dict)), None)
-            if wrong is not None:
-                raise DataError(f"{self.path}: an entry of {key!r} is no mapping but {short(wrong)}.")
+            for entry in value:
+                if not isinstance(entry, dict):
+                    raise DataError(f"{self.path}: an entry of {key!r} is no mapping but {short(entry)}.")
         for key, fields in (("images", ("id", "height", "width")), ("categories", ("id", "name"))):
             for entry in content[key]:
                 absent = [f for f in fields if f not in entry]
@@ -71,32 +71,13 @@ class CocoFile:
                 if absent:
                     raise DataError(f"{self.path}: an entry of {key!r} lacks {absent}: {short(entry)}.")
 
-    def _categories(self, content):
-        names = {}
-        if not content["categories"]:
-            raise DataError(f"{self.path} lists no category; name at least one under 'categories'.")
-        for entry in content["categories"]:
-            number, name = entry["id"], entry["name"]
-            if not _is_id(number):
-                raise DataError(
-                    f"{self.path}: the category {short(name)} has the id {short(number)}; "
-                    "ids are whole numbers from 0 on."
-                )
-            if not isinstance(name, str) or not name.strip():
-                raise DataError(
-                    f"{self.path}: the category with id {number} has the name {short(name)}; give it a text."
-                )
-            if number in names:
-                raise DataError(f"{self.path}: two categories have the id {number}; number them anew.")
-            names[int(number)] = name
-        if len(set(names.values())) < len(names):
-            raise DataError(f"{self.path}: two categories have the same name; join or rename them.")
-        return names
+    def _categories(self, content: dict[str, Any]) -> dict[int, str]:
+        return category_names(self.path, content["categories"])
 
-    def _images(self, entries):
+    def _images(self, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         usable, seen = [], set()
         for entry in entries:
-            reason = _image_fault(entry)
+            reason = image_fault(entry)
             if reason:
                 label = f"image {short(entry.get('file_name', entry['id']))}"
                 self._faults.add("unusable entry of 'images'", f"{self.path}: {label}", reason)
@@ -112,13 +93,13 @@ class CocoFile:
             usable.append(entry)
         return usable
 
-    def _group(self, entries):
+    def _group(self, entries: list[dict[str, Any]]) -> dict[Any, list[dict[str, Any]]]:
         """Annotations per image id; those that belong nowhere are counted."""
         groups: dict[Any, list[Any]] = {image["id"]: [] for image in self.images}
         seen: set[Any] = set()
         names, skips = self.names, self._faults.skips
         for annotation in entries:
-            reason = _annotation_fault(annotation)
+            reason = annotation_fault(annotation)
             number = annotation.get("id")
             if reason:
                 label = f"annotation {short(number)} of image id {short(annotation.get('image_id'))}"
@@ -136,7 +117,7 @@ class CocoFile:
                 groups[annotation["image_id"]].append(annotation)
         return groups
 
-    def _check_segmentations(self):
+    def _check_segmentations(self) -> None:
         """Leaves out annotations whose segmentation is wrong; one that is empty becomes None."""
         owners, shapes, sizes = [], [], []
         for image in self.images:
@@ -156,6 +137,42 @@ class CocoFile:
             self.annotations[image["id"]] = [a for a in self.annotations[image["id"]] if a is not annotation]
 
 
+def category_names(path: PathLike, categories: list[dict[str, Any]]) -> dict[int, str]:
+    """``{id: name}`` of a list of ``categories``, each of which has both.
+
+    Raises:
+        DataError: naming ``path`` and the category.
+    """
+    names: dict[int, str] = {}
+    if not categories:
+        raise DataError(f"{path} lists no category; name at least one under 'categories'.")
+    for entry in categories:
+        number, name = entry["id"], entry["name"]
+        if not _is_id(number):
+            raise DataError(
+                f"{path}: the category {short(name)} has the id {short(number)}; "
+                "ids are whole numbers from 0 on."
+            )
+        if not isinstance(name, str) or not name.strip():
+            raise DataError(
+                f"{path}: the category with id {number} has the name {short(name)}; give it a text."
+            )
+        if number in names:
+            raise DataError(f"{path}: two categories have the id {number}; number them anew.")
+        names[int(number)] = name
+    if len(set(names.values())) < len(names):
+        raise DataError(f"{path}: two categories have the same name; join or rename them.")
+    return names
+
+
+def derived_box(annotation: dict[str, Any]) -> list[float] | None:
+    """The box ``[x, y, w, h]`` around the polygons of an annotation that has none itself."""
+    polygons = annotation.get("segmentation")
+    if segmentations.is_empty(polygons) or not isinstance(polygons, list):
+        return None
+    return None if segmentations.fault(polygons, 1, 2**20) else segmentations.bounds(polygons)
+
+
 def drop_damaged_masks(annotations: list[dict[str, Any]], sizes: dict[int, Pair]) -> None:
     """Sets a segmentation that cannot be used to None; ``sizes`` holds the (h, w) of every image id."""
     there = [a for a in annotations if not segmentations.is_empty(a.get("segmentation"))]
@@ -164,7 +181,8 @@ def drop_damaged_masks(annotations: list[dict[str, Any]], sizes: dict[int, Pair]
         there[position]["segmentation"] = None
 
 
-def _roots(categories):
+def roots(categories: list[dict[str, Any]]) -> set[int]:
+    """Ids of the categories that only head others; see :class:`CocoFile`."""
     above = {c.get("supercategory") for c in categories if isinstance(c.get("supercategory"), str)}
     return {c["id"] for c in categories if c.get("supercategory") == "none" and c["name"] in above}
 
@@ -179,14 +197,15 @@ def is_box(box: Any) -> bool:
     return True
 
 
-def _is_id(value):
+def _is_id(value: object) -> bool:
     """A whole number from 0 on that fits into 63 bits (``1.0`` too, as some tools write it)."""
     if type(value) is float:
         return 0 <= value < 2**53 and value == int(value)
     return type(value) is int and 0 <= value < 2**63
 
 
-def _image_fault(entry):
+def image_fault(entry: dict[str, Any]) -> str | None:
+    """Why an entry of ``images`` is of no use, or None."""
     if not _is_id(entry["id"]):
         return f"its id is {short(entry['id'])}; ids are whole numbers from 0 on"
     key = "file_name" if "file_name" in entry else "coco_url"
@@ -201,7 +220,7 @@ def _image_fault(entry):
 _FLAGS = (0, 1, None)
 
 
-def _annotation_fault(annotation):
+def annotation_fault(annotation: dict[str, Any]) -> str | None:
     """Why the ids and flags of an annotation are of no use, or None. On the fast path of every reader."""
     get = annotation.get
     image, category, number = get("image_id"), get("category_id"), get("id")

@@ -56,10 +56,10 @@ class CopyPaste(Mixing):
         return joined(image, [_below(own, pasted, self.min_pixels), other])
 
 
-def _below(own, pasted, min_pixels):
+def _below(own: Piece, pasted: np.ndarray, min_pixels: float) -> Piece:
     """``own`` without the pixels that ``pasted [h, w]`` hides."""
     shown, boxes, keep = [], own.boxes.copy(), []
-    for i, rle in enumerate(own.masks):
+    for i, rle in enumerate(own.masks or ()):
         whole = coco_mask.decode(rle)
         left = whole.astype(bool) & ~pasted
         hidden = int(left.sum()) < int(whole.sum())

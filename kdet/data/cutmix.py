@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from kdet import geometry
 from kdet.data import masks
 from kdet.data.mixing import Mixing, Piece, boxes_of, has_area, joined
 from kdet.registry import register
@@ -24,7 +25,7 @@ class CutMix(Mixing):
 
     Args:
         alpha: the share that stays is drawn from Beta(alpha, alpha).
-        min_visible: see above, a share of the box's area.
+        min_visible: the least share of the area of an object's box that must be left.
         probability: share of the images.
     """
 
@@ -50,28 +51,30 @@ class CutMix(Mixing):
         image = own.image.copy()
         image[y1:y2, x1:x2] = other.image[y1:y2, x1:x2]
         inside = other.window((y1, x1), (y2 - y1, x2 - x1), 0).window((-y1, -x1), own.size, 0)
-        whole = other.boxes[_kept_by_window(other, rectangle)]
-        inside = inside.kept(_area(inside.boxes) >= self.min_visible * _area(whole))
-        left = _outside(own, np.asarray(rectangle, np.float32))
-        kept = (_area(left.boxes) >= self.min_visible * _area(own.boxes)) & has_area(left.boxes)
+        sides = np.asarray(rectangle, np.float32)
+        whole = other.boxes[_kept_by_window(other, sides)]
+        inside = inside.kept(geometry.area(inside.boxes) >= self.min_visible * geometry.area(whole))
+        left = _outside(own, sides)
+        kept = geometry.area(left.boxes) >= self.min_visible * geometry.area(own.boxes)
+        kept &= has_area(left.boxes)
         return joined(image, [left.kept(kept), inside])
 
 
-def _kept_by_window(piece, rectangle):
+def _kept_by_window(piece: Piece, rectangle: np.ndarray) -> np.ndarray:
     """Which objects a window leaves."""
-    low, high = np.float32(rectangle[:2]), np.float32(rectangle[2:])
+    low, high = rectangle[:2], rectangle[2:]
     return has_area(
         np.concatenate([np.maximum(piece.boxes[:, :2], low), np.minimum(piece.boxes[:, 2:], high)], 1)
     )
 
 
-def _outside(own, rectangle):
+def _outside(own: Piece, rectangle: np.ndarray) -> Piece:
     """``own`` with boxes and masks of what lies outside the rectangle."""
     boxes = np.stack([_rest(box, rectangle) for box in own.boxes]) if len(own.boxes) else own.boxes
     ignored = own.ignore_boxes
     ignored = np.stack([_rest(box, rectangle) for box in ignored]) if len(ignored) else ignored
-    shown = own.masks
-    if shown is not None:
+    shown = None
+    if own.masks is not None:
         x1, y1, x2, y2 = rectangle.astype(int)
         shown = []
         for i, rle in enumerate(own.masks):
@@ -85,7 +88,7 @@ def _outside(own, rectangle):
     return dataclasses.replace(own, boxes=boxes, masks=shown, ignore_boxes=ignored)
 
 
-def _rest(box, rectangle):
+def _rest(box: np.ndarray, rectangle: np.ndarray) -> np.ndarray:
     """What is left of a box: less where the rectangle covers one of its sides, nothing if it covers all."""
     box = box.copy()
     for axis, other in ((0, 1), (1, 0)):
@@ -98,7 +101,3 @@ def _rest(box, rectangle):
             elif low < box[axis + 2] <= high:
                 box[axis + 2] = low
     return box
-
-
-def _area(boxes):
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

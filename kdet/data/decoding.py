@@ -2,17 +2,16 @@
 
 import os
 import struct
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import tensorflow as tf
 
 from kdet.data import files
-from kdet.errors import DataError, first_line, short
-from kdet.typing import Pair
+from kdet.errors import DataError, KdetError, first_line, short
+from kdet.typing import Pair, PathLike
 
-MAX_PIXELS = int(os.environ.get("KDET_MAX_PIXELS") or 2**27)
-"""Larger images are refused before they are decoded (400 MB); KDET_MAX_PIXELS sets another limit."""
+_HEAD = 2**16  # bytes in which the headers of nearly every image lie
 
 _STARTS = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"BM": "bmp", b"GIF8": "gif"}
 _FOREIGN = {
@@ -24,8 +23,32 @@ _FOREIGN = {
 }
 
 
+# EXIF: the markers of a JPEG's segments, the tag in a TIFF directory and its type, what an orientation does
+EXIF_MARKER, SCAN, END = 0xE1, 0xDA, 0xD9
+EXIF_CHUNK = b"eXIf"  # of a PNG
+ORIENTATION_TAG, ORIENTATION_TYPE = 0x0112, 3
+TRANSPOSED, MIRRORED, UPSIDE_DOWN = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
+
+
 class CorruptImage(DataError):
     """The bytes are not a readable image, or not the image that the annotations describe."""
+
+
+def max_pixels() -> int:
+    """How many pixels an image may have (2**27, 400 MB); larger ones are refused before they are decoded.
+
+    Raises:
+        KdetError: the environment variable ``KDET_MAX_PIXELS``, which sets another limit, is no whole number
+            from 1 on.
+    """
+    named = os.environ.get("KDET_MAX_PIXELS")
+    if not named:
+        return 2**27
+    if not named.isdecimal() or int(named) < 1:
+        raise KdetError(
+            f"The environment variable KDET_MAX_PIXELS is a whole number from 1 on, not {named!r}."
+        )
+    return int(named)
 
 
 def decode(encoded: bytes, orient: bool = True) -> np.ndarray:
@@ -35,7 +58,7 @@ def decode(encoded: bytes, orient: bool = True) -> np.ndarray:
     ``orient`` the EXIF orientation is applied, as OpenCV does.
 
     Raises:
-        CorruptImage: the bytes are of another kind, of more than ``MAX_PIXELS``, or cannot be decoded (a
+        CorruptImage: the bytes are of another kind, of more than ``max_pixels()``, or cannot be decoded (a
             truncated JPEG included).
     """
     stored_size(encoded)
@@ -71,7 +94,7 @@ def stored_size(encoded: bytes) -> Pair:
     """(h, w) of the image as it lies in the file, from its header alone.
 
     Raises:
-        CorruptImage: no header, or more than ``MAX_PIXELS``.
+        CorruptImage: no header, or more than ``max_pixels()``.
     """
     kind = kind_of(encoded)
     try:
@@ -88,15 +111,15 @@ def stored_size(encoded: bytes) -> Pair:
     height = abs(height)  # a BMP from top to bottom
     if height <= 0 or width <= 0:
         raise CorruptImage(f"has a size of {height}x{width} (h x w) in its header")
-    if height * width > MAX_PIXELS:
+    if height * width > (limit := max_pixels()):
         raise CorruptImage(
-            f"has {height}x{width} (h x w) pixels by its header; at most {MAX_PIXELS} are decoded "
+            f"has {height}x{width} (h x w) pixels by its header; at most {limit} are decoded "
             "(environment variable KDET_MAX_PIXELS)"
         )
     return height, width
 
 
-def _jpeg_size(encoded):
+def _jpeg_size(encoded: bytes) -> Pair:
     """(h, w) from the first frame header."""
     position = 2
     while position + 9 <= len(encoded):
@@ -123,7 +146,43 @@ def size_of(encoded: bytes) -> Pair:
         CorruptImage: as ``decode``.
     """
     height, width = stored_size(encoded)
-    return (width, height) if exif_orientation(encoded) >= 5 else (height, width)
+    return (width, height) if exif_orientation(encoded) in TRANSPOSED else (height, width)
+
+
+def size_of_file(path: PathLike) -> Pair:
+    """(h, w) of an image file after its EXIF orientation, of which only the headers are read.
+
+    Raises:
+        MissingFile, CorruptImage: the file is gone, no regular file, or no image.
+    """
+    with files.open_regular(path, "image", CorruptImage) as file:
+        try:
+            head = file.read(_HEAD)
+            if head.startswith(b"\x89PNG\r\n\x1a\n"):
+                head = head[:33] + _exif_chunk(file)
+            try:
+                return size_of(head)
+            except CorruptImage:
+                if len(head) < _HEAD:
+                    raise
+                file.seek(0)
+                return size_of(file.read(files.MAX_IMAGE_BYTES))
+        except OSError as error:
+            raise CorruptImage(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _exif_chunk(file: BinaryIO) -> bytes:
+    """The whole ``eXIf`` chunk of a PNG file; its pixels are not read."""
+    position = 8
+    while True:
+        file.seek(position)
+        start = file.read(8)
+        if len(start) < 8:
+            return b""
+        length, kind = struct.unpack(">I4s", start)
+        if kind == b"eXIf":
+            return start + file.read(min(length, _HEAD) + 4)
+        position += 12 + length
 
 
 def load(image: Any) -> np.ndarray:
@@ -140,7 +199,10 @@ def load(image: Any) -> np.ndarray:
         except CorruptImage as error:
             raise CorruptImage(f"{path} {error}") from error
     if isinstance(image, (bytes, bytearray)):
-        return decode(bytes(image))
+        try:
+            return decode(bytes(image))
+        except CorruptImage as error:
+            raise CorruptImage(f"An encoded image {error}") from error
     array = np.asarray(image)
     if array.ndim == 2:
         array = np.repeat(array[..., None], 3, axis=-1)
@@ -164,21 +226,21 @@ def load(image: Any) -> np.ndarray:
 def exif_orientation(encoded: bytes) -> int:
     """The EXIF orientation (1..8) of JPEG or PNG bytes; 1 when there is none or it is unreadable."""
     if encoded[:8] == b"\x89PNG\r\n\x1a\n":
-        return _orientation_of_tiff(_png_chunk(encoded, b"eXIf"))
+        return _orientation_of_tiff(_png_chunk(encoded, EXIF_CHUNK))
     position = 2
     while encoded[:2] == b"\xff\xd8" and position + 4 <= len(encoded) and encoded[position] == 0xFF:
         marker = encoded[position + 1]
-        if marker in (0xDA, 0xD9):  # the scan starts: no headers follow
+        if marker in (SCAN, END):  # the scan starts: no headers follow
             break
         (length,) = struct.unpack_from(">H", encoded, position + 2)
         body = encoded[position + 4 : position + 2 + length]
-        if marker == 0xE1 and body[:6] == b"Exif\0\0":
+        if marker == EXIF_MARKER and body[:6] == b"Exif\0\0":
             return _orientation_of_tiff(body[6:])
         position += 2 + length
     return 1
 
 
-def _png_chunk(encoded, wanted):
+def _png_chunk(encoded: bytes, wanted: bytes) -> bytes:
     """The content of the first chunk of that kind; empty when there is none."""
     position = 8
     while position + 8 <= len(encoded):
@@ -189,7 +251,7 @@ def _png_chunk(encoded, wanted):
     return b""
 
 
-def _orientation_of_tiff(tiff):
+def _orientation_of_tiff(tiff: bytes) -> int:
     order = {b"II": "<", b"MM": ">"}.get(bytes(tiff[:2]))
     try:
         if order:
@@ -197,19 +259,19 @@ def _orientation_of_tiff(tiff):
             (count,) = struct.unpack_from(order + "H", tiff, start)
             for entry in range(start + 2, start + 2 + 12 * count, 12):
                 tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
-                if tag == 0x0112 and kind == 3:
+                if tag == ORIENTATION_TAG and kind == ORIENTATION_TYPE:
                     return value if 1 <= value <= 8 else 1
     except struct.error:
         pass
     return 1
 
 
-def _turn(image, orientation):
+def _turn(image: np.ndarray, orientation: int) -> np.ndarray:
     """Applies an EXIF orientation: 5-8 are transposed first, then mirrored as 1-4."""
-    if orientation >= 5:
+    if orientation in TRANSPOSED:
         image = image.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
+    if orientation in MIRRORED:
         image = image[:, ::-1]
-    if orientation in (3, 4, 7, 8):
+    if orientation in UPSIDE_DOWN:
         image = image[::-1]
     return np.ascontiguousarray(image)

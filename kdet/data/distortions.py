@@ -8,12 +8,14 @@ from typing import Annotated
 
 import tensorflow as tf
 
+from kdet import geometry
 from kdet.data import transforms
 from kdet.data.extent import Extent
 from kdet.data.sample import BOX_KEYS, Transform
 from kdet.ranges import List, Number
 from kdet.registry import register
 from kdet.settings import Color
+from kdet.typing import Tensors
 
 EPSILON = 2.0**-23  # of float32, where OpenCV keeps a division from zero
 
@@ -68,7 +70,7 @@ class Expand(Transform):
         chosen = tf.random.stateless_uniform([], tf.random.fold_in(seed, 0)) < 0.5
         return tf.cond(chosen, lambda: self._expanded(sample, seed), lambda: dict(sample))
 
-    def _expanded(self, sample, seed):
+    def _expanded(self, sample: Tensors, seed: tf.Tensor) -> Tensors:
         draws = tf.random.stateless_uniform([3], tf.random.fold_in(seed, 1), dtype=tf.float64)
         image = sample["image"]
         source = tf.shape(image)[:2]
@@ -123,7 +125,9 @@ class OverlapCrop(Transform):
         )
         return tf.cond(cut, lambda: self._cut(sample, window), lambda: dict(sample))
 
-    def _block(self, boxes, source, seed):
+    def _block(
+        self, boxes: tf.Tensor, source: tf.Tensor, seed: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """``(whether a round came to an end, whether it cuts, its window [4])`` of one block of rounds."""
         windows, allowed = self._windows(source, tf.random.fold_in(seed, 0))  # [R, T, 4], [R, T]
         modes = tf.constant([1.0, *self.min_ious, 0.0])
@@ -132,7 +136,7 @@ class OverlapCrop(Transform):
         )
         mode = tf.gather(modes, picks)  # [R], 1: leave the image
         some = tf.shape(boxes)[0] > 0
-        overlaps = _iou(boxes, windows[:, :, None, :])  # [R, T, n]
+        overlaps = geometry.aligned_iou(boxes, windows[:, :, None, :])  # [R, T, n]
         fits = allowed & tf.reduce_all(overlaps >= mode[:, None, None], -1)
         fits &= tf.reduce_any(transforms.center_inside(boxes, windows[:, :, None, :]), -1) | ~some
         leave = mode == 1
@@ -141,7 +145,7 @@ class OverlapCrop(Transform):
         window = windows[round_, tf.argmax(fits[round_], output_type=tf.int32)]
         return ended[round_], ended[round_] & ~leave[round_], window
 
-    def _windows(self, source, seed):
+    def _windows(self, source: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Whole-pixel windows xyxy, and which of them have an allowed shape."""
         draws = tf.random.stateless_uniform([self.rounds, self.tries, 4], seed)
         full = tf.cast(source, tf.float32)
@@ -150,10 +154,10 @@ class OverlapCrop(Transform):
         corner = room + (1 - room) * draws[..., 2:]  # between 1 and all the room: the reference's draw
         windows = tf.floor(tf.concat([corner[..., ::-1], (corner + size)[..., ::-1]], -1))
         aspect = size[..., 0] / size[..., 1]
-        return windows, (aspect >= 0.5) & (aspect <= 2) & transforms.has_area(windows)
+        return windows, (aspect >= 0.5) & (aspect <= 2) & geometry.is_real_box(windows)
 
     @staticmethod
-    def _cut(sample, window):
+    def _cut(sample: Tensors, window: tf.Tensor) -> Tensors:
         sample = transforms.keep_objects(sample, transforms.center_inside(sample["boxes"], window))
         kept = transforms.center_inside(sample["ignore_boxes"], window)
         sample["ignore_boxes"] = tf.boolean_mask(sample["ignore_boxes"], kept)
@@ -189,17 +193,6 @@ def from_hsv(hue: tf.Tensor, saturation: tf.Tensor, value: tf.Tensor) -> tf.Tens
     return tf.stack(channels, axis=-1)
 
 
-def _between(limits, unit):
+def _between(limits: Sequence[float], unit: tf.Tensor) -> tf.Tensor:
     low, high = limits
     return low + (high - low) * unit
-
-
-def _iou(boxes, windows):
-    common = transforms.intersect(boxes, windows)
-    sides = tf.maximum(common[..., 2:] - common[..., :2], 0)
-    shared = sides[..., 0] * sides[..., 1]
-    return shared / tf.maximum(_area(boxes) + _area(windows) - shared, 1e-6)
-
-
-def _area(boxes):
-    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])

@@ -15,6 +15,7 @@ class Extent:
         factor: of images in their own size.
         straight: images keep the aspect ratio that they have on disk.
         by_step: with "fixed": all sizes (w, h), of which every step has one.
+        parts: with "within": the (long, short) limits of the parts of the sizes, of which every step has one.
         cause: the transform that makes the sizes unknown.
     """
 
@@ -23,6 +24,7 @@ class Extent:
     factor: float = 1.0
     straight: bool = True
     by_step: tuple[tuple[int, int], ...] = ()
+    parts: tuple[tuple[int, int], ...] = ()
     cause: str = ""
 
     def crooked(self) -> "Extent":

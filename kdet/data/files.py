@@ -1,4 +1,5 @@
-"""Files that a user names: only regular ones are opened, within a size, and the error names the path."""
+"""Files that a user names, by a path or a URL: only regular ones are opened, within a size, and the error
+names the path."""
 
 import json
 import os
@@ -6,7 +7,8 @@ import re
 import stat
 from typing import Any, BinaryIO
 
-from kdet.errors import DataError, MissingFile, first_line
+from kdet import storage
+from kdet.errors import DataError, MissingFile, first_line, short
 from kdet.typing import PathLike
 
 MAX_IMAGE_BYTES = 2**30
@@ -42,7 +44,10 @@ def read_bytes(
 
 
 def open_regular(path: PathLike, what: str = "file", error: type[Exception] = DataError) -> BinaryIO:
-    """Opens a regular file for reading bytes; raises as :func:`read_bytes`."""
+    """Opens a regular file, or the copy of one behind a URL, for reading bytes; raises as
+    :func:`read_bytes`."""
+    if storage.is_url(path):
+        path = storage.local(str(path), error)
     try:
         name = os.fspath(path)
         # a pipe without a writer would block here, a terminal could become the controlling one
@@ -51,7 +56,7 @@ def open_regular(path: PathLike, what: str = "file", error: type[Exception] = Da
         raise MissingFile(f"The {what} {path} does not exist.") from fault
     except (OSError, ValueError, TypeError) as fault:  # NUL in a name is a ValueError
         reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else fault
-        raise error(f"The {what} {path!r} cannot be opened: {reason}.") from fault
+        raise error(f"The {what} {short(str(path))} cannot be opened: {reason}.") from fault
     try:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
@@ -106,5 +111,5 @@ def read_json(path: PathLike, what: str = "JSON file", once: Any = ()) -> Any:
     return content
 
 
-def _stands_twice(text, key):
+def _stands_twice(text: str, key: str) -> bool:
     return len(re.findall(rf'"{key}"\s*:', text)) > 1

@@ -5,6 +5,7 @@ import os
 import unicodedata
 from typing import Any
 
+from kdet import storage
 from kdet.data import files
 from kdet.errors import DataError, MissingFile, short
 from kdet.typing import PathLike
@@ -14,7 +15,7 @@ class ImageFolder:
     """Which regular files a folder has: one listing per directory instead of one look-up per image.
 
     Args:
-        root: the folder.
+        root: the folder; may be a URL.
         key: what in the recipe names it, for messages.
         allow_outside: names may lead out of the folder (``../other/a.jpg``, absolute paths).
 
@@ -38,14 +39,15 @@ class ImageFolder:
             self._check(name)
         path = os.path.join(self.root, name)
         folder, base = os.path.split(path)
-        return path if base in self._listing(folder) else None
+        there = self._listing(folder)
+        return path if there is None or base in there else None
 
     def nearest(self, name: str) -> str | None:
         """A name that ``name`` may stand for (other slashes, other Unicode form, another ending), or None."""
         plain = name.replace("\\", "/")
         for candidate in (plain, os.path.basename(plain)):
             folder, base = os.path.split(candidate)
-            there = self._listing(os.path.join(self.root, folder))
+            there = self._listing(os.path.join(self.root, folder)) or set()
             wanted = _folded(base)
             same = [n for n in there if _folded(n) == wanted]
             near = same or difflib.get_close_matches(base, list(there)[:10_000], n=1, cutoff=0.8)
@@ -53,12 +55,17 @@ class ImageFolder:
                 return os.path.join(folder, near[0])
         return None
 
-    def _listing(self, folder):
+    def _listing(self, folder: str) -> set[str] | None:
+        """Names of the files; None for a server that lists none."""
         if folder not in self._listings:
-            self._listings[folder] = _regular_files(folder)
-        return self._listings[folder]
+            read = storage.listing if storage.is_url(folder) else _regular_files
+            self._listings[folder] = read(folder)
+        found: set[str] | None = self._listings[folder]
+        return found
 
-    def _check(self, name):
+    def _check(self, name: str) -> None:
+        if storage.is_url(self.root):
+            raise DataError(f"The image name {short(name)} leads out of the folder {self.root} ({self.key}).")
         if "\0" in name:
             raise DataError(f"The image name {short(name)} holds a NUL character; repair it.")
         inside = os.path.abspath(self.root)
@@ -73,11 +80,11 @@ class ImageFolder:
         )
 
 
-def _folded(name):
+def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _regular_files(folder):
+def _regular_files(folder: str) -> set[str]:
     """Names of the regular files (or links to such) in a folder, none where there is no such folder."""
     try:
         with os.scandir(folder) as entries:
@@ -86,7 +93,7 @@ def _regular_files(folder):
         return set()
 
 
-def _is_file(entry):
+def _is_file(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_file()
     except OSError:  # a link that leads to itself

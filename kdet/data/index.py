@@ -1,49 +1,28 @@
 """What every reader produces: the list of images with their objects, and what was left out."""
 
-import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from kdet.data.folders import read_file
+from kdet.data.records import Record, Records
 from kdet.errors import DataError
-from kdet.typing import PathLike
+from kdet.typing import Array, PathLike
+
+__all__ = ["DatasetIndex", "Faults", "Record", "Skips", "as_boxes", "as_labels", "concatenate"]
 
 logger = logging.getLogger("kdet.data")
 
 
-@dataclasses.dataclass
-class Record:
-    """One image and its objects, in pixels of the image on disk.
-
-    ``boxes [n,4]`` float32 xyxy, ``labels [n]`` int32; ``ignore_boxes [m,4]``, ``ignore_labels [m]``:
-    crowds and difficult objects. ``segmentations``: per object a COCO polygon list, an RLE dict or PNG
-    bytes, or a key that the index's ``read_masks`` understands (None: no masks). ``source`` is a file path,
-    or whatever the index's ``read`` understands.
-    """
-
-    image_id: int
-    name: str
-    source: Any
-    height: int
-    width: int
-    boxes: np.ndarray
-    labels: np.ndarray
-    ignore_boxes: np.ndarray
-    ignore_labels: np.ndarray
-    segmentations: list[Any] | None = None
-    ignore_segmentations: list[Any] | None = None
-    proposals: np.ndarray | None = None  # [p,4] float32, pre-computed
-    semantic: str | None = None  # path of its class map
-    empty: bool = False  # no object of the wanted classes is annotated at all
+EXAMPLES = 3
 
 
 class Skips:
     """Counts what was left out and why, with a few examples of each."""
 
-    def __init__(self, examples: int = 3) -> None:
+    def __init__(self, examples: int = EXAMPLES) -> None:
         self._examples = examples
         self.counts: dict[str, int] = {}
         self.examples: dict[str, list[Any]] = {}
@@ -60,6 +39,14 @@ class Skips:
                 self.add(reason, example, 0)
             self.counts[reason] = self.counts.get(reason, 0) + count
 
+    def update_in_order(self, others: Sequence["Skips"], places: Mapping[str, tuple[int, int]]) -> None:
+        """Takes over what several have, by the places of the first of each reason."""
+        found = {reason: other for other in others for reason in other.counts}
+        for reason in sorted(found, key=places.__getitem__):
+            for example in found[reason].examples[reason]:
+                self.add(reason, example, 0)
+            self.counts[reason] = self.counts.get(reason, 0) + found[reason].counts[reason]
+
     def lines(self) -> list[str]:
         return [
             f"skipped {count} x {reason} (e.g. {', '.join(self.examples[reason])})"
@@ -71,11 +58,11 @@ class Faults:
     """What becomes of an unusable entry: an error, or with ``on_corrupt="skip"`` a counted skip."""
 
     def __init__(self, skips: Skips, on_corrupt: str = "error") -> None:
-        self.skips, self._raises = skips, on_corrupt != "skip"
+        self.skips, self.raises = skips, on_corrupt != "skip"
 
     def add(self, kind: str, where: str, reason: str) -> None:
         """``kind`` is counted; ``where`` (file and entry) and ``reason`` (with the value) are for people."""
-        if self._raises:
+        if self.raises:
             raise DataError(f"{where}: {reason}. Repair it, or set data.on_corrupt: skip to leave it out.")
         self.skips.add(kind, f"{where}: {reason}")
 
@@ -86,12 +73,13 @@ class DatasetIndex:
     Attributes:
         class_names: list; a label is a position in it.
         category_ids: the file's own id of every class (COCO ``category_id``; 1.. where it has none).
-        records: list of ``Record``.
+        records: ``Records``, a sequence of ``Record``; any iterable of them may be given or set.
         skips: ``Skips``.
         has_masks: whether the objects carry segmentations.
         coco_file: the annotation file that the index is of, if it is one COCO file.
         instance_maps: ``cityscapes.InstanceMaps`` of the images, if it is one split of Cityscapes.
         difficulty_lists: folder of WIDER FACE's lists of easy, medium and hard faces, if there is one.
+        num_stuff: how many of the classes, the last ones, are stuff: regions that are not counted as objects.
     """
 
     def __init__(
@@ -100,7 +88,7 @@ class DatasetIndex:
         name: str,
         class_names: Sequence[str],
         category_ids: Sequence[int],
-        records: list[Record],
+        records: Iterable[Record],
         skips: Skips,
         has_masks: bool = False,
         read: Callable[[Record], bytes] | None = None,
@@ -108,11 +96,12 @@ class DatasetIndex:
         coco_file: PathLike | None = None,
         instance_maps: Any = None,
         difficulty_lists: str | None = None,
+        num_stuff: int = 0,
     ) -> None:
         self.name = name
         self.class_names = list(class_names)
         self.category_ids = list(category_ids)
-        self.records = records
+        self._records = Records.of(records)
         self.skips = skips
         self.has_masks = has_masks
         self.read = read or read_file
@@ -120,24 +109,43 @@ class DatasetIndex:
         self.coco_file = coco_file
         self.instance_maps = instance_maps
         self.difficulty_lists = difficulty_lists
+        self.num_stuff = num_stuff
+
+    @property
+    def records(self) -> Records:
+        """The images, columns that give one ``Record`` after the other."""
+        return self._records
+
+    @records.setter
+    def records(self, records: Iterable[Record]) -> None:
+        self._records = Records.of(records)
+
+    @property
+    def has_segments(self) -> bool:
+        """Whether every image has a panoptic map."""
+        segments = self.records.segments
+        return not len(self) or (segments is not None and all(one is not None for one in segments))
 
     def __len__(self) -> int:
         return len(self.records)
 
     def segmentations(self, record: Record, ignored: bool = False) -> list[Any]:
         """The segmentations of a record's objects (or ignore regions) in their order; see ``Record``."""
-        keys = (record.ignore_segmentations if ignored else record.segmentations) or []
+        keys = list((record.ignore_segmentations if ignored else record.segmentations) or [])
         return self.read_masks(record, keys) if self.read_masks else keys
 
     def report(self) -> str:
         """A few lines: how much there is, and what was skipped and why."""
-        objects = sum(len(r.labels) for r in self.records)
-        ignored = sum(len(r.ignore_boxes) for r in self.records)
         head = (
-            f"{self.name}: {len(self)} images, {objects} objects of {len(self.class_names)} classes, "
-            f"{ignored} ignore regions"
+            f"{self.name}: {len(self)} images, {self.num_objects} objects of {len(self.class_names)} "
+            f"classes, {int(self.records.ignored.counts.sum())} ignore regions"
         )
         return "\n  ".join([head, *self.skips.lines()])
+
+    @property
+    def num_objects(self) -> int:
+        """How many objects there are in all images, ignore regions not counted."""
+        return int(self.records.objects.counts.sum())
 
     def first(self, count: int) -> "DatasetIndex":
         """The first ``count`` images only."""
@@ -145,9 +153,8 @@ class DatasetIndex:
 
     def counts(self) -> dict[str, int]:
         """Objects per class: ``{name: count}``."""
-        totals = np.zeros(len(self.class_names), np.int64)
-        for record in self.records:
-            np.add.at(totals, record.labels, 1)
+        labels = self.records.objects.compact().labels
+        totals = np.bincount(labels, minlength=len(self.class_names))
         return dict(zip(self.class_names, totals.tolist(), strict=True))
 
     def repeats(self, threshold: float) -> np.ndarray:
@@ -156,13 +163,14 @@ class DatasetIndex:
         An image's factor is that of its rarest class, ``sqrt(threshold / share of images with it)``
         rounded up (Gupta et al., 2019, "LVIS", section 5).
         """
-        present = [np.union1d(r.labels, r.ignore_labels).astype(int) for r in self.records]
-        count = np.zeros(len(self.class_names))
-        for labels in present:
-            count[labels] += 1
-        share = np.maximum(count, 1) / max(len(self.records), 1)
-        factors = np.maximum(np.sqrt(threshold / share), 1.0)
-        return np.array([int(np.ceil(factors[labels].max(initial=1.0))) for labels in present])
+        classes, count = len(self.class_names), len(self)
+        kinds = [kind.compact() for kind in (self.records.objects, self.records.ignored)]
+        present = np.unique(np.concatenate([kind.owners * classes + kind.labels for kind in kinds]))
+        images, labels = np.divmod(present, classes)
+        share = np.maximum(np.bincount(labels, minlength=classes), 1) / max(count, 1)
+        factors = np.ones(count)
+        np.maximum.at(factors, images, np.sqrt(threshold / share)[labels])
+        return np.ceil(factors).astype(int)
 
     def filtered(
         self, *, empty: bool, min_size: float, min_box: float | None = None, ignore_below: float | None = None
@@ -170,21 +178,19 @@ class DatasetIndex:
         """Without images that have no object (``empty``) or a side below ``min_size``, and without objects
         that have a side of ``min_box`` or less (images of such only go too): counted skips. Objects with a
         side below ``ignore_below`` become ignore regions, and their images stay."""
-        kept, skips = [], self.skips
-        for record in self.records:
-            if min_box and len(record.labels):
-                record = _without_small(record, min_box, skips)
-            if record is not None and ignore_below:
-                record = _small_ignored(record, ignore_below, skips)
-            if record is None:
-                continue
-            if empty and record.empty:
-                skips.add("image without objects (filter_empty)", record.name)
-            elif min(record.height, record.width) < min_size:
-                skips.add(f"image with a side below {min_size} pixels (min_size)", record.name)
-            else:
-                kept.append(record)
-        return self._with_records(kept)
+        records, notes = self.records, Notes(self.records)
+        kept = np.ones(len(records), bool)
+        if min_box:
+            records, kept = _without_small(records, min_box, notes)
+        if ignore_below:
+            records = _small_ignored(records, ignore_below, kept, notes)
+        if empty:
+            notes.add("image without objects (filter_empty)", kept & records.empty)
+            kept &= ~records.empty
+        small = kept & (records.sizes.min(axis=1) < min_size)
+        notes.add(f"image with a side below {min_size} pixels (min_size)", small)
+        notes.count(self.skips)
+        return self._with_records(records.take(np.flatnonzero(kept & ~small)))
 
     def to_coco(self, masks: bool = True) -> dict[str, Any]:
         """A COCO ground-truth dict of these images and classes, for any evaluator that takes one.
@@ -219,7 +225,7 @@ class DatasetIndex:
             annotations = self._annotations(masks)
         return {"images": images, "annotations": annotations, "categories": categories}
 
-    def _coco_content(self):
+    def _coco_content(self) -> dict[str, list[Any]]:
         if not self.coco_file:
             return {}
         from kdet.data import coco_file
@@ -228,7 +234,7 @@ class DatasetIndex:
         annotations = [a for found in content.annotations.values() for a in found]
         return {"images": content.images, "categories": content.categories, "annotations": annotations}
 
-    def _own_annotations(self, given):
+    def _own_annotations(self, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
         from kdet.data import coco_file
 
         sizes = {r.image_id: (r.height, r.width) for r in self.records}
@@ -242,7 +248,7 @@ class DatasetIndex:
             coco_file.drop_damaged_masks(found, sizes)
         return found
 
-    def _annotations(self, masks):
+    def _annotations(self, masks: bool) -> list[dict[str, Any]]:
         annotations = []
         for record in self.records:
             shapes = [[None] * len(labels) for labels in (record.labels, record.ignore_labels)]
@@ -256,7 +262,9 @@ class DatasetIndex:
                     annotations[-1]["id"] = len(annotations)
         return annotations
 
-    def _annotation(self, record, box, label, segmentation, is_crowd):
+    def _annotation(
+        self, record: Record, box: np.ndarray, label: int, segmentation: Any, is_crowd: int
+    ) -> dict[str, Any]:
         x1, y1, x2, y2 = (float(v) for v in box)
         annotation = {
             "image_id": record.image_id,
@@ -272,7 +280,7 @@ class DatasetIndex:
             annotation.update(segmentation=rle, area=masks.area(rle))
         return annotation
 
-    def _with_records(self, records):
+    def _with_records(self, records: Records) -> "DatasetIndex":
         return DatasetIndex(
             name=self.name,
             class_names=self.class_names,
@@ -285,48 +293,58 @@ class DatasetIndex:
             coco_file=self.coco_file,
             instance_maps=self.instance_maps,
             difficulty_lists=self.difficulty_lists,
+            num_stuff=self.num_stuff,
         )
 
 
-def _without_small(record, min_box, skips):
-    """The record with its objects that are larger, None where there are none."""
-    large = np.all(record.boxes[:, 2:] - record.boxes[:, :2] > min_box, axis=1)
-    if large.all():
-        return record
-    skips.add(f"object with a side of {min_box} pixels or less (min_box)", record.name, int((~large).sum()))
-    if not large.any():
-        skips.add("image of such objects only", record.name)
-        return None
-    return _with_objects(record, large)
+class Notes:
+    """What is left out of columns, counted in :class:`Skips` in the order of the images.
+
+    Args:
+        records: the images.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._found: list[tuple[int, int, str, Array, Array]] = []
+
+    def add(self, reason: str, where: Array, counts: Array | None = None) -> None:
+        """``where``: bool ``[n]``, the images; ``counts``: int ``[n]``, how much in each (None: one)."""
+        images = np.flatnonzero(where)
+        if len(images):
+            how_many = np.ones(len(images), int) if counts is None else counts[images]
+            self._found.append((int(images[0]), len(self._found), reason, images, how_many))
+
+    def count(self, skips: Skips) -> None:
+        """Adds everything to ``skips``."""
+        for _, _, reason, images, counts in sorted(self._found, key=lambda one: one[:2]):
+            for image, count in zip(images[:EXAMPLES], counts[:EXAMPLES], strict=True):
+                skips.add(reason, self._records.names[int(image)], int(count))
+            if len(images) > EXAMPLES:
+                skips.counts[reason] += int(counts[EXAMPLES:].sum())
 
 
-def _small_ignored(record, limit, skips):
-    """The record with its objects that have a side below ``limit`` as ignore regions."""
-    small = np.any(record.boxes[:, 2:] - record.boxes[:, :2] < limit, axis=1)
-    if not small.any():
-        return record
-    skips.add(
-        f"object with a side below {limit} pixels, ignored (ignore_below)", record.name, int(small.sum())
-    )
-    moved = _with_objects(record, small)
-    segmentations = record.ignore_segmentations
-    return dataclasses.replace(
-        _with_objects(record, ~small),
-        ignore_boxes=np.concatenate([record.ignore_boxes, moved.boxes]),
-        ignore_labels=np.concatenate([record.ignore_labels, moved.labels]),
-        ignore_segmentations=None if segmentations is None else segmentations + moved.segmentations,
-    )
+def _without_small(records: Records, min_box: float, notes: Notes) -> tuple[Records, Array]:
+    """The records with their objects that are larger, and which of them stay (bool ``[n]``)."""
+    objects = records.objects.compact()
+    large = np.all(objects.boxes[:, 2:] - objects.boxes[:, :2] > min_box, axis=1)
+    left = objects.where(large)
+    lost = objects.counts - left.counts
+    notes.add(f"object with a side of {min_box} pixels or less (min_box)", lost > 0, lost)
+    gone = (lost > 0) & (left.counts == 0)
+    notes.add("image of such objects only", gone)
+    return records.with_columns(objects=left), ~gone
 
 
-def _with_objects(record, keep):
-    """The record with those of its objects that the bool ``[n]`` names."""
-    shapes = record.segmentations
-    return dataclasses.replace(
-        record,
-        boxes=record.boxes[keep],
-        labels=record.labels[keep],
-        segmentations=shapes and [s for s, kept in zip(shapes, keep, strict=True) if kept],
-    )
+def _small_ignored(records: Records, limit: float, kept: Array, notes: Notes) -> Records:
+    """The records with their objects that have a side below ``limit`` as ignore regions."""
+    objects = records.objects.compact()
+    small = np.any(objects.boxes[:, 2:] - objects.boxes[:, :2] < limit, axis=1)
+    moved = objects.where(small)
+    reason = f"object with a side below {limit} pixels, ignored (ignore_below)"
+    notes.add(reason, kept & (moved.counts > 0), moved.counts)
+    ignored = records.ignored.followed_by(moved)
+    return records.with_columns(objects=objects.where(~small), ignored=ignored)
 
 
 def concatenate(parts: Sequence[DatasetIndex]) -> DatasetIndex:
@@ -347,9 +365,9 @@ def concatenate(parts: Sequence[DatasetIndex]) -> DatasetIndex:
     skips = Skips()
     for part in parts:
         skips.update(part.skips)
-    records = [record for part in parts for record in part.records]
-    if len({r.image_id for r in records}) < len(records):
-        records = [dataclasses.replace(r, image_id=i) for i, r in enumerate(records)]
+    records = Records.joined([part.records for part in parts])
+    if len(np.unique(records.image_id)) < len(records):
+        records = records.with_columns(image_id=np.arange(len(records)))
     joined = DatasetIndex(
         name=" + ".join(part.name for part in parts),
         class_names=first.class_names,
@@ -360,6 +378,7 @@ def concatenate(parts: Sequence[DatasetIndex]) -> DatasetIndex:
         read=first.read,
         read_masks=first.read_masks,
         difficulty_lists=first.difficulty_lists,
+        num_stuff=first.num_stuff,
     )
     return joined
 

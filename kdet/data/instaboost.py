@@ -15,15 +15,15 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageEnhance
 from pycocotools import mask as coco_mask
-from scipy.sparse import csgraph
 
+from kdet import geometry
 from kdet.data import masks, transforms
 from kdet.data.sample import Transform
 from kdet.errors import DataError, suggest
 from kdet.ranges import List, Number
 from kdet.registry import register
 from kdet.settings import Positive, Share
-from kdet.typing import Pair, Rle
+from kdet.typing import Pair, Rle, Tensors
 
 try:
     import cv2
@@ -95,7 +95,7 @@ class InstaBoost(Transform):
         chosen = tf.random.stateless_uniform([], tf.random.fold_in(seed, 0)) < self.probability
         return tf.cond(chosen, lambda: self._changed(sample, seed), lambda: dict(sample))
 
-    def _changed(self, sample, seed):
+    def _changed(self, sample: Tensors, seed: tf.Tensor) -> Tensors:
         draw = tf.random.stateless_uniform([], tf.random.fold_in(seed, 1), 0, 2**31 - 1, tf.int32)
         given, kinds = [sample["image"], sample["shapes"], draw], [tf.uint8, tf.float32, tf.string]
         image, boxes, shapes = tf.numpy_function(self._run, given, kinds, stateful=False)
@@ -105,9 +105,11 @@ class InstaBoost(Transform):
             boxes=tf.ensure_shape(boxes, [None, 4]),
             shapes=tf.ensure_shape(shapes, [None]),
         )
-        return transforms.keep_objects(sample, transforms.has_area(sample["boxes"]))
+        return transforms.keep_objects(sample, geometry.is_real_box(sample["boxes"]))
 
-    def _run(self, image, shapes, draw):
+    def _run(
+        self, image: np.ndarray, shapes: np.ndarray, draw: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rng = np.random.default_rng(int(draw))
         rles = masks.of_counts(shapes, *image.shape[:2])
         if rles:
@@ -136,7 +138,7 @@ class InstaBoost(Transform):
         return similarity(box, scale, degrees, shift, MIRRORS.get(action, (1, 1)))
 
 
-def _checked(actions):
+def _checked(actions: dict[str, float]) -> dict[str, float]:
     unknown = sorted(set(map(str, actions)) - set(ACTIONS))
     if unknown:
         raise DataError(f"actions has no {unknown[0]!r}. {suggest(unknown[0], ACTIONS)}")
@@ -163,6 +165,8 @@ def similarity(
 
 def overlapping(boxes: np.ndarray) -> list[np.ndarray]:
     """Positions in groups of boxes ``[n, 4]`` that overlap, directly or over others; by their first box."""
+    from scipy.sparse import csgraph  # import time is precious
+
     low = np.maximum(boxes[:, None, :2], boxes[:, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
     count, group = csgraph.connected_components((low < high).all(-1))  # [n, n]
@@ -224,11 +228,11 @@ def enclosing(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])
 
 
-def _union(rles):
+def _union(rles: list[Rle]) -> np.ndarray:
     return np.ascontiguousarray(coco_mask.decode(coco_mask.merge(rles)))  # [h, w] uint8, 0 or 1
 
 
-def _window(box, matrix, size):
+def _window(box: np.ndarray, matrix: np.ndarray, size: Pair) -> list[int]:
     """The part of the image that a moved box can touch, as four ints: never empty."""
     corners = np.array([[x, y, 1] for x in box[::2] for y in box[1::2]])
     places = corners @ matrix.T  # [4, 2] (x, y)
@@ -238,7 +242,7 @@ def _window(box, matrix, size):
     return [int(side) for side in (*low, *high)]
 
 
-def _warp(pixels, matrix, window, interpolation):
+def _warp(pixels: np.ndarray, matrix: np.ndarray, window: Sequence[int], interpolation: int) -> np.ndarray:
     """What moves into ``window``; pixels from outside the image are 0 in masks, those of its edge else."""
     x1, y1, x2, y2 = window
     edge = cv2.BORDER_REPLICATE if pixels.ndim == 3 else cv2.BORDER_CONSTANT

@@ -45,7 +45,14 @@ def encode_pixels(pixels: np.ndarray) -> Rle:
     return {"size": list(pixels.shape), "counts": rle["counts"].decode()}
 
 
-def _png(encoded, height, width):
+def encode_part(pixels: np.ndarray, place: Pair, size: Pair) -> Rle:
+    """A mask ``[h, w]`` with its upper left pixel at ``place`` (row, column) of an image ``size`` (h, w)."""
+    whole = np.zeros(size, np.uint8, order="F")
+    whole[place[0] : place[0] + pixels.shape[0], place[1] : place[1] + pixels.shape[1]] = pixels
+    return encode_pixels(whole)
+
+
+def _png(encoded: bytes, height: int, width: int) -> np.ndarray:
     try:
         size = decoding.stored_size(encoded)
         if size != (height, width):
@@ -72,13 +79,18 @@ def moved(rle: Rle, rows: np.ndarray, columns: np.ndarray) -> Rle:
     return {"size": [len(rows), len(columns)], "counts": encoded["counts"]}
 
 
-def _identity(index, length):
+def _identity(index: np.ndarray, length: int) -> bool:
     return len(index) == length and np.array_equal(index, np.arange(length))
 
 
 def area(rle: Rle) -> float:
     """Pixels of a compressed RLE."""
     return float(coco_mask.area(rle))
+
+
+def bounds(rle: Rle) -> list[float]:
+    """``[x, y, w, h]`` around the pixels of a compressed RLE."""
+    return [float(v) for v in coco_mask.toBbox(rle)]
 
 
 def rasterize(segmentation: Any, height: int, width: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What transforms that put several images together share: images as NumPy pieces, with boxes and masks."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,9 @@ import tensorflow as tf
 from pycocotools import mask as coco_mask
 
 from kdet.data import faults, masks
-from kdet.data.sample import Transform
-from kdet.settings import Share
+from kdet.data.sample import Sample, Transform
+from kdet.settings import Count, Share
+from kdet.typing import Pair, Rle, Tensors
 
 KEYS = ("image", "boxes", "labels", "ignore_boxes")
 MASK_KEYS = ("objects", "rows", "columns", "shapes", "frame")
@@ -81,15 +83,17 @@ class Piece:
         ignored = self.ignore_boxes[has_area(self.ignore_boxes)]
         return dataclasses.replace(self.kept(has_area(self.boxes)), ignore_boxes=ignored)
 
-    def _moved(self, image, rows, columns, factor, offset):
-        limit = np.tile(np.float32(image.shape[1::-1]), 2)
+    def _moved(
+        self, image: np.ndarray, rows: np.ndarray, columns: np.ndarray, factor: np.ndarray, offset: np.ndarray
+    ) -> "Piece":
+        limit = np.tile(np.array(image.shape[1::-1], np.float32), 2)
         boxes, ignored = (
             np.clip(b * factor - np.tile(offset, 2), 0, limit).astype(np.float32)
             for b in (self.boxes, self.ignore_boxes)
         )
         return Piece(image, boxes, self.labels, ignored, self._shapes(rows, columns))
 
-    def _shapes(self, rows, columns):
+    def _shapes(self, rows: np.ndarray, columns: np.ndarray) -> list[Rle] | None:
         if self.masks is None:
             return None
         return [masks.moved(rle, rows, columns) for rle in self.masks]
@@ -126,22 +130,23 @@ class Mixing(Transform):
 
     Args:
         probability: share of the images in which this happens; the others stay as they are.
+        recent: see :class:`Transform`.
     """
 
     mixes, keeps_masks = True, False
 
-    def __init__(self, probability: Share = 1.0) -> None:
-        self.probability = probability
+    def __init__(self, probability: Share = 1.0, recent: Count | None = None) -> None:
+        self.probability, self.recent = probability, recent
 
     def mix(self, pieces: list[Piece], random: np.random.Generator) -> Piece:
         """The new image out of the image itself and ``images - 1`` others."""
         raise NotImplementedError(f"{type(self).__name__} must define mix().")
 
-    def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+    def __call__(self, sample: Any, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         chosen = tf.random.stateless_uniform([], tf.random.fold_in(seed, 0)) < self.probability
         return tf.cond(chosen, lambda: self._mixed(sample, seed), lambda: dict(sample))
 
-    def _mixed(self, sample, seed):
+    def _mixed(self, sample: Sample, seed: tf.Tensor) -> Tensors:
         keys = (*KEYS, *(MASK_KEYS if "shapes" in sample else ()))
         pieces = [sample, *sample.others(self.images - 1)]
         draw = tf.random.stateless_uniform([], tf.random.fold_in(seed, 1), 0, 2**31 - 1, tf.int32)
@@ -152,7 +157,7 @@ class Mixing(Transform):
         image, boxes, labels, ignored = found[:4]
         image = tf.ensure_shape(image, [None, None, 3])
         size, labels = tf.shape(image)[:2], tf.ensure_shape(labels, [None])
-        sample = dict(
+        mixed = dict(
             sample,
             image=image,
             boxes=tf.ensure_shape(boxes, [None, 4]),
@@ -163,10 +168,10 @@ class Mixing(Transform):
             columns=tf.range(size[1]),
         )
         if "shapes" in sample:
-            sample.update(shapes=tf.ensure_shape(found[4], [None]), frame=size)
-        return sample
+            mixed.update(shapes=tf.ensure_shape(found[4], [None]), frame=size)
+        return mixed
 
-    def _run(self, draw, *given):
+    def _run(self, draw: np.ndarray, *given: np.ndarray) -> list[np.ndarray]:
         each = len(given) // self.images
         parts = [given[i : i + each] for i in range(0, len(given), each)]
         kind = parts[0][0].dtype
@@ -183,7 +188,7 @@ class Mixing(Transform):
         return found
 
 
-def _piece(part, kind):
+def _piece(part: Sequence[np.ndarray], kind: np.dtype[Any]) -> Piece:
     image, boxes, labels, ignored = part[:4]
     if len(part) == len(KEYS):
         return Piece(image.astype(kind), boxes, labels, ignored)
@@ -192,11 +197,11 @@ def _piece(part, kind):
     return Piece(image.astype(kind), boxes, labels, ignored, [masks.moved(r, rows, columns) for r in rles])
 
 
-def _nearest(old, new):
+def _nearest(old: int, new: int) -> np.ndarray:
     return np.minimum((np.arange(new) * (old / new)).astype(int), old - 1)
 
 
-def _bilinear(image, size):
+def _bilinear(image: np.ndarray, size: Pair) -> np.ndarray:
     from kdet.data import resize
 
     with tf.device("CPU"):

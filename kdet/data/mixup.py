@@ -13,7 +13,7 @@ from kdet.data.mixing import Mixing, Piece, fitted, joined
 from kdet.data.mosaic import Gray
 from kdet.ranges import List, Number
 from kdet.registry import register
-from kdet.settings import Pair, Share
+from kdet.settings import Count, Pair, Share
 
 
 @register
@@ -24,12 +24,15 @@ class MixUp(Mixing):
     factor, mirrored in some cases, and a window of the size of the image itself is cut out of it at random.
 
     Args:
-        size: (w, h), see above.
+        size: (w, h) that the other image is fitted into and padded to.
         ratio_range: (low, high) of the random factor.
         flip: probability of mirroring the other image.
         fill: gray of its padding.
         share: of the image itself in every pixel.
         probability: share of the images.
+        recent: the other images are drawn from so many places before this one in the order of the training
+            and keep what the transforms before made of them (the cache of RTMDet); None: any of the data
+            set, as on disk.
     """
 
     images = 2
@@ -45,8 +48,9 @@ class MixUp(Mixing):
         fill: Gray = 114,
         share: Share = 0.5,
         probability: Share = 1.0,
+        recent: Count | None = None,
     ) -> None:
-        super().__init__(probability)
+        super().__init__(probability, recent)
         self.size, self.ratio_range = tuple(map(int, size)), tuple(ratio_range)
         self.flip, self.fill, self.share = flip, fill, share
 

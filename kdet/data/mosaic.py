@@ -12,7 +12,7 @@ from kdet.data.extent import Extent
 from kdet.data.mixing import Mixing, Piece, fitted, joined
 from kdet.ranges import List, Number
 from kdet.registry import register
-from kdet.settings import Pair, Share
+from kdet.settings import Count, Pair, Share
 
 Gray = Annotated[float, Number(0, 255)]
 
@@ -30,6 +30,9 @@ class Mosaic(Mixing):
         center: (low, high): where the images meet, as shares of ``size``, drawn for x and y.
         fill: gray of what no image covers.
         probability: share of the images.
+        recent: the other images are drawn from so many places before this one in the order of the training
+            and keep what the transforms before made of them (the cache of RTMDet); None: any of the data
+            set, as on disk.
     """
 
     images = 4
@@ -40,8 +43,9 @@ class Mosaic(Mixing):
         center: Annotated[Sequence[float], List(Number(0, 2), length=2, ordered=True)] = (0.5, 1.5),
         fill: Gray = 114,
         probability: Share = 1.0,
+        recent: Count | None = None,
     ) -> None:
-        super().__init__(probability)
+        super().__init__(probability, recent)
         self.size, self.center, self.fill = tuple(map(int, size)), tuple(center), fill
 
     def extent(self, before: Extent) -> Extent:

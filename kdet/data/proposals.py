@@ -10,6 +10,7 @@ import numpy as np
 
 from kdet import pickles
 from kdet.data import files
+from kdet.data.records import Records
 from kdet.errors import DataError, short
 from kdet.typing import PathLike
 
@@ -17,11 +18,9 @@ MAX_BYTES = 2**34
 FAR = 1e7  # no coordinate lies beyond it
 
 
-def attach_proposals(records: Sequence[Any], path: PathLike, limit: int) -> None:
-    """Gives every ``Record`` its boxes out of the file; see ``read_proposals``."""
-    found = read_proposals(path, [record.image_id for record in records], limit)
-    for record, boxes in zip(records, found, strict=True):
-        record.proposals = boxes
+def with_proposals(records: Records, path: PathLike, limit: int) -> Records:
+    """The records with their boxes out of the file; see ``read_proposals``."""
+    return records.with_columns(proposals=read_proposals(path, records.image_id.tolist(), limit))
 
 
 def read_proposals(path: PathLike, image_ids: Sequence[int], limit: int) -> list[np.ndarray]:
@@ -44,7 +43,7 @@ def read_proposals(path: PathLike, image_ids: Sequence[int], limit: int) -> list
     reader = next((r for ending, r in readers.items() if str(path).endswith(ending)), None)
     if reader is None:
         raise DataError(f"data.proposals: {path} must end with one of {', '.join(readers)}.")
-    found = reader(path)
+    found: Any = reader(path)
     if isinstance(found, list):
         if len(found) != len(image_ids):
             raise DataError(f"{path} has proposals of {len(found)} images; the dataset has {len(image_ids)}.")
@@ -56,7 +55,7 @@ def read_proposals(path: PathLike, image_ids: Sequence[int], limit: int) -> list
     return [_boxes(rows, limit, f"{path}: image {i}") for i, rows in zip(image_ids, found, strict=True)]
 
 
-def _boxes(rows, limit, where):
+def _boxes(rows: Any, limit: int, where: str) -> np.ndarray:
     try:
         rows = np.asarray(rows)
         rows = rows.astype(np.float32) if rows.dtype.kind in "fiu" or rows.size == 0 else None
@@ -78,7 +77,7 @@ def _boxes(rows, limit, where):
     return rows[:limit, :4]
 
 
-def _read_pickle(path):
+def _read_pickle(path: PathLike) -> list[Any]:
     try:
         encoded = files.read_bytes(path, "proposal file", MAX_BYTES)
         content = pickles.load(encoded, pickles.ARRAY_NAMES, advice=": it must hold arrays only, not {}")
@@ -89,7 +88,7 @@ def _read_pickle(path):
     return [_plain_rows(item, path) for item in content]
 
 
-def _plain_rows(item, path):
+def _plain_rows(item: Any, path: PathLike) -> Any:
     if isinstance(item, pickles.Array) and item.value is not None:
         return item.value
     if isinstance(item, (list, tuple)) and all(_is_row(row) for row in item):
@@ -97,11 +96,11 @@ def _plain_rows(item, path):
     raise DataError(f"{path} must hold one array per image; an entry is {short(type(item).__name__)}.")
 
 
-def _is_row(row):
+def _is_row(row: Any) -> bool:
     return isinstance(row, (list, tuple)) and all(type(value) in (int, float) for value in row)
 
 
-def _read_npz(path):
+def _read_npz(path: PathLike) -> dict[int, np.ndarray]:
     encoded = files.read_bytes(path, "proposal file", MAX_BYTES)
     found = {}
     try:
@@ -123,7 +122,7 @@ def _read_npz(path):
     return found
 
 
-def _array(file, size):
+def _array(file: Any, size: int) -> np.ndarray:
     """The array of an open ``.npy`` file; its header must fit its size."""
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
@@ -135,7 +134,7 @@ def _array(file, size):
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _read_json(path):
+def _read_json(path: PathLike) -> "_Sparse":
     content = files.read_json(path, "proposal file")
     if not isinstance(content, list):
         raise DataError(f"{path} must hold a list of COCO results; got {short(content)}.")
@@ -156,8 +155,8 @@ def _read_json(path):
 class _Sparse(dict[int, Any]):
     """COCO results do not mention an image without boxes."""
 
-    def __contains__(self, key):
+    def __contains__(self, key: object) -> bool:
         return True
 
-    def __missing__(self, key):
+    def __missing__(self, key: int) -> list[Any]:
         return []

@@ -28,9 +28,25 @@ def keep_ratio_size(size: tf.Tensor, limit: tf.Tensor) -> tf.Tensor:
         int32 ``[2]`` (h, w): ``int(side * factor + 0.5)`` in float64 for each side.
     """
     size, limit = tf.cast(size, tf.float64), tf.cast(limit, tf.float64)
-    factor = tf.minimum(
-        tf.reduce_max(limit) / tf.reduce_max(size), tf.reduce_min(limit) / tf.reduce_min(size)
+    return _times(
+        size,
+        tf.minimum(tf.reduce_max(limit) / tf.reduce_max(size), tf.reduce_min(limit) / tf.reduce_min(size)),
     )
+
+
+def inside_size(size: tf.Tensor, room: tf.Tensor) -> tf.Tensor:
+    """As ``keep_ratio_size``, but ``room`` is (h, w): height and width do not change roles."""
+    size = tf.cast(size, tf.float64)
+    return _times(size, tf.reduce_min(tf.cast(room, tf.float64) / size))
+
+
+def scaled_size(size: tf.Tensor, factor: tf.Tensor | float) -> tf.Tensor:
+    """``scaled`` in a graph: int32 ``[2]`` (h, w)."""
+    limit = tf.cast(tf.cast(size, tf.float64) * tf.cast(factor, tf.float64), tf.int32)
+    return keep_ratio_size(size, limit)
+
+
+def _times(size: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     return tf.maximum(tf.cast(size * factor + 0.5, tf.int32), 1)
 
 
@@ -53,18 +69,30 @@ def nearest_index(source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     return tf.minimum(index, source - 1)
 
 
-def resize_bilinear(image: tf.Tensor, size: tf.Tensor, portable: bool = False) -> tf.Tensor:
+def resize_bilinear(
+    image: tf.Tensor, size: tf.Tensor, portable: bool = False, antialias: bool = False
+) -> tf.Tensor:
     """Resizes ``[h, w, 3]`` uint8 or float32 to ``size`` (h, w), same dtype.
 
     float32 images are interpolated in float, as OpenCV does for them. ``portable``: by TensorFlow
-    operations alone even where OpenCV is installed, for graphs that leave this process.
+    operations alone even where OpenCV is installed, for graphs that leave this process. ``antialias``: a
+    smaller image is a mean of all pixels, as PIL and torchvision make it (within a gray level of theirs).
     """
     interpolate = portable_bilinear if portable or cv2 is None else _opencv_bilinear
+    interpolate = antialiased if antialias else interpolate
     same = tf.reduce_all(tf.shape(image)[:2] == size)
     return tf.cond(same, lambda: image, lambda: interpolate(image, size))
 
 
-def _opencv_bilinear(image, size):
+def antialiased(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """``resize_bilinear`` whose window grows with the factor by which an image shrinks."""
+    resized = tf.image.resize(tf.cast(image, tf.float32), size, antialias=True)
+    if image.dtype != tf.uint8:
+        return resized
+    return tf.cast(tf.clip_by_value(tf.round(resized), 0.0, 255.0), tf.uint8)
+
+
+def _opencv_bilinear(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     def run(pixels: np.ndarray, size: np.ndarray) -> np.ndarray:
         return cv2.resize(pixels, (int(size[1]), int(size[0])), interpolation=cv2.INTER_LINEAR)
 
@@ -91,7 +119,9 @@ def portable_bilinear(image: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     return tf.reshape(tf.cast((upper + lower + 2) * 0.25, tf.uint8), [size[0], size[1], 3])
 
 
-def _taps(source, target, clamp):
+def _taps(
+    source: tf.Tensor, target: tf.Tensor, clamp: bool
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """The two source positions of every target position and their weights (0..2048, whole numbers).
 
     OpenCV clamps the weights at the border along x only (``clamp``); along y it sums the same row

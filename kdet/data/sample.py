@@ -63,6 +63,8 @@ class Transform(Component):
         needs_masks: works on ``shapes``, so the data set must have masks.
         keeps_masks: objects do not change their masks, so class maps and proposals can follow.
         takes_finished: ``Sample.others`` have gone through the transforms before.
+        recent: ``Sample.others`` are images of so many places before this one in the order of the training,
+            as all transforms before, those that mix too, leave them there; None: any of the data set.
 
     Example:
         >>> @kdet.registry.register
@@ -80,6 +82,7 @@ class Transform(Component):
     needs_masks = False
     keeps_masks = True
     takes_finished = False
+    recent: int | None = None
 
     def __call__(self, sample: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         raise NotImplementedError(f"{type(self).__name__} must define __call__().")
@@ -89,4 +92,9 @@ class Transform(Component):
         return before
 
     def prepare(self, **facts: Any) -> None:
-        """Called once, by the pipeline: ``masks`` and ``semantic`` say what must follow the image."""
+        """Called once, by a pipeline in training.
+
+        Args:
+            **facts: ``masks`` and ``semantic``: what must follow the image; ``sizes_canvas``: this is the
+                transform whose ``Extent.parts`` the canvases are made for.
+        """

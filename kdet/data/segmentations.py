@@ -67,11 +67,13 @@ def bounds(segmentation: Sequence[Sequence[float]]) -> list[float]:
     return [*low.tolist(), *(high - low).tolist()]
 
 
-def _all_plain(polygon_lists, sizes):
+def _all_plain(polygon_lists: list[Any], sizes: list[Pair]) -> bool:
     """Whether these (none empty) are certainly valid polygons; if not, each has to be looked at alone."""
     if not polygon_lists:
         return True
     chain = itertools.chain.from_iterable
+    if not set(map(type, chain(polygon_lists))) <= {list}:  # an empty mapping has no numbers that tell
+        return False
     try:
         lengths = np.array(list(map(len, chain(polygon_lists))))
         flat = list(chain(chain(polygon_lists)))
@@ -91,7 +93,7 @@ def _all_plain(polygon_lists, sizes):
     return bool((np.abs(values - limits / 2) <= limits * (FAR + 0.5)).all()) and len(flat) == lengths.sum()
 
 
-def _polygon_fault(polygons, height, width):
+def _polygon_fault(polygons: list[Any], height: int, width: int) -> str | None:
     total, side = 0.0, max(height, width)
     for polygon in polygons:
         if not isinstance(polygon, list):
@@ -112,7 +114,7 @@ def _polygon_fault(polygons, height, width):
     return None
 
 
-def _rle_fault(rle, height, width):
+def _rle_fault(rle: dict[str, Any], height: int, width: int) -> str | None:
     size, counts = rle.get("size"), rle.get("counts")
     if not isinstance(size, (list, tuple)) or [type(side) for side in size] != [int, int]:
         return f"the 'size' of its run lengths must be [h, w], got {short(size)}"
@@ -134,7 +136,7 @@ def _rle_fault(rle, height, width):
     return None
 
 
-def _coded_total(counts, most):
+def _coded_total(counts: str | bytes, most: int) -> tuple[int, str | None]:
     """``(sum of the run lengths, None)`` of COCO's compressed string, or ``(0, what is wrong)``.
 
     A number is written as digits of five bits, lowest first, with 32 added to all but its last and the sign

@@ -8,17 +8,18 @@ import tensorflow as tf
 
 from kdet.data import decoding, files
 from kdet.data.folders import ImageFolder
+from kdet.data.records import Records
 from kdet.errors import DataError, MissingFile
 from kdet.typing import PathLike
 
 IGNORED = 255
 
 
-def attach(records: list[Any], folder: PathLike, on_missing: str, skips: Any, where: PathLike) -> list[Any]:
+def attach(records: Records, folder: PathLike, on_missing: str, skips: Any, where: PathLike) -> Records:
     """The records with the path of their map, which has the image's name with the ending ``png``.
 
     Args:
-        records: list of ``Record``.
+        records: the images.
         folder: of the maps.
         on_missing: "error", or "skip" to leave out images without a map, counted in ``skips``.
         where: what lists the images, for messages.
@@ -26,11 +27,11 @@ def attach(records: list[Any], folder: PathLike, on_missing: str, skips: Any, wh
     Raises:
         FileNotFoundError: naming the map.
     """
-    maps, kept = ImageFolder(folder, "data.semantic"), []
-    for record in records:
-        name = os.path.splitext(record.name)[0] + ".png"
-        record.semantic = maps.find(name)
-        if record.semantic is None:
+    maps, found = ImageFolder(folder, "data.semantic"), {}
+    for position, image in enumerate(records.names):
+        name = os.path.splitext(image)[0] + ".png"
+        place = maps.find(name)
+        if place is None:
             path = os.path.join(maps.root, name)
             if on_missing == "error":
                 raise MissingFile(
@@ -39,8 +40,8 @@ def attach(records: list[Any], folder: PathLike, on_missing: str, skips: Any, wh
                 )
             skips.add("class map missing", path)
         else:
-            kept.append(record)
-    return kept
+            found[position] = place
+    return records.take(list(found)).with_columns(semantic=list(found.values()))
 
 
 def moved(record: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -49,7 +50,10 @@ def moved(record: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: the map is no PNG or has another size than the image.
     """
-    classes = _read(record.semantic)
+    if record.segments is not None:
+        classes = record.segments.classes(record.height, record.width)
+    else:
+        classes = _read(record.semantic)
     if classes.shape != (record.height, record.width):
         raise DataError(
             f"The class map {record.semantic} is {classes.shape[0]}x{classes.shape[1]} (h x w) but its "
@@ -61,7 +65,7 @@ def moved(record: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return found
 
 
-def _read(path):
+def _read(path: str) -> np.ndarray:
     """The values ``[h, w]`` of a PNG with one channel."""
     encoded = files.read_bytes(path, "class map")
     try:

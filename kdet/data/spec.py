@@ -42,7 +42,7 @@ def complete(spec: dict[str, Any], where: str = "data") -> tuple[Split, Reader]:
     return split, _reader(split, options, where)
 
 
-def _reader(split, options, where):
+def _reader(split: Split, options: dict[str, Any], where: str) -> Reader:
     takes = schema.own_keywords(get(split.type))
     options.update({key: vars(split)[key] for key in SHARED if key in takes})
     if split.masks and "masks" not in takes:
@@ -60,6 +60,7 @@ def chain(split: Split, training: bool, where: str = "data") -> list[Transform]:
     built = build_part(given, TRANSFORMS, (where, "transforms"))
     if not training:
         return [one for one in built if not one.augmentation]
+    own_maps = get(split.type).gives_class_maps
     for one in built:
         name = type(one).__name__
         if one.needs_masks and not split.masks:
@@ -69,8 +70,26 @@ def chain(split: Split, training: bool, where: str = "data") -> list[Transform]:
                 raise DataError(
                     f"{name} moves objects, and {where}.{key} cannot follow: leave out one of them."
                 )
-        one.prepare(masks=split.masks, semantic=bool(split.semantic))
+        if own_maps and not one.keeps_masks:
+            raise DataError(
+                f"{name} moves objects, and the class maps of {where}.type: {split.type} cannot follow: "
+                "leave out one of them."
+            )
+    sizing = _sizing(built) if not split.buckets else None
+    class_maps = own_maps or bool(split.semantic)
+    for one in built:
+        one.prepare(masks=split.masks, semantic=class_maps, sizes_canvas=one is sizing)
     return built
+
+
+def _sizing(transforms: list[Transform]) -> Transform | None:
+    """The transform that the parts of the last extent come from, or None where it has none."""
+    extent, sizing = Extent(), None
+    for transform in transforms:
+        before, extent = extent, transform.extent(extent)
+        if extent.parts is not before.parts:
+            sizing = transform
+    return sizing if extent.parts else None
 
 
 def extent_of(transforms: list[Transform]) -> Extent:
@@ -81,7 +100,7 @@ def extent_of(transforms: list[Transform]) -> Extent:
     return extent
 
 
-def _plain_paths(value):
+def _plain_paths(value: Any) -> Any:
     """``pathlib`` paths as texts, in lists too."""
     if isinstance(value, (list, tuple)):
         return [_plain_paths(item) for item in value]

@@ -5,31 +5,42 @@ One example per image: ``image/encoded``, ``image/height``, ``image/width``, ``i
 (divided by the image's size), ``image/object/class/label`` (category id), ``image/object/class/text``,
 ``image/object/area``, ``image/object/is_crowd`` (also difficult objects) and ``image/object/mask`` (PNG).
 
-Shards are ``PREFIX-00000-of-00008.tfrecord``; ``PREFIX.json`` beside them holds the categories.
+Shards are ``PREFIX-00000-of-00008.tfrecord``; ``PREFIX.json`` beside them holds the categories, and
+``.PREFIX-00000-of-00008.tfrecord.index`` what a start needs of each (:mod:`kdet.data.tfrecord_index`).
 """
 
 import glob
 import json
-import math
 import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 
-from kdet.data import decoding, files
+from kdet import geometry, storage
+from kdet.data import decoding, files, tfrecord_index
 from kdet.data import masks as instance_masks
 from kdet.data.classes import select_classes
-from kdet.data.coco import make_record
+from kdet.data.coco import make_record, records_of_table
+from kdet.data.coco_builder import BOXED, CROWD
+from kdet.data.coco_table import CocoTable
 from kdet.data.index import DatasetIndex, Faults, Record, Skips
-from kdet.errors import DataError, MissingFile, first_line, short
-from kdet.typing import PathLike
+from kdet.data.packed import Shapes, Texts, joined
+from kdet.data.tfexample import (
+    OBJECT,
+    SIDES,
+    annotations_of,
+    byte_values,
+    check_names,
+    features_at,
+    parsed,
+    records_of,
+)
+from kdet.data.tfrecord_index import Indexing, Places, ShardIndex
+from kdet.errors import DataError, MissingFile
+from kdet.typing import Array, PathLike
 from kdet.writing import whole
-
-_OBJECT = "image/object/"
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def write_tfrecords(
@@ -52,6 +63,8 @@ def write_tfrecords(
     Raises:
         DataError: files with other settings lie under the same prefix; more shards than images.
     """
+    from tqdm import tqdm  # import time is precious
+
     if not 1 <= shards <= len(index):
         raise DataError(f"{len(index)} images cannot be written as {shards} shards.")
     os.makedirs(os.path.dirname(os.path.abspath(prefix)), exist_ok=True)
@@ -59,16 +72,21 @@ def write_tfrecords(
     paths = [f"{prefix}-{i:05d}-of-{shards:05d}.tfrecord" for i in range(shards)]
     edges = [i * len(index) // shards for i in range(shards + 1)]
     found = 0
-    with tqdm.tqdm(total=len(index), unit="image", disable=not progress) as bar:
+    with tqdm(total=len(index), unit="image", disable=not progress) as bar:
         for path, first, last in zip(paths, edges[:-1], edges[1:], strict=True):
             if os.path.exists(path):
                 found += 1
                 bar.update(last - first)
                 continue
+            indexing, offset = Indexing(), 12  # behind the length of the first and its checksum
             with whole(path) as part, tf.io.TFRecordWriter(os.fspath(part)) as writer:
                 for record in index.records[first:last]:
-                    writer.write(_example(index, record).SerializeToString())
+                    example = _example(index, record)
+                    writer.write(example)
+                    indexing.add(offset, example)
+                    offset += 16 + len(example)
                     bar.update()
+            tfrecord_index.save(indexing.index(path), path)
     return paths, found
 
 
@@ -85,7 +103,8 @@ def read_tfrecord(
     """Reads TFRecord files; images stay in them and are fetched by position.
 
     Args:
-        annotations: path or glob pattern of the files.
+        annotations: path or glob pattern of the files; of URLs copies are made, for which the cache of
+            ``kdet.storage`` must have room.
         images: not used: the images are in the files.
         classes: names to use, in label order. None takes those of ``PREFIX.json``, or without that file
             those that occur, by category id.
@@ -103,20 +122,26 @@ def read_tfrecord(
             with values of another kind, without an image or masks; two images with one id.
     """
     annotations = os.fspath(annotations)
-    paths = sorted(glob.glob(annotations)) if glob.has_magic(annotations) else [annotations]
+    if storage.is_url(annotations):
+        paths = [str(storage.local(one)) for one in storage.matching(annotations)]
+    else:
+        paths = sorted(glob.glob(annotations)) if glob.has_magic(annotations) else [annotations]
     if not paths:
         raise MissingFile(f"No file matches {annotations} (data.annotations).")
+    shards = _shards(paths, masks)
+    if shards is not None:
+        return _of_shards(annotations, paths, shards, classes, masks, crowds)
     skips = Skips()
     entries: list[Any] = []
     names: dict[int, str] = {}
     seen: dict[int, str] = {}
     faults = Faults(skips, on_corrupt)
     for path in paths:
-        for offset, record in _records(path):
+        for offset, record in records_of(path):
             where = f"{path}: the example at byte {offset}"
             try:
-                info, objects = _annotations(_parsed(record), masks)
-                _check_names(names, objects)
+                info, objects = annotations_of(parsed(record), masks)
+                check_names(names, objects)
             except DataError as error:
                 faults.add("unusable example", where, str(error))
                 continue
@@ -145,7 +170,90 @@ def read_tfrecord(
     )
 
 
-def _example(index, record):
+def _shards(paths: Sequence[str], masks: bool) -> list[ShardIndex] | None:
+    """The indexes of the files; None where something is not in order, which reading them says."""
+    found = []
+    for path in paths:
+        files.open_regular(path, "TFRecord file (data.annotations)").close()
+        index = tfrecord_index.shard_index(path)
+        if index is None or (masks and not index.masked.all()):
+            return None
+        found.append(index)
+    names: dict[int, str] = {}
+    for shard in found:
+        if any(names.setdefault(number, name) != name for number, name in shard.classes.items()):
+            return None
+    ids = _image_ids(found)
+    return found if len(np.unique(ids)) == len(ids) else None
+
+
+def _image_ids(shards: Sequence[ShardIndex]) -> Array:
+    given = np.concatenate([shard.source_id for shard in shards])
+    return np.where(given < 0, np.arange(len(given)), given)
+
+
+def _of_shards(
+    annotations: str,
+    paths: Sequence[str],
+    shards: Sequence[ShardIndex],
+    classes: Sequence[str] | None,
+    masks: bool,
+    crowds: str,
+) -> DatasetIndex:
+    """The index of files whose examples are all in order."""
+    names = {number: name for shard in shards for number, name in shard.classes.items()}
+    numbers = np.array(sorted(names), np.int64)
+    names = _manifest_names(paths[0]) or dict(sorted(names.items()))
+    class_names = select_classes(list(names.values()), classes, annotations)
+    id_of = {name: i for i, name in names.items()}
+    label_of = {id_of[name]: label for label, name in enumerate(class_names)}
+    skips = Skips()
+    table = _table(shards, numbers, masks)
+    labels = np.array([label_of.get(number, -1) for number in numbers.tolist()], np.int32)
+    images = np.arange(len(table.image_id))
+    records, unusable, first = records_of_table(
+        table, images, Places(paths, shards), labels, crowds == "ignore"
+    )
+    skips.update_in_order([unusable], first)
+    return DatasetIndex(
+        name=annotations,
+        class_names=class_names,
+        category_ids=[id_of[name] for name in class_names],
+        records=records,
+        skips=skips,
+        has_masks=masks,
+        read=_encoded_image,
+        read_masks=_masks_of,
+    )
+
+
+def _table(shards: Sequence[ShardIndex], numbers: Array, masks: bool) -> CocoTable:
+    counts = np.concatenate([np.diff(shard.splits) for shard in shards])
+    splits = np.concatenate([[0], np.cumsum(counts)])
+    category = np.concatenate([shard.category for shard in shards])
+    crowd = np.concatenate([shard.crowd for shard in shards])
+    within = np.arange(len(category)) - np.repeat(splits[:-1], counts)  # position of an object in its example
+    encoded = [str(i).encode() for i in range(int(counts.max(initial=0)))]
+    data, starts, lengths = joined(encoded)
+    names = [name.encode("utf-8", "surrogatepass") for shard in shards for name in shard.names]
+    return CocoTable(
+        image_id=_image_ids(shards),
+        sizes=np.concatenate([shard.sizes for shard in shards]),
+        names=Texts(*joined(names)),
+        categories=[],
+        splits=splits,
+        category=np.searchsorted(numbers, category).astype(np.int32),
+        boxes=np.concatenate([shard.boxes for shard in shards]),
+        areas=np.full(len(category), np.nan),
+        flags=np.where(crowd, BOXED | CROWD, BOXED).astype(np.uint8),
+        shapes=Shapes(data, starts[within], lengths[within]) if masks else None,
+        notes=[],
+        numbers=within,
+        odd={},
+    )
+
+
+def _example(index: DatasetIndex, record: Record) -> bytes:
     encoded = index.read(record)
     try:
         kind = decoding.kind_of(encoded)
@@ -156,7 +264,7 @@ def _example(index, record):
     labels = np.concatenate([record.labels, record.ignore_labels]).astype(int)
     boxes = np.concatenate([record.boxes, record.ignore_boxes]).astype(np.float64)
     sides = boxes / [record.width, record.height, record.width, record.height]
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    areas = geometry.area(boxes)
     features = {
         "image/encoded": [encoded],
         "image/format": [kind.encode()],
@@ -164,23 +272,23 @@ def _example(index, record):
         "image/width": [record.width],
         "image/filename": [record.name.encode()],
         "image/source_id": [str(record.image_id).encode()],
-        **{f"{_OBJECT}bbox/{side}": sides[:, i].tolist() for i, side in enumerate(_SIDES)},
-        f"{_OBJECT}class/label": [index.category_ids[label] for label in labels],
-        f"{_OBJECT}class/text": [index.class_names[label].encode() for label in labels],
-        f"{_OBJECT}is_crowd": [0] * count + [1] * ignored,
+        **{f"{OBJECT}bbox/{side}": sides[:, i].tolist() for i, side in enumerate(SIDES)},
+        f"{OBJECT}class/label": [index.category_ids[label] for label in labels],
+        f"{OBJECT}class/text": [index.class_names[label].encode() for label in labels],
+        f"{OBJECT}is_crowd": [0] * count + [1] * ignored,
     }
     if index.has_masks:
         segmentations = index.segmentations(record) + index.segmentations(record, ignored=True)
         rasters = [instance_masks.rasterize(s, record.height, record.width) for s in segmentations]
         areas = [float(raster.sum()) for raster in rasters]
-        features[f"{_OBJECT}mask"] = [tf.io.encode_png(raster[..., None]).numpy() for raster in rasters]
-    features[f"{_OBJECT}area"] = [float(area) for area in areas]
+        features[f"{OBJECT}mask"] = [tf.io.encode_png(raster[..., None]).numpy() for raster in rasters]
+    features[f"{OBJECT}area"] = [float(area) for area in areas]
     # An empty list has no type: the key is left out.
     features = {key: _feature(values) for key, values in features.items() if values}
-    return tf.train.Example(features=tf.train.Features(feature=features))
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def _feature(values):
+def _feature(values: Sequence[Any]) -> Any:
     if isinstance(values[0], bytes):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
     if isinstance(values[0], float):
@@ -188,157 +296,17 @@ def _feature(values):
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
-def _records(path):
-    """``(offset of its bytes, bytes)`` of every record of a file, with their checksums held against them."""
-    with files.open_regular(path, "TFRecord file (data.annotations)") as file:
-        size = os.fstat(file.fileno()).st_size
-    offset = 0
-    try:
-        for record in tf.data.TFRecordDataset(os.fspath(path)).as_numpy_iterator():
-            yield offset + 12, record  # behind the length and its checksum
-            offset += 16 + len(record)
-    except tf.errors.OpError as error:
-        raise DataError(
-            f"{path} is truncated, damaged or no TFRecord file (at byte {offset}: {first_line(error)}); "
-            "write it anew."
-        ) from error
-    if offset != size:
-        raise DataError(
-            f"{path} is truncated or no TFRecord file (at byte {offset} of {size}); write it anew."
-        )
-
-
-def _parsed(record):
-    try:
-        return tf.train.Example.FromString(record).features.feature
-    except Exception as error:  # protobuf's own error class differs between its back ends
-        raise DataError(f"it is no TFExample ({short(str(error))})") from error
-
-
 def _encoded_image(record: Record) -> bytes:
     """The file of an image that stands in a TFRecord."""
-    return _bytes(_features(*record.source), "image/encoded")[0]
+    return byte_values(features_at(*record.source), "image/encoded")[0]
 
 
-def _features(path, offset, length):
-    with files.open_regular(path, "TFRecord file") as file:
-        file.seek(offset)
-        record = file.read(length)
-    try:
-        return _parsed(record)
-    except DataError as error:
-        raise DataError(f"{path}: the record at byte {offset}: {error}.") from error
-
-
-def _values(features, key, kind):
-    """The values of one feature; ``kind`` is bytes, int or float, [] where it is absent or empty."""
-    if key not in features:
-        return []
-    feature = features[key]
-    name = feature.WhichOneof("kind")
-    if name is None:
-        return []
-    expected = {bytes: "bytes_list", int: "int64_list", float: "float_list"}[kind]
-    if name != expected:
-        raise DataError(f"{key} is a {name}, it must be a {expected}")
-    lists = {bytes: feature.bytes_list, int: feature.int64_list, float: feature.float_list}
-    return list(lists[kind].value)
-
-
-def _bytes(features, key):
-    return _values(features, key, bytes)
-
-
-def _text(encoded, key):
-    try:
-        return encoded.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{key} holds {short(encoded)}, which is not UTF-8") from error
-
-
-def _info(features):
-    """Name, size and (where it says) id of the image of an example."""
-    name = _text((_bytes(features, "image/filename") or [b"?"])[0], "image/filename")
-    encoded = _bytes(features, "image/encoded")
-    if not encoded or not encoded[0]:
-        raise DataError(f"{short(name)} has no image/encoded")
-    try:
-        stored = decoding.size_of(encoded[0])
-    except decoding.CorruptImage as error:
-        raise DataError(f"the image {short(name)} {error}") from error
-    info = {"file_name": name}
-    source_id = (_bytes(features, "image/source_id") or [b""])[0]
-    if source_id.isdigit():
-        info["id"] = int(source_id)
-        if info["id"] >= 2**63:
-            raise DataError(f"the image/source_id {short(source_id)} is too large")
-    size = [(_values(features, f"image/{side}", int) or [None])[0] for side in ("height", "width")]
-    size = list(stored) if None in size else size
-    if min(size) <= 0 or sorted(size) != sorted(stored):
-        raise DataError(
-            f"the image {short(name)} is {stored[0]}x{stored[1]} (h x w), its image/height and image/width "
-            f"say {size[0]}x{size[1]}"
-        )
-    info["height"], info["width"] = size
-    return info
-
-
-def _annotations(features, masks):
-    """An example as COCO-like (image, annotations); a mask is kept as its position in the example."""
-    info = _info(features)
-    name = short(info["file_name"])
-    labels = _values(features, f"{_OBJECT}class/label", int)
-    count = len(labels)
-    lists: dict[str, Any] = {
-        f"{_OBJECT}class/text": [str(label).encode() for label in labels],
-        f"{_OBJECT}is_crowd": [0] * count,
-    }
-    for key, default in lists.items():
-        lists[key] = _values(features, key, type(default[0]) if default else bytes) if count else []
-        lists[key] = lists[key] or default
-    sides = {side: _values(features, f"{_OBJECT}bbox/{side}", float) for side in _SIDES}
-    lists.update({f"{_OBJECT}bbox/{side}": values for side, values in sides.items()})
-    if masks:
-        lists[f"{_OBJECT}mask"] = _bytes(features, f"{_OBJECT}mask")
-    for key, values in lists.items():
-        if len(values) != count:
-            hint = "; set data.masks: false" if key.endswith("mask") else ""
-            what = "masks" if key.endswith("mask") else f"values in {key}"
-            raise DataError(f"{name} has {count} objects but not as many {what} ({len(values)}){hint}")
-    texts, crowds = list(lists.values())[:2]
-    wrong = next((c for c in crowds if c not in (0, 1)), None)
-    if wrong is not None:
-        raise DataError(f"{_OBJECT}is_crowd of {name} holds {wrong}, not 0 or 1")
-    objects = []
-    for i, label in enumerate(labels):
-        if label < 0:
-            raise DataError(f"{name} has the class/label {label}; labels are numbers from 0 on")
-        corners = [sides[side][i] for side in _SIDES]
-        if not all(math.isfinite(v) and -100 < v < 100 for v in corners):
-            raise DataError(f"{name} has the box {short(corners)}, which is not relative to its size")
-        x1, x2 = (corners[k] * info["width"] for k in (0, 2))
-        y1, y2 = (corners[k] * info["height"] for k in (1, 3))
-        text = _text(texts[i], f"{_OBJECT}class/text")
-        entry = {"category_id": label, "name": text, "bbox": [x1, y1, x2 - x1, y2 - y1]}
-        objects.append({**entry, "id": i, "iscrowd": crowds[i], "segmentation": i if masks else None})
-    return info, objects
-
-
-def _check_names(names, objects):
-    for found in objects:
-        before = names.get(found["category_id"], found["name"])
-        if before != found["name"]:
-            raise DataError(
-                f"class/label {found['category_id']} is called {found['name']!r}, elsewhere {before!r}"
-            )
-
-
-def _masks_of(record, positions):
-    found = _bytes(_features(*record.source), f"{_OBJECT}mask")
+def _masks_of(record: Record, positions: list[Any]) -> list[Any]:
+    found = byte_values(features_at(*record.source), f"{OBJECT}mask")
     return [found[position] for position in positions]
 
 
-def _write_manifest(index, prefix, shards):
+def _write_manifest(index: DatasetIndex, prefix: str, shards: int) -> None:
     categories = zip(index.category_ids, index.class_names, strict=True)
     manifest = {
         "source": index.name,
@@ -354,7 +322,7 @@ def _write_manifest(index, prefix, shards):
         part.write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
-def _manifest_names(path):
+def _manifest_names(path: str) -> dict[int, str] | None:
     """{category id: name} of the manifest beside a shard, or None."""
     manifest = path.rsplit("-", 3)[0] + ".json"
     if not os.path.exists(manifest):

@@ -5,17 +5,18 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from typing import Any
 
-from kdet.data import decoding, files
+from kdet.data import decoding, files, xml_file
 from kdet.data.classes import select_classes
 from kdet.data.folders import ImageFolder, missing_image
 from kdet.data.index import DatasetIndex, Faults, Record, Skips, as_boxes, as_labels
 from kdet.errors import DataError, MissingFile, short
-from kdet.typing import PathLike
+from kdet.typing import Pair, PathLike
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 FAR = 1e6  # no coordinate lies beyond it
 MAX_SIDE = 2**20
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
+Entry = tuple[str, str, Pair, list[Any]]  # name, image path, (h, w), objects
 
 
 def read_voc(
@@ -74,7 +75,7 @@ def read_voc(
     )
 
 
-def _names(path):
+def _names(path: PathLike) -> list[str]:
     """The image names of a split file, each once."""
     names: dict[str, None] = {}
     for line in files.read_text(path, "VOC split file (data.annotations)").splitlines():
@@ -93,11 +94,13 @@ def _names(path):
 class _Reader:
     """Reads the image and annotation of one line of a split after the other."""
 
-    def __init__(self, split, folder, xml, on_missing, faults):
-        self.split, self.folder, self.xml = split, folder, xml
+    def __init__(
+        self, split: PathLike, folder: ImageFolder, xml: ImageFolder, on_missing: str, faults: Faults
+    ) -> None:
+        self.split, self.folder, self.xml = os.fspath(split), folder, xml
         self.on_missing, self.faults = on_missing, faults
 
-    def read(self, name: str) -> tuple[str, str, tuple[int, int], list[Any]] | None:
+    def read(self, name: str) -> Entry | None:
         """``(name, image path, (h, w), objects)``, or None where that was counted as a skip."""
         stem, ending = os.path.splitext(name)
         name = stem if ending.lower() in EXTENSIONS else name
@@ -122,7 +125,7 @@ class _Reader:
             return None
         return name, path, size, self._objects(tree, annotation, os.path.basename(path))
 
-    def _image(self, name):
+    def _image(self, name: str) -> str | None:
         for ending in EXTENSIONS:
             for variant in (ending, ending.upper(), ending.capitalize(), "." + ending[1:].capitalize()):
                 path = self.folder.find(name + variant)
@@ -130,7 +133,7 @@ class _Reader:
                     return path
         return None
 
-    def _objects(self, tree, annotation, image):
+    def _objects(self, tree: ElementTree.Element, annotation: str, image: str) -> list[dict[str, Any]]:
         found = []
         for number, node in enumerate(tree.findall("object"), start=1):
             try:
@@ -141,27 +144,21 @@ class _Reader:
         return found
 
 
-def _parse(path):
-    encoded = files.read_bytes(path, "annotation", files.MAX_TEXT_BYTES)
-    if b"<!ENTITY" in encoded or b"<\0!\0E\0N\0T" in encoded:
-        raise DataError(f"{path} declares entities, which is refused; write plain XML.")
-    try:
-        tree = ElementTree.fromstring(encoded.removeprefix(b"\xef\xbb\xbf").strip())
-    except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
-        raise DataError(f"{path} is not valid XML: {error}.") from error
+def _parse(path: str) -> ElementTree.Element:
+    tree = xml_file.parse(path)
     if tree.tag.lower() == "html" or (tree.tag != "annotation" and tree.find("object") is None):
         raise DataError(f"{path} is no VOC annotation: its root is <{tree.tag[:40]}>, not <annotation>.")
     return tree
 
 
-def _text(node, key):
+def _text(node: ElementTree.Element, key: str) -> str:
     found = node.find(key)
     if found is None or found.text is None or not found.text.strip():
         raise DataError(f"<{node.tag}> has no <{key}>")
     return found.text.strip()
 
 
-def _number(node, key):
+def _number(node: ElementTree.Element, key: str) -> float:
     text = _text(node, key)
     try:
         value = float(text)
@@ -172,12 +169,12 @@ def _number(node, key):
     return value
 
 
-def _object(node):
+def _object(node: ElementTree.Element) -> dict[str, Any]:
     """One object: ``name``, ``difficult`` and ``box`` (None where it has none)."""
-    found = {"name": _text(node, "name"), "difficult": False, "box": None}
+    found: dict[str, Any] = {"name": _text(node, "name"), "difficult": False, "box": None}
     difficult = node.find("difficult")
-    if difficult is not None and (difficult.text or "").strip():
-        flag = difficult.text.strip()
+    flag = "" if difficult is None else (difficult.text or "").strip()
+    if flag:
         if flag.lower() not in ("0", "1", "true", "false"):
             raise DataError(f"<difficult> is {short(flag)}, not 0 or 1")
         found["difficult"] = flag.lower() in ("1", "true")
@@ -187,7 +184,7 @@ def _object(node):
     return found
 
 
-def _record(image_id, entry, label_of, skips):
+def _record(image_id: int, entry: Entry, label_of: dict[str, int], skips: Skips) -> Record:
     name, path, size, objects = entry
     groups: dict[bool, tuple[list[Any], list[Any]]] = {
         False: ([], []),
@@ -218,7 +215,7 @@ def _record(image_id, entry, label_of, skips):
     )
 
 
-def _defect(box, height, width):
+def _defect(box: Any, height: int, width: int) -> str | None:
     """Why an object cannot be used, or None."""
     if box is None:
         return "object without a box"
@@ -229,7 +226,7 @@ def _defect(box, height, width):
     return None
 
 
-def _size(tree, path, annotation):
+def _size(tree: ElementTree.Element, path: str, annotation: str) -> Pair:
     """(h, w) from the XML, or from the image itself where the XML does not say."""
     size = tree.find("size")
     if size is not None:
@@ -242,6 +239,6 @@ def _size(tree, path, annotation):
         if height < 0 or width < 0 or height != int(height) or width != int(width):
             raise DataError(f"{annotation}: its <size> is {height:g}x{width:g} (h x w), which no image has.")
     try:
-        return decoding.size_of(files.read_bytes(path, "image"))
+        return decoding.size_of_file(path)
     except decoding.CorruptImage as error:
         raise DataError(f"{path} {error}, and its annotation does not give its <size>.") from error

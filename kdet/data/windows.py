@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tensorflow as tf
 
+from kdet import geometry
 from kdet.data import transforms
 from kdet.data.extent import Extent
 from kdet.data.sample import Transform
@@ -13,6 +14,7 @@ from kdet.errors import DataError
 from kdet.ranges import List, Number
 from kdet.registry import register
 from kdet.settings import PAIR, SIDE, Color, Count, CountOrZero, Pair, Share
+from kdet.typing import Tensors
 
 RATIOS = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)  # of CornerNet's windows
 
@@ -60,10 +62,10 @@ class RandomCrop(Transform):
         corners = tf.cast(corners * tf.cast(source - size + 1, tf.float64), tf.int32)  # [tries, 2] (y, x)
         windows = tf.cast(tf.concat([corners[:, ::-1], (corners + size)[:, ::-1]], -1), tf.float32)
         overlaps = transforms.intersect(sample["boxes"], windows[:, None, :])  # [tries, n, 4]
-        keeps = tf.reduce_any(transforms.has_area(overlaps), axis=-1)
+        keeps = tf.reduce_any(geometry.is_real_box(overlaps), axis=-1)
         return transforms.crop(sample, corners[tf.argmax(keeps, output_type=tf.int32)], size)
 
-    def _draw(self, source, seed):
+    def _draw(self, source: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """(h, w) of the window."""
         if self.kind == "absolute":
             return tf.minimum(source, tf.constant(self.size[::-1], tf.int32))
@@ -161,14 +163,14 @@ class CenterCrop(Transform):
         point, patch = tf.reshape(points, [-1, 2])[chosen], tf.reshape(patches, [-1, 4])[chosen]
         return self._cut(sample, point, size, patch)
 
-    def _margin(self, source):
+    def _margin(self, source: tf.Tensor) -> tf.Tensor:
         """The border halved until it is less than half of the side."""
         ratio = 2.0 * self.border / tf.cast(source, tf.float64)
         halvings = tf.math.ceil(tf.math.log(tf.math.ceil(ratio)) / np.log(2.0))
         halvings += tf.cast(ratio == tf.floor(ratio), tf.float64)
         return tf.cast(self.border // 2.0**halvings, tf.int32)
 
-    def _cut(self, sample, point, size, patch):
+    def _cut(self, sample: Tensors, point: tf.Tensor, size: tf.Tensor, patch: tf.Tensor) -> Tensors:
         corner = point - size // 2
         # an odd window's last row and column lie beyond its halves and are filled
         limit = tf.minimum(tf.shape(sample["image"])[:2], point + size // 2)
@@ -200,7 +202,7 @@ class Shift(Transform):
         chosen = tf.random.stateless_uniform([], tf.random.fold_in(seed, 0)) < self.probability
         return tf.cond(chosen, lambda: self._shifted(sample, seed), lambda: dict(sample))
 
-    def _shifted(self, sample, seed):
+    def _shifted(self, sample: Tensors, seed: tf.Tensor) -> Tensors:
         limit, source = self.max_pixels, tf.shape(sample["image"])[:2]
         shift = tf.random.stateless_uniform([2], tf.random.fold_in(seed, 1), -limit, limit + 1, tf.int32)
         moved = transforms.moved_window(sample, -shift, source, source, (0, 0, 0), least=1.0)

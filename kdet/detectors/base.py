@@ -1,6 +1,6 @@
 """What all detectors share: the flow from images to detections and losses."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, ClassVar
 
 import keras
@@ -9,25 +9,30 @@ import tensorflow as tf
 
 from kdet import ops
 from kdet.backbones import Backbone
+from kdet.checks import plain_errors, require_count
 from kdet.compat import BuiltModel, layers_of
 from kdet.contract import Canvas, Detections, ImageInfo, Inputs, Targets, View
 from kdet.detectors.exporting import Exporting
 from kdet.detectors.given import is_network_input
 from kdet.detectors.predict import Augmentation, paste, predict_images
 from kdet.detectors.preprocessor import Preprocessor
+from kdet.detectors.receptive_fields import ReceptiveFields
+from kdet.detectors.replicas import ReplicaTraces
 from kdet.detectors.saving import Saving
+from kdet.detectors.stream import OnCorrupt, predict_each
 from kdet.detectors.traces import Traces
 from kdet.detectors.training import TrainingSteps
 from kdet.heads.base import Losses
-from kdet.inputs import as_inputs
-from kdet.layers import Layer, inference, quick_convolutions
+from kdet.inputs import as_inputs, check_finite
+from kdet.layers import Layer, TorchNamed, dropping_paths, inference, quick_convolutions
 from kdet.necks import Neck
 from kdet.registry import Component, remember
+from kdet.results import Result
 from kdet.targets import as_targets, check_images
 from kdet.typing import Maps
 
 
-class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
+class Detector(TrainingSteps, Exporting, Saving, TorchNamed, BuiltModel):
     """A detector as a ``keras.Model``: images in, detections in original pixels out.
 
     A subclass calls ``super().__init__``, sets its heads and ends with ``self.create_variables()``; it
@@ -39,6 +44,7 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
         neck: maps to maps; None, or a list of necks, one after the other.
         preprocessor: normalization and resize rule.
         class_names: names of the classes, in the order of the labels, or None.
+        receptive_fields: dilations that its convolutions get, see ``ReceptiveFields``.
 
     Attributes:
         build_size: least side of an image, in pixels, that its own flow can be built on.
@@ -59,19 +65,20 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
         neck: Neck | list[Neck] | None = None,
         preprocessor: Preprocessor | None = None,
         class_names: Sequence[str] | None = None,
+        receptive_fields: ReceptiveFields | None = None,
         **kwargs: Any,
     ) -> None:
         # inputs are pixels and sizes: they must not be cast to the compute dtype
         super().__init__(autocast=False, **kwargs)
-        # suppression and cropping have no XLA kernels: Keras must not turn XLA on by itself
-        self.supports_jit = False
         self.smallest = self.build_size
         self.preprocessor = preprocessor or Preprocessor()
         self.class_names = class_names
         self.sampling_seed = 0
         self._inference: Any = None
+        self._on_replicas: ReplicaTraces | None = None
         self._inference_of, self._predict_of = 0, 0
         self.backbone, self.neck = backbone, neck
+        self.receptive_fields = receptive_fields
 
     @property
     def takes_proposals(self) -> bool:
@@ -115,6 +122,8 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
 
     def create_variables(self) -> None:
         """Build every layer by one call on an empty image, and apply freezing."""
+        if self.receptive_fields is not None:
+            self.receptive_fields.apply(self)
         parts = [part for part in layers_of(self) if isinstance(part, Layer)]
         size = self.smallest = max([self.build_size, *(part.build_size for part in parts)])
         images, info = self.preprocess(tf.zeros([1, size, size, 3]))
@@ -214,7 +223,12 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
 
         Raises:
             TypeError: ``x`` is none of these, or holds values outside of 0..255 or NaN.
+            ValueError: network inputs hold NaN or infinity, or another argument cannot be used.
         """
+        if batch_size is not None:
+            require_count("predict: batch_size", batch_size)
+        if steps is not None:
+            require_count("predict: steps", steps)
         if not is_network_input(x):
             shown = verbose not in (0, "auto")
             return predict_images(
@@ -226,11 +240,47 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
                 "augment, proposals and canvas go with images (paths, bytes, arrays), not with network "
                 "inputs."
             )
-        found = super().predict(x, batch_size, verbose, steps, callbacks)
+        with plain_errors():
+            found = super().predict(x, batch_size, verbose, steps, callbacks)
         if "image_id" in found:
             real = found["image_id"] >= 0
             found = {name: value[real] for name, value in found.items()}
         return found
+
+    def predict_iter(
+        self,
+        x: Any,
+        batch_size: int = 1,
+        augment: Augmentation | dict[str, Any] | bool | None = None,
+        canvas: Canvas = "own",
+        on_corrupt: OnCorrupt = "raise",
+    ) -> Generator[Result, None, None]:
+        """Detections of any number of images, one after the other, in bounded memory.
+
+        Images are read and decoded while the network runs; masks are made when they are asked for.
+
+        Args:
+            x: images as in ``predict``: a list, a folder, a generator that never ends ...
+            batch_size: images of like shape that go through together. One that finds no others is not kept
+                waiting for long.
+            augment, canvas: as in ``predict``.
+            on_corrupt: "raise" ends with the first image that cannot be read; "report" gives a result
+                without detections whose ``error`` says why, and goes on.
+
+        Yields:
+            A :class:`kdet.results.Result` for every image, in the order of ``x``.
+
+        Raises:
+            kdet.errors.DataError, TypeError: an image cannot be read, is none, or holds values outside of
+                0..255.
+
+        Example:
+            >>> for result in model.predict_iter(pathlib.Path("photos").rglob("*.jpg"), on_corrupt="report"):
+            ...     print(result.source, result.error or len(result.above(0.5)))
+        """
+        if self.takes_proposals:
+            raise ValueError(f"{self.name} has no RPN: give predict(images, proposals=...).")
+        return predict_each(self, x, batch_size, augment, canvas, on_corrupt)
 
     def make_predict_function(self, force: bool = False) -> Any:
         """As in Keras; traced anew after a setting of a component was changed."""
@@ -239,6 +289,7 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
 
     def predict_step(self, data: Any) -> Detections:
         inputs, *_ = keras.utils.unpack_x_y_sample_weight(data)
+        check_finite(inputs)
         found = self(inputs)
         if isinstance(inputs, dict) and "image_id" in inputs:
             found = {**found, "image_id": inputs["image_id"]}
@@ -251,17 +302,43 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
             x: image tensor ``[B,H,W,3]`` or dict of the data contract.
             canvas: "own": one graph for all heights and widths. "buckets": one with static shapes for every
                 shape, for accelerators and XLA.
+
+        Raises:
+            ValueError: the inputs hold NaN or infinity.
         """
+        check_finite(x)
         return self.predict_views_on_batch([x], canvas=canvas)
 
     def predict_views_on_batch(
         self, inputs: list[Inputs | tf.Tensor], flip: bool = False, canvas: Canvas = "own"
     ) -> dict[str, np.ndarray]:
         """As ``detect_inputs`` in a graph (for ``canvas`` see ``predict_on_batch``); NumPy arrays."""
+        self._renew_traces()
+        return {name: value.numpy() for name, value in self._inference(inputs, flip, canvas).items()}
+
+    def predict_on_replicas(
+        self, batches: list[list[Inputs | tf.Tensor]], flip: bool = False, canvas: Canvas = "own"
+    ) -> list[dict[str, np.ndarray]]:
+        """As ``predict_views_on_batch``, at once on every replica of the strategy that this process has.
+
+        Args:
+            batches: the views of a batch for each replica.
+            flip, canvas: as there.
+
+        Returns:
+            What each of them found.
+        """
+        self._renew_traces()
+        if self._on_replicas is None:
+            self._on_replicas = ReplicaTraces(self.detect_inputs, self.distribute_strategy)
+        every = self._on_replicas(batches, flip, canvas)
+        return [{name: value.numpy() for name, value in found.items()} for found in every]
+
+    def _renew_traces(self) -> None:
+        """Forget the graphs when a setting of a component was changed."""
         if self._inference is None or self._inference_of != Component.changes:
             self._inference_of = Component.changes
-            self._inference = Traces(self.detect_inputs)
-        return {name: value.numpy() for name, value in self._inference(inputs, flip, canvas).items()}
+            self._inference, self._on_replicas = Traces(self.detect_inputs), None
 
     @property
     def mask_threshold(self) -> float:
@@ -288,7 +365,7 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
 
     @classmethod
     def from_preset(cls, name: str, **kwargs: Any) -> "Detector":
-        """The detector ``name`` of the zoo; arguments as in ``kdet.zoo.load``."""
+        """The detector ``name`` of the zoo, or of a preset; arguments as in ``kdet.zoo.load``."""
         from kdet import zoo
 
         model = zoo.load(name, **kwargs)
@@ -310,7 +387,7 @@ class Detector(TrainingSteps, Exporting, Saving, BuiltModel):
         check_images(given, self.step_seed()[1])
         images, info = self.preprocess(inputs)
         info["seed"] = self.step_seed()
-        with quick_convolutions():
+        with quick_convolutions(), dropping_paths(info["seed"]):
             return self.forward_losses(images, info, targets)
 
     def step_seed(self) -> tf.Tensor:

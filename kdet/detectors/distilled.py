@@ -21,13 +21,13 @@ class _Teacher:
 
 @register
 class DistilledDetector(SingleStageDetector):
-    """A single-stage detector whose head also gets what a teacher's head makes of the images.
+    """A single-stage detector whose head learns from what a teacher's head makes of the images.
 
     The teacher is needed for training only and is no part of the model: it is neither saved nor trained.
 
     Args:
         backbone, neck: feature extractors; the neck may be None or a list (one after the other).
-        bbox_head: dense head that takes the teacher's distributions as a third output (``LDHead``).
+        bbox_head: dense head with ``taught_losses`` (``LDHead``, ``LADHead``).
         teacher: name of the teacher's recipe.
         other arguments: see ``Detector``.
     """
@@ -57,7 +57,6 @@ class DistilledDetector(SingleStageDetector):
                 f"{type(self).__name__} trains with a teacher: call "
                 f"model.attach_teacher(kdet.zoo.load({self.teacher_name!r})) first."
             )
-        taught = teacher.outputs(images, info)[1]
+        taught = tf.nest.map_structure(tf.stop_gradient, teacher.outputs(images, info))
         outputs = self.outputs(images, info, training=True)
-        outputs += (tuple(tf.stop_gradient(x) for x in taught),)
-        return self.bbox_head.compute_losses(outputs, targets, info)
+        return self.bbox_head.taught_losses(outputs, taught, teacher.bbox_head, targets, info)

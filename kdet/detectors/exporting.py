@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from kdet import storage
 from kdet.typing import PathLike
 
 
@@ -16,18 +17,25 @@ class Exporting(keras.Model):
         """Writes the detector for use without kdet: images in, detections out.
 
         Args:
-            filepath: folder of the SavedModel, or the ``.tflite`` file.
-            format: "saved_model" (also "tf_saved_model") or "tflite" (also "litert").
+            filepath: the folder (of "saved_model" and "openvino") or the file (the others) to write; may be a
+                URL (``kdet.storage``).
+            format: "saved_model" (also "tf_saved_model"), "tflite" (also "litert"), "onnx", "openvino" or a
+                registered one.
             verbose: True prints what was written.
-            **options: see ``kdet.export.saved_model.export_saved_model`` and
-                ``kdet.export.tflite.export_tflite``.
+            **options: see ``export_saved_model``, ``export_tflite``, ``export_onnx`` and
+                ``export_openvino`` in ``kdet.export``'s modules of these names.
 
         Returns:
             The path that was written.
         """
         from kdet import export  # above this room, and not needed to train or predict
 
-        written = export.export_detector(self, filepath, format, **options)
+        written = filepath
+        if storage.is_url(filepath):
+            with storage.sent(str(filepath)) as part:
+                export.export_detector(self, part, format, **options)
+        else:
+            written = export.export_detector(self, filepath, format, **options)
         if verbose:
             print(f"{self.name}: {written}")
         return written

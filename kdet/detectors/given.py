@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kdet import storage
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 HEADS = (b"\xff\xd8", b"\x89PNG", b"BM", b"GIF8", b"RIFF")  # what encoded images begin with
 TAKEN = (
@@ -73,6 +75,8 @@ def _one(one: Any) -> Any:
         one = _of_tensor(one)
     if isinstance(one, str) and one.startswith(("http://", "https://")):
         return _fetched(one)
+    if storage.is_url(one):
+        return str(one)
     if isinstance(one, (str, bytes, os.PathLike)):
         return one
     if isinstance(one, bytearray):

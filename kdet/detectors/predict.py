@@ -12,8 +12,11 @@ import tensorflow as tf
 from kdet import ops
 from kdet.coordinates import network_boxes
 from kdet.detectors.given import images_of
+from kdet.errors import first_line
 from kdet.results import Results
 from kdet.typing import Array
+
+OWN_SIZE = ("masks", "panoptic")  # keys of results that are lists of arrays in the images' own sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +60,12 @@ class Augmentation:
 
 
 def view_batches(
-    model: Any, images: Any, batch_size: int, augmentation: Any, canvas: str = "own"
+    model: Any,
+    images: Any,
+    batch_size: int,
+    augmentation: Any,
+    canvas: str = "own",
+    ahead: int | None = None,
 ) -> Iterator[Any]:
     """``data.batches`` of images in the sizes that an ``Augmentation`` wants of a model."""
     from kdet import data  # the pipeline is only needed here, and import time is precious
@@ -66,8 +74,20 @@ def view_batches(
     sizes = [rule.resize_rule(scale) for scale in augmentation.scales or (None,)]
     return data.batches(
         images, sizes, batch_size=batch_size, divisor=rule.pad_divisor, center_pad=rule.center_pad,
-        canvas=canvas, smallest=model.smallest,
+        canvas=canvas, smallest=model.smallest, ahead=ahead,
     )  # fmt: skip
+
+
+def view_plan(model: Any, image_sizes: Any, batch_size: int, augmentation: Augmentation) -> list[list[int]]:
+    """Positions of the images that ``view_batches`` puts together; ``image_sizes [n,2]`` (h, w)."""
+    from kdet.data.inference import SizeRule, planned_batches
+
+    rule = model.preprocessor
+    rules = [
+        SizeRule(rule.resize_rule(scale), rule.pad_divisor, rule.center_pad, smallest=model.smallest)
+        for scale in augmentation.scales or (None,)
+    ]
+    return planned_batches(map(tuple, image_sizes), rules, batch_size)
 
 
 def predict_images(
@@ -94,7 +114,8 @@ def predict_images(
     Returns:
         ``Results``, a dict of NumPy arrays over the images in their order: ``boxes [P,N,4]``,
         ``scores [P,N]``, ``labels [P,N]`` (-1 for padding), ``num_detections [P]``, and where the model has
-        them ``masks``, a list of bool ``[num_detections, h, w]`` in the image's size.
+        them ``masks``, a list of bool ``[num_detections, h, w]`` in the image's size, and ``panoptic``, a
+        list of int ``[h, w]``, with ``segment_labels``, ``segment_scores`` and ``segment_areas`` ``[P,S]``.
     """
     augmentation = Augmentation.of(augment)
     images = images_of(images)
@@ -114,13 +135,16 @@ def predict_images(
             own = {k: v[row] for k, v in found.items()}
             if "masks" in own:
                 own["masks"] = model.image_masks(own, *sizes[row])
+            if "panoptic" in own:
+                height, width = sizes[row]
+                own["panoptic"] = own["panoptic"][:height, :width]
             rows[position] = own
         if bar is not None:
             bar.add(len(positions))
     if not rows:
         return Results(no_predictions(model), model.class_names)
     stacked = {k: [rows[i][k] for i in range(len(rows))] for k in rows[0]}
-    found = {k: v if k == "masks" else np.stack(v) for k, v in stacked.items()}
+    found = {k: v if k in OWN_SIZE else np.stack(v) for k, v in stacked.items()}
     return Results(found, model.class_names, sources)
 
 
@@ -130,7 +154,7 @@ def no_predictions(model: Any) -> dict[str, Any]:
     if model.takes_proposals:
         inputs["proposals"] = tf.zeros([1, 1, 4])
     found = {k: v.numpy()[:0] for k, v in model(inputs).items()}
-    return {k: [] if k == "masks" else v for k, v in found.items()}
+    return {k: [] if k in OWN_SIZE else v for k, v in found.items()}
 
 
 def given_proposals(model: Any, proposals: Sequence[Array] | None, images: int | None) -> Array | None:
@@ -147,7 +171,13 @@ def given_proposals(model: Any, proposals: Sequence[Array] | None, images: int |
         )
     if proposals is None:
         return None
-    rows = [np.asarray(boxes, np.float32) for boxes in proposals]
+    try:
+        rows = [np.asarray(boxes, np.float32) for boxes in proposals]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"proposals must be arrays [p,4], one per image: {first_line(error)}.") from error
+    broken = next((i for i, boxes in enumerate(rows) if not np.isfinite(boxes).all()), None)
+    if broken is not None:
+        raise ValueError(f"The proposals of image {broken}, counted from 0, hold NaN or infinite numbers.")
     shapes = [boxes.shape for boxes in rows]
     if len(rows) != images or any(len(shape) != 2 or shape[1] != 4 for shape in shapes):
         raise ValueError(f"proposals must be {images} arrays [p,4], one per image; got shapes {shapes}.")

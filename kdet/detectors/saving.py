@@ -3,12 +3,14 @@
 import logging
 import math
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
-from kdet import compat
+from kdet import compat, storage
 from kdet.convert import keras_files
+from kdet.errors import CheckpointError
 from kdet.writing import whole
 
 logger = logging.getLogger("kdet")
@@ -31,6 +33,10 @@ class Saving(keras.Model):
             ValueError: another ending.
             IncompleteWeights: the file would not hold every weight.
         """
+        if storage.is_url(filepath):
+            with storage.sent(str(filepath)) as part:
+                self.save(part, zipped=zipped, **kwargs)
+            return
         if zipped is not False and not str(filepath).endswith(".keras"):
             raise ValueError(
                 f"{filepath}: a detector is saved as a .keras file (load it with keras.models.load_model); "
@@ -54,6 +60,10 @@ class Saving(keras.Model):
             IncompleteWeights: the file does not hold every weight.
             WriteError: the disk is full or fails.
         """
+        if storage.is_url(filepath):
+            with storage.sent(str(filepath)) as part:
+                self.save_weights(part, max_shard_size=max_shard_size)
+            return
         path = pathlib.Path(filepath)
         asks = path.exists() and not overwrite  # Keras does, then
         if max_shard_size is None and path.name.endswith(".weights.h5") and not asks:
@@ -64,6 +74,33 @@ class Saving(keras.Model):
         super().save_weights(filepath, overwrite=overwrite, max_shard_size=max_shard_size)
         if path.is_file():
             keras_files.check_file(self, path)
+
+    def save_to_preset(
+        self, preset_dir: str | pathlib.Path, metadata: Mapping[str, Any] | None = None
+    ) -> pathlib.Path:
+        """Write the detector as a preset: a folder with recipe, weights, class names and a model card.
+
+        ``kdet.zoo.load`` and ``from_preset`` load it, ``kdet.zoo.upload`` shares it.
+
+        Args:
+            preset_dir: the folder; a preset that stands there is replaced.
+            metadata: more entries of its ``metadata.json``, such as ``{"license": "apache-2.0"}``.
+
+        Returns:
+            The folder.
+
+        Raises:
+            kdet.presets.PresetError: the weights are kept in half precision, a part of the model has no place
+                in a recipe, or the folder holds something else.
+            WriteError: the disk is full or fails.
+
+        Example:
+            >>> model.save_to_preset("cells")
+            >>> kdet.zoo.load("cells").predict(["image.jpg"])
+        """
+        from kdet import presets
+
+        return presets.save(self, preset_dir, metadata)
 
     def _file_size(self) -> int:
         """Most bytes that its weights and those of its optimizer take in a file."""
@@ -82,6 +119,8 @@ class Saving(keras.Model):
         Raises:
             IncompleteWeights: file and model do not cover each other; the model is unchanged then.
         """
+        if storage.is_url(filepath):
+            filepath = storage.local(str(filepath), CheckpointError)
         if not pathlib.Path(filepath).is_file():
             raise FileNotFoundError(f"There is no weights file {filepath}.")
         if skip_mismatch and not str(filepath).endswith(".json"):

@@ -30,8 +30,21 @@ class SingleStageDetector(Detector):
         self.create_variables()
 
     @property
+    def torch_names(self) -> dict[str, str]:
+        return {"bbox_head": self.bbox_head.torch_name}
+
+    @property
     def num_classes(self) -> int:
         return self.bbox_head.num_classes
+
+    @property
+    def has_late_losses(self) -> bool:
+        return self.bbox_head.has_late_losses
+
+    def set_late_losses(self, late: bool) -> bool:
+        changed = self.bbox_head.late_losses != late
+        self.bbox_head.late_losses = late
+        return changed
 
     def outputs(self, images: tf.Tensor, info: ImageInfo, training: bool = False) -> Any:
         """What the head predicts for normalized images."""
@@ -47,7 +60,9 @@ class SingleStageDetector(Detector):
     def forward_losses(
         self, images: tf.Tensor, info: ImageInfo, targets: Targets, proposals: tf.Tensor | None = None
     ) -> Losses:
-        return self.bbox_head.compute_losses(self.outputs(images, info, training=True), targets, info)
+        features = self.extract_features(images, training=True)
+        outputs = self.bbox_head.outputs_for_losses(features, targets, with_canvas(info, images))
+        return self.bbox_head.compute_losses(outputs, targets, info)
 
 
 def with_canvas(info: ImageInfo, images: tf.Tensor) -> ImageInfo:

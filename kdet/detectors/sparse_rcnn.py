@@ -15,7 +15,7 @@ from kdet.registry import register
 
 @register
 class SparseRCNN(Detector):
-    """Backbone, neck, learned proposals and the stages that refine them (Sparse R-CNN).
+    """Backbone, neck, learned proposals and the stages that refine them (Sparse R-CNN, QueryInst).
 
     Args:
         backbone, neck: feature extractors; the neck may be None or a list (one after the other).
@@ -39,6 +39,15 @@ class SparseRCNN(Detector):
     @property
     def num_classes(self) -> int:
         return self.roi_head.num_classes
+
+    @property
+    def mask_threshold(self) -> float:
+        return self.roi_head.mask_threshold
+
+    def build_all(self, images: tf.Tensor, info: ImageInfo) -> None:
+        features = self.extract_features(images)
+        boxes, proposals = self.rpn_head(features, info)
+        self.roi_head.build_on(features, boxes, proposals, info)
 
     def detect(self, images: tf.Tensor, info: ImageInfo) -> Detections:
         features = self.extract_features(images)

@@ -96,7 +96,12 @@ class TwoStageDetector(Detector):
     def forward_losses(
         self, images: tf.Tensor, info: ImageInfo, targets: Targets, proposals: tf.Tensor | None = None
     ) -> Losses:
-        features = self.extract_features(images, training=True)
+        return self.losses_of(self.extract_features(images, training=True), info, targets, proposals)
+
+    def losses_of(
+        self, features: Maps, info: ImageInfo, targets: Targets, proposals: tf.Tensor | None = None
+    ) -> Losses:
+        """The losses of ``forward_losses`` from the maps."""
         losses: Losses = {}
         if proposals is None and self.takes_proposals and "proposals" in targets:
             proposals = targets["proposals"]

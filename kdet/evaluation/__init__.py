@@ -1,7 +1,8 @@
-"""Scores detections by the rules of COCO, LVIS, Pascal VOC, Cityscapes and WIDER FACE."""
+"""Scores detections by the rules of COCO, LVIS, Pascal VOC, Cityscapes, WIDER FACE and CrowdHuman."""
 
 from kdet.evaluation.cityscapes import cityscapes_metrics
 from kdet.evaluation.coco import coco_metrics
+from kdet.evaluation.crowd_human import crowd_human_metrics
 from kdet.evaluation.lvis import lvis_metrics
 from kdet.evaluation.metrics import Metric, Scene
 from kdet.evaluation.results import ResultList
@@ -15,6 +16,7 @@ __all__ = [
     "Scene",
     "cityscapes_metrics",
     "coco_metrics",
+    "crowd_human_metrics",
     "evaluate",
     "lvis_metrics",
     "read_difficulty_lists",

@@ -6,13 +6,14 @@ mask as a file.
 """
 
 import collections
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from kdet.data.cityscapes import CLASSES, PER_CLASS, VOID
+from kdet.evaluation.entries import check_results
 from kdet.evaluation.results import finite
 from kdet.typing import Array, Result
 
@@ -27,7 +28,7 @@ Prediction: TypeAlias = tuple[float, float, float]
 
 def cityscapes_metrics(
     instance_map: Callable[[int], np.ndarray],
-    results: list[Result],
+    results: Sequence[Result],
     image_ids: Iterable[int],
     classes: dict[str, int] | None = None,
 ) -> dict[str, float]:
@@ -53,6 +54,7 @@ def cityscapes_metrics(
         ValueError: a result without a mask, or with one of another size than its map.
     """
     classes = classes or CLASSES
+    check_results(results, boxes=False)
     of_image = collections.defaultdict(list)
     for result in finite(results):
         of_image[result["image_id"]].append(result)
@@ -74,7 +76,7 @@ def cityscapes_metrics(
 
 def _match(
     instance_map: Array,
-    results: list[Result],
+    results: Sequence[Result],
     objects: dict[int, list[Touching]],
     predictions: dict[int, list[Prediction]],
 ) -> None:

@@ -1,15 +1,19 @@
 """COCO metrics: AP of boxes and masks, and average recall of proposals, by faster-coco-eval."""
 
 import copy
-from collections.abc import Collection, Sequence
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
 
-from kdet.data import segmentations
-from kdet.errors import DataError
+from kdet.data import masks, segmentations
+from kdet.errors import DataError, KdetError
+from kdet.evaluation import blocks
+from kdet.evaluation.columns import Columns, ResultTable, whole_numbers
+from kdet.evaluation.entries import check_count, check_results, check_truth
 from kdet.evaluation.results import finite
+from kdet.evaluation.truth import Truth
 from kdet.typing import Array, Result
 
 METRICS = ("bbox", "segm", "proposal")
@@ -17,8 +21,8 @@ PROPOSAL_COUNTS = (100, 300, 1000)
 
 
 def coco_metrics(
-    ground_truth: dict[str, Any],
-    results: list[Result],
+    ground_truth: Mapping[str, Any],
+    results: Sequence[Result],
     metric: str = "bbox",
     image_ids: Collection[int] | None = None,
     category_ids: Sequence[int] | None = None,
@@ -42,16 +46,139 @@ def coco_metrics(
 
     Raises:
         ValueError: unknown metric, or a result for an image that is not in ``ground_truth``.
+        DataError: ground truth or results are not of COCO's form; naming the entry, its key and its value.
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}.")
+    _refuse_unknown_metric(metric)
+    found = _in_blocks(ground_truth, results, metric, image_ids, category_ids, max_detections)
+    if found is None:
+        evaluator = coco_evaluator(ground_truth, results, metric, image_ids, category_ids, max_detections)
+        found = np.asarray(evaluator.eval["precision"]), np.asarray(evaluator.eval["recall"])
+        wanted = evaluator.params.catIds
+    else:
+        wanted = sorted(_names(ground_truth) if category_ids is None else category_ids)
+    if metric == "proposal":
+        return _recalls(found[1])
+    names = _names(ground_truth)
+    return precisions(*found, [names[i] for i in wanted])
+
+
+def _in_blocks(
+    ground_truth: Mapping[str, Any],
+    results: Sequence[Result],
+    metric: str,
+    image_ids: Collection[int] | None,
+    category_ids: Sequence[int] | None,
+    max_detections: int,
+) -> tuple[Array, Array] | None:
+    """``(precision, recall)``, computed in blocks; None where an id is no number."""
+    if not isinstance(ground_truth, Truth):
+        check_truth(ground_truth, sizes=metric == "segm")
+    check_results(results, boxes=metric != "segm")
+    check_count("max_detections", max_detections)
+    names, masks = _names(ground_truth), metric == "segm"
+    sides = _of_columns(ground_truth, results, metric)
+    try:
+        if sides is None:
+            truth, usable = _checked(ground_truth, results, metric)
+            known = [image["id"] for image in truth["images"]]
+            sizes = {i["id"]: (i["height"], i["width"]) for i in truth["images"]} if masks else None
+            sides = (
+                Columns.of(truth["annotations"], boxes=not masks, truth=True),
+                Columns.of(usable, boxes=not masks),
+                whole_numbers(known),
+                sizes,
+            )
+        objects, found, images, sizes = sides
+        if image_ids is not None:
+            images = whole_numbers(list(image_ids))
+        categories = whole_numbers(list(names))
+    except (TypeError, ValueError, OverflowError, KeyError) as error:
+        if isinstance(error, KdetError):
+            raise
+        return None  # coco_evaluator says what it is, or can do with it
+    if category_ids is not None:
+        _refuse_unknown_categories(category_ids, names)
+        categories = whole_numbers(list(category_ids))
+    protocol = blocks.Protocol(
+        kind="segm" if masks else "bbox",
+        images=np.unique(images),
+        categories=np.unique(categories),
+        by_category=metric != "proposal",
+        max_detections=_counts(metric, max_detections),
+        sizes=sizes,
+    )
+    return blocks.evaluate(objects, found, protocol)
+
+
+def _of_columns(
+    ground_truth: Mapping[str, Any], results: Sequence[Result], metric: str
+) -> tuple[Columns, Columns, Array, dict[int, tuple[int, int]] | None] | None:
+    """Objects, detections, image ids and sizes where all are columns already, and right by the way they are
+    made: finite, and every mask the run lengths of its image."""
+    if not isinstance(ground_truth, Truth) or not isinstance(results, ResultTable):
+        return None
+    masks, found = metric == "segm", results.columns
+    objects = ground_truth.columns(masks)
+    if objects is None or (masks and len(found) and found.shapes is None):
+        return None
+    records = ground_truth.index.records
+    strange = np.setdiff1d(found.image, records.image_id)
+    if len(strange):
+        raise ValueError(f"Results for images that the ground truth does not hold: {strange[:5].tolist()}.")
+    if not masks:
+        return objects, dataclasses.replace(found, shapes=None), records.image_id, None
+    sizes = {n: (h, w) for n, (h, w) in zip(records.image_id.tolist(), records.sizes.tolist(), strict=True)}
+    return objects, dataclasses.replace(found, boxes=None, shapes=found.shapes or ()), records.image_id, sizes
+
+
+def _checked(
+    ground_truth: Mapping[str, Any], results: Sequence[Result], metric: str
+) -> tuple[dict[str, Any], list[Result]]:
+    """Ground truth and finite results as COCO's protocol takes them, after all checks."""
+    check_truth(ground_truth, sizes=metric == "segm")
+    check_results(results, boxes=metric != "segm")
     if metric == "segm":
         ground_truth = with_masks(ground_truth, results)
-    truth = COCO(complete(ground_truth))
-    refuse_unknown_images(results, truth.imgs)
+        results = _as_run_lengths(results, ground_truth)
+    truth = complete(ground_truth)
+    refuse_unknown_images(results, {image["id"] for image in truth["images"]})
+    return truth, finite(results)
+
+
+def _counts(metric: str, max_detections: int) -> list[int]:
+    return list(PROPOSAL_COUNTS) if metric == "proposal" else sorted([1, 10, max_detections])
+
+
+def _refuse_unknown_categories(category_ids: Sequence[int], names: Mapping[Any, str]) -> None:
+    unknown = sorted(set(category_ids) - set(names))
+    if unknown:
+        raise DataError(f"category_ids holds {unknown[:5]}, which the ground truth does not have.")
+
+
+def _names(ground_truth: Mapping[str, Any]) -> dict[Any, str]:
+    if isinstance(ground_truth, Truth):
+        return dict(ground_truth.names)
+    return {c["id"]: c["name"] for c in ground_truth["categories"]}
+
+
+def coco_evaluator(
+    ground_truth: Mapping[str, Any],
+    results: Sequence[Result],
+    metric: str = "bbox",
+    image_ids: Collection[int] | None = None,
+    category_ids: Sequence[int] | None = None,
+    max_detections: int = 100,
+) -> Any:
+    """The evaluator of faster-coco-eval after its work (``eval``, ``params``); see :func:`coco_metrics`."""
+    from faster_coco_eval import COCO, COCOeval_faster  # import time is precious
+
+    _refuse_unknown_metric(metric)
+    truth, usable = _checked(ground_truth, results, metric)
+    check_count("max_detections", max_detections)
+    coco = COCO(truth)
     evaluator = COCOeval_faster(
-        truth,
-        truth.loadRes(_prepared(finite(results), metric)),
+        coco,
+        coco.loadRes(_prepared(usable, metric)),
         "segm" if metric == "segm" else "bbox",
         print_function=lambda *_: None,
     )
@@ -59,36 +186,35 @@ def coco_metrics(
     if image_ids is not None:
         parameters.imgIds = sorted(image_ids)
     if category_ids is not None:
+        _refuse_unknown_categories(category_ids, _names(ground_truth))
         parameters.catIds = sorted(category_ids)
     parameters.useCats = int(metric != "proposal")
-    parameters.maxDets = list(PROPOSAL_COUNTS) if metric == "proposal" else [1, 10, max_detections]
+    parameters.maxDets = _counts(metric, max_detections)
     evaluator.evaluate()
     evaluator.accumulate()
-    if metric == "proposal":
-        return _recalls(evaluator)
-    names = {c["id"]: c["name"] for c in ground_truth["categories"]}
-    return precisions(
-        np.asarray(evaluator.eval["precision"]),
-        np.asarray(evaluator.eval["recall"]),
-        [names[i] for i in parameters.catIds],
-    )
+    return evaluator
 
 
-def refuse_unknown_images(results: list[Result], known: Collection[int]) -> None:
+def _refuse_unknown_metric(metric: str) -> None:
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}.")
+
+
+def refuse_unknown_images(results: Sequence[Result], known: Collection[int]) -> None:
     """Raise ValueError when a result is of an image that is not among the ``known`` ids."""
     unknown = {r["image_id"] for r in results} - set(known)
     if unknown:
         raise ValueError(f"Results for images that the ground truth does not hold: {sorted(unknown)[:5]}.")
 
 
-def with_masks(ground_truth: dict[str, Any], results: list[Result]) -> dict[str, Any]:
+def with_masks(ground_truth: Mapping[str, Any], results: Sequence[Result]) -> dict[str, Any]:
     """The ground truth without annotations that have no mask, after a check of all masks, of results too.
 
     Raises:
         DataError: a mask cannot be rasterized, or is for another size than its image's; or a result has none.
     """
     sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
-    annotations = ground_truth.get("annotations", [])
+    annotations = ground_truth.get("annotations") or []
     masked = [a for a in annotations if not segmentations.is_empty(a.get("segmentation"))]
     for what, entries in (("annotation", masked), ("result", [r for r in results if r["image_id"] in sizes])):
         if any(entry.get("segmentation") is None for entry in entries):
@@ -101,10 +227,21 @@ def with_masks(ground_truth: dict[str, Any], results: list[Result]) -> dict[str,
     return {**ground_truth, "annotations": masked}
 
 
-def complete(ground_truth: dict[str, Any]) -> dict[str, Any]:
+def _as_run_lengths(results: Sequence[Result], ground_truth: Mapping[str, Any]) -> list[Result]:
+    """The results with run lengths in the place of polygons, which the evaluator does not take."""
+    sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
+    return [
+        {**r, "segmentation": masks.encode(r["segmentation"], *sizes[r["image_id"]])}
+        if isinstance(r["segmentation"], list) and r["image_id"] in sizes
+        else r
+        for r in results
+    ]
+
+
+def complete(ground_truth: Mapping[str, Any]) -> dict[str, Any]:
     """A copy with the fields that COCO's protocol needs and other formats lack."""
     annotations = []
-    for i, annotation in enumerate(ground_truth.get("annotations", []), start=1):
+    for i, annotation in enumerate(ground_truth.get("annotations") or [], start=1):
         w, h = annotation["bbox"][2:]
         defaults = {"iscrowd": 0, "area": w * h}
         annotations.append({**defaults, **annotation, "id": i})  # an id of 0 stands for "no match" there
@@ -147,8 +284,7 @@ def precisions(precision: Array, recall: Array, class_names: Sequence[str]) -> d
     return figures
 
 
-def _recalls(evaluator: Any) -> dict[str, float]:
-    recall = np.asarray(evaluator.eval["recall"])
+def _recalls(recall: Array) -> dict[str, float]:
     figures = {f"AR@{n}": mean(recall[:, :, 0, i]) for i, n in enumerate(PROPOSAL_COUNTS)}
     for area, letter in enumerate("sml", start=1):
         figures[f"AR{letter}@{PROPOSAL_COUNTS[-1]}"] = mean(recall[:, :, area, -1])

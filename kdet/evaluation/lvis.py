@@ -8,13 +8,13 @@ release fails with NumPy 1.24 and later and needs OpenCV.
 """
 
 import collections
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
 
 from kdet.evaluation import coco
+from kdet.evaluation.entries import check_count, check_results, check_truth
 from kdet.evaluation.results import finite
 from kdet.typing import Array, Result
 
@@ -25,8 +25,8 @@ FREQUENCIES = "rcf"  # rare, common, frequent
 
 
 def lvis_metrics(
-    ground_truth: dict[str, Any],
-    results: list[Result],
+    ground_truth: Mapping[str, Any],
+    results: Sequence[Result],
     metric: str = "bbox",
     image_ids: Collection[int] | None = None,
     category_ids: Sequence[int] | None = None,
@@ -51,9 +51,13 @@ def lvis_metrics(
     Raises:
         ValueError: unknown metric, ground truth without the fields of LVIS, or a result for an image that is
             not in it.
+        DataError: ground truth or results are not of COCO's form; naming the entry, its key and its value.
     """
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}; got {metric!r}.")
+    check_truth(ground_truth, sizes=metric == "segm")
+    check_results(results, boxes=metric != "segm")
+    check_count("max_detections", max_detections)
     require_lvis(ground_truth)
     truth = _exhaustive(ground_truth)
     coco.refuse_unknown_images(results, {image["id"] for image in truth["images"]})
@@ -76,7 +80,7 @@ def lvis_metrics(
     return figures
 
 
-def require_lvis(ground_truth: dict[str, Any], where: str = "The ground truth") -> None:
+def require_lvis(ground_truth: Mapping[str, Any], where: str = "The ground truth") -> None:
     """Raise ValueError when images or categories lack what LVIS' rules need."""
     for key, fields in (
         ("images", ("neg_category_ids", "not_exhaustive_category_ids")),
@@ -96,7 +100,7 @@ def require_lvis(ground_truth: dict[str, Any], where: str = "The ground truth") 
                 )
 
 
-def best_of_each_image(results: list[Result], count: int) -> list[Result]:
+def best_of_each_image(results: Sequence[Result], count: int) -> list[Result]:
     """The ``count`` results of every image with the best scores; of equal scores the earlier ones."""
     of_image = collections.defaultdict(list)
     for result in results:
@@ -107,7 +111,7 @@ def best_of_each_image(results: list[Result], count: int) -> list[Result]:
     return [result for found in of_image.values() for result in found]
 
 
-def of_known_classes(ground_truth: dict[str, Any], results: list[Result]) -> list[Result]:
+def of_known_classes(ground_truth: Mapping[str, Any], results: list[Result]) -> list[Result]:
     """The results of classes that are known to be in their image, or known not to be."""
     known = {image["id"]: set(image["neg_category_ids"]) for image in ground_truth["images"]}
     for annotation in ground_truth["annotations"]:
@@ -116,7 +120,7 @@ def of_known_classes(ground_truth: dict[str, Any], results: list[Result]) -> lis
     return [r for r in results if r["category_id"] in known.get(r["image_id"], ())]
 
 
-def _exhaustive(ground_truth: dict[str, Any]) -> dict[str, Any]:
+def _exhaustive(ground_truth: Mapping[str, Any]) -> dict[str, Any]:
     """A copy as the evaluator needs it. LVIS has no crowds; what is marked ``ignore`` counts nowhere."""
     complete = coco.complete(ground_truth)
     annotations = []
@@ -153,6 +157,8 @@ def _evaluate(
     truth: dict[str, Any], results: list[Result], metric: str, max_detections: int
 ) -> tuple[Array, Array]:
     """``(precision [iou, recall, class, area, 1], recall [iou, class, area, 1])``; -1: no ground truth."""
+    from faster_coco_eval import COCO, COCOeval_faster  # import time is precious
+
     coco_truth = COCO(truth)
     evaluator = COCOeval_faster(
         coco_truth, coco_truth.loadRes(results), metric, lvis_style=True, print_function=lambda *_: None

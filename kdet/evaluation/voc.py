@@ -1,11 +1,12 @@
 """Pascal VOC mean average precision (Everingham et al., 2010), by the rule of 2007 or of 2010-2012."""
 
 import collections
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from kdet.evaluation.entries import check_results, check_threshold, check_truth
 from kdet.evaluation.overlaps import xywh_iou
 from kdet.evaluation.results import finite
 from kdet.typing import Array, Result
@@ -14,8 +15,8 @@ RULES = ("07", "12")
 
 
 def voc_metrics(
-    ground_truth: dict[str, Any],
-    results: list[Result],
+    ground_truth: Mapping[str, Any],
+    results: Sequence[Result],
     rule: str = "12",
     iou_threshold: float = 0.5,
     image_ids: Collection[int] | None = None,
@@ -40,14 +41,20 @@ def voc_metrics(
     Returns:
         ``{"mAP": ..., "AP/<class name>": ...}``; a class without (not difficult) objects is NaN and does not
         enter the mean.
+
+    Raises:
+        DataError: ground truth or results are not of COCO's form; naming the entry, its key and its value.
     """
     if rule not in RULES:
         raise ValueError(f"The VOC rule is one of {', '.join(RULES)}; got {rule!r}.")
+    check_truth(ground_truth)
+    check_results(results)
+    check_threshold("iou_threshold", iou_threshold)
     wanted = {i["id"] for i in ground_truth["images"]}
     wanted = wanted if image_ids is None else wanted & set(image_ids)
     objects: dict[tuple[int, int], tuple[list[Any], list[bool]]]
     objects = collections.defaultdict(lambda: ([], []))  # (image, class) -> boxes, difficult
-    for annotation in ground_truth.get("annotations", []):
+    for annotation in ground_truth.get("annotations") or []:
         boxes, difficult = objects[annotation["image_id"], annotation["category_id"]]
         boxes.append(annotation["bbox"])
         difficult.append(any(annotation.get(k) for k in ("difficult", "ignore", "iscrowd")))
@@ -62,8 +69,8 @@ def voc_metrics(
         here = {i: objects[i, category["id"]] for i in wanted if (i, category["id"]) in objects}
         count = sum(not d for _, difficult in here.values() for d in difficult)
         right, counted = _matches(here, detections[category["id"]], iou_threshold, extra)
-        precision, recall = _curve(right, counted, count)
-        ap = _average_precision(precision, recall, rule) if count else float("nan")
+        precision, recall = precision_and_recall(right, counted, count)
+        ap = average_precision(precision, recall, rule) if count else float("nan")
         figures[f"AP/{category['name']}"] = ap
     values = np.array([v for k, v in figures.items() if k != "mAP"])
     if np.isfinite(values).any():
@@ -97,13 +104,20 @@ def _matches(
     return right, counted
 
 
-def _curve(right: Array, counted: Array, count: int) -> tuple[Array, Array]:
+def precision_and_recall(right: Array, counted: Array, count: int) -> tuple[Array, Array]:
+    """Both after every detection of a class, best score first.
+
+    Args:
+        right, counted: bool ``[D]``: it finds an object; it counts at all.
+        count: objects to find.
+    """
     hits = np.cumsum(right & counted)
     misses = np.cumsum(~right & counted)
     return hits / np.maximum(hits + misses, 1), hits / max(count, 1)
 
 
-def _average_precision(precision: Array, recall: Array, rule: str) -> float:
+def average_precision(precision: Array, recall: Array, rule: str) -> float:
+    """The area under the curve of :func:`precision_and_recall`, by one of `RULES`."""
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     if rule == "12":
         return float(np.sum(np.diff(recall, prepend=0.0) * envelope))

@@ -6,12 +6,15 @@ that do not belong to a subset are neither required nor mistakes to find.
 
 import collections
 import dataclasses
+import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import scipy.io
 
+from kdet.data.files import read_bytes
+from kdet.errors import DataError, MissingFile, first_line, short
+from kdet.evaluation.entries import check_results
 from kdet.evaluation.overlaps import xywh_iou
 from kdet.evaluation.results import finite
 from kdet.typing import Array, PathLike, Result
@@ -51,8 +54,10 @@ def read_difficulty_lists(folder: str) -> dict[str, Faces]:
 
 def _read_list(path: PathLike) -> list[tuple[str, Array, Array]]:
     """``(image name, boxes [n,4], numbers of the chosen faces from 1)`` of every image."""
+    from scipy.io import loadmat  # import time is precious
+
     try:
-        content = scipy.io.loadmat(path)
+        content = loadmat(io.BytesIO(read_bytes(path, "list of faces")))
         events, files = content["event_list"][:, 0], content["file_list"][:, 0]
         boxes, chosen = content["face_bbx_list"][:, 0], content["gt_list"][:, 0]
         found = []
@@ -62,17 +67,21 @@ def _read_list(path: PathLike) -> list[tuple[str, Array, Array]]:
                 faces = np.asarray(of_event[i, 0], float).reshape(-1, 4)
                 found.append((image, faces, np.asarray(picks[i, 0], int).ravel()))
         return found
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
+    except MissingFile as error:
+        raise MissingFile(
             f"The metric 'wider_face' needs {path}: data.val.difficulty_lists must be the folder of the "
             "benchmark's lists (eval_tools/ground_truth)."
         ) from error
-    except (KeyError, IndexError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
-        raise ValueError(f"{path} is no list of WIDER FACE's evaluation tools: {error!r}") from error
+    except DataError:
+        raise
+    except Exception as error:  # what a damaged file makes of SciPy's reader is open
+        raise DataError(
+            f"{path} is no list of WIDER FACE's evaluation tools ({short(first_line(error))})."
+        ) from error
 
 
 def wider_face_metrics(
-    faces: Mapping[str, Faces], results: list[Result], names: Mapping[int, str]
+    faces: Mapping[str, Faces], results: Sequence[Result], names: Mapping[int, str]
 ) -> dict[str, float]:
     """Score detections of faces.
 
@@ -88,6 +97,7 @@ def wider_face_metrics(
     Raises:
         ValueError: an image that the lists do not hold.
     """
+    check_results(results)
     stems = {image_id: os.path.splitext(name)[0].replace(os.sep, "/") for image_id, name in names.items()}
     unknown = sorted(stem for stem in stems.values() if stem not in faces)
     if unknown:
@@ -110,7 +120,7 @@ def wider_face_metrics(
     return figures
 
 
-def _scaled(results: list[Result]) -> dict[int, tuple[Array, Array]]:
+def _scaled(results: Sequence[Result]) -> dict[int, tuple[Array, Array]]:
     """``{image id: (boxes [n,4], scores [n])}``, best first, scores scaled so that they span 0..1."""
     scores = np.array([r["score"] for r in results])
     low, high = (scores.min(), scores.max()) if len(scores) else (0.0, 1.0)

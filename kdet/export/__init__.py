@@ -1,4 +1,4 @@
-"""A detector out of Python: SavedModel for TensorFlow Serving, TFLite for small devices, your own formats."""
+"""A detector out of Python: SavedModel, TFLite, ONNX, OpenVINO and your own formats."""
 
 from typing import Any
 
@@ -16,15 +16,17 @@ def export_detector(model: Detector, path: PathLike, format: str = "saved_model"
 
     Args:
         model: detector.
-        path: folder of the SavedModel, or the ``.tflite`` file.
-        format: one of `format_names`: ``saved_model`` (``tf_saved_model``), ``tflite`` (``litert``), or the
-            name of a registered format.
-        **options: of ``kdet.export.saved_model.export_saved_model`` or ``kdet.export.tflite.export_tflite``.
+        path: the folder (``saved_model``, ``openvino``) or the file (``tflite``, ``onnx``) to write.
+        format: one of `format_names`: ``saved_model`` (``tf_saved_model``), ``tflite`` (``litert``),
+            ``onnx``, ``openvino``, or the name of a registered format.
+        **options: of ``kdet.export.saved_model.export_saved_model``, ``kdet.export.tflite.export_tflite``,
+            ``kdet.export.onnx.export_onnx`` or ``kdet.export.openvino.export_openvino``.
 
     Raises:
         ValueError: an unknown format or option value.
         TypeError: an option that the format does not have.
         OSError: ``path`` cannot be written.
+        ImportError: the format needs a package that is not installed; the message says how to get it.
         ExportError: a part of the model cannot be exported; the message says which and the way out.
     """
     chosen = find_format(format)

@@ -74,7 +74,8 @@ class Canvas:
             image = tf.ensure_shape(read(i), shape)
             original = tf.shape(image)[:2]
             target = self.target(original)
-            resized = resized.write(i, resize.resize_bilinear(image, target, portable=True))
+            small = resize.resize_bilinear(image, target, portable=True, antialias=self.rule.antialias)
+            resized = resized.write(i, small)
             return i + 1, resized, sizes.write(i, tf.stack([target, original]))
 
         _, resized, sizes = tf.while_loop(lambda i, *_: i < count, add, (0, resized, sizes))
@@ -99,15 +100,11 @@ class Canvas:
         """Size ``[2]`` (h, w) that an image of ``size`` is resized to."""
         if self.stretches:
             return tf.constant(self.stretched_size, tf.int32)
-        limit = self.limit
-        if self.own_size:
-            limit = tf.cast(tf.cast(size, tf.float64) * self.limit, tf.int32)
-        target = resize.keep_ratio_size(size, limit)
+        fit = resize.scaled_size if self.own_size else resize.keep_ratio_size
+        target = fit(size, self.limit)
         if self.static_shape[0] is None:
             return target
-        room = tf.constant(self.static_shape, tf.float64)
-        size = tf.cast(size, tf.float64)
-        largest = tf.maximum(tf.cast(size * tf.reduce_min(room / size) + 0.5, tf.int32), 1)
+        largest = resize.inside_size(size, self.static_shape)
         return tf.where(tf.reduce_all(target <= self.static_shape), target, largest)
 
     def chosen(self, sizes: Tensor) -> Tensor:

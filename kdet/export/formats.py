@@ -18,6 +18,9 @@ _SHIPPED = {
     "tf_saved_model": "kdet.export.saved_model",
     "tflite": "kdet.export.tflite",
     "litert": "kdet.export.tflite",
+    "preset": "kdet.export.preset",
+    "onnx": "kdet.export.onnx",
+    "openvino": "kdet.export.openvino",
 }
 
 

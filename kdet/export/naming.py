@@ -44,7 +44,9 @@ class Naming:
         Returns:
             float32 ``detection_boxes [N,M,4]``, ``detection_scores [N,M]``, ``detection_classes [N,M]``,
             ``num_detections [N]``, and ``detection_masks`` where there are masks. Rows beyond
-            ``num_detections`` are boxes of zeros with score 0 and a class one below the first.
+            ``num_detections`` are boxes of zeros with score 0 and a class one below the first. Of panoptic
+            models also int32 ``panoptic_map [N,H,W]`` (0, or 1 + the row of a pixel's segment), and float32
+            ``segment_classes``, ``segment_scores`` and ``segment_areas`` ``[N,S]``.
         """
         found = {
             "detection_boxes": self._boxes(detections["boxes"], size_as_box(original_size)),
@@ -54,6 +56,11 @@ class Naming:
         }
         if "masks" in detections:
             found["detection_masks"] = detections["masks"]
+        if "panoptic" in detections:
+            found["panoptic_map"] = detections["panoptic"]
+            found["segment_classes"] = tf.cast(detections["segment_labels"] + self.label_offset, tf.float32)
+            found["segment_scores"] = detections["segment_scores"]
+            found["segment_areas"] = tf.cast(detections["segment_areas"], tf.float32)
         return found
 
     def read_boxes(self, boxes: Tensor, original_size: Tensor) -> Tensor:

@@ -49,25 +49,25 @@ def check(
     runner(images, **proposals)
     index = {tensor["name"]: tensor["index"] for tensor in runner.interpreter.get_tensor_details()}
     alike = {tensor: _alike(function.graph, tensor) for tensor in names}
-    values = _values(function, alike, [images, *proposals.values()])
-    apart = {}
+    inside = values(function, alike, [images, *proposals.values()])
+    found = {}
     for tensor in names:
         got = runner.interpreter.get_tensor(index[tensor]).ravel()
-        if differences := [_apart(got, value) for value in values[tensor] if value.size == got.size]:
-            apart[tensor] = min(differences)
-    if not apart:
+        if differences := [apart(got, value) for value in inside[tensor] if value.size == got.size]:
+            found[tensor] = min(differences)
+    if not found:
         raise ExportError(
             f"{name} finds nothing on these images, and no tensor of the exported TFLite model could be "
             "compared instead. It was not written. The way out: representative=[images with objects], or "
             "check=False."
         )
-    worst = max(apart, key=lambda tensor: np.nan_to_num(apart[tensor], nan=np.inf))
-    if not apart[worst] <= limit:
+    worst = max(found, key=lambda tensor: np.nan_to_num(found[tensor], nan=np.inf))
+    if not found[worst] <= limit:
         raise ExportError(
             f"{name}: {worst.partition(';')[0]} of the exported TFLite model differs from the model's by "
-            f"{apart[worst]:.2%} (allowed: {limit:.2%}). It was not written."
+            f"{found[worst]:.2%} (allowed: {limit:.2%}). It was not written."
         )
-    return apart[worst]
+    return found[worst]
 
 
 def _alike(graph: tf.Graph, name: str) -> list[Tensor]:
@@ -84,7 +84,7 @@ def _alike(graph: tf.Graph, name: str) -> list[Tensor]:
     return list({tensor.name: tensor for tensor in found if tensor.dtype == tf.float32}.values())
 
 
-def _values(
+def values(
     function: Any, tensors: Mapping[str, Sequence[Tensor]], inputs: Sequence[Array]
 ) -> dict[str, list[Array]]:
     """Values inside of a ``ConcreteFunction`` for its inputs, as arrays.
@@ -108,6 +108,7 @@ def _values(
     return {key: [found[name].numpy() for name in some] for key, some in names.items()}
 
 
-def _apart(got: Array, wanted: Array) -> float:
+def apart(got: Array, wanted: Array) -> float:
+    """The root mean square of a difference as a share of that of what is wanted."""
     size = np.sqrt(np.mean(np.square(wanted, dtype=np.float64)))
     return np.sqrt(np.mean(np.square(got - wanted.ravel(), dtype=np.float64))) / max(size, 1e-30)

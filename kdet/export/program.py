@@ -1,5 +1,6 @@
 """A detector as a function of tensors alone: what every exported form is made of."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +9,13 @@ import tensorflow as tf
 from kdet import ops
 from kdet.contract import Detections
 from kdet.detectors import Detector
+from kdet.errors import KdetError
 from kdet.export import explain
-from kdet.ops import compiled
+from kdet.ops import compiled, marks
 from kdet.typing import PathLike, Tensor
 
 
-class ExportError(ValueError):
+class ExportError(KdetError):
     """A model cannot be exported in the wanted form; the message names the part and the way out."""
 
 
@@ -32,6 +34,8 @@ class Program:
     Args:
         model: detector.
         form: of the ops: ``portable`` (TensorFlow's own only) or ``compiled`` (kdet's library).
+        marked: the portable ops are functions of the trace that carry their names (`kdet.ops.marks`), for
+            formats that have ops of their own in their place.
 
     Raises:
         ValueError: another ``form``. Unavailable: ``compiled`` without the library.
@@ -40,12 +44,12 @@ class Program:
         takes_proposals: the model's second stage looks at boxes that come with the images (Fast R-CNN).
     """
 
-    def __init__(self, model: Detector, form: str = "portable") -> None:
+    def __init__(self, model: Detector, form: str = "portable", marked: bool = False) -> None:
         if form not in ("portable", "compiled"):
             raise ValueError(f"ops is 'portable' or 'compiled', not {form!r}.")
         if form == "compiled":
             compiled.library()
-        self.model, self.form = model, form
+        self.model, self.form, self.marked = model, form, marked
         self.takes_proposals = model.takes_proposals
 
     def detect(self, inputs: Any) -> Detections:
@@ -58,7 +62,7 @@ class Program:
             Detections: ``boxes [N,M,4]`` xyxy in original pixels, ``scores [N,M]``, ``labels [N,M]`` (-1:
             padding), ``num_detections [N]``, and where the model has them ``masks [N,M,m,m]``.
         """
-        with ops.use(self.form):
+        with ops.use(self.form), marks.marking() if self.marked else contextlib.nullcontext():
             return self.model(inputs, training=False)
 
     def on_canvas(

@@ -13,7 +13,7 @@ import tensorflow as tf
 from kdet import compat, data
 from kdet.detectors import Detector
 from kdet.detectors.preprocessor import Preprocessor
-from kdet.export import flatbuffer, litert, network_outputs, quantize
+from kdet.export import compared, flatbuffer, litert, network_outputs, quantize
 from kdet.export.formats import register_format
 from kdet.export.options import InputSize, batch_of, shape_of
 from kdet.export.precision import in_precision
@@ -26,10 +26,10 @@ logger = logging.getLogger("kdet")
 # How far the file may lie from the model; boxes in pixels, or per cent of their longer side.
 # Eight bits move scores across thresholds, so only a file that finds something else altogether is refused.
 BOUNDS = {
-    "fp32": litert.Bound(box=1e-3, score=1e-3, mask=1e-3, lost=0.05, network=1e-3),
-    "fp16": litert.Bound(box=2.0, score=0.05, mask=0.05, lost=0.2, spare=1, network=0.02),
-    "dynamic": litert.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7, spare=5, network=0.5),
-    "int8": litert.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7, spare=5, network=0.5),
+    "fp32": compared.Bound(box=1e-3, score=1e-3, mask=1e-3, lost=0.05, network=1e-3),
+    "fp16": compared.Bound(box=2.0, score=0.05, mask=0.05, lost=0.2, spare=1, network=0.02),
+    "dynamic": compared.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7, spare=5, network=0.5),
+    "int8": compared.Bound(box=30.0, score=0.5, mask=0.5, lost=0.7, spare=5, network=0.5),
 }
 CALIBRATION_IMAGES = 100
 _CHECKED_IMAGES = 2
@@ -98,8 +98,8 @@ def export_tflite(
             "it, so the file was not run and compared.", path, ", ".join(select),
         )  # fmt: skip
     elif check:
-        looked_at = (images or [litert.noise_images(model, height, width, batch)])[:_CHECKED_IMAGES]
-        boxes = {"proposals": litert.some_boxes(*canvas)} if model.takes_proposals else {}
+        looked_at = (images or [compared.noise_images(model, height, width, batch)])[:_CHECKED_IMAGES]
+        boxes = {"proposals": compared.some_boxes(*canvas)} if model.takes_proposals else {}
         found = litert.check(model.name, content, traced, looked_at, BOUNDS[dtype], **boxes)
         result = str(found)
         if not found.found:

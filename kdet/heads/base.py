@@ -1,6 +1,6 @@
 """What detectors ask of their heads."""
 
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import tensorflow as tf
 
@@ -21,7 +21,16 @@ class Head(Composite):
     Args:
         num_classes: classes without background.
         postprocess: makes detections of candidates.
+
+    Attributes:
+        torch_name: its name in the checkpoint; "" lists its parts at the level of the detector.
+        has_late_losses: whether the losses change in the course of a training.
+        late_losses: whether they are those of the later phase now (see ``train.late_losses_from``).
     """
+
+    torch_name: ClassVar[str] = "bbox_head"
+    has_late_losses: ClassVar[bool] = False
+    late_losses: bool = False
 
     def __init__(self, num_classes: int, postprocess: Any, **kwargs: Any) -> None:
         # sizes and boxes must not be cast to the compute dtype; the layers inside cast what they work on
@@ -38,9 +47,25 @@ class Head(Composite):
         """
         raise NotImplementedError(f"{type(self).__name__} must define call().")
 
+    def outputs_for_losses(self, features: Maps, targets: Targets, info: ImageInfo) -> Any:
+        """Outputs in training; heads that are shown noised objects override it."""
+        return self(features, info, training=True)
+
     def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """Losses by name (scalars)."""
         raise NotImplementedError(f"{type(self).__name__} must define compute_losses().")
+
+    def taught_losses(
+        self, outputs: Any, taught: Any, teacher: "Head", targets: Targets, info: ImageInfo
+    ) -> Losses:
+        """Losses by name of a head that learns from another detector.
+
+        Args:
+            outputs: of this head.
+            taught: of the teacher's head, for the same images; no gradient goes there.
+            teacher: the teacher's head.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not learn from a teacher.")
 
     def candidates(self, outputs: Any, info: ImageInfo) -> Candidates:
         """Best candidates before suppression, in original pixels."""

@@ -57,22 +57,47 @@ class DotProductAttention(Layer):
         kernels = tf.split(tf.convert_to_tensor(self.in_proj_kernel), 3, axis=1)
         biases = tf.split(tf.convert_to_tensor(self.in_proj_bias), 3)
         query, key, value = (
-            self.split_heads(project(x, kernel, bias))
-            for x, kernel, bias in zip((query, key, value), kernels, biases)
+            project(x, kernel, bias) for x, kernel, bias in zip((query, key, value), kernels, biases)
         )
-        query *= 1.0 / math.sqrt(self.units // self.num_heads)
-        logits = tf.matmul(query, key, transpose_b=True)  # [B, heads, Q, K]
-        if key_valid is not None:
-            logits = tf.where(key_valid[:, None, None, :], logits, logits.dtype.min)
-        weights = dropout(tf.nn.softmax(logits), self.dropout, masks)
-        attended = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])  # [B, Q, heads, D]
-        return self.out_proj(tf.reshape(attended, [*tf.unstack(tf.shape(attended)[:2]), self.units]))
+        return self.out_proj(attend(query, key, value, self.num_heads, key_valid, self.dropout, masks))
 
-    def split_heads(self, x: Tensor) -> Tensor:
-        """``[B,N,units] -> [B,heads,N,units/heads]``."""
-        batch, count = tf.unstack(tf.shape(x)[:2])
-        x = tf.reshape(x, [batch, count, self.num_heads, self.units // self.num_heads])
-        return tf.transpose(x, [0, 2, 1, 3])
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """``[B,N,C] -> [B,heads,N,C/heads]``."""
+    batch, count = tf.unstack(tf.shape(x)[:2])
+    return tf.transpose(tf.reshape(x, [batch, count, num_heads, x.shape[-1] // num_heads]), [0, 2, 1, 3])
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_heads: int,
+    key_valid: Tensor | None = None,
+    rate: float = 0.0,
+    masks: DropoutMasks | None = None,
+) -> Tensor:
+    """Scaled dot-product attention of what was projected before.
+
+    Args:
+        query, key: ``[B,Q,C]`` and ``[B,K,C]``.
+        value: ``[B,K,V]``.
+        num_heads: heads, a divisor of ``C`` and ``V``.
+        key_valid: bool ``[B,K]``, or ``[B,Q,K]`` of every query; None for all.
+        rate, masks: of the dropout on the attention weights.
+
+    Returns:
+        ``[B,Q,V]``.
+    """
+    scale, width = 1.0 / math.sqrt(query.shape[-1] // num_heads), value.shape[-1]
+    query, key, value = (split_heads(x, num_heads) for x in (query, key, value))
+    logits = tf.matmul(query * scale, key, transpose_b=True)  # [B, heads, Q, K]
+    if key_valid is not None:
+        allowed = key_valid[:, None, None, :] if key_valid.shape.rank == 2 else key_valid[:, None]
+        logits = tf.where(allowed, logits, logits.dtype.min)
+    weights = dropout(tf.nn.softmax(logits), rate, masks)
+    attended = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])  # [B, Q, heads, D]
+    return tf.reshape(attended, [*tf.unstack(tf.shape(attended)[:2]), width])
 
 
 @register
@@ -85,8 +110,8 @@ class MultiheadAttention(Composite):
         dropout: rate.
 
     Call: ``query [B,Q,units]``, ``key``, ``value [B,K,units]`` (the query where None), their positions,
-    ``key_valid`` bool ``[B,K]``, ``masks`` (``DropoutMasks`` or None) -> ``[B,Q,units]``, without the
-    residual.
+    ``key_valid`` bool ``[B,K]`` (or ``[B,Q,K]``, of every query), ``masks`` (``DropoutMasks`` or None) ->
+    ``[B,Q,units]``, without the residual.
     """
 
     def __init__(self, units: int = 256, num_heads: int = 8, dropout: float = 0.0, **kwargs: Any) -> None:
@@ -115,10 +140,10 @@ class FeatureLevels:
 
     Args:
         shapes: ``[(h, w), ...]``.
-        valid: bool ``[B,S]``, false in the padding of the images.
+        valid: bool ``[B,S]``, false in the padding of the images; None where there is none.
     """
 
-    def __init__(self, shapes: Sequence[Pair], valid: Tensor) -> None:
+    def __init__(self, shapes: Sequence[Pair], valid: Tensor | None = None) -> None:
         self.shapes, self.valid = shapes, valid
 
 
@@ -133,7 +158,7 @@ class DeformableAttention(NoXla, Composite):
         num_levels, num_points: maps, and samples per map, head and query.
 
     Call: ``query [B,Q,units]``, ``value [B,S,units]`` (the query where None), ``query_pos``,
-    ``references [B,Q,levels,2 or 4]`` (cx, cy and perhaps w, h; 0..1 of the maps), ``levels``
+    ``references [B,Q,levels or 1,2 or 4]`` (cx, cy and perhaps w, h; 0..1 of the maps), ``levels``
     (``FeatureLevels``), ``masks`` -> ``[B,Q,units]``, without the residual.
     """
 
@@ -176,7 +201,8 @@ class DeformableAttention(NoXla, Composite):
         masks: DropoutMasks | None = None,
     ) -> Tensor:
         value = self.value_proj(query if value is None else value)
-        value = tf.where(levels.valid[..., None], value, tf.zeros([], value.dtype))
+        if levels.valid is not None:
+            value = tf.where(levels.valid[..., None], value, tf.zeros([], value.dtype))
         batch, pixels = tf.unstack(tf.shape(value)[:2])
         value = tf.reshape(value, [batch, pixels, self.num_heads, self.units // self.num_heads])
         query = add(query, query_pos)

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 
 import tensorflow as tf
 
+from kdet.layers.dropout import DropoutMasks
 from kdet.typing import Tensor
 
 
@@ -14,9 +15,11 @@ class _Context(threading.local):  # every replica of a strategy runs in its own 
     inference = False
     quick_convolutions = False
     rows: Tensor | None = None
+    paths: DropoutMasks | None = None
 
 
 _context = _Context()
+_PATHS = 0x70617468
 
 
 @contextlib.contextmanager
@@ -73,3 +76,24 @@ def convolutions_are_quick() -> bool:
 def counted_rows() -> Tensor | None:
     """The weights of ``statistics_of_rows`` as 0 and 1, or None outside it."""
     return _context.rows
+
+
+@contextlib.contextmanager
+def dropping_paths(seed: Tensor) -> Iterator[None]:
+    """Inside, stochastic depth (``layers.drop_path``) leaves residuals out.
+
+    Args:
+        seed: int32 ``[2]``, the step's ``info["seed"]``.
+    """
+    before = _context.paths
+    # apart from the masks that heads draw from the same seed
+    _context.paths = DropoutMasks(tf.random.experimental.stateless_fold_in(seed, _PATHS))
+    try:
+        yield
+    finally:
+        _context.paths = before
+
+
+def dropped_paths() -> DropoutMasks | None:
+    """What draws the residuals to leave out, None outside of ``dropping_paths``."""
+    return _context.paths

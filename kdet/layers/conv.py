@@ -78,6 +78,17 @@ class Conv2D(Layer):
                 name="bias", shape=(self.filters,), initializer=self.bias_initializer, autocast=False
             )
 
+    def dilate(self, dilation: Pair) -> None:
+        """Gives it another dilation (y, x) than it was constructed with; the result keeps its size."""
+        self.dilation, self.padding = dilation, self.padding_for(dilation)
+        self.supports_jit = self.groups == 1 and max(dilation) == 1
+
+    def padding_for(self, dilation: Pair) -> Pair:
+        """The padding (y, x) under which a map is divided by the stride, whatever the dilation."""
+        steps = zip(self.stride, dilation, self.kernel_size)
+        y, x = ((stride - 1 + d * (size - 1)) // 2 for stride, d, size in steps)
+        return y, x
+
     def effective_kernel(self) -> Tensor:
         """The filters that are applied; subclasses rework them."""
         return self.kernel

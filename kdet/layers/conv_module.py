@@ -9,11 +9,12 @@ from kdet.layers.composite import Composite
 from kdet.layers.conv import Conv2D
 from kdet.layers.fused import conv_norm
 from kdet.layers.norm import make_norm
+from kdet.layers.same_conv import SameConv2D
 from kdet.registry import register
 from kdet.typing import Activation, Conv, Norm, Pair, Tensor
 
 T = TypeVar("T")
-_CONVS: dict[str, Any] = {"conv": Conv2D}
+_CONVS: dict[str, Any] = {"conv": Conv2D, "conv_same": SameConv2D}
 
 
 def register_conv(kind: str) -> Callable[[type[T]], type[T]]:

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from kdet import ops
 from kdet.typing import Tensor
 
 
@@ -23,6 +24,14 @@ def replica_mean(value: Tensor) -> Tensor:
     return context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
 
 
+def replica_sum(value: Tensor) -> Tensor:
+    """Sum of a tensor over the replicas."""
+    context = tf.distribute.get_replica_context()
+    if context is None or num_replicas() == 1:
+        return value
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
 def global_uniform(seed: Tensor, batch: int, columns: int) -> Tensor:
     """Random numbers of this replica's images, the same however the batch is split.
 
@@ -36,7 +45,7 @@ def global_uniform(seed: Tensor, batch: int, columns: int) -> Tensor:
     """
     context = tf.distribute.get_replica_context()
     replicas = 1 if context is None else context.num_replicas_in_sync
-    numbers = tf.random.stateless_uniform([replicas * batch, columns], seed)
+    numbers = ops.uniform([replicas * batch, columns], seed)
     if replicas == 1:
         return numbers
     start = tf.cast(context.replica_id_in_sync_group, tf.int32) * batch

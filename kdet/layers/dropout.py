@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from kdet import ops
 from kdet.typing import Tensor
 
 
@@ -17,14 +18,20 @@ class DropoutMasks:
     def __init__(self, seed: Tensor) -> None:
         context = tf.distribute.get_replica_context()
         replica = 0 if context is None else context.replica_id_in_sync_group
-        self._seed = tf.random.experimental.stateless_fold_in(seed, replica)
+        self._seed = ops.fold_in(seed, replica)
         self._drawn = 0
 
     def drop(self, x: Tensor, rate: float) -> Tensor:
         """``x`` with a share ``rate`` of its elements at 0 and the others scaled up."""
         self._drawn += 1
-        seed = tf.random.experimental.stateless_fold_in(self._seed, self._drawn)
-        return tf.nn.experimental.stateless_dropout(x, rate, seed=seed)
+        seed = ops.fold_in(self._seed, self._drawn)
+        kept = ops.uniform(tf.shape(x), seed) >= rate
+        return tf.where(kept, x * (1.0 / (1.0 - rate)), tf.zeros([], x.dtype))
+
+    def drop_images(self, x: Tensor, rate: float) -> Tensor:
+        """``x`` ``[B,...]`` with a share ``rate`` of its images at 0 and the others scaled up."""
+        shape = tf.concat([tf.shape(x)[:1], tf.ones([x.shape.rank - 1], tf.int32)], 0)
+        return x * self.drop(tf.ones(shape, x.dtype), rate)
 
 
 def dropout(x: Tensor, rate: float, masks: DropoutMasks | None) -> Tensor:

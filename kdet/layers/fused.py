@@ -8,7 +8,10 @@ import tensorflow as tf
 from kdet.layers import context
 from kdet.layers.conv import Conv2D
 from kdet.layers.norm import BatchNorm
+from kdet.layers.same_conv import SameConv2D
 from kdet.typing import Tensor
+
+_FOLDED = (Conv2D, SameConv2D)  # no others: subclasses rework the kernel
 
 
 def conv_norm(
@@ -20,7 +23,7 @@ def conv_norm(
     frozen layers) runs with the norm folded into its kernel: one pass over the map less, in both
     directions, and the gradients of kernel, gamma and beta stay what they were.
     """
-    if type(conv) is Conv2D and conv.built:
+    if type(conv) in _FOLDED and conv.built:
         x = tf.cast(x, conv.compute_dtype)
         if norm is None and context.in_inference():
             return conv.apply(x, conv.kernel, conv.bias, relu)

@@ -20,3 +20,8 @@ def kernel_initializer(initializer: Any = None) -> keras.initializers.Initialize
         return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
     initializer = keras.initializers.get(initializer)
     return initializer.clone() if isinstance(initializer, keras.initializers.Initializer) else initializer
+
+
+def truncated_normal(deviation: float = 0.02) -> keras.initializers.Initializer:
+    """A normal distribution without its tails, which transformers start from."""
+    return keras.initializers.TruncatedNormal(stddev=deviation)

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from kdet import compat
 from kdet.layers.base import Layer
 
 
@@ -72,20 +73,34 @@ def wrap(entry: Any) -> Any:
 
 def wrap_inner(value: Any) -> Any:
     """An attribute's value with its inner lists and dicts wrapped, if there are layers in any of them."""
-    entries = list(value.values()) if isinstance(value, dict) else value
-    if not isinstance(entries, (list, tuple)):
-        return value
-    inner = [entry for entry in entries if isinstance(entry, (list, tuple, dict))]
-    if not any(_holds_layers(entry) for entry in inner):
+    if not any(True for _ in _layers_in(_inner(value))):
         return value
     if isinstance(value, dict):
         return {name: wrap(entry) for name, entry in value.items()}
     return [wrap(entry) for entry in value]
 
 
-def _holds_layers(value: Any) -> bool:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return any(_holds_layers(entry) for entry in value)
-    return isinstance(value, keras.Layer)
+def hidden_layers(model: keras.Layer) -> list[keras.Layer]:
+    """Return a model's layers in plain lists or dicts inside others: before 3.15 Keras passes over them."""
+    found: list[keras.Layer] = []
+    for layer in compat.layers_of(model):
+        for value in vars(layer).values():
+            found += _layers_in(_inner(value))
+    return found
+
+
+def _inner(value: Any) -> list[Any]:
+    """The lists and dicts inside a list or dict."""
+    entries = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(entries, (list, tuple)):
+        return []
+    return [entry for entry in entries if isinstance(entry, (list, tuple, dict))]
+
+
+def _layers_in(value: Any) -> Iterator[keras.Layer]:
+    """The layers at any depth of lists and dicts."""
+    if isinstance(value, keras.Layer):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _layers_in(entry)

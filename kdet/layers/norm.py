@@ -8,7 +8,7 @@ import tensorflow as tf
 from kdet import ops
 from kdet.layers import context
 from kdet.layers.base import Layer
-from kdet.layers.distribution import num_replicas
+from kdet.layers.distribution import num_replicas, replica_sum
 from kdet.layers.no_xla import NoXla
 from kdet.registry import register
 from kdet.typing import Norm, Shape, Tensor
@@ -83,16 +83,12 @@ class BatchNorm(NoXla, Layer):
                 x=x, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=self.epsilon,
                 is_training=False,
             ).y  # fmt: skip
-        total = _sum_over_replicas if num_replicas() > 1 else None
+        total = replica_sum if num_replicas() > 1 else None
         out = ops.batch_norm(x, gamma, beta, self.epsilon, context.counted_rows(), total)
         share = self.momentum * tf.cast(out.count > 0.0, tf.float32)
         for variable, new in ((self.moving_mean, out.mean), (self.moving_variance, out.variance)):
             variable.assign(variable + share * (tf.stop_gradient(new) - variable))
         return out.y
-
-
-def _sum_over_replicas(value: Tensor) -> Tensor:
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
 @register

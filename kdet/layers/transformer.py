@@ -12,31 +12,44 @@ from kdet.layers.composite import Composite
 from kdet.layers.dropout import DropoutMasks, dropout
 from kdet.layers.linear import Linear
 from kdet.layers.norm import LayerNorm
+from kdet.layers.prelu import PReLU
 from kdet.registry import Component, register
-from kdet.typing import Array, Tensor
+from kdet.typing import Activation, Array, Tensor
 
 
 @register
 class FFN(Composite):
-    """Two dense layers with a ReLU between them.
+    """Two dense layers with an activation between them.
 
     Args:
         hidden_units, units: sizes of the two.
         dropout: rate, after both.
+        activation: Keras activation name; "prelu" for one with a learned slope.
+        kernel_initializer: see ``kdet.layers.initializers``.
 
     Call: ``[..., C] -> [..., units]``, without the residual.
     """
 
     def __init__(
-        self, hidden_units: int = 2048, units: int = 256, dropout: float = 0.0, **kwargs: Any
+        self,
+        hidden_units: int = 2048,
+        units: int = 256,
+        dropout: float = 0.0,
+        activation: Activation = "relu",
+        kernel_initializer: Any = "glorot_uniform",
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.dropout = dropout
+        self.activation = None if activation == "prelu" else keras.activations.get(activation)
+        first, last = (Linear(n, kernel_initializer=kernel_initializer) for n in (hidden_units, units))
         # nested as in the checkpoint: the first dense layer shares a sequence with its activation
-        self.layers: list[Any] = [[Linear(hidden_units)], Linear(units)]
+        self.layers: list[Any] = [[first, PReLU()] if self.activation is None else [first], last]
 
     def call(self, x: Tensor, masks: DropoutMasks | None = None) -> Tensor:
-        x = dropout(tf.nn.relu(self.layers[0][0](x)), self.dropout, masks)
+        x = self.layers[0][0](x)
+        x = self.layers[0][1](x) if self.activation is None else self.activation(x)
+        x = dropout(x, self.dropout, masks)
         return dropout(self.layers[1](x), self.dropout, masks)
 
 
@@ -59,6 +72,7 @@ class TransformerLayer(Composite):
         ffn_units: hidden size of the feed-forward network.
         units: channels.
         dropout: rate of the feed-forward network.
+        activation: of the feed-forward network, see ``FFN``.
 
     Call: ``x [B,N,units]``, ``given`` (``Given``), ``masks`` -> ``[B,N,units]``.
     """
@@ -69,17 +83,25 @@ class TransformerLayer(Composite):
         ffn_units: int,
         units: int = 256,
         dropout: float = 0.0,
+        activation: Activation = "relu",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.attentions = list(attentions)
-        self.ffns = [FFN(ffn_units, units, dropout)]
+        self.ffns = [FFN(ffn_units, units, dropout, activation)]
         self.norms = [LayerNorm() for _ in range(len(self.attentions) + 1)]
 
     def call(self, x: Tensor, given: Any = None, masks: DropoutMasks | None = None) -> Tensor:
         for attention, norm, arguments in zip(self.attentions, self.norms, given.arguments, strict=False):
             x = norm(x + attention(x, masks=masks, **arguments))
         return self.norms[-1](x + self.ffns[0](x, masks=masks))
+
+
+@register
+class NamedTransformerLayer(TransformerLayer):
+    """``TransformerLayer`` with the names that MMDetection 3 gives its parts in checkpoints."""
+
+    torch_names = {"attentions": ("self_attn", "cross_attn"), "ffns": ("ffn",)}
 
 
 @register
@@ -132,6 +154,13 @@ def interleaved_waves(angles: Tensor) -> Tensor:
     return tf.reshape(waves, [*tf.unstack(tf.shape(angles)[:-1]), angles.shape[-1]])
 
 
+def sine_encoding(values: Tensor, count: int, temperature: float = 10000.0) -> Tensor:
+    """Sines and cosines of numbers in 0..1, ``count`` for each: ``[...,n] -> [...,n*count]``."""
+    angles = values[..., None] * (2.0 * math.pi) / wavelengths(count, temperature)
+    shape = [*tf.unstack(tf.shape(values)[:-1]), values.shape[-1] * count]
+    return tf.reshape(interleaved_waves(angles), shape)
+
+
 @register
 class SinePositionEncoding(Component):
     """Sines and cosines of the place within the valid image (Carion et al., 2020).
@@ -139,15 +168,16 @@ class SinePositionEncoding(Component):
     Args:
         units: channels, half for y and half for x.
         offset: added to the counted places before they are normalized.
+        temperature: how much longer the longest wave is than the shortest.
     """
 
-    def __init__(self, units: int = 256, offset: float = 0.0) -> None:
-        self.units, self.offset = units, offset
+    def __init__(self, units: int = 256, offset: float = 0.0, temperature: float = 10000.0) -> None:
+        self.units, self.offset, self.temperature = units, offset, temperature
 
     def __call__(self, valid: Tensor) -> Tensor:
         """``valid`` bool ``[B,h,w]`` -> float32 ``[B,h,w,units]``."""
         counted = tf.cast(valid, tf.float32)
-        divisors = wavelengths(self.units // 2)
+        divisors = wavelengths(self.units // 2, self.temperature)
         parts = []
         for axis in (1, 2):
             place = tf.cumsum(counted, axis)

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from kdet.losses.base import Loss
+from kdet.losses.classification import probability_cross_entropy
 from kdet.registry import register
 from kdet.typing import Tensor
 
@@ -11,14 +12,20 @@ from kdet.typing import Tensor
 class QualityFocalLoss(Loss):
     """Focal loss with soft targets (Li et al., 2020, "Generalized Focal Loss").
 
-    Call: ``pred [..., C]`` logits, ``target [..., C]`` in [0, 1]: the IoU in the column of the object's
+    Args:
+        beta: power of the error.
+        from_logits: predictions are logits; else probabilities.
+
+    Call: ``pred [..., C]``, ``target [..., C]`` in [0, 1]: the IoU in the column of the object's
     class, 0 elsewhere.
     """
 
-    def __init__(self, beta: float = 2.0, loss_weight: float = 1.0) -> None:
-        self.beta, self.loss_weight = beta, loss_weight
+    def __init__(self, beta: float = 2.0, loss_weight: float = 1.0, from_logits: bool = True) -> None:
+        self.beta, self.loss_weight, self.from_logits = beta, loss_weight, from_logits
 
     def elementwise(self, pred: Tensor, target: Tensor) -> Tensor:
+        if not self.from_logits:
+            return probability_cross_entropy(pred, target) * tf.pow(tf.abs(pred - target), self.beta)
         entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=target, logits=pred)
         return entropy * tf.pow(tf.abs(tf.sigmoid(pred) - target), self.beta)
 

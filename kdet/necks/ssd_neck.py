@@ -6,9 +6,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdet.layers import Composite, ConvModule, Layer
+from kdet.layers import Composite, ConvModule, Layer, SeparableConvModule, truncated_normal
 from kdet.registry import register
-from kdet.typing import Maps, Tensor
+from kdet.typing import Maps, Norm, Tensor
 
 
 class L2Norm(Layer):
@@ -43,7 +43,11 @@ class SSDNeck(Composite):
     Args:
         filters, strides, paddings: of the 3x3 convolution of each added level.
         last_kernel_size: kernel of the last of them.
-        l2_norm_scale: starting value of the first map's ``L2Norm``.
+        l2_norm_scale: starting value of the first map's ``L2Norm``; None: the map stays as it is.
+        depthwise: the 3x3 convolutions are depthwise ones, each followed by a 1x1 one (SSDLite).
+        norm: spec of all convolutions.
+        activation: Keras activation name.
+        kernel_deviation: of the truncated normal distribution that kernels start from; None: Xavier's.
 
     Call: ``tuple of [B,h,w,C] -> tuple of [B,h,w,C]``, fine to coarse.
     """
@@ -54,27 +58,42 @@ class SSDNeck(Composite):
         strides: Sequence[int] = (2, 2, 1, 1),
         paddings: Sequence[int] = (1, 1, 0, 0),
         last_kernel_size: int = 3,
-        l2_norm_scale: float = 20.0,
+        l2_norm_scale: float | None = 20.0,
+        depthwise: bool = False,
+        norm: Norm = None,
+        activation: str = "relu",
+        kernel_deviation: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.l2_norm = L2Norm(l2_norm_scale)
+        self.l2_norm = None if l2_norm_scale is None else L2Norm(l2_norm_scale)
         kernel_sizes = [3] * (len(filters) - 1) + [last_kernel_size]
         shrinks = any(size > 2 * padding + 1 for size, padding in zip(kernel_sizes, paddings, strict=True))
         self.build_size = 300 if shrinks else 0  # on smaller images the last levels have no pixel left
 
-        def module(filters: int, kernel_size: int, **kwargs: Any) -> ConvModule:
-            return ConvModule(filters, kernel_size, kernel_initializer="glorot_uniform", **kwargs)
+        shared: dict[str, Any] = {"norm": norm, "activation": activation}
+
+        def kernels() -> Any:
+            return "glorot_uniform" if kernel_deviation is None else truncated_normal(kernel_deviation)
+
+        def squeeze(filters: int) -> ConvModule:
+            return ConvModule(filters, 1, kernel_initializer=kernels(), **shared)
+
+        def expand(filters: int, **arguments: Any) -> keras.Layer:
+            arguments = {"kernel_initializer": kernels(), **shared, **arguments}
+            if depthwise:
+                return SeparableConvModule(filters // 2, filters, **arguments)
+            return ConvModule(filters, **arguments)
 
         self.extra_layers = [
-            [module(width // 2, 1), module(width, kernel_size, stride=stride, padding=padding)]
+            [squeeze(width // 2), expand(width, kernel_size=kernel_size, stride=stride, padding=padding)]
             for width, kernel_size, stride, padding in zip(
                 filters, kernel_sizes, strides, paddings, strict=True
             )
         ]
 
     def call(self, inputs: Maps, training: bool = False) -> tuple[Any, ...]:
-        outputs = [self.l2_norm(inputs[0]), *inputs[1:]]
+        outputs = [inputs[0] if self.l2_norm is None else self.l2_norm(inputs[0]), *inputs[1:]]
         for squeeze, expand in self.extra_layers:
             outputs.append(expand(squeeze(outputs[-1])))
         return tuple(outputs)

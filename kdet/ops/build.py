@@ -1,8 +1,9 @@
 """Compiles ``custom_ops/`` for the TensorFlow in use: ``python -m kdet.ops build``.
 
 This file imports nothing of kdet, so that an installer can run it by its path. It needs a C++17 compiler
-(``$CXX``, else g++, clang++ or c++) and TensorFlow. Next to the library it writes what the library was
-built for; `kdet.ops.compiled` refuses a library built for anything else.
+(``$CXX``, else g++, clang++ or c++) and TensorFlow. The library holds every kernel once per instruction set
+and takes the best that a processor has, so it runs on other machines than the one it was built on. Next to
+it stands what it was built for; `kdet.ops.compiled` refuses a library built for another TensorFlow.
 """
 
 import argparse
@@ -24,8 +25,18 @@ HERE = pathlib.Path(__file__).resolve().parent
 LIBRARY, STAMP = "libkdet_ops.so", "libkdet_ops.json"
 # Strict enough for NaN and infinity; ``-fopenmp-simd`` only enables the pragmas that vectorise sums.
 OPTIONS = ["-O3", "-fPIC", "-std=c++17", "-w", "-fno-math-errno", "-fno-trapping-math", "-fopenmp-simd"]
-# What the code may use when it is compiled for the machine at hand.
-FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq", "asimd")
+_AVX2 = ["-mavx2", "-mfma", "-mf16c"]
+# By architecture: what the kernels are compiled for, in rising order, and with which options. A processor
+# takes the last one that it has (custom_ops/common/instruction_set.cc); all of them have the first.
+INSTRUCTION_SETS = {
+    "x86_64": {
+        "baseline": [],
+        "avx2": _AVX2,
+        "avx512": [*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"],
+    }
+}
+# Compilers that work on the kernels of one instruction set.
+_KERNEL_UNITS = 2
 
 
 def build(
@@ -51,13 +62,20 @@ def build(
     cuda = os.environ.get("KDET_CUDA") == "1" if cuda is None else cuda
     compiler, sources = find_compiler(), find_sources()
     tensorflow = find_tensorflow()
-    machine = os.environ.get("KDET_MARCH", "native")
-    flags = [*OPTIONS, f"-march={machine}", f"-I{sources}", *tensorflow["flags"]]
+    flags = [*OPTIONS, f"-I{sources}", *tensorflow["flags"]]
     flags += ["-DKDET_CUDA", f"-I{cuda_home()}/include"] if cuda else []
     jobs = jobs or os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         scratch = pathlib.Path(folder)
-        units = [(unit, [compiler, *flags]) for unit in joined_units(sources, scratch, jobs)]
+        # In the order in which the linker must see them: see custom_ops/common/instruction_set.h.
+        wrappers = joined_units(sources, "*_op.cc", scratch / "ops", min(jobs, 2))
+        units = [(unit, [compiler, *flags]) for unit in wrappers]
+        units.append((sources / "common" / "instruction_set.cc", [compiler, *flags]))
+        for name, options in instruction_sets().items():
+            own = [compiler, *flags, *options, f"-DKDET_ISA={name}"]
+            units += [
+                (unit, own) for unit in joined_units(sources, "*_cpu.cc", scratch / name, _KERNEL_UNITS)
+            ]
         if cuda:
             kernels = [path for path in sorted(sources.glob("*/*.cu")) if path.parent.name != "tests"]
             units += [(source, cuda_command(sources)) for source in kernels]
@@ -74,13 +92,12 @@ def build(
             # Before TensorFlow, which exports the runtime of its own CUDA: nvcc's is needed.
             link += [f"-L{cuda_home()}/lib64", "-lcudart_static", "-Wl,--exclude-libs,libcudart_static.a"]
         run([*link, *tensorflow["link"], "-ldl", "-lrt", "-lpthread"], verbose)
-        return install(linked, output_dir, machine, cuda)
+        return install(linked, output_dir, cuda)
 
 
 def install(
     library: str | pathlib.Path,
     output_dir: str | pathlib.Path | None = None,
-    machine: str | None = None,
     cuda: bool = False,
 ) -> pathlib.Path:
     """Puts a compiled library where kdet finds it and notes what it was built for.
@@ -88,7 +105,6 @@ def install(
     Args:
         library: path of the library: of `build`, or of Bazel.
         output_dir: as in `build`.
-        machine: the processor it was compiled for; default ``KDET_MARCH``, else any.
         cuda: whether it has the CUDA kernels.
 
     Returns:
@@ -96,13 +112,7 @@ def install(
     """
     output_dir = pathlib.Path(output_dir or HERE)
     output_dir.mkdir(parents=True, exist_ok=True)
-    machine = machine or os.environ.get("KDET_MARCH", "any")
-    stamp = {
-        "tensorflow": tensorflow_version(),
-        "cuda": cuda,
-        "cpu": cpu_features(machine),
-        "sources": sources_digest(),
-    }
+    stamp = {"tensorflow": tensorflow_version(), "cuda": cuda, "sources": sources_digest()}
     # A library that is in use must not be written over: put the new one in its place.
     shutil.copyfile(library, output_dir / f"{LIBRARY}.new")
     os.replace(output_dir / f"{LIBRARY}.new", output_dir / LIBRARY)
@@ -110,13 +120,33 @@ def install(
     return output_dir / LIBRARY
 
 
-def joined_units(sources: pathlib.Path, scratch: pathlib.Path, jobs: int) -> Iterator[pathlib.Path]:
-    """One file per compiler that includes its share of the ops: most of the time goes into the headers."""
-    wrappers = sorted(sources.glob("*/*_op.cc"), key=lambda path: -path.stat().st_size)
-    for number in range(min(jobs, len(wrappers))):
-        unit = scratch / f"ops_{number}.cc"
-        unit.write_text("".join(f'#include "{path}"\n' for path in wrappers[number::jobs]))
+def joined_units(sources: pathlib.Path, pattern: str, to: pathlib.Path, count: int) -> Iterator[pathlib.Path]:
+    """Files that each include their share of the sources of all ops: most of the time goes into the headers.
+
+    Args:
+        pattern: of the names of the sources.
+        to: path that the names of the files begin with.
+        count: number of files.
+    """
+    found = sorted(sources.glob(f"*/{pattern}"), key=lambda path: -_weight(path))
+    for number in range(min(count, len(found))):
+        unit = to.with_name(f"{to.name}_{number}.cc")
+        unit.write_text("".join(f'#include "{path}"\n' for path in found[number::count]))
         yield unit
+
+
+def _weight(source: pathlib.Path) -> int:
+    """Bytes of a source and of its kernels' headers, about what it takes to compile."""
+    return source.stat().st_size + sum(path.stat().st_size for path in source.parent.glob("*_cpu.h"))
+
+
+def instruction_sets(machine: str | None = None) -> dict[str, list[str]]:
+    """The options of every instruction set that the kernels are compiled for.
+
+    Args:
+        machine: architecture as `platform.machine` says it; default: this one.
+    """
+    return INSTRUCTION_SETS.get(machine or platform.machine(), {"baseline": []})
 
 
 def run(command: Sequence[str], verbose: bool) -> None:
@@ -176,18 +206,6 @@ def tensorflow_version() -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
     raise RuntimeError("TensorFlow is importable, but the version of its package is not known.")
-
-
-def cpu_features(machine: str = "native") -> list[str]:
-    """Instruction sets that the library may use: those of this machine, none for a named target."""
-    if machine != "native":
-        return []
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return [platform.machine()]
-    known = next((line.split(":")[1].split() for line in lines if line.startswith(("flags", "Maps"))), [])
-    return [feature for feature in FEATURES if feature in known]
 
 
 def cuda_home() -> str:

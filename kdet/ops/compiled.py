@@ -1,5 +1,6 @@
 """The compiled library: found, checked and loaded once."""
 
+import ctypes
 import functools
 import json
 import logging
@@ -52,7 +53,7 @@ def library() -> Any:
     """The module of the compiled ops.
 
     Raises:
-        Unavailable: there is no library, or it was built for another TensorFlow or processor.
+        Unavailable: there is no library, or it was built for another TensorFlow.
     """
     module, error = _load()
     if error is not None:
@@ -66,7 +67,7 @@ def load() -> None:
     kdet itself needs no such call.
 
     Raises:
-        Unavailable: there is no library, or it was built for another TensorFlow or processor.
+        Unavailable: there is no library, or it was built for another TensorFlow.
     """
     library()  # the gradients are registered when kdet.ops is imported
 
@@ -82,9 +83,23 @@ def has_gpu_kernels() -> bool:
 
 
 @functools.cache
-def was_built_for(feature: str) -> bool:
-    """Whether the library may use an instruction set of the processor, by its name in `build.FEATURES`."""
-    return why_not() is None and feature in _read_stamp(FOLDER)["cpu"]
+def functions() -> ctypes.CDLL:
+    """The library's own functions, which are no ops: those of `kdet.ops.processor`.
+
+    Raises:
+        Unavailable: as `library`.
+    """
+    library()
+    return _functions_of(FOLDER / build.LIBRARY)
+
+
+def _functions_of(path: pathlib.Path) -> ctypes.CDLL:
+    found = ctypes.CDLL(str(path))
+    found.kdet_cpu.restype = ctypes.c_char_p
+    for function in (found.kdet_has_cpu, found.kdet_use_cpu):
+        function.argtypes = (ctypes.c_char_p,)
+        function.restype = ctypes.c_int
+    return found
 
 
 def _read_stamp(folder: pathlib.Path) -> dict[str, Any]:
@@ -95,7 +110,6 @@ def _read_stamp(folder: pathlib.Path) -> dict[str, Any]:
             "cuda": False,
             "sources": None,
             "tensorflow": stamp["tensorflow"],
-            "cpu": stamp["cpu"],
             **stamp,
         }
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -115,20 +129,18 @@ def _checked_load(folder: pathlib.Path) -> Any:
             f"{path} was built for TensorFlow {built_for['tensorflow']}, but this is {tf.__version__}; "
             "`python -m kdet.ops build` compiles it again."
         )
-    missing = sorted(set(built_for["cpu"]) - set(build.cpu_features()))
-    if missing:
-        raise Unavailable(
-            f"{path} was built for a processor with {', '.join(missing)}, which this one has not; "
-            "`python -m kdet.ops build` compiles it again."
-        )
     try:
         module = tf.load_op_library(str(path))
     except (tf.errors.OpError, OSError) as error:
         raise Unavailable(
             f"{path} could not be loaded ({error}); `python -m kdet.ops build` again."
         ) from error
-    # a module that TensorFlow makes of the library, with the ops that this has
+    # TensorFlow makes this module of the library: its attributes are the ops that the library has
     older = [name for name in OPS if not hasattr(module, name)]
+    try:
+        _functions_of(path)
+    except AttributeError:
+        older.append("kernels of every instruction set")
     if older:
         raise Unavailable(
             f"{path} was built from older sources, without {', '.join(older)}; "

@@ -1,19 +1,21 @@
-"""3x3 convolution for inference: Winograd's F(4x4, 3x3) (Lavin & Gray, 2016) where that pays."""
+"""3x3 convolution for inference: Winograd's F(4x4, 3x3) (Lavin & Gray, 2016) where that is quicker."""
 
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from kdet.ops import compiled, dispatch
+from kdet.ops import choices, compiled, dispatch
 from kdet.ops.arguments import check_shapes
 from kdet.ops.empty import convolve_empty, has_no_images
 from kdet.typing import Tensor
 
-# Fewer channels or pixels than these, and TensorFlow's direct convolution is as quick.
-_LEAST_CHANNELS = 64
-_LEAST_PIXELS = 2048
-_LANES = 16
+# Classes of shapes, by the least pixels of a map and the least channels: see `kdet.ops.choices`.
+PIXELS = (1024, 4096)
+CHANNELS = (32, 64, 128, 256, 512)
+# What a map of unknown size is taken for, and what inputs must be a multiple of.
+_UNKNOWN_PIXELS = 4096
+_CHANNEL_STEP = 16
 
 
 def conv3x3(
@@ -43,16 +45,16 @@ def conv3x3(
     return form(x, kernel, bias, relu)
 
 
-def _pays(x: Tensor, kernel: Tensor) -> bool:
-    inputs, outputs = kernel.shape[2:]
+def kind(x: Tensor, kernel: Tensor) -> str:
+    """The class of shapes that a convolution is in."""
     # of one image: replicas with parts of a batch must decide as one device does with all of it
-    pixels = x.shape[1:3].num_elements() or _LEAST_PIXELS
-    return (
-        pixels >= _LEAST_PIXELS
-        and inputs % _LANES == 0
-        and min(inputs, outputs) >= _LEAST_CHANNELS
-        and not dispatch.on_gpu()
-    )
+    pixels = choices.step(x.shape[1:3].num_elements() or _UNKNOWN_PIXELS, PIXELS)
+    return f"{pixels} pixels {choices.step(min(kernel.shape[2:]), CHANNELS)} channels"
+
+
+def _pays(x: Tensor, kernel: Tensor) -> bool:
+    fits = kernel.shape[2] % _CHANNEL_STEP == 0 and not dispatch.on_gpu()
+    return fits and choices.pays("conv3x3", kind(x, kernel))
 
 
 def _portable(x: Tensor, kernel: Tensor, bias: Tensor, relu: bool) -> Tensor:

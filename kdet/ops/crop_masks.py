@@ -3,8 +3,10 @@
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.any_size import any_size
 from kdet.ops.arguments import check_shapes, pair
 from kdet.ops.empty import is_empty
+from kdet.ops.ranking import inverse_permutation
 from kdet.ops.roi_taps import AxisTaps
 from kdet.typing import Pair, Tensor
 
@@ -65,15 +67,14 @@ def _compiled(packed_masks: Tensor, boxes: Tensor, gt_index: Tensor, output_size
 tf.no_gradient("KdetCropMasks")
 
 
-# Traced once per shape: the loops inside run as a graph, also when the caller is eager.
-@tf.function(autograph=False)
+@any_size
 def _portable(packed_masks: Tensor, boxes: Tensor, gt_index: Tensor, output_size: Pair) -> Tensor:
     shape = tf.shape(packed_masks)
     instances, height, width_bytes = shape[1], shape[2], shape[3]
     data = tf.reshape(packed_masks, [-1])
     if dispatch.on_gpu():  # where TensorFlow gathers no uint8
         data = tf.cast(data, tf.int32)
-    count = tf.shape(boxes)[0] * tf.shape(boxes)[1]
+    count = boxes.shape[:2].num_elements() or tf.shape(boxes)[0] * tf.shape(boxes)[1]
     # A box without an instance has no extent, and so no taps.
     rois = tf.reshape(tf.where(gt_index[..., None] >= 0, boxes, 0.0), [-1, 4]) - 0.5
     rois = tf.where(tf.reduce_all(tf.math.is_finite(rois), axis=-1, keepdims=True), rois, 0.0)
@@ -119,7 +120,7 @@ def _portable(packed_masks: Tensor, boxes: Tensor, gt_index: Tensor, output_size
 
     spec = tf.TensorSpec([_GROUP, *output_size], tf.float32)
     targets = tf.map_fn(crop_group, tf.range(groups), fn_output_signature=spec)
-    targets = tf.gather(tf.reshape(targets, [-1, *output_size]), tf.math.invert_permutation(order))
+    targets = tf.gather(tf.reshape(targets, [-1, *output_size]), inverse_permutation(order))
     return tf.reshape(targets, tf.concat([tf.shape(boxes)[:2], output_size], 0))
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import at_least, check_shapes, convolved_sizes, known_size, pair
 from kdet.ops.bilinear import bilinear_rows
+from kdet.ops.marks import marked
 from kdet.typing import Pair, Tensor
 
 
@@ -163,6 +164,7 @@ def _merge(parts: Tensor) -> Tensor:
     return tf.reshape(rows, [-1, groups * width])
 
 
+@marked("deform_conv2d")
 def _portable(
     x: Tensor,
     kernel: Tensor,

@@ -6,8 +6,10 @@ from typing import Any
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.any_size import any_size
 from kdet.ops.arguments import at_least, pair
 from kdet.ops.empty import is_empty, zeros_linked_to
+from kdet.ops.marks import marked
 from kdet.ops.roi_align import check_pyramid, flatten_levels
 from kdet.ops.roi_groups import pool_groups, scatter_back, slopes_of_groups
 from kdet.ops.roi_taps import AxisTaps
@@ -120,8 +122,8 @@ def _compiled_gradient(op: tf.Operation, upstream: Tensor) -> Sequence[Tensor | 
     return [*gradients, None, None, for_offsets]
 
 
-# Traced once per shape: the loops inside run as a graph, also when the caller is eager.
-@tf.function(autograph=False)
+@marked("deform_roi_pool")
+@any_size
 def _portable(
     features: Sequence[Tensor],
     boxes: Tensor,

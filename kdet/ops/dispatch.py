@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 
 from kdet import compat
-from kdet.ops import compiled
+from kdet.errors import KdetError
+from kdet.ops import choices, compiled, processor
 
 # Ops whose compiled form has no GPU kernel, because what cuDNN has is quicker (for masked_conv2d a dense
 # convolution, times the mask): they are portable where there is a GPU. All others are compiled there too when
@@ -57,7 +58,7 @@ def wanted() -> str:
 
 def _checked(form: str) -> str:
     if form not in FORMS:
-        raise ValueError(f"The form of the ops (kdet.ops.use, KDET_OPS) is one of {FORMS}, not {form!r}.")
+        raise KdetError(f"The form of the ops (kdet.ops.use, KDET_OPS) is one of {FORMS}, not {form!r}.")
     return form
 
 
@@ -97,10 +98,10 @@ def choose(
             raise ValueError(
                 f"{name}: the compiled form takes {known}, not {dtype.name}; the portable one does."
             )
-        compiled.library()
+        processor.cpu()  # that there is a library, and that KDET_CPU can be had
         return compiled_form
     runs = dtype in dtypes and not under_xla() and _compiled_runs_here() and not _misses_the_gpu(name)
-    return compiled_form if runs else portable
+    return compiled_form if runs and not choices.loses(name) else portable
 
 
 def _misses_the_gpu(name: str) -> bool:
@@ -125,4 +126,6 @@ def _compiled_runs_here() -> bool:
         reason = "There is a GPU, but the compiled ops were built without CUDA (KDET_CUDA=1)."
     if reason is not None:
         _log.warning("%s Using the portable ops.", reason)
-    return reason is None
+        return False
+    processor.cpu()  # that KDET_CPU can be had
+    return True

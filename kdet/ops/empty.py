@@ -43,8 +43,13 @@ def convolve_empty(x: Tensor, kernel: Tensor, strides: Pair, padding: Pair, dila
     Returns:
         ``[0,H',W',out]``, whose gradients are zeros.
     """
+    return zeros_linked_to(convolved_shape(x, kernel, strides, padding, dilations), x.dtype, x, kernel)
+
+
+def convolved_shape(x: Tensor, kernel: Tensor, strides: Pair, padding: Pair, dilations: Pair) -> Tensor:
+    """Return int32 ``[4]``, the shape of a convolution, of no images too; see `convolve_empty`."""
     extents = (
         tf.shape(x)[1:3] + 2 * tf.constant(padding) - tf.constant(dilations) * (tf.shape(kernel)[:2] - 1)
     )
     sizes = (extents - 1) // tf.constant(strides) + 1
-    return zeros_linked_to(tf.concat([[0], sizes, [kernel.shape[3]]], 0), x.dtype, x, kernel)
+    return tf.concat([tf.shape(x)[:1], sizes, [kernel.shape[3]]], 0)

@@ -5,21 +5,16 @@ from typing import Any
 
 import tensorflow as tf
 
-from kdet.ops import compiled, dispatch
+from kdet.ops import choices, compiled, dispatch
 from kdet.ops.arguments import at_least, check_shapes, known_size, pair
-from kdet.ops.empty import convolve_empty, has_no_images
+from kdet.ops.empty import convolve_empty, convolved_shape, has_no_images
 from kdet.typing import Pair, Tensor
 
 # Channels of a group below which the backward pass merges neighboring groups into one convolution.
 _NARROW = 16
 _MOST_MERGED = 4
-# Widths of a group, as many outputs as inputs, that the compiled form knows; those in which it is quicker
-# than TensorFlow on the CPU forwards too; and those in which it is for 3x3 kernels with neither stride nor
-# dilation, where it takes Winograd's form (in narrow groups where a vector is one register: with AVX-512).
-_COMPILED_WIDTHS = (4, 8, 16, 32, 64)
-_QUICK_FORWARD = (4, 16)
-_QUICK_FORWARD_3X3 = (4, 16, 32, 64)
-_QUICK_FORWARD_3X3_AVX512 = (4, 8, 16, 32, 64)
+# Widths of a group, as many outputs as inputs, that the compiled form knows.
+COMPILED_WIDTHS = (4, 8, 16, 32, 64)
 
 
 def grouped_conv2d(
@@ -37,9 +32,9 @@ def grouped_conv2d(
     there is a GPU, its own is taken. This one goes backwards group by group; narrow groups are merged in
     block-diagonal kernels, which does more arithmetic in less time. With dilation it goes back by one
     matrix product per kernel cell. The compiled form has kernels for groups of 4 to 64 channels, as many
-    outputs as inputs; forwards it takes them where they are the quicker ones. 3x3 kernels without stride or
-    dilation go by Winograd's F(2x2, 3x3) (Lavin & Gray, 2016) there, which rounds about as the direct sum
-    does; those in groups of 4 and 8 channels only with AVX-512 and if all channels are a multiple of 16.
+    outputs as inputs; forwards it is taken where it is the quicker one (`kdet.ops.choices`). 3x3 kernels
+    without stride or dilation go by Winograd's F(2x2, 3x3) (Lavin & Gray, 2016) there, which rounds about as
+    the direct sum does; those in groups of 4 and 8 channels only if all channels fill whole vectors.
 
     Args:
         x: ``[B,H,W,in]``.
@@ -83,7 +78,7 @@ def grouped_conv2d(
     if groups == 1 and max(dilations) == 1:
         return tf.raw_ops.Conv2D(input=x, filter=kernel, **attributes)
 
-    known = kernel.shape[2] in _COMPILED_WIDTHS and kernel.shape[3] == channels
+    known = kernel.shape[2] in COMPILED_WIDTHS and kernel.shape[3] == channels
     fast = _compiled_backward if known else None
     form = dispatch.choose(
         "grouped_conv2d", implementation, portable=_backward, compiled_form=fast, dtype=x.dtype
@@ -91,8 +86,9 @@ def grouped_conv2d(
     # cuDNN has gradients of groups and dilation, TensorFlow's kernels for the CPU have none.
     if form is _backward and dispatch.on_gpu():
         return tf.raw_ops.Conv2D(input=x, filter=kernel, **attributes)
-    plain = kernel.shape[:2] == (3, 3) and max(*strides, *dilations) == 1
-    quick = form is _compiled_backward and kernel.shape[2] in _quick_widths(plain)
+    quick = form is _compiled_backward and (
+        implementation is not None or choices.pays("grouped_conv2d", kind(kernel, strides, dilations))
+    )
 
     @tf.custom_gradient
     def convolve(x: Tensor, kernel: Tensor) -> tuple[Tensor, Callable[..., Any]]:
@@ -103,16 +99,19 @@ def grouped_conv2d(
             y = compiled.library().kdet_grouped_conv(x=x, kernel=kernel, **_of_compiled(attributes, groups))
         else:
             y = tf.raw_ops.Conv2D(input=x, filter=kernel, **attributes)
+            if form is _compiled_backward and x.shape[0] is None:  # its batch may turn out to be empty
+                static = y.shape
+                y = tf.reshape(y, convolved_shape(x, kernel, strides, padding, dilations))
+                y.set_shape(static)
         return y, backward
 
     return convolve(x, kernel)
 
 
-def _quick_widths(plain: bool) -> tuple[int, ...]:
-    """Widths of a group in which the compiled form is taken forwards. plain: 3x3, no stride, no dilation."""
-    if not plain:
-        return _QUICK_FORWARD
-    return _QUICK_FORWARD_3X3_AVX512 if compiled.was_built_for("avx512f") else _QUICK_FORWARD_3X3
+def kind(kernel: Tensor, strides: Pair, dilations: Pair) -> str:
+    """The class of shapes that a convolution is in: see `kdet.ops.choices`."""
+    plain = kernel.shape[:2] == (3, 3) and max(*strides, *dilations) == 1
+    return f"{'plain' if plain else 'other'} {kernel.shape[2]}"
 
 
 def _compiled_backward(

@@ -38,10 +38,52 @@ def sample_packed_masks(packed_masks: Tensor, points: Tensor, gt_index: Tensor) 
     return total
 
 
+def packed_masks_at(packed_masks: Tensor, points: Tensor, gt_index: Tensor) -> Tensor:
+    """The pixels of instance masks that points lie in; off the mask the value is 0. No gradient.
+
+    Args:
+        packed_masks: ``[B,G,H,ceil(W/8)]`` uint8, bits along the width, most significant first.
+        points: ``[B,N,P,2]`` float32 (x, y) in pixels; pixel centers lie at one half.
+        gt_index: ``[B,N]`` int32 into G, the mask that the points of a row ask for.
+
+    Returns:
+        ``[B,N,P]`` float32, 0 or 1.
+    """
+    shape = tf.shape(packed_masks)
+    height, row_bytes = shape[2], shape[3]
+    mask = (tf.maximum(gt_index, 0) + tf.range(shape[0])[:, None] * shape[1])[..., None]  # [B, N, 1]
+    place = tf.cast(tf.round(tf.stop_gradient(points) - 0.5), tf.int32)
+    x, y = tf.unstack(place, axis=-1)
+    inside = (x >= 0) & (x < row_bytes * 8) & (y >= 0) & (y < height)
+    x, y = tf.clip_by_value(x, 0, row_bytes * 8 - 1), tf.clip_by_value(y, 0, height - 1)
+    byte = tf.gather(tf.reshape(packed_masks, [-1]), (mask * height + y) * row_bytes + x // 8)
+    bit = tf.bitwise.right_shift(tf.cast(byte, tf.int32), 7 - x % 8) & 1
+    return tf.where(inside, tf.cast(bit, tf.float32), 0.0)
+
+
 def packed_mask_areas(packed_masks: Tensor) -> Tensor:
     """Pixels of every mask: ``[B,G,H,ceil(W/8)]`` uint8 -> ``[B,G]`` float32."""
     bits = tf.raw_ops.PopulationCount(x=packed_masks)
     return tf.reduce_sum(tf.cast(bits, tf.float32), [2, 3])
+
+
+def packed_mask_centers(packed_masks: Tensor) -> Tensor:
+    """Centers of mass of masks, in pixels counted from 0: float32 ``[B,G,2]`` (y, x), 0 for empty ones.
+
+    Args:
+        packed_masks: ``[B,G,H,ceil(W/8)]`` uint8, bits along the width, most significant first.
+    """
+    height, row_bytes = tf.shape(packed_masks)[2], tf.shape(packed_masks)[3]
+    in_row = tf.reduce_sum(tf.cast(tf.raw_ops.PopulationCount(x=packed_masks), tf.int32), 3)
+    area = tf.reduce_sum(in_row, 2)
+    y = tf.reduce_sum(in_row * tf.range(height), 2)
+    x = tf.zeros_like(y)
+    for bit in range(8):  # one bit of every byte at a time: all together would be eight times the masks
+        set_bits = tf.bitwise.right_shift(packed_masks, tf.cast(7 - bit, tf.uint8)) & 1
+        in_column = tf.reduce_sum(tf.cast(set_bits, tf.int32), 2)
+        x += tf.reduce_sum(in_column * (8 * tf.range(row_bytes) + bit), 2)
+    center = tf.cast(tf.stack([y, x], -1), tf.float32)
+    return center / tf.maximum(tf.cast(area, tf.float32), 1e-6)[..., None]
 
 
 def packed_areas_in_boxes(packed_masks: Tensor, boxes: Tensor, gt_index: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_shapes, known_size
 from kdet.ops.bilinear import bilinear_rows
+from kdet.ops.marks import marked
 from kdet.typing import Pair, Tensor
 
 
@@ -77,6 +78,7 @@ def _compiled_gradient(op: tf.Operation, upstream: Tensor) -> Sequence[Tensor | 
     return for_value, None, for_locations, for_weights
 
 
+@marked("ms_deform_attn")
 def _portable(value: Tensor, spatial_shapes: Sequence[Pair], locations: Tensor, weights: Tensor) -> Tensor:
     locations, weights = tf.cast(locations, tf.float32), tf.cast(weights, tf.float32)
     heads, depth = value.shape[2:]

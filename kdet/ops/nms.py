@@ -10,6 +10,7 @@ from kdet.ops.arguments import at_least, check_shapes
 from kdet.ops.boxes import candidates_only, iou_with
 from kdet.ops.empty import is_empty
 from kdet.ops.greedy import take_best
+from kdet.ops.marks import marked
 from kdet.typing import Tensor
 
 _FAR = -1e6
@@ -149,6 +150,24 @@ def _portable(
     if dispatch.under_xla() or dispatch.on_gpu():
         boxes, scores, order = _ranked(boxes, scores, max_output)
         score_threshold = 0.0
+    indices, num = _suppressed(
+        _with_area(boxes),
+        scores,
+        max_output=max_output,
+        iou_threshold=iou_threshold,
+        score_threshold=score_threshold,
+    )
+    real = tf.range(max_output) < num[:, None]  # XLA pads with anything
+    if order is not None:
+        indices = tf.gather(order, tf.where(real, indices, 0), batch_dims=1)
+    return tf.where(real, indices, 0), num
+
+
+@marked("nms")
+def _suppressed(
+    boxes: Tensor, scores: Tensor, *, max_output: int, iou_threshold: float, score_threshold: float
+) -> tuple[Tensor, Tensor]:
+    """TensorFlow's kernel for every image: boxes ``[B,N,4]`` with area -> ``([B,max_output], [B])``."""
 
     def one_image(arguments: Sequence[Tensor]) -> tuple[Tensor, ...]:
         picked = tf.raw_ops.NonMaxSuppressionV4(
@@ -162,11 +181,7 @@ def _portable(
         return tuple(picked)
 
     spec = (tf.TensorSpec([max_output], tf.int32), tf.TensorSpec([], tf.int32))
-    indices, num = tf.map_fn(one_image, (_with_area(boxes), scores), fn_output_signature=spec)
-    real = tf.range(max_output) < num[:, None]  # XLA pads with anything
-    if order is not None:
-        indices = tf.gather(order, tf.where(real, indices, 0), batch_dims=1)
-    return tf.where(real, indices, 0), num
+    return tf.map_fn(one_image, (boxes, scores), fn_output_signature=spec)
 
 
 def _ranked(boxes: Tensor, scores: Tensor, max_output: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,6 +5,7 @@ import tensorflow as tf
 from kdet.ops import compiled, dispatch
 from kdet.ops.arguments import check_shapes, known_size
 from kdet.ops.bilinear import bilinear_rows
+from kdet.ops.marks import marked
 from kdet.typing import Tensor
 
 
@@ -46,6 +47,7 @@ def _compiled(features: Tensor, points: Tensor) -> Tensor:
     )
 
 
+@marked("point_sample")
 def _portable(features: Tensor, points: Tensor) -> Tensor:
     batch, height, width = (tf.shape(features)[k] for k in range(3))
     place = points * tf.cast(tf.stack([width, height]), tf.float32) - 0.5

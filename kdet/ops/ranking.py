@@ -34,6 +34,14 @@ def rank_within(groups: Tensor, key: Tensor, num_groups: int) -> Tensor:
     return rank - tf.gather(starts, groups, batch_dims=1), counts
 
 
+def inverse_permutation(order: Tensor) -> Tensor:
+    """The place of every index in ``order [P]``, a permutation: int32 ``[P]``.
+
+    XLA's own op for it wants to know the order when it compiles.
+    """
+    return tf.scatter_nd(order[:, None], tf.range(tf.size(order)), tf.shape(order))
+
+
 def smallest(values: Tensor, count: int) -> Tensor:
     """Indices of the ``count`` smallest ``values [...,P]``, ascending, equal ones by index."""
     return tf.math.top_k(-values, count).indices

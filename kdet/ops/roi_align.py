@@ -12,8 +12,10 @@ from typing import Any
 import tensorflow as tf
 
 from kdet.ops import compiled, dispatch
+from kdet.ops.any_size import any_size
 from kdet.ops.arguments import at_least, check_shapes, known_size, pair
 from kdet.ops.empty import is_empty, zeros_linked_to
+from kdet.ops.marks import marked
 from kdet.ops.roi_groups import pool_groups, scatter_back
 from kdet.ops.roi_taps import AxisTaps
 from kdet.typing import Maps, Pair, Tensor
@@ -169,8 +171,8 @@ def _compiled_gradient(op: tf.Operation, upstream: Tensor) -> Sequence[Tensor | 
     return [*gradients, None, None]
 
 
-# Traced once per shape: the loops inside run as a graph, also when the caller is eager.
-@tf.function(autograph=False)
+@marked("roi_align")
+@any_size
 def _portable(
     features: Sequence[Tensor],
     boxes: Tensor,

@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from kdet.ops.ranking import inverse_permutation
 from kdet.ops.roi_taps import AxisTaps
 from kdet.typing import Tensor
 
@@ -40,7 +41,7 @@ def pool_groups(table: Tensor, axes: Sequence[AxisTaps], first_row: Tensor) -> T
         start = tf.zeros([groups.rows, table.shape[-1]], tf.float32)
         return tf.cast(tf.while_loop(lambda k, _: k < length, add, (0, start))[1], table.dtype)
 
-    spec = tf.TensorSpec([groups.rows, table.shape[-1]], table.dtype)
+    spec = tf.TensorSpec([groups.known_rows, table.shape[-1]], table.dtype)
     pooled = tf.map_fn(pool_group, tf.range(groups.count), fn_output_signature=spec)
     return groups.merge(tf.reshape(pooled, [-1, *groups.bins, table.shape[-1]]))
 
@@ -72,25 +73,32 @@ def slopes_of_groups(
         start = tf.zeros([groups.rows], tf.float32)
         return tf.while_loop(lambda k, *_: k < length, add, (0, start, start))[1:]
 
-    spec = tf.TensorSpec([groups.rows], tf.float32)
+    spec = tf.TensorSpec([groups.known_rows], tf.float32)
     slopes = tf.map_fn(slope_group, tf.range(groups.count), fn_output_signature=(spec, spec))
     return tuple(groups.merge(tf.reshape(values, [-1])) for values in slopes)
 
 
 class _Groups:
-    """RoIs in groups of one static size; those of alike tap counts together.
+    """RoIs in groups of one size, static where their number is; those of alike tap counts together.
 
     A group costs what its largest RoI costs. Rows that fill up the last group are all zeros.
     """
 
     def __init__(self, axes: Sequence[AxisTaps], first_row: Tensor, channels: int) -> None:
         self.bins = [axis.bins for axis in axes]
-        self.size = max(1, _GROUP_ELEMENTS // (self.bins[0] * self.bins[1] * channels))
-        if first_row.shape[0] is not None:
-            self.size = max(1, min(self.size, first_row.shape[0]))
-        self.rows = self.size * self.bins[0] * self.bins[1]
         self.order = tf.argsort(axes[0].taps * 65536 + axes[1].taps, stable=True)
-        self.count = (tf.size(self.order) + self.size - 1) // self.size
+        largest = max(1, _GROUP_ELEMENTS // (self.bins[0] * self.bins[1] * channels))
+        total = self.order.shape[0]
+        if total is None:
+            total = tf.size(self.order)
+            self.size = tf.clip_by_value(total, 1, largest)
+        else:
+            self.size = min(max(total, 1), largest)
+        self.rows = self.size * self.bins[0] * self.bins[1]
+        self.known_rows = self.rows if isinstance(self.rows, int) else None
+        self.count = (total + self.size - 1) // self.size
+        if self.known_rows is None:  # TensorFlow cannot stack no groups of a size that it does not know
+            self.count = tf.maximum(self.count, 1)
         self.axes = [axis.map(self.split) for axis in axes]
         self.first_row = self.split(first_row)
 
@@ -102,7 +110,7 @@ class _Groups:
 
     def merge(self, values: Tensor) -> Tensor:
         """``[groups*size,...] -> [M,...]``"""
-        return tf.gather(values, tf.math.invert_permutation(self.order))
+        return tf.gather(values, inverse_permutation(self.order))
 
     def taps(self, index: Tensor, slope: bool = False) -> tuple[Tensor, Callable[..., Any]]:
         """How many taps a group has, and ``k -> (rows of the table [rows], weights_y, weights_x)``.

@@ -18,6 +18,7 @@ class PostProcess(Component):
         nms: component that removes duplicates.
         max_per_image: detections of one image.
         nms_pre: candidates per level that enter the suppression (dense heads).
+        min_size: sides of boxes must be strictly longer, in original pixels (dense heads); None: any box.
     """
 
     def __init__(
@@ -26,9 +27,10 @@ class PostProcess(Component):
         nms: Suppression | None = None,
         max_per_image: int = 100,
         nms_pre: int = 1000,
+        min_size: int | None = None,
     ) -> None:
         self.score_threshold, self.nms = score_threshold, nms or NMS(0.5)
-        self.max_per_image, self.nms_pre = max_per_image, nms_pre
+        self.max_per_image, self.nms_pre, self.min_size = max_per_image, nms_pre, min_size
 
     def __call__(self, candidates: Candidates) -> Detections:
         """Detections from candidates."""

@@ -17,10 +17,11 @@ class NMS(Component):
 
     Args:
         iou_threshold: boxes that overlap a better one by more are dropped.
+        class_agnostic: boxes compete whatever their class.
     """
 
-    def __init__(self, iou_threshold: float = 0.5) -> None:
-        self.iou_threshold = iou_threshold
+    def __init__(self, iou_threshold: float = 0.5, class_agnostic: bool = False) -> None:
+        self.iou_threshold, self.class_agnostic = iou_threshold, class_agnostic
 
     def __call__(
         self, boxes: Tensor, scores: Tensor, labels: Tensor, max_output: int
@@ -38,8 +39,9 @@ class NMS(Component):
             and ``num_detections [B]``, best first, padded with zeros and label -1; and the rows they
             came from, int32 ``[B,N]``.
         """
+        compete = tf.zeros_like(labels) if self.class_agnostic else labels
         indices, count = ops.nms(
-            boxes, scores, labels=labels, iou_threshold=self.iou_threshold, max_output=max_output,
+            boxes, scores, labels=compete, iou_threshold=self.iou_threshold, max_output=max_output,
             score_threshold=INVALID_SCORE / 2,
         )  # fmt: skip
         kept = tf.gather(scores, indices, batch_dims=1)

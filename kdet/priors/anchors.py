@@ -24,6 +24,8 @@ class AnchorGenerator(PriorGenerator):
         base_sizes: base side per level; the strides when None.
         scale_major: boxes of one cell run over scales first, then ratios (else the other way).
         center_offset: center of the box in a cell, in multiples of the stride.
+        center: center of the box in a cell in pixels, the same on every level, in the place of
+            ``center_offset``.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class AnchorGenerator(PriorGenerator):
         base_sizes: Sequence[Any] | None = None,
         scale_major: bool = True,
         center_offset: float = 0.0,
+        center: float | None = None,
     ) -> None:
         octaves = (octave_base_scale is None, scales_per_octave is None)
         if octaves != ((scales is not None),) * 2:
@@ -45,7 +48,7 @@ class AnchorGenerator(PriorGenerator):
         if octave_base_scale is not None and scales_per_octave is not None:
             scales = [octave_base_scale * 2 ** (i / scales_per_octave) for i in range(scales_per_octave)]
         self.strides = tuple(strides)
-        self.scale_major, self.center_offset = scale_major, center_offset
+        self.scale_major, self.center_offset, self.center = scale_major, center_offset, center
         sizes = base_sizes or self.strides
         self.base_anchors = [
             self._cell(size, stride, np.asarray(scales, np.float32), np.asarray(ratios, np.float32))
@@ -63,7 +66,7 @@ class AnchorGenerator(PriorGenerator):
         first, second = order if self.scale_major else order[::-1]
         w = (base * (1 / root)[first] * scales[second]).ravel()
         h = (base * root[first] * scales[second]).ravel()
-        x = y = self.center_offset * stride
+        x = y = self.center_offset * stride if self.center is None else self.center
         return np.stack([x - 0.5 * w, y - 0.5 * h, x + 0.5 * w, y + 0.5 * h], -1).astype(np.float32)
 
     def __call__(self, shapes: Sequence[Shape]) -> list[Tensor]:

@@ -46,8 +46,9 @@ class RandomSampler(Sampler):
         """Draws a static number of rows, positives first.
 
         Returns:
-            ``(indices [B,S] int32, Assignment [B,S])`` with ``S = min(num, P)``; rows that could not
-            be filled have weight 0. Positives are among the first ``max_positives`` rows.
+            ``(indices [B,S] int32, Assignment [B,S])`` with ``S = min(num, P)``, or ``num`` where P differs
+            from batch to batch; rows that could not be filled have weight 0. Positives are among the first
+            ``max_positives`` rows.
         """
         return self._selected(assignment, *self._keys(assignment, seed))
 
@@ -56,8 +57,13 @@ class RandomSampler(Sampler):
     ) -> tuple[Tensor, Assignment]:
         positive, negative = self._draw(assignment, pos_key, neg_key)
         priority = tf.where(positive, 2.0 + pos_key, tf.where(negative, 1.0 + neg_key, 0.0))
-        size = min(self.num, assignment.gt_index.shape[1])
+        priors = assignment.gt_index.shape[1]
+        if priors is None:  # their number differs from batch to batch
+            priority = tf.pad(priority, [[0, 0], [0, tf.maximum(self.num - tf.shape(priority)[1], 0)]])
+        size = self.num if priors is None else min(self.num, priors)
         priority, rows = tf.math.top_k(priority, size)
+        if priors is None:
+            rows = tf.minimum(rows, tf.shape(assignment.gt_index)[1] - 1)
         gt_index = tf.gather(assignment.gt_index, rows, batch_dims=1)
         overlaps = assignment.overlaps
         if overlaps is not None:
@@ -120,7 +126,7 @@ class OHEMSampler(RandomSampler):
     needs_losses = True
 
     def _keys(self, assignment: Assignment, losses: Tensor) -> tuple[Tensor, Tensor]:
-        priors = assignment.gt_index.shape[1]
+        priors = tf.cast(tf.shape(assignment.gt_index)[1], tf.float32)
         rank = tf.argsort(tf.argsort(losses, axis=1), axis=1)
         key = tf.cast(rank, tf.float32) / priors
         return key, key

@@ -9,6 +9,8 @@ from kdet.registry import register
 from kdet.samplers.random import RandomSampler
 from kdet.typing import Tensor
 
+MOST = 2048  # groups, where the number of rows differs from batch to batch; an RPN proposes fewer
+
 
 @register
 class ScoreHLRSampler(RandomSampler):
@@ -61,15 +63,16 @@ class ScoreHLRSampler(RandomSampler):
     def ranks(self, boxes: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
         """Rank of the valid rows, int32 ``[B,P]``."""
         candidates = tf.where(valid, scores, -1.0)
-        size = boxes.shape[1]
+        size = MOST if boxes.shape[1] is None else boxes.shape[1]
         kept, count = ops.nms(
             boxes, candidates, iou_threshold=self.iou_threshold, max_output=size, score_threshold=0.0
         )
         real = tf.range(size)[None] < count[:, None]
         overlaps = geometry.pairwise_iou(boxes, tf.gather(boxes, kept, batch_dims=1))  # [B, P, kept]
         # the first box that the suppression kept and that covers this one
-        group = tf.argmax((overlaps > self.iou_threshold) & real[:, None, :], -1, tf.int32)
-        group = tf.where(valid, group, size)
+        covers = (overlaps > self.iou_threshold) & real[:, None, :]
+        group = tf.argmax(covers, -1, tf.int32)
+        group = tf.where(valid & tf.reduce_any(covers, -1), group, size)
         local, _ = rank_within(group, -scores, size + 1)
         importance = tf.where(valid, scores - tf.cast(local, tf.float32), float("-inf"))
         return tf.argsort(tf.argsort(-importance, axis=1, stable=True), axis=1)

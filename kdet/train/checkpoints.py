@@ -4,15 +4,15 @@ import logging
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+import threading
 from typing import Any
 
 import keras
 
-from kdet.convert import keras_files, safe_load
+from kdet.convert import keras_files, safe_load, snapshots
 from kdet.errors import CheckpointError, first_line
 from kdet.train import facts
-from kdet.typing import PathLike
+from kdet.typing import Array, PathLike
 
 logger = logging.getLogger("kdet")
 
@@ -31,6 +31,8 @@ class Checkpoints:
     def __init__(self, folder: PathLike, keep: int = 2, run: dict[str, Any] | None = None) -> None:
         self.folder = pathlib.Path(folder)
         self.keep, self.run = keep, run
+        self._writing: threading.Thread | None = None
+        self._failure: BaseException | None = None
 
     def steps(self) -> list[int]:
         """Training steps of the checkpoints there are, oldest first."""
@@ -42,9 +44,43 @@ class Checkpoints:
 
     def save(self, model: keras.Model, step: int) -> pathlib.Path:
         """Writes a checkpoint; a kill at any moment leaves the older ones whole."""
+        self.start_saving(model, step)
+        self.wait()
+        return self.path(step)
+
+    def start_saving(self, model: keras.Model, step: int) -> None:
+        """Copies all weights and slots, and writes the checkpoint while training goes on.
+
+        One is written at a time. What fails is raised by the next call, or by :meth:`wait`.
+        """
+        self.wait()
+        values = snapshots.snapshot(model)
+
+        def write() -> None:
+            try:
+                self._write(values, step)
+            except BaseException as error:  # raised again in the thread that trains
+                self._failure = error
+
+        self._writing = threading.Thread(target=write, name="kdet writes a checkpoint")
+        self._writing.start()
+
+    def wait(self) -> None:
+        """Returns when no checkpoint is being written.
+
+        Raises:
+            WriteError: it could not be.
+        """
+        if self._writing is not None:
+            self._writing.join()
+        failure, self._writing, self._failure = self._failure, None, None
+        if failure is not None:
+            raise failure
+
+    def _write(self, values: dict[str, Array], step: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f"part_{os.getpid()}.weights.h5"
-        model.save_weights(temporary, overwrite=True)
+        snapshots.write(temporary, values)
         if self.run is not None:
             facts.write(temporary, self.run)
         with open(temporary, "rb") as file:
@@ -54,15 +90,12 @@ class Checkpoints:
             self.path(old).unlink(missing_ok=True)
         for rest in (*self.folder.glob("part_*.weights.h5"), *self.folder.glob(".part.*")):
             rest.unlink(missing_ok=True)
-        return self.path(step)
 
-    def restore(self, model: keras.Model, others: Sequence["Checkpoints"] = ()) -> int:
+    def restore(self, model: keras.Model) -> int:
         """Loads the newest checkpoint into a compiled model.
 
         Args:
             model: compiled.
-            others: :class:`Checkpoints` of the other workers, as far as their folders can be seen: a kill may
-                have come between two of them, so the newest step that all have is taken.
 
         Returns:
             The training step it was written at, 0 when there is none.
@@ -73,24 +106,26 @@ class Checkpoints:
             ValueError: another run wrote it: other data, classes, batch size or seed.
             CheckpointError: there are checkpoints, but none can be read.
         """
-        visible = [set(c.steps()) for c in others if c.folder.is_dir()]
-        steps = set(self.steps()).intersection(*visible)
-        if not steps:
-            return 0
-        if not model.optimizer.built:  # its slots would be lost silently
-            model.optimizer.build(model.trainable_variables)
-        for step in sorted(steps, reverse=True):
+        steps = self.steps()
+        for step in reversed(steps):
             try:
-                self._load(model, self.path(step))
+                self.load(model, self.path(step))
                 return step
+            except keras_files.IncompleteWeights:  # whole, but of another model
+                raise
             except CheckpointError as error:
                 logger.warning("A checkpoint is of no use: %s Taking the one before.", error)
+        if not steps:
+            return 0
         raise CheckpointError(
-            f"None of the checkpoints in {self.folder} can be used (steps {sorted(steps)}): remove them to "
+            f"None of the checkpoints in {self.folder} can be used (steps {steps}): remove them to "
             "start anew, or see the log for what is wrong with each."
         )
 
-    def _load(self, model: keras.Model, path: pathlib.Path) -> None:
+    def load(self, model: keras.Model, path: pathlib.Path) -> None:
+        """Loads one checkpoint; errors as of :meth:`restore`."""
+        if not model.optimizer.built:  # its slots would be lost silently
+            model.optimizer.build(model.trainable_variables)
         safe_load.check_kind(model, path)
         try:
             complete = keras_files.has_optimizer(path)
@@ -107,7 +142,7 @@ class Checkpoints:
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
-    """Writes a checkpoint every ``every`` steps and at the end of every epoch.
+    """Writes a checkpoint every ``every`` steps and at the end of every epoch, while training goes on.
 
     Steps are batches of training data. (The optimizer counts fewer when loss scaling skips an overflow.)
 
@@ -131,6 +166,9 @@ class SaveCheckpoints(keras.callbacks.Callback):
         if self._saved != self.step:
             self._save()
 
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self.checkpoints.wait()
+
     def _save(self) -> None:
-        self.checkpoints.save(self.model, self.step)
+        self.checkpoints.start_saving(self.model, self.step)
         self._saved = self.step

@@ -1,30 +1,33 @@
 """Training a recipe: strategy, data, model, optimizer and callbacks around ``model.fit``."""
 
 import contextlib
+import json
 import logging
 import pathlib
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
 from kdet import data as data_room
-from kdet import schema, zoo
+from kdet import storage, zoo
 from kdet.building import build_part
 from kdet.class_names import require_same
 from kdet.config import Config
 from kdet.data import faults
 from kdet.detectors import Detector
-from kdet.errors import ConfigError
-from kdet.overrides import class_count
-from kdet.settings import CALLBACKS, OPTIMIZER, SCHEDULE, Ema, Train
+from kdet.errors import Stopped
+from kdet.evaluation.workers import Workers
+from kdet.overrides import label_count
+from kdet.precision import quick_policy
+from kdet.settings import CALLBACKS
 from kdet.train import facts
 from kdet.train.averages import use_averages
 from kdet.train.callbacks import (
     EpochLog,
     EvaluateDetections,
+    SendFiles,
     lines_before,
     optimizer_steps,
     show_images,
@@ -32,20 +35,33 @@ from kdet.train.callbacks import (
 from kdet.train.checkpoints import Checkpoints, SaveCheckpoints
 from kdet.train.interrupts import Interrupts, StopOnSignal
 from kdet.train.monitors import Monitor, SaveBest
-from kdet.train.optimizers import LossScaleOptimizer
-from kdet.train.schedules import scaled_rate
-from kdet.train.strategy import make_strategy, worker
+from kdet.train.phases import LateLosses
+from kdet.train.section import MANY_IMAGES, make_optimizer, settings_of
+from kdet.train.strategy import make_strategy, require_static, worker
 from kdet.train.tensorboard import EventWriter, TensorBoardScalars
 from kdet.typing import PathLike
+from kdet.writing import whole
 
 logger = logging.getLogger("kdet")
+
+# files of a work directory that a run goes on from
+PULLED = ("checkpoints/", "log.jsonl", "best.weights.h5")
+
+# what TensorFlow raises in a worker when another is gone
+GONE = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
 
 
 def train(
     config: Any,
     work_dir: PathLike,
     strategy: Any = "auto",
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int = 1,
 ) -> tuple[Any, list[dict[str, Any]]]:
@@ -57,9 +73,11 @@ def train(
 
     Args:
         config: :class:`kdet.config.Config` with the sections ``model``, ``data`` and ``train``.
-        work_dir: folder; created.
+        work_dir: folder; created. May be a URL (``kdet.storage``): the files are made on this machine, and
+            what is new is sent every 30 seconds and at the end of epochs.
         strategy: a ``tf.distribute.Strategy``, or a name for :func:`kdet.train.strategy.make_strategy`.
-        resume: continue from the newest checkpoint in ``work_dir``, at the very step it was written at.
+        resume: continue from the newest checkpoint in ``work_dir``, at the very step it was written at, under
+            any number of workers; "auto" starts a run where there is none, without a word.
         callbacks: further Keras callbacks.
         verbose: as in ``fit``.
 
@@ -71,28 +89,33 @@ def train(
         FloatingPointError: a loss became NaN or infinite; the message names it.
         Stopped: a signal (Ctrl-C, SIGTERM, SIGUSR1) ended the run after its step, with a checkpoint.
     """
+    if storage.is_url(work_dir):
+        return _train_behind_url(config, str(work_dir), strategy, resume, callbacks, verbose)
     settings = settings_of(config)
     strategy = make_strategy(strategy) if isinstance(strategy, str) else strategy
     index, workers = worker()
     keras.utils.set_random_seed(settings.seed)
-    keras.config.set_dtype_policy(settings.precision)
+    keras.config.set_dtype_policy(quick_policy(settings.precision))
     run = _Run(config, settings, pathlib.Path(work_dir), strategy, index, workers)
     callbacks = [*run.callbacks(), *callbacks]
-    run.prepare_folder(resume)
+    run.workers.every(lambda: run.prepare_folder(bool(resume)))
     if settings.accumulate > 1 and strategy.num_replicas_in_sync > 1:
         raise ValueError("train.accumulate works on one device: give every device a larger batch instead.")
+    on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    if settings.jit_compile and strategy.num_replicas_in_sync > 1 and not on_tpu:
+        raise ValueError("train.jit_compile works on one device: leave it out, or train with --strategy one.")
     with strategy.scope():
         model = config.build("model")
-        if settings.initial and not (resume and run.checkpoints.steps()):
+        if settings.initial and not (resume and run.has_checkpoints()):
             zoo.fill(model, config, settings.initial, partial=True)
         if model.teacher_name is not None:
             model.attach_teacher(zoo.load(model.teacher_name))
         model.sampling_seed = settings.seed
-        model.compile(optimizer=run.optimizer())
+        model.compile(optimizer=run.optimizer(), jit_compile=settings.jit_compile)
     if model.class_names is None and model.num_classes is not None:
         model.class_names = run.pipeline.class_names
-    step = run.checkpoints.restore(model, run.others) if resume else 0
-    if resume and not step:
+    step = run.restore(model) if resume else 0
+    if resume is True and not step:
         logger.warning("%s holds no checkpoint to resume: the run starts at its beginning.", run.folder)
     if step >= settings.epochs * run.steps_per_epoch:
         logger.warning(
@@ -110,6 +133,32 @@ def train(
     return model, history
 
 
+def _train_behind_url(
+    config: Any,
+    url: str,
+    strategy: Any,
+    resume: bool | Literal["auto"],
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: int,
+) -> tuple[Any, list[dict[str, Any]]]:
+    """As :func:`train`, in a folder of this machine that stands for the one behind the URL."""
+    mirror = storage.Mirror(url)
+    try:
+        index, _ = worker()
+        mirror.pull(lambda name: index == 0 and name.startswith(PULLED))
+        if not resume and any((mirror.folder / "checkpoints").glob("*.h5")):
+            raise ValueError(
+                f"{url} already holds checkpoints of a run: resume it (--resume), or choose another work "
+                "directory."
+            )
+        sending = SendFiles(mirror)
+        found = train(config, mirror.folder, strategy, resume, [*callbacks, sending], verbose)
+    finally:
+        mirror.push()
+        mirror.close()
+    return found
+
+
 class _Run:
     """What one call of :func:`train` works with."""
 
@@ -124,13 +173,14 @@ class _Run:
     ) -> None:
         self.config, self.settings, self.strategy = config, settings, strategy
         self.shard, self.is_chief = (index, workers), index == 0
-        # Every worker writes its own files: reading synchronised statistics needs all of them.
-        folders = [folder, *(folder / f"worker_{i}" for i in range(1, workers))]
-        self.folder = folders[index]
+        self.workers = Workers(strategy)
+        # Checkpoints and weights are the chief's; the others have folders of their own for log and events.
+        self.folder = folder if self.is_chief else folder / f"worker_{index}"
         self.pipeline = load_data(config, "train", settings.batch_size, settings.seed)
         self.facts = facts.facts_of(self.pipeline, settings.seed)
-        every = [Checkpoints(one / "checkpoints", run=self.facts) for one in folders]
-        self.checkpoints, self.others = every[index], every[:index] + every[index + 1 :]
+        self.checkpoints = Checkpoints(folder / "checkpoints", run=self.facts)
+        if isinstance(strategy, tf.distribute.TPUStrategy):
+            require_static(self.pipeline.dataset().element_spec)
         self.steps_per_epoch = self.pipeline.steps_per_epoch
         if settings.plain_epochs:
             mixed = max(settings.epochs - settings.plain_epochs, 0)
@@ -139,12 +189,40 @@ class _Run:
 
     def prepare_folder(self, resume: bool) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        if self.checkpoints.steps() and not resume:
+        if self.is_chief and self.checkpoints.steps() and not resume:
             raise ValueError(
                 f"{self.folder} already holds checkpoints of a run: resume it (--resume), or choose another "
                 "work directory."
             )
         self.config.save(self.folder / "config.yaml")
+
+    def has_checkpoints(self) -> bool:
+        """Whether the chief has a checkpoint."""
+        return bool(self.workers.of_chief(lambda: {"count": len(self.checkpoints.steps())})["count"])
+
+    def restore(self, model: Detector) -> int:
+        """Loads the chief's newest checkpoint in every worker; returns its step, 0 where there is none."""
+        step = int(self.workers.of_chief(lambda: {"step": self.checkpoints.restore(model)})["step"])
+        if step and self.shard[1] > 1:
+            path = self.checkpoints.path(step)
+            if any(self.workers.exchange(b"" if path.is_file() else b"not here")):  # no shared file system
+                content = self.workers.exchange(path.read_bytes() if self.is_chief else b"")[0]
+                path = self.folder / path.name
+                self.workers.every(lambda: self.load_copy(model, path, content))
+            else:
+                self.workers.every(lambda: None if self.is_chief else self.checkpoints.load(model, path))
+        return step
+
+    def load_copy(self, model: Detector, path: pathlib.Path, content: bytes) -> None:
+        """Loads the bytes of the chief's checkpoint in another worker."""
+        if self.is_chief:
+            return
+        with whole(path) as part:
+            part.write_bytes(content)
+        try:
+            self.checkpoints.load(model, path)
+        finally:
+            path.unlink()
 
     def optimizer(self) -> keras.optimizers.Optimizer:
         return make_optimizer(self.settings, self.steps_per_epoch)
@@ -152,7 +230,7 @@ class _Run:
     def callbacks(self) -> list[keras.callbacks.Callback]:
         """Those that the recipe names."""
         found = build_part(self.settings.callbacks, CALLBACKS, ("train", "callbacks"))
-        if self.settings.save_best:
+        if self.settings.save_best and self.is_chief:
             found.append(SaveBest(str(self.folder / "best.weights.h5"), self.settings.save_best))
         evaluated = self.settings.evaluate_every and self.config["data"].get("val")
         for one in found:
@@ -183,21 +261,35 @@ class _Run:
         log = EpochLog(self.folder / "log.jsonl", history)
         writer = EventWriter(self.folder / "tensorboard")
         evaluation = self.evaluation(model, writer)
+        late = self.settings.late_losses_from
+        phases = [] if late is None else [LateLosses.of(late, epochs)]
         epoch, inside = divmod(step, self.steps_per_epoch)
         parts = [(epoch, epoch + 1, self.steps_per_epoch - inside)] if inside else []
         if epoch + len(parts) < epochs:
             parts.append((epoch + len(parts), epochs, self.steps_per_epoch))
         for first, last, steps in parts:
-            for one in callbacks:
-                if isinstance(one, Monitor):
-                    one.remember(lines_before(self.folder / "log.jsonl", first))
+            monitors = [one for one in callbacks if isinstance(one, Monitor)]
+            lines = self.chief_lines(first)
+            for one in monitors:
+                one.remember(lines)
+            ended = [one for one in monitors if one.has_ended()]
+            if ended:
+                name, figure = type(ended[0]).__name__, ended[0].monitor
+                logger.warning(
+                    "Nothing is left to train: %s ended the run in %s after epoch %d, as %s got no better. "
+                    "More patience goes on from there.",
+                    name, self.folder, first, figure,
+                )  # fmt: skip
+                break
+            saving = SaveCheckpoints(self.checkpoints, step, self.settings.save_every)
             own = [
-                SaveCheckpoints(self.checkpoints, step, self.settings.save_every),
+                *phases,
+                *([saving] if self.is_chief else []),
                 *evaluation,
                 TensorBoardScalars(writer, step, self.settings.log_every),
                 log,
             ]
-            with named_failure(model), self.stoppable(own, step):
+            with self.writing(), self.survives_workers(), named_failure(model), self.stoppable(own, step):
                 model.fit(
                     self.dataset(step),
                     initial_epoch=first,
@@ -212,14 +304,39 @@ class _Run:
                 break
         return history
 
+    def chief_lines(self, epoch: int) -> list[dict[str, Any]]:
+        """The lines of the log of the first ``epoch`` epochs, of the chief, whom all go by."""
+        own = lines_before(self.folder / "log.jsonl", epoch) if self.is_chief else []
+        return list(json.loads(self.workers.exchange(json.dumps(own).encode())[0]))
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """At its end no checkpoint is being written."""
+        try:
+            yield
+        finally:
+            self.checkpoints.wait()
+
+    @contextlib.contextmanager
+    def survives_workers(self) -> Iterator[None]:
+        """Turns what TensorFlow says when another worker is gone into one sentence."""
+        try:
+            yield
+        except GONE as error:
+            if self.shard[1] == 1:
+                raise
+            raise Stopped(
+                "Another worker of this run ended or cannot be reached. Start all of them again with "
+                "--resume auto: they go on from the newest checkpoint.",
+                "WORKER",
+            ) from error
+
     @contextlib.contextmanager
     def stoppable(self, callbacks: list[keras.callbacks.Callback], step: int) -> Iterator[None]:
-        """Signals end the run with a checkpoint; not of several workers, which would not agree on a step."""
-        if self.shard[1] > 1:
-            yield
-            return
+        """Signals end the run with a checkpoint, on all workers after the same step."""
+        exchange = self.workers.exchange if self.shard[1] > 1 else None
         with Interrupts().caught() as interrupts:
-            callbacks.append(StopOnSignal(interrupts, self.checkpoints, step))
+            callbacks.append(StopOnSignal(interrupts, self.checkpoints, step, exchange, self.is_chief))
             yield
 
     def evaluation(self, model: Detector, writer: Any) -> list[keras.callbacks.Callback]:
@@ -227,8 +344,9 @@ class _Run:
         every = self.settings.evaluate_every
         if not every or not self.config.get("data", {}).get("val"):
             return []
-        per_replica = max(1, self.settings.batch_size // self.strategy.num_replicas_in_sync)
-        pipeline = load_data(self.config, "val", per_replica)
+        # whole batches go to the replicas: their size, and so the canvas of an image, must not depend on how
+        # many there are
+        pipeline = load_data(self.config, "val", min(self.settings.batch_size, MANY_IMAGES))
         require_same(self.pipeline.class_names, pipeline.class_names, "data.train", "data.val")
         return [
             EvaluateDetections(
@@ -252,62 +370,19 @@ def load_data(config: Any, split: str, batch_size: int, seed: int = 0) -> data_r
         training=split == "train",
         batch_size=batch_size,
         seed=seed,
-        num_classes=class_count(config["model"]),
+        num_classes=label_count(config.section("model")),
     )
-
-
-def settings_of(config: Mapping[str, Any]) -> Train:
-    """The section ``train`` of a recipe with its defaults.
-
-    Raises:
-        ConfigError: a key or value that it does not know.
-    """
-    section = {k: v for k, v in (config.get("train") or {}).items() if v is not None}
-    found = [text for _, text in schema.section_problems(section, Train, ("train",))]
-    if found:
-        raise ConfigError("\n".join(found))
-    return Train(**section)
-
-
-def make_optimizer(settings: Train, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """The optimizer and schedule that a ``train`` section describes."""
-    spec, section = dict(settings.optimizer or {}), ("train", "optimizer")
-    rate, base = spec.pop("learning_rate", 0.02), spec.pop("base_batch_size", None)
-    batch_size = settings.batch_size * settings.accumulate
-    if base:
-        rate = scaled_rate(rate, batch_size, base)
-        logger.info("Learning rate %g for a batch of %d.", rate, batch_size)
-    updates = steps_per_epoch / settings.accumulate
-    given = {"learning_rate": rate, "steps_per_epoch": updates, "epochs": settings.epochs}
-    schedule = build_part(settings.schedule or {}, SCHEDULE, ("train", "schedule"), given)
-    given = {"learning_rate": schedule, "global_clipnorm": settings.clip}
-    if settings.ema is not None:
-        momentum = Ema(**settings.ema).momentum
-        # the end of one call of `fit` is not the end of the run
-        given.update(use_ema=True, ema_momentum=momentum, ema_finalize=False)
-    if settings.accumulate > 1:
-        given["gradient_accumulation_steps"] = settings.accumulate
-    optimizer = build_part(spec, OPTIMIZER, section, given)
-    if settings.precision != "mixed_float16":
-        return optimizer
-    if settings.loss_scale == "dynamic":
-        return LossScaleOptimizer(optimizer)
-    # A fixed scale never grows; an overflow still halves it and skips the step.
-    return LossScaleOptimizer(optimizer, initial_scale=settings.loss_scale, dynamic_growth_steps=2**31 - 1)
 
 
 @contextlib.contextmanager
 def named_failure(model: keras.Model) -> Iterator[None]:
-    """Turns TensorFlow's reports into errors for people: a FloatingPointError that names the loss that is
-    not finite, a reader's error as it was raised."""
+    """Turns reports into errors for people: a loss that is not finite with the step and what a recipe can
+    change, a reader's error as it was raised."""
     try:
         with faults.raised():
             yield
-    except tf.errors.InvalidArgumentError as error:
-        found = re.search(r"(\w+) is NaN or infinite", str(error))
-        if not found:
-            raise
-        name = found.group(1)
+    except FloatingPointError as error:
+        name = str(error).split(" ", 1)[0]
         step = optimizer_steps(model)
         raise FloatingPointError(
             f"Training stopped after {step} optimizer steps: {name} is NaN or infinite (learning rate "

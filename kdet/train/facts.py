@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from kdet.class_names import require_same
+from kdet.errors import CheckpointError, short
 
 ATTRIBUTE = "kdet"
 # what must be equal for a run to go on, and what to say about it
@@ -23,10 +24,12 @@ EQUAL = {
 def facts_of(pipeline: Any, seed: int) -> dict[str, Any]:
     """The facts of a run over a training ``Pipeline``: class names, batch size, and what the data are."""
     digest = hashlib.sha256()
-    for record in pipeline.index.records:
-        digest.update(str(record.name).encode())
-        digest.update(np.ascontiguousarray(record.labels, np.int32).tobytes())
-        digest.update(np.ascontiguousarray(record.boxes, np.float32).tobytes())
+    records = pipeline.index.records
+    objects = records.objects
+    for name, start, stop in zip(records.names, objects.starts.tolist(), objects.stops.tolist(), strict=True):
+        digest.update(str(name).encode())
+        digest.update(np.ascontiguousarray(objects.labels[start:stop], np.int32).tobytes())
+        digest.update(np.ascontiguousarray(objects.boxes[start:stop], np.float32).tobytes())
     return {
         "class_names": list(pipeline.class_names),
         "batch_size": int(pipeline.batch_size),
@@ -43,9 +46,18 @@ def write(path: str | pathlib.Path, facts: dict[str, Any]) -> None:
 
 
 def read(path: str | pathlib.Path) -> dict[str, Any]:
-    """The facts in a ``.weights.h5`` file; empty where another program wrote it."""
+    """The facts in a ``.weights.h5`` file; empty where another program wrote it.
+
+    Raises:
+        CheckpointError: they are damaged.
+    """
     with h5py.File(path, "r") as file:
-        return json.loads(file.attrs.get(ATTRIBUTE, "{}"))
+        text = file.attrs.get(ATTRIBUTE, "{}")
+    try:
+        found = json.loads(text)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: what it says about its run is {short(text)}.") from error
+    return found if isinstance(found, dict) else {}
 
 
 def require_same_run(written: dict[str, Any], now: dict[str, Any], path: str | pathlib.Path) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -55,23 +55,42 @@ class StopOnSignal(keras.callbacks.Callback):
         interrupts: which notes the signals.
         checkpoints: where the checkpoint goes.
         first_step: steps done before this call of ``fit``.
+        exchange: gives every worker what each of them has to say; None where there is one. All workers end
+            after the step in which one of them has noted a signal.
+        writes: whether this worker writes the checkpoint.
 
     Raises:
         Stopped: from ``fit``, after the checkpoint was written.
     """
 
-    def __init__(self, interrupts: Interrupts, checkpoints: Checkpoints, first_step: int = 0) -> None:
+    def __init__(
+        self,
+        interrupts: Interrupts,
+        checkpoints: Checkpoints,
+        first_step: int = 0,
+        exchange: Callable[[bytes], list[bytes]] | None = None,
+        writes: bool = True,
+    ) -> None:
         super().__init__()
         self.interrupts, self.checkpoints, self.step = interrupts, checkpoints, first_step
+        self.exchange, self.writes = exchange, writes
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self.step += 1
-        if self.interrupts.received is not None:
+        name = self._agreed()
+        if name:
+            self.checkpoints.wait()
             path = self.checkpoints.path(self.step)
-            if not path.exists():  # the step may have ended with one anyway
+            if self.writes and not path.exists():  # the step may have ended with one anyway
                 self.checkpoints.save(self.model, self.step)
-            name = self.interrupts.received
             raise Stopped(
                 f"{name} ended the run at step {self.step}; {path.name} is written, go on with --resume.",
                 name,
             )
+
+    def _agreed(self) -> str:
+        """The first signal that a worker has noted, or ""."""
+        own = self.interrupts.received or ""
+        if self.exchange is None:
+            return own
+        return next(filter(None, self.exchange(own.encode())), b"").decode()

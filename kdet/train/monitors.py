@@ -59,6 +59,15 @@ class Monitor(keras.callbacks.Callback):
         """Takes the lines of the epochs before this call of ``fit``, oldest first."""
         self._past = list(lines)
 
+    def has_ended(self) -> bool:
+        """Whether the epochs that it remembers ended the run, so that a resume has nothing left to do."""
+        return False
+
+    def _replay(self) -> None:
+        self.reset()
+        for line in self._past:
+            self.seen(line)
+
     def reset(self) -> None:
         """Forgets everything."""
         self.best: float | None = None
@@ -78,9 +87,7 @@ class Monitor(keras.callbacks.Callback):
         return False
 
     def on_train_begin(self, logs: Line | None = None) -> None:
-        self.reset()
-        for line in self._past:
-            self.seen(line)
+        self._replay()
 
     def on_train_end(self, logs: Line | None = None) -> None:
         if self._figures and self.monitor not in self._figures:
@@ -96,7 +103,9 @@ class SaveBest(Monitor):
 
     Args:
         path: a ``.weights.h5`` file.
-        monitor, mode, min_delta: see :class:`Monitor`.
+        monitor: the figure.
+        mode: "max" or "min"; "auto": losses should be small, all else large.
+        min_delta: smaller changes are no improvement.
 
     Example:
         >>> model.fit(data, callbacks=[SaveBest("best.weights.h5", "loss")])
@@ -127,7 +136,9 @@ class EarlyStopping(Monitor):
     As Keras' callback of that name, but a resumed run stops where an uninterrupted one does.
 
     Args:
-        monitor, mode, min_delta: see :class:`Monitor`.
+        monitor: the figure.
+        mode: "max" or "min"; "auto": losses should be small, all else large.
+        min_delta: smaller changes are no improvement.
         patience: evaluations without an improvement after which training ends.
     """
 
@@ -140,6 +151,10 @@ class EarlyStopping(Monitor):
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         self.patience = patience
+
+    def has_ended(self) -> bool:
+        self._replay()
+        return self.wait >= self.patience
 
     def on_epoch_end(self, epoch: int, logs: Line | None = None) -> None:
         self.seen(logs or {})

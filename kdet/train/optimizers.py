@@ -14,13 +14,14 @@ import tensorflow as tf
 from kdet.compat import ReplicaOptimizer
 from kdet.ranges import Number
 from kdet.registry import register
-from kdet.settings import Share
+from kdet.settings import CountOrZero, Share
 from kdet.train.param_groups import ParamGroups
 
 Rate = Annotated[float, Number(0, 1e6, above=True)]
 Decay = Annotated[float, Number(0, 1e6)]
 Steps = Annotated[int, Number(2, 2**31 - 1, whole=True, exact=True)]
 SHARED = ("use_ema", "ema_momentum", "gradient_accumulation_steps")  # as in Keras
+OWN = ("parameters", "ema_finalize", "ema_ramp_steps")
 
 
 class GroupedOptimizer(ReplicaOptimizer):
@@ -34,6 +35,8 @@ class GroupedOptimizer(ReplicaOptimizer):
         use_ema, ema_momentum: keep exponential averages of the weights, as in Keras.
         ema_finalize: the weights become their averages at the end of ``fit``, as in Keras.
         gradient_accumulation_steps: batches whose mean gradient makes one step, as in Keras; on one device.
+        ema_ramp_steps: the averages follow the weights at first: ``ema_momentum`` counts times
+            ``1 - exp(-(step + 1) / ema_ramp_steps)``; 0: from the beginning as it is.
 
     The factors are looked up when a model is compiled with the optimizer (:meth:`bind`).
     """
@@ -49,6 +52,7 @@ class GroupedOptimizer(ReplicaOptimizer):
         ema_momentum: float = 0.99,
         ema_finalize: bool = True,
         gradient_accumulation_steps: int | None = None,
+        ema_ramp_steps: int = 0,
     ) -> None:
         super().__init__(
             learning_rate=learning_rate,
@@ -57,7 +61,7 @@ class GroupedOptimizer(ReplicaOptimizer):
             ema_momentum=ema_momentum,
             gradient_accumulation_steps=gradient_accumulation_steps,
         )
-        self.ema_finalize = ema_finalize
+        self.ema_finalize, self.ema_ramp_steps = ema_finalize, ema_ramp_steps
         self.weight_decay = float(weight_decay)
         self.global_clipnorm = global_clipnorm
         self.parameters = dict(parameters or {})
@@ -83,7 +87,13 @@ class GroupedOptimizer(ReplicaOptimizer):
     def get_config(self) -> dict[str, Any]:
         base = super().get_config()
         config = {k: base[k] for k in ("name", "learning_rate", "weight_decay", "global_clipnorm", *SHARED)}
-        return {**config, "parameters": self.parameters, "ema_finalize": self.ema_finalize}
+        return {**config, **{name: vars(self)[name] for name in OWN}}
+
+    def averaging_momentum(self) -> Any:
+        if not self.ema_ramp_steps:
+            return self.ema_momentum
+        step = tf.cast(tf.convert_to_tensor(self.iterations), tf.float32)
+        return self.ema_momentum * (1.0 - tf.exp(-(step + 1.0) / self.ema_ramp_steps))
 
     def finalize_variable_values(self, var_list: list[Any]) -> None:
         """Called by Keras at the end of ``fit``."""
@@ -96,10 +106,18 @@ class SGD(GroupedOptimizer):
     """Stochastic gradient descent: ``v = momentum * v + gradient + decay * w``, then ``w -= lr * v``.
 
     Args:
-        learning_rate, weight_decay, global_clipnorm, parameters: see :class:`GroupedOptimizer`.
-        use_ema, ema_momentum, ema_finalize, gradient_accumulation_steps: the same.
+        learning_rate: number or ``LearningRateSchedule``.
         momentum: factor of the running buffer, 0 for none.
         nesterov: step along ``gradient + momentum * buffer`` instead of the buffer.
+        weight_decay: times the weight, added to the gradient, times each parameter's ``decay_mult``.
+        global_clipnorm: largest L2 norm of the whole gradient, or None.
+        parameters: factors of single parameters: the keywords of
+            :class:`kdet.train.param_groups.ParamGroups`, or None.
+        use_ema: keep exponential averages of the weights.
+        ema_momentum: share of an average that stays in a step.
+        ema_finalize: the weights become their averages at the end of ``fit``.
+        ema_ramp_steps: so many steps the averages follow the weights more closely; 0: none.
+        gradient_accumulation_steps: batches whose mean gradient makes one step, on one device; None for 1.
     """
 
     def __init__(
@@ -115,6 +133,7 @@ class SGD(GroupedOptimizer):
         ema_momentum: Share = 0.99,
         ema_finalize: bool = True,
         gradient_accumulation_steps: Steps | None = None,
+        ema_ramp_steps: CountOrZero = 0,
     ) -> None:
         super().__init__(
             learning_rate,
@@ -126,6 +145,7 @@ class SGD(GroupedOptimizer):
             ema_momentum,
             ema_finalize,
             gradient_accumulation_steps,
+            ema_ramp_steps,
         )
         self.momentum = float(momentum)
         self.nesterov = nesterov
@@ -160,9 +180,20 @@ class AdamW(GroupedOptimizer):
     stay as they are.
 
     Args:
-        learning_rate, weight_decay, global_clipnorm, parameters: see :class:`GroupedOptimizer`.
-        use_ema, ema_momentum, ema_finalize, gradient_accumulation_steps: the same.
-        beta_1, beta_2, epsilon: decay rates of both moments, and the floor of the denominator.
+        learning_rate: number or ``LearningRateSchedule``.
+        beta_1: decay rate of the mean of the gradients.
+        beta_2: decay rate of the mean of their squares.
+        epsilon: floor of the denominator.
+        weight_decay: share of a weight that the learning rate takes off in a step, times each parameter's
+            ``decay_mult``.
+        global_clipnorm: largest L2 norm of the whole gradient, or None.
+        parameters: factors of single parameters: the keywords of
+            :class:`kdet.train.param_groups.ParamGroups`, or None.
+        use_ema: keep exponential averages of the weights.
+        ema_momentum: share of an average that stays in a step.
+        ema_finalize: the weights become their averages at the end of ``fit``.
+        ema_ramp_steps: so many steps the averages follow the weights more closely; 0: none.
+        gradient_accumulation_steps: batches whose mean gradient makes one step, on one device; None for 1.
     """
 
     def __init__(
@@ -179,6 +210,7 @@ class AdamW(GroupedOptimizer):
         ema_momentum: Share = 0.99,
         ema_finalize: bool = True,
         gradient_accumulation_steps: Steps | None = None,
+        ema_ramp_steps: CountOrZero = 0,
     ) -> None:
         super().__init__(
             learning_rate,
@@ -190,6 +222,7 @@ class AdamW(GroupedOptimizer):
             ema_momentum,
             ema_finalize,
             gradient_accumulation_steps,
+            ema_ramp_steps,
         )
         self.beta_1, self.beta_2, self.epsilon = float(beta_1), float(beta_2), float(epsilon)
 

@@ -7,7 +7,7 @@ import keras
 
 from kdet.compat import layers_of
 from kdet.convert.walk import torch_items
-from kdet.layers import BatchNorm
+from kdet.layers import BatchNorm, TorchNamed
 
 NORM_LAYERS = (
     BatchNorm,
@@ -28,6 +28,9 @@ class ParamGroups:
         bias_lr_mult, bias_decay_mult: factors for biases that do not belong to a norm layer, nor to the
             convolution that gives a deformable one its offsets (``conv_offset``): so the reference has it.
         norm_decay_mult: weight-decay factor of norm layers (gamma and beta).
+        vector_decay_mult: further weight-decay factor of everything of one dimension: biases, norms, scales.
+        layer_decay: further rate factor for each layer between a parameter of the backbone and the heads, for
+            backbones whose layers are counted (``Layer.layers_above``).
     """
 
     def __init__(
@@ -36,6 +39,8 @@ class ParamGroups:
         bias_lr_mult: float = 1.0,
         bias_decay_mult: float = 1.0,
         norm_decay_mult: float = 1.0,
+        vector_decay_mult: float = 1.0,
+        layer_decay: float = 1.0,
     ) -> None:
         self.custom_keys = dict(custom_keys or {})
         for key, factors in self.custom_keys.items():
@@ -47,6 +52,7 @@ class ParamGroups:
         self.bias_lr_mult = float(bias_lr_mult)
         self.bias_decay_mult = float(bias_decay_mult)
         self.norm_decay_mult = float(norm_decay_mult)
+        self.vector_decay_mult, self.layer_decay = float(vector_decay_mult), float(layer_decay)
         self._keys = sorted(sorted(self.custom_keys), key=len, reverse=True)
 
     def factors(self, name: str, is_norm: bool = False) -> tuple[float, float]:
@@ -66,7 +72,8 @@ class ParamGroups:
         """``[(variable, (lr_mult, decay_mult)), ...]`` of the trainable variables of ``model``.
 
         Raises:
-            ValueError: a custom key fits no parameter of the model.
+            ValueError: a custom key fits no parameter of the model; ``layer_decay`` is given, and the layers
+                of its backbone are not counted.
         """
         named = parameter_names(model)
         for key in self._keys:
@@ -75,7 +82,26 @@ class ParamGroups:
                 near = difflib.get_close_matches(key, words, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
                 raise ValueError(f"parameters.custom_keys: {key!r} is in no parameter's name.{hint}")
-        return [(variable, self.factors(name, is_norm)) for variable, name, is_norm in named]
+        found = []
+        for variable, name, is_norm in named:
+            rate, decay = self.factors(name, is_norm)
+            decay *= self.vector_decay_mult if len(variable.shape) == 1 else 1.0
+            found.append((variable, (rate * self.layer_factor(model, name), decay)))
+        return found
+
+    def layer_factor(self, model: keras.Model, name: str) -> float:
+        """The rate factor of a parameter for the layers between it and the heads."""
+        names = model.torch_names if isinstance(model, TorchNamed) else {}
+        prefix = f"{names.get('backbone', 'backbone')}."
+        if self.layer_decay == 1.0 or not name.startswith(prefix):
+            return 1.0
+        above = model.backbone.layers_above(name.removeprefix(prefix))
+        if above is None:
+            raise ValueError(
+                f"parameters.layer_decay: the layers of {type(model.backbone).__name__} are not counted; "
+                "those of ConvNeXt and of the windowed transformers are."
+            )
+        return self.layer_decay**above
 
 
 def parameter_names(model: keras.Model) -> list[tuple[Any, str, bool]]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kdet.ranges import List, Number
 from kdet.registry import register
-from kdet.settings import CountOrZero, Positive, Share
+from kdet.settings import CountOrZero, NotNegative, Positive, Share
 
 Warmup = Literal["linear", "exp", "constant"]
 WarmupRatio = Annotated[float, Number(0, 1, above=True)]
@@ -83,7 +83,16 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
 
 @register
 class ConstantRate(Schedule):
-    """The rate stays, after the warm-up; the arguments are those of :class:`Schedule`."""
+    """The rate stays, after the warm-up.
+
+    Args:
+        learning_rate: the rate that the factors are of.
+        steps_per_epoch: optimizer steps.
+        epochs: of the whole run.
+        warmup: "linear", "exp" or "constant": how the rate comes up to its own.
+        warmup_steps: optimizer steps that this takes; 0 for none.
+        warmup_ratio: what the rate begins with, as a share of its own.
+    """
 
     def factor(self, step: tf.Tensor) -> tf.Tensor:
         return tf.ones_like(step)
@@ -94,10 +103,15 @@ class StepDecay(Schedule):
     """The rate times ``gamma`` at each of ``steps``.
 
     Args:
-        learning_rate, steps_per_epoch, epochs, warmup, warmup_steps, warmup_ratio: see :class:`Schedule`.
+        learning_rate: the rate that the factors are of.
+        steps_per_epoch: optimizer steps.
+        epochs: of the whole run.
         steps: milestones in epochs, with ``by_epoch=False`` in optimizer steps.
         gamma: factor of each.
-        by_epoch: see ``steps``.
+        by_epoch: whether ``steps`` count epochs.
+        warmup: "linear", "exp" or "constant": how the rate comes up to its own.
+        warmup_steps: optimizer steps that this takes; 0 for none.
+        warmup_ratio: what the rate begins with, as a share of its own.
     """
 
     def __init__(
@@ -129,9 +143,14 @@ class CosineDecay(Schedule):
     """Half a cosine over the whole run down to ``min_ratio`` of the rate (Loshchilov & Hutter, 2017).
 
     Args:
-        learning_rate, steps_per_epoch, epochs, warmup, warmup_steps, warmup_ratio: see :class:`Schedule`.
+        learning_rate: the rate that the factors are of.
+        steps_per_epoch: optimizer steps.
+        epochs: of the whole run.
         min_ratio: what is left at the end.
         by_epoch: count progress in whole epochs; ``False``: in optimizer steps.
+        warmup: "linear", "exp" or "constant": how the rate comes up to its own.
+        warmup_steps: optimizer steps that this takes; 0 for none.
+        warmup_ratio: what the rate begins with, as a share of its own.
     """
 
     def __init__(
@@ -157,14 +176,89 @@ class CosineDecay(Schedule):
 
 
 @register
+class CosineThenFlat(Schedule):
+    """YOLOX's (Ge et al., 2021): a quadratic rise, half a cosine, and a few epochs at its lowest.
+
+    Args:
+        learning_rate, steps_per_epoch, epochs: see :class:`Schedule`.
+        warmup_epochs: of the rise from 0.
+        flat_epochs: last epochs, at ``min_ratio``.
+        min_ratio: what is left of the rate at the end of the cosine.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float,
+        steps_per_epoch: int,
+        epochs: float,
+        warmup_epochs: NotNegative = 5,
+        flat_epochs: NotNegative = 15,
+        min_ratio: Share = 0.05,
+    ) -> None:
+        super().__init__(learning_rate, steps_per_epoch, epochs)
+        self.warmup_epochs, self.flat_epochs = warmup_epochs, flat_epochs
+        self.min_ratio = float(min_ratio)
+
+    def factor(self, step: tf.Tensor) -> tf.Tensor:
+        rise = self.warmup_epochs * self.steps_per_epoch
+        flat = (self.epochs - self.flat_epochs) * self.steps_per_epoch
+        progress = tf.clip_by_value((step + 1.0 - rise) / max(flat - rise, 1.0), 0.0, 1.0)
+        cosine = self.min_ratio + (1 - self.min_ratio) * 0.5 * (1 + tf.cos(math.pi * progress))
+        return tf.where(step < rise, tf.square((step + 1.0) / max(rise, 1.0)), cosine)
+
+    def get_config(self) -> dict[str, Any]:
+        names = "learning_rate steps_per_epoch epochs warmup_epochs flat_epochs min_ratio"
+        return {name: vars(self)[name] for name in names.split()}
+
+
+@register
+class FlatCosine(Schedule):
+    """RTMDet's (Lyu et al., 2022): the rate stays for a share of the epochs, then falls as half a cosine.
+
+    Args:
+        learning_rate, steps_per_epoch, epochs, warmup, warmup_steps, warmup_ratio: see :class:`Schedule`.
+        flat_share: share of the epochs, rounded down to whole ones, before the cosine.
+        min_ratio: what is left of the rate at the end.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float,
+        steps_per_epoch: int,
+        epochs: float,
+        flat_share: Share = 0.5,
+        min_ratio: Share = 0.05,
+        warmup: Warmup = "linear",
+        warmup_steps: CountOrZero = 0,
+        warmup_ratio: WarmupRatio = 0.001,
+    ) -> None:
+        super().__init__(learning_rate, steps_per_epoch, epochs, warmup, warmup_steps, warmup_ratio)
+        self.flat_share, self.min_ratio = float(flat_share), float(min_ratio)
+
+    def factor(self, step: tf.Tensor) -> tf.Tensor:
+        start = math.floor(self.epochs * self.flat_share) * self.steps_per_epoch
+        length = max(self.epochs * self.steps_per_epoch - start, 1.0)
+        progress = tf.clip_by_value((step - start) / length, 0.0, 1.0)
+        return self.min_ratio + (1 - self.min_ratio) * 0.5 * (1 + tf.cos(math.pi * progress))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "flat_share": self.flat_share, "min_ratio": self.min_ratio}
+
+
+@register
 class PolynomialDecay(Schedule):
     """``(1 - progress) ** power`` over the whole run down to ``min_ratio`` of the rate.
 
     Args:
-        learning_rate, steps_per_epoch, epochs, warmup, warmup_steps, warmup_ratio: see :class:`Schedule`.
+        learning_rate: the rate that the factors are of.
+        steps_per_epoch: optimizer steps.
+        epochs: of the whole run.
         power: 1 is a straight line.
         min_ratio: what is left at the end.
         by_epoch: count progress in whole epochs; ``False``: in optimizer steps.
+        warmup: "linear", "exp" or "constant": how the rate comes up to its own.
+        warmup_steps: optimizer steps that this takes; 0 for none.
+        warmup_ratio: what the rate begins with, as a share of its own.
     """
 
     def __init__(

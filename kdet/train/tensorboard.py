@@ -1,5 +1,9 @@
 """TensorBoard event files written with TensorFlow alone (the viewer need not be installed)."""
 
+import os
+import pathlib
+import socket
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,41 +12,70 @@ import numpy as np
 import tensorflow as tf
 
 from kdet.typing import PathLike
+from kdet.writing import writing
 
 
 class EventWriter:
     """Scalars and images for TensorBoard.
 
+    The file is written here and not by ``tf.summary``, whose writer says nothing of a full disk.
+
     Args:
-        folder: where the event file goes.
+        folder: where the event file goes; created with the first figure.
+
+    Raises:
+        WriteError: the disk is full or fails.
     """
 
     def __init__(self, folder: PathLike) -> None:
-        self._writer = tf.summary.create_file_writer(str(folder))
+        self.folder = pathlib.Path(folder)
+        self._file: Any = None
 
     def scalars(self, values: dict[str, float], step: int) -> None:
         """Writes ``{name: number}`` at an optimizer step."""
-        with self._writer.as_default():
-            for name, value in values.items():
-                self._write(name, "scalars", tf.constant(float(value), tf.float32), step)
+        self._write([_value(name, "scalars", 1, float(value)) for name, value in values.items()], step)
 
     def images(self, name: str, images: Sequence[np.ndarray], step: int) -> None:
         """Writes RGB uint8 images ``[[h, w, 3], ...]`` of any sizes."""
-        with self._writer.as_default():
-            for i, image in enumerate(images):
-                h, w = image.shape[:2]
-                encoded = tf.io.encode_png(np.ascontiguousarray(image, np.uint8))
-                # The viewer's own layout: width, height, then the encoded image.
-                self._write(f"{name}/{i}", "images", tf.stack([str(w), str(h), encoded]), step)
-
-    def _write(self, name: str, plugin: str, tensor: Any, step: int) -> None:
-        metadata = tf.compat.v1.SummaryMetadata()
-        metadata.plugin_data.plugin_name = plugin
-        metadata.data_class = {"scalars": 1, "images": 3}[plugin]
-        tf.summary.write(name, tensor, step=step, metadata=metadata)
+        values = []
+        for i, image in enumerate(images):
+            h, w = image.shape[:2]
+            encoded = tf.io.encode_png(np.ascontiguousarray(image, np.uint8)).numpy()
+            # the viewer's own layout: width, height, then the encoded image
+            values.append(_value(f"{name}/{i}", "images", 3, [str(w).encode(), str(h).encode(), encoded]))
+        self._write(values, step)
 
     def flush(self) -> None:
-        self._writer.flush()
+        """Everything so far is in the file."""
+        with writing(self.folder):
+            if self._file is not None:
+                self._file.flush()
+
+    def _write(self, values: list[Any], step: int) -> None:
+        event = tf.compat.v1.Event(wall_time=time.time(), step=step)
+        event.summary.value.extend(values)
+        with writing(self.folder):
+            if self._file is None:
+                self._file = self._open()
+            self._file.write(event.SerializeToString())
+
+    def _open(self) -> Any:
+        """A new file with the record that says what the others are."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+        file = tf.io.TFRecordWriter(str(self.folder / name))
+        first = tf.compat.v1.Event(wall_time=time.time(), file_version="brain.Event:2")
+        file.write(first.SerializeToString())
+        return file
+
+
+def _value(name: str, plugin: str, data_class: int, content: Any) -> Any:
+    """One figure of an event; ``data_class``: 1 a scalar, 3 encoded images."""
+    kind = tf.float32 if plugin == "scalars" else tf.string
+    value = tf.compat.v1.Summary.Value(tag=name, tensor=tf.make_tensor_proto(content, kind))
+    value.metadata.plugin_data.plugin_name = plugin
+    value.metadata.data_class = data_class
+    return value
 
 
 class TensorBoardScalars(keras.callbacks.Callback):

@@ -1,20 +1,29 @@
 """Boxes, masks and labels on one image."""
 
 import colorsys
+import functools
+import types
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from kdet.typing import Array
 
-with warnings.catch_warnings():  # it does without OpenCV, and kdet says where OpenCV would help
-    warnings.filterwarnings("ignore", "OpenCV", UserWarning)
+if TYPE_CHECKING:
     import supervision
 
 _GOLDEN = 0.61803398875  # steps of the hue that never come near each other soon
+
+
+@functools.cache
+def _supervision() -> types.ModuleType:
+    with warnings.catch_warnings():  # it does without OpenCV, and kdet says where OpenCV would help
+        warnings.filterwarnings("ignore", "OpenCV", UserWarning)
+        import supervision  # import time is precious
+    return supervision
 
 
 def draw(
@@ -25,6 +34,7 @@ def draw(
     *,
     scores: ArrayLike | None = None,
     masks: ArrayLike | None = None,
+    tracks: ArrayLike | None = None,
     outline: bool = False,
 ) -> Array:
     """Draws objects on a copy of an image.
@@ -36,6 +46,7 @@ def draw(
         class_names: names by label; None writes the numbers.
         scores: ``[n]``, written behind the name.
         masks: ``[n, h, w]`` bool or 0/1, at the size of the image.
+        tracks: ``[n]`` int, numbers of followed objects, written before the name.
         outline: boxes only, without text.
 
     Returns:
@@ -46,7 +57,7 @@ def draw(
     """
     image, labels = np.array(image, np.uint8), np.asarray(labels, int)
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-    given: dict[str, Any] = {"boxes": boxes, "scores": scores, "masks": masks}
+    given: dict[str, Any] = {"boxes": boxes, "scores": scores, "masks": masks, "tracks": tracks}
     for name, values in given.items():
         if values is not None and len(values) != len(labels):
             raise ValueError(f"draw: {len(labels)} labels but {len(values)} {name}.")
@@ -57,6 +68,7 @@ def draw(
     keep = labels >= 0
     if not keep.any():
         return image
+    supervision = _supervision()
     detections = supervision.Detections(
         xyxy=boxes[keep],
         class_id=labels[keep],
@@ -75,6 +87,8 @@ def draw(
             **style, text_scale=max(0.35, 0.5 * size), text_padding=max(2, round(4 * size))
         )
         texts = _texts(labels[keep], class_names, None if scores is None else np.asarray(scores)[keep])
+        if tracks is not None:
+            texts = [f"#{n} {text}" for n, text in zip(np.asarray(tracks)[keep], texts, strict=True)]
         canvas = writer.annotate(canvas, detections, texts)
     return canvas[..., ::-1].copy()
 
@@ -91,7 +105,7 @@ def draw_detections(
     Args:
         image: ``[h, w, 3]`` uint8 RGB.
         detections: dict with ``boxes [N,4]``, ``scores [N]``, ``labels [N]`` (-1 = padding) and, where the
-            model has them, ``masks [N,h,w]``, in pixels of ``image``.
+            model has them, ``masks [N,h,w]``, in pixels of ``image``; ``tracks [N]`` of followed objects.
         class_names: names by label.
         threshold: lowest score drawn.
     """
@@ -99,10 +113,63 @@ def draw_detections(
     keep = (scores >= threshold) & (np.asarray(detections["labels"]) >= 0)
     order = np.flatnonzero(keep)[np.argsort(scores[keep], kind="stable")]  # best on top
     chosen: dict[str, Any] = {k: np.asarray(detections[k])[order] for k in ("boxes", "labels", "scores")}
-    masks = detections.get("masks")
-    if masks is not None:
-        chosen["masks"] = np.asarray(masks)[order]
+    for name in ("masks", "tracks"):
+        if detections.get(name) is not None:
+            chosen[name] = np.asarray(detections[name])[order]
     return draw(image, class_names=class_names, **chosen)
+
+
+def draw_segments(
+    image: ArrayLike, panoptic: ArrayLike, segments: Sequence[Mapping[str, Any]], *, opacity: float = 0.5
+) -> Array:
+    """Draws panoptic segments on a copy of an image: colored, outlined, the larger ones with their names.
+
+    Args:
+        image: ``[h, w, 3]`` uint8 RGB.
+        panoptic: int ``[h, w]``, the ``id`` of every pixel's segment, 0 for none.
+        segments: mappings with ``id``, ``label`` and ``name``; those of one class differ in brightness.
+        opacity: share of the color over the image.
+
+    Returns:
+        ``[h, w, 3]`` uint8 RGB.
+
+    Raises:
+        ValueError: the map has another size than the image.
+    """
+    image, ids = np.array(image, np.uint8), np.asarray(panoptic, int)
+    if ids.shape != image.shape[:2]:
+        raise ValueError(f"draw_segments: a map of size {ids.shape} on an image of {image.shape[:2]}.")
+    if not segments:
+        return image
+    palette = _palette(max(int(one["label"]) for one in segments) + 1)
+    colors = np.zeros((max(int(ids.max()), *(int(one["id"]) for one in segments)) + 1, 3))
+    for count, one in enumerate(segments):
+        color = np.array(palette.by_idx(int(one["label"])).as_rgb(), float)
+        colors[one["id"]] = color * (1.0 - 0.12 * (count % 4))
+    inside = (ids > 0)[..., None]
+    mixed = np.where(inside, image * (1.0 - opacity) + colors[ids] * opacity, image)
+    edge = np.zeros(ids.shape, bool)
+    edge[:, 1:] |= ids[:, 1:] != ids[:, :-1]
+    edge[1:] |= ids[1:] != ids[:-1]
+    canvas = np.where(edge[..., None], 255, mixed).astype(np.uint8)
+    large = [one for one in segments if (ids == one["id"]).sum() >= ids.size / 200]
+    if not large:
+        return canvas
+    places = [np.argwhere(ids == one["id"]) for one in large]
+    centers = np.array(
+        [place[len(place) // 2][::-1] for place in places], np.float32
+    )  # a pixel of the segment
+    supervision = _supervision()
+    writer = supervision.LabelAnnotator(
+        color=palette, text_scale=max(0.35, 0.5 * max(image.shape[:2]) / 1000), text_padding=2
+    )
+    marks = supervision.Detections(
+        xyxy=np.concatenate([centers, centers + 1], 1), class_id=np.array([one["label"] for one in large])
+    )
+    drawn = writer.annotate(
+        np.ascontiguousarray(canvas[..., ::-1]), marks, [str(one["name"]) for one in large]
+    )
+    return drawn[..., ::-1].copy()
 
 
 def _texts(labels: Array, class_names: Sequence[str] | None, scores: Array | None) -> list[str]:
@@ -110,8 +177,9 @@ def _texts(labels: Array, class_names: Sequence[str] | None, scores: Array | Non
     return names if scores is None else [f"{n} {s:.2f}" for n, s in zip(names, scores, strict=True)]
 
 
-def _palette(count: int) -> supervision.ColorPalette:
+def _palette(count: int) -> "supervision.ColorPalette":
     """Colors that differ for neighboring classes and stay the same whatever else is drawn."""
+    supervision = _supervision()
     colors = []
     for label in range(count):
         hue = (0.02 + label * _GOLDEN) % 1

@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from kdet.assigners import MaxIoUAssigner
+from kdet.assigners import MaxIoUAssigner, max_iou
 
 PRIORS = tf.constant([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 4], [20, 20, 30, 30], [0, 0, 10, 6]])
 
@@ -54,3 +55,31 @@ def test_priors_in_ignore_regions_take_no_part():
     assigner = MaxIoUAssigner(pos_iou=0.7, neg_iou=0.3, ignore_iof=0.5)
     wanted = {**targets([0, 0, 10, 10]), "ignore_boxes": tf.constant([[[20.0, 20, 30, 30], [0, 0, 0, 0]]])}
     np.testing.assert_array_equal(assigner(PRIORS, wanted).weight[0], [1, 1, 0, 0, 0])
+
+
+@pytest.mark.parametrize("ties", [True, False])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_objects_in_blocks_match_as_all_at_once(monkeypatch, ties, compiled):
+    random = np.random.default_rng(0)
+    corners = random.uniform(0, 60, (3, 43, 2)).astype(np.float32)
+    boxes = np.concatenate([corners, corners + random.uniform(4, 30, (3, 43, 2))], -1).astype(np.float32)
+    boxes[:, 20] = boxes[:, 3]  # the same object in two blocks: the first is the best, the last claims
+    labels = random.integers(-1, 3, (3, 43)).astype(np.int32)
+    labels[1] = -1  # an image without objects
+    labels[2, 5:] = -1  # one whose later blocks are padding
+    priors = np.concatenate([boxes[0] + 1, boxes[2, ::2] - 2, np.full((4, 4), 900, np.float32)])
+    valid = random.random((3, len(priors))) < 0.9
+    data = {"boxes": tf.constant(boxes), "labels": tf.constant(labels)}
+
+    def assigned(block):
+        monkeypatch.setattr(max_iou, "BLOCK", block)
+        assigner = MaxIoUAssigner(0.5, (0.1, 0.4), 0.2, gt_max_assign_all=ties, ignore_iof=0.5)
+        given = {**data, "ignore_boxes": tf.constant(boxes[:, :2])}
+        run = tf.function(lambda: assigner(priors, given, valid), jit_compile=compiled, autograph=False)
+        return [value.numpy() for value in run()]
+
+    expected = assigned(43)
+    assert 0 < (expected[0] >= 0).sum() < expected[0].size and (expected[0][1] == -1).all()
+    for block in (8, 16, 42):
+        for mine, theirs in zip(assigned(block), expected, strict=True):
+            np.testing.assert_array_equal(mine, theirs)

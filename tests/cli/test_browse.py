@@ -49,4 +49,5 @@ data:
 def test_explains_what_is_wrong(browse, refused):
     given = ["--annotations", "nowhere.json"]
     assert re.search(r"nowhere.json.? does not exist", refused(browse, [*given, "--images", str(ASSETS)]))
-    assert "data.images must name the folder" in refused(browse, given)
+    both = ["--annotations", "a.json", "--data", "b"]
+    assert "give either a recipe, --annotations or --data" in refused(browse, both)

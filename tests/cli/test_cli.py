@@ -63,9 +63,9 @@ def test_the_zoo_is_listed_and_told(capsys):
     [
         (["zoo", "info", "mask_rcnn_r5_fpn_1x"], "no recipe named 'mask_rcnn_r5_fpn_1x'"),
         (["zoo", "list", "nothing*"], "No recipe matches 'nothing*'"),
+        (["zoo", "list", "--task", "panoptic", "--min-ap", "99"], "matches task 'panoptic', AP from 99.0"),
         (["predict", "ssd300", "nowhere.jpg", "--out", "x"], "There is no image or folder nowhere.jpg"),
-        (["browse"], "give either a recipe or --annotations"),
-        (["browse", "ssd300", "--count", "-1"], "--count must be at least 1; got -1"),
+        (["browse"], "give either a recipe, --annotations or --data"),
         (["convert", "a.weights.h5", "--recipe", "ssd300"], "--out FILE.pth says where"),
         (["train", "ssd300", "--work-dir", "x", "--set", "train.epoch=3"], "Did you mean 'epochs'?"),
     ],
@@ -79,7 +79,7 @@ def test_wrong_input_is_one_line_and_code_2(capsys, arguments, message):
 
 
 def test_an_interrupt_is_one_line(monkeypatch, capsys):
-    def interrupted(pattern):
+    def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(kdet.zoo, "list", interrupted)
@@ -95,7 +95,7 @@ def test_a_reader_that_has_seen_enough_is_no_error():
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 75), ("SIGUSR1", 75)])
 def test_a_signal_has_its_exit_code(monkeypatch, capsys, name, code):
-    def ended(pattern):
+    def ended(*arguments, **options):
         raise Stopped("ended at step 3", name)
 
     monkeypatch.setattr(kdet.zoo, "list", ended)
@@ -118,6 +118,35 @@ def test_predict_draws_and_tells(tmp_path, capsys):
     assert sorted(path.name for path in out.glob("*.png")) == ["x.png", "x_1.png"]
 
 
+def test_predict_goes_on_after_a_stop_and_past_images_that_cannot_be_read(tmp_path, capsys):
+    for name in ("a.png", "c.png"):
+        (tmp_path / name).write_bytes(tf.io.encode_png(tf.zeros([40, 60, 3], tf.uint8)).numpy())
+    (tmp_path / "b.png").write_bytes(b"no image")
+    out = tmp_path / "found"
+    out.mkdir()
+    names = [str(tmp_path / name) for name in ("a.png", "b.png", "c.png")]
+    done = {"image": names[0], "height": 1, "width": 2, "detections": []}
+    (out / "detections.part.jsonl").write_text(json.dumps(done) + '\n{"image": "cut o')
+    given = [
+        "predict",
+        "retinanet_r18_fpn_1x",
+        str(tmp_path / "*.png"),
+        "--out",
+        str(out),
+        "--no-draw",
+        *THIN,
+    ]
+    assert cli.main(given) == 2
+    assert "go on with --resume, or delete" in capsys.readouterr().err
+    assert cli.main([*given[: -len(THIN)], "--resume", *THIN]) == 2
+    assert "1 of 3 images could not be read" in capsys.readouterr().err
+    entries = [json.loads(line) for line in (out / "detections.jsonl").read_text().splitlines()]
+    assert [entry["image"] for entry in entries] == names and entries[0] == done
+    assert "b.png" in entries[1]["error"] and entries[2]["width"] == 60
+    assert json.loads((out / "detections.json").read_text()) == entries
+    assert sorted(path.name for path in out.iterdir()) == ["detections.json", "detections.jsonl"]
+
+
 def test_images_are_found_in_folders(tmp_path):
     for name in ("b.JPG", "a.png", "c.txt"):
         (tmp_path / name).touch()
@@ -126,3 +155,6 @@ def test_images_are_found_in_folders(tmp_path):
         common.find_images([str(tmp_path / "c.txt")][:0])
     targets = predict_command.targets([pathlib.Path("p/a.png"), pathlib.Path("q/a.jpg")], tmp_path)
     assert [path.name for path in targets] == ["a.png", "a_1.png"]
+    clash = [pathlib.Path(name) for name in ("p/a_1.png", "p/a.png", "q/a.png", "r/a.jpg")]
+    names = [path.name for path in predict_command.targets(clash, tmp_path)]
+    assert names == ["a_1.png", "a.png", "a_2.png", "a_3.png"]

@@ -209,3 +209,17 @@ def test_unknown_pretrained_name_lists_the_known_ones():
     assert resolve("torchvision://resnet50").endswith("resnet50-0676ba61.pth")
     with pytest.raises(FetchError, match="torchvision://resnet51.*torchvision://resnet50"):
         resolve("torchvision://resnet51")
+
+
+def test_files_on_a_hub_have_the_models_name(server, cache_home, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", server.address)
+    server.files["user/model/resolve/main/model.safetensors"] = b"weights"
+    path = fetch("hf://user/model/model.safetensors")
+    assert path == cache_home / "checkpoints" / "user--model--model.safetensors"
+    assert path.read_bytes() == b"weights"
+    monkeypatch.setenv("KDET_MIRROR", str(path.parent))
+    path.rename(path.with_name("user--other--model.safetensors"))
+    assert fetch("hf://user/other/model.safetensors").name == "user--other--model.safetensors"
+    for wrong in ("hf://user/model", "hf://user/model/../x"):
+        with pytest.raises(FetchError, match="looks like hf://user/model/model.safetensors"):
+            fetch(wrong)

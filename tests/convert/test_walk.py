@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from kdet.convert import IncompleteStateDict, layouts, load_state_dict, state_dict, torch_items
-from kdet.layers import Layer
+from kdet.convert.walk import named_layers
+from kdet.layers import Layer, TorchNamed
 from tests.convert.plain_layers import Conv, Dense, Norm
 
 
@@ -112,6 +113,8 @@ def test_dense_behind_a_flattened_map_sees_the_same_features():
         ("conv_transpose", (3, 2, 4, 6)),
         ("linear", (4, 6)),
         ("point_conv", (4, 6)),
+        (("chw", (2, 3)), (24,)),
+        (("linear_chw", (2, 3)), (24, 5)),
     ],
 )
 def test_layout_rules_are_inverses(rule, shape):
@@ -177,6 +180,35 @@ def test_unbuilt_layer_is_named():
 
     with pytest.raises(ValueError, match="at 'fc' is not built"):
         torch_items(Unbuilt())
+
+
+class Decoder(Layer):
+    torch_names = {"attentions": ("self_attn", "cross_attn")}
+
+    def __init__(self):
+        super().__init__()
+        self.attentions = [Dense(2), Dense(3, use_bias=False)]
+        for layer in self.attentions:
+            layer.build((None, 4))
+
+
+class Detector(TorchNamed, keras.Model):
+    torch_names = {"head": ""}
+
+    def __init__(self):
+        super().__init__()
+        self.head = Decoder()
+        self.built = True
+
+
+def test_several_names_are_those_of_a_lists_items():
+    model = Detector()
+    assert list(torch_items(model)) == ["self_attn.weight", "self_attn.bias", "cross_attn.weight"]
+    names = {name: (layer, replace) for name, layer, replace in named_layers(model)}
+    assert names["cross_attn"][0] is model.head.attentions[1]
+    other = Dense(1)
+    names["cross_attn"][1](other)
+    assert model.head.attentions[1] is other
 
 
 def test_a_layer_of_another_library_counts_under_its_attributes_names():

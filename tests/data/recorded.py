@@ -148,7 +148,27 @@ def section_of(recipe, split, folder):
         if spec.get(key):
             spec[key] = str(folder / name)
     spec.pop("difficulty_lists", None)
+    if split == "train":  # they were recorded before the sizes of training came in parts
+        spec["transforms"] = [
+            {**one, "parts": 1} if one["type"] == "Resize" else one for one in spec["transforms"]
+        ]
     return spec
+
+
+def numpy(tensors):
+    """Tensors by name as arrays."""
+    return {key: value.numpy() for key, value in tensors.items()}
+
+
+def widened(targets, pipeline):
+    """Targets with room for the most objects: they were recorded before batches had their own."""
+    found = numpy(targets)
+    for key in ("boxes", "labels", "masks"):
+        if key in found:
+            missing = pipeline.max_boxes - found[key].shape[1]
+            width = [(0, 0), (0, missing), *[(0, 0)] * (found[key].ndim - 2)]
+            found[key] = np.pad(found[key], width, constant_values=-1 if key == "labels" else 0)
+    return found
 
 
 def numbers_of(value):
@@ -171,7 +191,7 @@ def batches_of(name, folder):
         spec = section_of(recipe, split, folder)
         pipeline = kdet.data.load(spec, training=training, batch_size=BATCH, seed=SEED)
         rows = [
-            {key: numbers_of(value.numpy()) for key, value in {**inputs, **targets}.items()}
+            {key: numbers_of(value) for key, value in {**numpy(inputs), **widened(targets, pipeline)}.items()}
             for inputs, targets in pipeline.dataset().take(STEPS if training else 1)
         ]
         shapes = [list(map(int, shape)) for shape in pipeline.shapes]

@@ -1,6 +1,7 @@
 """Cityscapes' instance maps and polygons as a data set."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 
 import kdet.data
 from kdet.data.cityscapes import draw_polygons
+from kdet.errors import DataError
 from tests.data.steps import steps
 from tests.evaluation.scenes import write_city
 
@@ -110,13 +112,48 @@ def test_polygons_become_a_map(split, tmp_path):
         ([("car", [[0, 0], [1, 1e9]], 0)], {}, r"object 0 \(car\): its polygon must be points"),
         ([("car", [[0, 0, 1], [1, 1]], 0)], {}, r"object 0 \(car\): its polygon must be points"),
         ([], {"imgHeight": 10**9}, "sides must be 1..32768"),
+        ([], {"imgHeight": 32768, "imgWidth": 32768}, "pixels at most"),
+        ([], {"imgHeight": "40"}, "imgWidth x imgHeight is 60 x '40'"),
         ([], {"objects": None}, "no Cityscapes annotation"),
+        ([], {"objects": ["car"]}, "no Cityscapes annotation"),
+        ([(["car"], [[0, 0], [1, 1]], 0)], {}, r"object 0: its label is \['car'\], not a text"),
+        ([("car", {"x": 1}, 0)], {}, r"object 0 \(car\): its polygon must be points"),
+        ([("car", [[0, 0], [1, True]], 0)], {}, r"object 0 \(car\): its polygon must be points"),
+        ([("car", [[0, 0], [1, 1]], 0)] * 1001, {}, "object 1000: more than 1000 single objects 'car'"),
     ],
 )
 def test_polygons_that_are_wrong_are_named(tmp_path, objects, change, message):
     path = write_polygons(tmp_path / "a_gtFine_polygons.json", objects, **change)
-    with pytest.raises(ValueError, match=rf"a_gtFine_polygons\.json.*{message}"):
+    with pytest.raises(DataError, match=rf"a_gtFine_polygons\.json.*{message}"):
         draw_polygons(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no PNG", "is no readable PNG: cannot be decoded: it starts with b'no PNG'"),
+        (b"\xff\xd8\xff\xe0", "is no readable PNG: it is of another kind"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + b"\0\1\0\0" * 2, "has 65536x65536"),
+        (b"", "it is empty"),
+        (None, "is no regular file"),
+    ],
+)
+def test_maps_that_are_wrong_are_named_or_left_out(split, tmp_path, content, message):
+    path = tmp_path / "gtFine" / "aachen" / "aachen_000000_000019_gtFine_instanceIds.png"
+    if content is None:
+        path.unlink()
+        os.mkfifo(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=f"aachen_000000.*{message}"):
+        kdet.data.read_index(split)
+    index = kdet.data.read_index({**split, "on_corrupt": "skip", "masks": True})
+    assert index.skips.counts == {"unusable annotation file": 1} and len(index) == 2
+    assert [r.image_id for r in index.records] == [0, 1] and index.records[0].name.startswith(
+        "aachen/aachen_000001"
+    )
+    # the maps that are left belong to their images
+    assert index.to_coco()["annotations"][0]["image_id"] == 0
 
 
 def test_bad_input_is_named(split, tmp_path):
@@ -133,7 +170,4 @@ def test_bad_input_is_named(split, tmp_path):
     path = tmp_path / "gtFine" / "aachen" / "aachen_000000_000019_gtFine_instanceIds.png"
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path)
     with pytest.raises(ValueError, match="aachen_000000.* must have one channel"):
-        kdet.data.read_index({**split, "on_missing": "skip"})
-    path.write_bytes(b"no PNG")
-    with pytest.raises(ValueError, match="aachen_000000.* is no readable PNG"):
         kdet.data.read_index({**split, "on_missing": "skip"})

@@ -10,7 +10,7 @@ import pytest
 import kdet.data
 from kdet import yaml_loader
 from kdet.data import decoding, masks, proposals, segmentations
-from kdet.errors import ConfigError, DataError
+from kdet.errors import ConfigError, DataError, KdetError
 
 
 @pytest.fixture
@@ -27,6 +27,7 @@ def read(tmp_path, content, folder, **options):
     ("segmentation", "words"),
     [
         ([[1e9] * 6], "far outside of the 60x83"),
+        ([{}, [1, 2, 30, 4, 5, 60]], "a polygon is a list of numbers .*, not {}"),
         ([[1, 2, 3, None, 5, 6]], "None where a number should be"),
         ([[float("nan")] * 6], "nan, far outside"),
         ({"size": [60, 83], "counts": "~~~~~~~~~~"}, "other characters"),
@@ -117,3 +118,23 @@ def test_deep_json_is_an_error(tmp_path):
     (tmp_path / "deep.json").write_text("[" * 200_000)
     with pytest.raises(DataError, match="nested too deeply"):
         kdet.data.read_coco(tmp_path / "deep.json", tmp_path)
+
+
+def test_a_limit_of_pixels_from_the_environment_is_a_number(assets, monkeypatch):
+    encoded = (assets / "a.jpg").read_bytes()
+    monkeypatch.setenv("KDET_MAX_PIXELS", "100")
+    with pytest.raises(decoding.CorruptImage, match="at most 100 are decoded"):
+        decoding.decode(encoded)
+    for wrong in ("many", "-1", "0", "1e6"):
+        monkeypatch.setenv("KDET_MAX_PIXELS", wrong)
+        with pytest.raises(KdetError, match=f"KDET_MAX_PIXELS is a whole number from 1 on, not .{wrong}"):
+            decoding.decode(encoded)
+    monkeypatch.setenv("KDET_MAX_PIXELS", "")
+    assert decoding.decode(encoded).ndim == 3
+
+
+@pytest.mark.parametrize("key", ["images", "categories", "annotations"])
+def test_an_entry_that_is_null_is_no_mapping(tmp_path, assets, content, key):
+    content[key].append(None)
+    with pytest.raises(DataError, match=f"an entry of '{key}' is no mapping but None"):
+        read(tmp_path, content, assets)

@@ -212,6 +212,66 @@ def test_mixing_ends_at_a_step_also_after_a_resume(colored):
     assert mixed[0]["boxes"].shape == (2, 7, 4)  # 4 of Mosaic and one of each other
 
 
+def test_yolox_augments_until_its_plain_epochs(colored):
+    """Objects keep the color of their class through its chain; afterwards images are alone and whole."""
+    resize = {"sizes": [[48, 48], [64, 64]], "multiscale": "step", "every": 1}
+    chain = steps(
+        Mosaic={"size": [40, 32]},
+        RandomAffine={"size": [40, 32], "rotation": 0, "shear": 0, "scale": [0.6, 1.0]},
+        HSVJitter={"hue": 5, "saturation": 0, "value": 0},  # grays have no hue
+        RandomFlip={},
+        Resize=resize,
+    )
+    mixed, plain, *_ = found = batches({**colored, "transforms": chain}, 3, until=1, batch_size=4)
+    for batch in found:
+        for image, labels, packed in zip(batch["images"], batch["labels"], batch["masks"], strict=True):
+            for label, mask in zip(labels, masks.unpack(packed, image.shape[1]), strict=True):
+                if label >= 0 and mask.sum() > 20:
+                    inner = image[..., 0][mask.astype(bool)]
+                    assert np.median(inner) == pytest.approx((label + 1) * 20 + 10, abs=1)
+    assert (plain["labels"] >= 0).sum(1).tolist() == [1, 1, 1, 1]
+    assert len(np.unique(mixed["labels"])) > 2
+    assert {batch["images"].shape[1:3] for batch in found} <= {(48, 48), (64, 64)}
+
+
+RTMDET = steps(
+    Resize={"sizes": [[40, 40]]},
+    Mosaic={"size": [40, 40], "recent": 4},
+    RandomScale={"ratio_range": [0.3, 1.2]},
+    RandomCrop={"size": [40, 40]},
+    RandomFlip={},
+    Pad={"size": [40, 40]},
+    MixUp={"size": [40, 40], "ratio_range": [1.0, 1.0], "share": 1.0, "recent": 3},
+)
+
+
+def test_rtmdet_cuts_mosaics_and_mixes_what_was_cut_before(colored):
+    mixed, plain, *_ = found = batches({**colored, "transforms": RTMDET}, 3, until=1, batch_size=4)
+    assert {batch["images"].shape[1:3] for batch in found} == {(40, 40)}
+    assert mixed["boxes"].shape[1] == 8  # two mosaics
+    assert len(np.unique(mixed["labels"])) > 2 and (plain["labels"] >= 0).sum(1).tolist() == [1, 1, 1, 1]
+    for image, labels, packed in zip(mixed["images"], mixed["labels"], mixed["masks"], strict=True):
+        drawn = masks.unpack(packed, 40)[labels >= 0].astype(bool)
+        assert drawn.any((1, 2)).all() and (image[drawn.any(0)] != 114).any()
+
+
+def test_others_in_a_window_are_what_was_there_before(colored):
+    """With no randomness left, the image that is mixed in is the one of the place before."""
+    chain = steps(
+        Resize={"sizes": [[20, 20]]}, MixUp={"size": [20, 20], "share": 0.0, "recent": 1, "flip": 0.0}
+    )
+    chain[1].update(ratio_range=[1.0, 1.0])
+    spec = {**colored, "transforms": chain, "shuffle": False}
+    alone = batches({**spec, "transforms": chain[:1]}, 3)
+    found = batches(spec, 3)
+    before = np.concatenate([batch["labels"][:, 0] for batch in alone])
+    got = [sorted(row[row >= 0].tolist()) for batch in found for row in batch["labels"]]
+    for place in range(1, len(got)):
+        assert got[place] == sorted([before[place], before[place - 1]])
+    resumed = batches(spec, 1, skip=2)[0]
+    np.testing.assert_array_equal(resumed["images"], found[2]["images"])
+
+
 def test_one_size_for_every_step(colored):
     sizes = [[32, 32], [64, 64], [96, 96]]
     resize = {"sizes": sizes, "multiscale": "step", "every": 2}

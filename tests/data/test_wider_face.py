@@ -1,10 +1,14 @@
 """WIDER FACE's text files as a data set, and small faces as ignore regions."""
 
+import os
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
 
 import kdet.data
+from kdet.errors import DataError
 from tests.data.steps import steps
 
 TEXT = """0--Parade/one.jpg
@@ -20,6 +24,7 @@ TEXT = """0--Parade/one.jpg
 5 5 9 9 0 0 0 0 0 0
 30 5 0 9 0 0 0 0 0 0
 """
+HEADER_OF_A_LARGE_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 100_000, 100_000)
 
 
 @pytest.fixture
@@ -65,14 +70,45 @@ def test_images_with_small_faces_only_stay_as_negatives(split):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0--Parade/one.jpg\nthree\n", "line 2: the number of faces must follow the name 0--Parade/one.jpg"),
-        ("0--Parade/one.jpg\n2\n1 2 3 4 0 0 0 0 0 0\n", "ends within the 2 faces of 0--Parade/one.jpg"),
+        (
+            "0--Parade/one.jpg\nthree\n",
+            "line 2: the number of faces must follow the name '0--Parade/one.jpg'",
+        ),
+        (
+            "0--Parade/one.jpg\n2\n1 2 3 4 0 0 0 0 0 0\n",
+            "line 2: the 2 faces of '0--Parade/one.jpg' must follow; 1 lines do",
+        ),
         ("0--Parade/one.jpg\n1\n1 2 3 4\n", "line 3: a face must be ten numbers; got '1 2 3 4'"),
         ("0--Parade/one.jpg\n1\n1 2 3 x 0 0 0 0 0 0\n", "line 3: a face must be ten numbers"),
+        ("0--Parade/one.jpg\n1\n1 2 nan 9 0 0 0 0 0 0\n", "line 3: a face must be ten numbers"),
+        ("0--Parade/one.jpg\n1\n1 2 9 9 0 0 0 1e999 0 0\n", "line 3: a face must be ten numbers"),
+        (
+            f"0--Parade/one.jpg\n{'9' * 40}\n1 2 9 9 0 0 0 0 0 0\n",
+            "line 2: the 99999.* faces of .* must follow",
+        ),
+        ("../one.jpg\n1\n1 2 9 9 0 0 0 0 0 0\n", "'../one.jpg' leads out of the folder"),
+        ("text.jpg\n1\n1 2 9 9 0 0 0 0 0 0\n", "text.jpg cannot be decoded: it starts with b'no image'"),
+        ("large.png\n1\n1 2 9 9 0 0 0 0 0 0\n", "large.png has 100000x100000 .* pixels by its header"),
         ("0--Parade/one.jpg\n", "line 2: the number of faces must follow"),
     ],
 )
-def test_bad_text_is_named(split, tmp_path, text, message):
+def test_bad_text_is_named_or_left_out(split, tmp_path, text, message):
+    (tmp_path / "images" / "text.jpg").write_text("no image")
+    (tmp_path / "images" / "large.png").write_bytes(HEADER_OF_A_LARGE_PNG)
     (tmp_path / "faces.txt").write_text(text)
-    with pytest.raises(ValueError, match=rf"faces\.txt.*{message}"):
+    with pytest.raises(DataError, match=rf"faces\.txt.*{message}"):
         kdet.data.read_index(split)
+    (tmp_path / "faces.txt").write_text(text + "\n1--March/three.jpg\n1\n5 5 9 9 0 0 0 0 0 0\n")
+    index = kdet.data.read_index({**split, "on_corrupt": "skip"})
+    assert index.records[-1].name == "1--March/three.jpg" and len(index.records[-1].labels) == 1
+    assert len(index.skips.counts) == 1 and sum(len(r.labels) for r in index.records) in (1, 2)
+
+
+def test_only_regular_files_are_opened(split, tmp_path):
+    os.mkfifo(tmp_path / "images" / "pipe.jpg")
+    (tmp_path / "faces.txt").write_text("pipe.jpg\n1\n1 2 9 9 0 0 0 0 0 0\n")
+    with pytest.raises(DataError, match="pipe.jpg', which is no regular file"):
+        kdet.data.read_index(split)
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(DataError, match=r"pipe\.txt is no regular file"):
+        kdet.data.read_index({**split, "annotations": str(tmp_path / "pipe.txt")})

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kdet import zoo
+from kdet import precision, zoo
 from kdet.data import preprocess_images
 
 
@@ -137,7 +137,8 @@ def test_images_of_any_kind(detector, tmp_path):
     assert detector.predict(image)["boxes"].shape[0] == 1
 
 
-def test_bfloat16_agrees_with_float32(images):
+def test_bfloat16_agrees_with_float32(images, monkeypatch):
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     models = [
         zoo.load("retinanet_r18_fpn_1x", weights=None, num_classes=3, dtype=d)
         for d in ("float32", "mixed_bfloat16")

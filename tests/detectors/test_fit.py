@@ -124,8 +124,16 @@ def test_a_callback_list_is_taken_too(model, arrays):
 @pytest.mark.parametrize(
     "given, message",
     [
-        ({"epochs": 0}, "epochs must be at least 1; got 0"),
-        ({"steps_per_epoch": 0}, "steps_per_epoch must be at least 1; got 0"),
+        ({"epochs": 0}, "epochs must be a whole number from 1 on; got 0"),
+        ({"epochs": 2.5}, "epochs must be a whole number from 1 on; got 2.5"),
+        ({"epochs": True}, "epochs must be a whole number from 1 on; got True"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch must be a whole number from 1 on; got 0"),
+        ({"batch_size": 0}, "batch_size must be a whole number from 1 on; got 0"),
+        ({"batch_size": "2"}, "batch_size must be a whole number from 1 on; got '2'"),
+        ({"initial_epoch": -1}, "initial_epoch must be a whole number from 0 on; got -1"),
+        ({"validation_split": float("nan")}, "validation_split must be from 0 to below 1; got nan"),
+        ({"validation_split": 1}, "validation_split must be from 0 to below 1; got 1"),
+        ({"callbacks": [3]}, "callbacks must hold objects of keras.callbacks.Callback; got 3"),
         ({"initial_epoch": 2, "epochs": 2}, "initial_epoch=2 leaves nothing of epochs=2"),
         ({"sample_weight": np.ones(6)}, "take no sample_weight"),
         ({"class_weight": {0: 2.0}}, "take no class_weight"),
@@ -134,6 +142,22 @@ def test_a_callback_list_is_taken_too(model, arrays):
 def test_what_fit_refuses(model, arrays, given, message):
     with pytest.raises(ValueError, match=message):
         model.fit(*arrays, verbose=0, **given)
+
+
+def test_images_and_losses_that_are_not_finite_are_named(model, arrays):
+    images, targets = arrays
+    broken = np.array(images, np.float32)
+    broken[0, 0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="The images hold NaN or infinite values"):
+        model.fit(broken, targets, batch_size=2, shuffle=False, verbose=0)
+    before = [weight.numpy() for weight in model.trainable_weights]
+    weight = model.trainable_weights[-1]
+    weight.assign(np.full(weight.shape, np.nan))
+    with pytest.raises(FloatingPointError, match="^loss_.* is NaN or infinite; the weights are those"):
+        model.fit(images, targets, batch_size=2, verbose=0)
+    weight.assign(before[-1])
+    for one, two in zip(model.trainable_weights, before, strict=True):
+        np.testing.assert_array_equal(one.numpy(), two)
 
 
 def test_an_empty_data_set_is_no_epoch(model, arrays):

@@ -125,6 +125,51 @@ def test_the_rest_is_refused_by_name(model, given, message):
         model.predict(given)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_network_inputs_that_are_not_finite_are_refused(model, bad):
+    images = np.repeat(IMAGE[None].astype(np.float32), 2, 0)
+    images[1, 3, 4, 0] = bad
+    sentence = r"inputs' images hold NaN or infinite numbers \(image 1 of the batch\)"
+    for given in (tf.constant(images), {"images": images}):
+        with pytest.raises(ValueError, match=sentence):
+            model.predict(given, batch_size=2)
+    with pytest.raises(ValueError, match=sentence):
+        model.predict_on_batch(images)
+    with pytest.raises(ValueError, match="inputs' scale hold NaN"):
+        model.predict({"images": IMAGE[None], "scale": np.float32([[1, bad]])})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be a whole number from 1 on; got 0"),
+        ({"batch_size": 1.5}, "batch_size must be a whole number from 1 on; got 1.5"),
+        ({"steps": -1}, "steps must be a whole number from 1 on; got -1"),
+        ({"canvas": "mine"}, "canvas must be one of 'own', 'buckets'; got 'mine'"),
+        ({"augment": 3}, "augment must be true, false or a mapping"),
+        ({"proposals": [np.zeros((1, 4))]}, "makes its own proposals"),
+    ],
+)
+def test_arguments_that_cannot_be_used(model, given, message):
+    with pytest.raises(ValueError, match=message):
+        model.predict(IMAGE, **given)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": IMAGE[None] > 9}, "images must be numbers of 0..255; got bool"),
+        ({"images": IMAGE[None, ..., :2]}, "images must be .B,H,W,3. RGB"),
+        ({"valid_size": np.float32([48, 64])}, r"valid_size must be \[B,2\]; got the shape \(2,\)"),
+        ({"scale": np.ones((1, 3))}, r"scale must be \[B,2\]; got the shape \(1, 3\)"),
+        ({"image_id": tf.constant(["a"])}, "image_id must be numbers; got string"),
+    ],
+)
+def test_network_inputs_of_another_form_are_refused(model, change, message):
+    with pytest.raises(ValueError, match=message):
+        model(dict({"images": IMAGE[None]}, **change))
+
+
 def test_a_folder_without_images(model, tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no image"):
         model.predict(tmp_path)

@@ -2,6 +2,7 @@
 
 import pathlib
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -34,6 +35,21 @@ def test_jpegs_are_turned_by_their_exif_header(decode_in_graph, orientation, ord
     encoded = turned(orientation, order)
     assert decoding.exif_orientation(encoded) == orientation
     np.testing.assert_array_equal(decode_in_graph(encoded), decoding.decode(encoded))
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+@pytest.mark.parametrize("last", [False, True])
+def test_pngs_are_turned_by_their_exif_chunk(decode_in_graph, orientation, last):
+    pixels = np.random.default_rng(0).integers(0, 255, (7, 9, 3)).astype(np.uint8)
+    plain = tf.io.encode_png(pixels).numpy()
+    tiff = struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    chunk = struct.pack(">I", len(tiff)) + b"eXIf" + tiff
+    chunk += struct.pack(">I", zlib.crc32(chunk[4:]))
+    place = plain.index(b"IEND") - 4 if last else 33  # behind the header
+    encoded = plain[:place] + chunk + plain[place:]
+    assert decoding.exif_orientation(encoded) == orientation
+    np.testing.assert_array_equal(decode_in_graph(encoded), decoding.decode(encoded))
+    assert decode_in_graph(encoded).shape[0] == (7 if orientation == 1 else 9)
 
 
 def test_headers_that_say_nothing_are_upright():

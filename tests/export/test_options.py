@@ -28,7 +28,10 @@ def model():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "onnx"}, "format is one of litert, saved_model, tf_saved_model, tflite, not 'onnx'"),
+        (
+            {"format": "pmml"},
+            "format is one of litert, onnx, openvino, preset, saved_model, .*tflite, not 'pmml'",
+        ),
         ({"dtype": "int8"}, "one of fp32, bf16, fp16, not 'int8'; int8 is there for format='tflite'"),
         ({"box_format": "yx"}, "box_format is one of rel_yxyx"),
         ({"masks": "whole"}, "masks is one of box, image, not 'whole'"),

@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 
 from kdet import ops
-from kdet.export import litert, saved_model
+from kdet.export import compared, litert, saved_model
 from kdet.export.precision import in_precision
 
 # of boxes (pixels) and scores: a few steps of the network's numbers, 8 and 11 bits long
-BOUNDS = {"bf16": litert.Bound(1.0, 0.02, 0.0, 0.1), "fp16": litert.Bound(0.1, 0.003, 0.0, 0.1)}
+BOUNDS = {"bf16": compared.Bound(1.0, 0.02, 0.0, 0.1), "fp16": compared.Bound(0.1, 0.003, 0.0, 0.1)}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def test_a_copy_in_another_precision(model):
 
 @pytest.mark.parametrize("dtype", BOUNDS)
 def test_saved_models_of_less_precision_find_the_same(model, tmp_path, dtype):
-    images = litert.noise_images(model, 64, 96)
+    images = compared.noise_images(model, 64, 96)
     path = model.export(tmp_path / "1", dtype=dtype, box_format="xyxy", label_offset=0)
     loaded = tf.saved_model.load(path)
     assert json.loads((tmp_path / "1" / saved_model.DESCRIPTION).read_text())["dtype"] == dtype
@@ -45,7 +45,7 @@ def test_saved_models_of_less_precision_find_the_same(model, tmp_path, dtype):
         wanted = model.predict(images)
     got = {key.removeprefix("detection_"): value.numpy() for key, value in served.items()}
     got = {"labels": got.pop("classes"), **got, "num_detections": got["num_detections"].astype(int)}
-    found = litert.difference(wanted, got, BOUNDS[dtype])
+    found = compared.difference(wanted, got, BOUNDS[dtype])
     assert found.found > 20 and found.lost <= 0.1 * found.found, found
     assert found.box > 0.0  # it did compute in other numbers
 
@@ -53,7 +53,7 @@ def test_saved_models_of_less_precision_find_the_same(model, tmp_path, dtype):
 def test_tflite_files_of_mixed_precision_models_are_float32(model, tmp_path):
     copy = in_precision(model, "bf16")
     path = copy.export(tmp_path / "m.tflite", "tflite", input_size=(64, 96), select_tf_ops=False)
-    images = litert.noise_images(model, 64, 96)
+    images = compared.noise_images(model, 64, 96)
     got, wanted = litert.Runner(path.read_bytes())(images), model.predict_on_batch(images)
-    found = litert.difference(wanted, got, litert.Bound(1e-3, 1e-3, 0.0, 0.0))
+    found = compared.difference(wanted, got, compared.Bound(1e-3, 1e-3, 0.0, 0.0))
     assert found.found > 20 and not found.lost, found

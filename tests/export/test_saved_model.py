@@ -10,30 +10,26 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from kdet import ops
 from kdet.data import inference, resize
-from kdet.export import checks, litert
+from kdet.export import checks, compared
 from kdet.ops import build, compiled
 from verification import sweep_exports as sweep
 
-R18 = {"model.backbone.depth": 18}
 PROPOSALS = {"model.rpn_head.test_proposals.max_per_image": 20}
 THIN = [64, 32, 16]
-# one of each shape of detector, in two processes: recipe and what makes it small
+# one of each shape of detector, small, in two processes: recipe and what makes it smaller
 DETECTORS = {
     "whole images": {
-        "anchors": ("retinanet_r18_fpn_1x", {}),
-        "transformer": ("detr_r50_8x2_150e", R18),
-        "corners": (
-            "cornernet_hourglass104_mstest_32x3_210e",
-            {"model.backbone.channels": [32, 32, 48], "model.backbone.blocks": [1, 1, 1]},
-        ),
-        "prototypes": ("yolact_r50_1x8", {**R18, "model.preprocessor.size": [160, 128]}),
+        "anchors": ("retinanet_r18_fpn_1x", {"model.bbox_head.stacked_convs": 1}),
+        "transformer": ("detr_r50_8x2_150e", {}),
+        "corners": ("cornernet_hourglass104_mstest_32x3_210e", {}),
+        "prototypes": ("yolact_r50_1x8", {"model.preprocessor.size": [160, 128]}),
         "yolo": ("yolov3_d53_320_273e", {"model.neck.filters": THIN, "model.bbox_head.filters": THIN}),
     },
     "regions": {
         "boxes": ("faster_rcnn_r18_fpn_1x", PROPOSALS),
         "masks": ("mask_rcnn_r18_fpn_1x", PROPOSALS),
         "given regions": ("fast_rcnn_r18_fpn_1x", {}),
-        "sparse": ("sparse_rcnn_r50_fpn_1x", {**R18, "model.rpn_head.num_proposals": 20}),
+        "sparse": ("sparse_rcnn_r50_fpn_1x", {"model.rpn_head.num_proposals": 20}),
     },
 }
 
@@ -53,7 +49,7 @@ def test_every_shape_of_detector_equals_predict_in_a_process_without_kdet(portab
     image = sweep.write_image(tmp_path / "image.png")
     alone, wrong = sweep.Isolated(sweep.ALONE), {}
     for kind, (name, overrides) in DETECTORS[group].items():
-        model = sweep.load_config(name, **{"model.num_classes": 3}, **overrides).build("model")
+        model = sweep.load_config(name, small=True, **overrides).build("model")
         predicted = sweep.predict_calmly(model, image)
         assert predicted["num_detections"][0] > 0, kind
         path = model.export(tmp_path / kind, box_format="xyxy", label_offset=0, masks="image")
@@ -71,7 +67,7 @@ def test_compiled_ops_run_where_the_library_is_loaded(generated, tmp_path):
     model = generated("retinanet_r18_fpn_1x", {f"model.{key}": value for key, value in thin.items()})
     model.export(tmp_path / "1", ops="compiled", input_size=(64, 96), box_format="xyxy", label_offset=0)
     image = tmp_path / "image.png"
-    pixels = litert.noise_images(model, 64, 96)
+    pixels = compared.noise_images(model, 64, 96)
     image.write_bytes(tf.io.encode_png(pixels[0]).numpy())
     job = {"model": str(tmp_path / "1"), "signature": "serving_default", "images": [str(image)]}
     job["out"] = str(tmp_path / "out.npz")
@@ -95,7 +91,7 @@ def saved_library(path):
 def test_masks_in_the_frame_of_each_box(tmp_path):
     model = sweep.load_config("mask_rcnn_r18_fpn_1x", small=True, **PROPOSALS).build("model")
     sweep.generate_weights(model)
-    pixels = litert.noise_images(model, 64, 96)
+    pixels = compared.noise_images(model, 64, 96)
     path = model.export(tmp_path / "1", input_size=(64, 96))
     assert not saved_library(path).registered_gradients  # they can be most of a file
     saved = tf.saved_model.load(path)
@@ -109,7 +105,7 @@ def test_masks_in_the_frame_of_each_box(tmp_path):
 def test_trained_saved_and_loaded_models_are_exported(generated, tmp_path):
     thin = {"neck.out_channels": 32, "bbox_head.filters": 32, "bbox_head.stacked_convs": 1, "num_classes": 3}
     model = generated("retinanet_r18_fpn_1x", {f"model.{key}": value for key, value in thin.items()})
-    pixels = litert.noise_images(model, 64, 96)
+    pixels = compared.noise_images(model, 64, 96)
     targets = {"boxes": tf.constant([[[8.0, 8, 40, 40]]]), "labels": tf.constant([[1]])}
     model.compile(optimizer=keras.optimizers.SGD(1e-4))
     model.fit(tf.data.Dataset.from_tensors((pixels, targets)), verbose=0, shuffle=False)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kdet import ops
-from kdet.export import ExportError, Program, flatbuffer, litert, network_outputs, quantize, tflite
+from kdet.export import ExportError, Program, compared, flatbuffer, litert, network_outputs, quantize, tflite
 from kdet.layers import GeneralizedAttention
 
 SIZE = (128, 160)
@@ -19,7 +19,7 @@ def exported(generated):
     """A thin RetinaNet: model, traced function, images, float32 file."""
     thin = {"neck.out_channels": 64, "bbox_head.filters": 64, "bbox_head.stacked_convs": 2}
     model = generated("retinanet_r18_fpn_1x", {f"model.{key}": value for key, value in thin.items()})
-    images = [litert.noise_images(model, *SIZE, seed=seed) for seed in range(3)]
+    images = [compared.noise_images(model, *SIZE, seed=seed) for seed in range(3)]
     traced = Program(model).on_canvas(*SIZE)
     return model, traced, images, tflite.convert(traced, model.name, select_tf_ops=False)[0]
 
@@ -35,7 +35,7 @@ def test_file_finds_what_the_model_finds(exported, dtype, size):
     model, traced, images, content = exported
     smaller = tflite.with_dtype(content, dtype, images)
     assert len(smaller) < size * len(content) + 1
-    bound = litert.Bound(1e-3, 1e-3, 1e-3, 0.0) if dtype == "fp32" else tflite.BOUNDS[dtype]
+    bound = compared.Bound(1e-3, 1e-3, 1e-3, 0.0) if dtype == "fp32" else tflite.BOUNDS[dtype]
     found = litert.check(model.name, smaller, traced, images[:1], bound)
     assert found.found > 20
 
@@ -91,7 +91,7 @@ def test_export_of_a_detector(exported, tmp_path):
     got = litert.Runner(path.read_bytes())(images[0])
     wanted = traced(tf.constant(images[0]))
     assert {k: v.shape for k, v in got.items()} == {k: tuple(v.shape) for k, v in wanted.items()}
-    found = litert.difference({k: v.numpy() for k, v in wanted.items()}, got, tflite.BOUNDS["int8"])
+    found = compared.difference({k: v.numpy() for k, v in wanted.items()}, got, tflite.BOUNDS["int8"])
     assert found.lost < 0.5 * found.found
 
 
@@ -266,10 +266,10 @@ def test_difference_counts_what_has_no_partner():
     a, b = [0, 0, 50, 50], [10, 10, 40, 30]
     ours = side([a, b], [0.9, 0.8], [0, 1])
     theirs = side([b, [0, 0, 50, 50.5]], [0.8, 0.9], [1, 0])
-    found = litert.difference(ours, theirs, litert.Bound(1.0, 0.01, 0.1, 0.0))
+    found = compared.difference(ours, theirs, compared.Bound(1.0, 0.01, 0.1, 0.0))
     assert (found.found, found.lost, found.box) == (2, 0, 0.5)
-    found = litert.difference(
-        ours, side([a, a, b], [0.9, 0.9, 0.7], [0, 1, 1]), litert.Bound(1.0, 0.01, 0.1, 0.0)
+    found = compared.difference(
+        ours, side([a, a, b], [0.9, 0.9, 0.7], [0, 1, 1]), compared.Bound(1.0, 0.01, 0.1, 0.0)
     )
     assert (found.found, found.lost) == (2, 2)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kdet.export import Program, litert, tflite
+from kdet.export import Program, compared, litert, tflite
 
 ROOT = pathlib.Path(__file__).parents[2]
 THIN = {"model.backbone.depth": 18, "model.neck.out_channels": 32, "model.bbox_head.filters": 32}
@@ -24,7 +24,7 @@ MODELS = {
 @pytest.mark.parametrize("kind", MODELS)
 def test_outputs_are_the_models(kind, generated):
     model = generated(*MODELS[kind])
-    images = litert.noise_images(model, 128, 160, batch=2)
+    images = compared.noise_images(model, 128, 160, batch=2)
     traced = Program(model).on_canvas(128, 160, batch=2)
     content, select = tflite.convert(traced, model.name)
     assert select == []
@@ -38,10 +38,10 @@ def test_outputs_are_the_models(kind, generated):
 
 def test_int8_of_a_deformable_model(generated, tmp_path):
     model = generated("vfnet_r50_fpn_1x", {**THIN, "model.bbox_head.stacked_convs": 1})
-    images = litert.noise_images(model, 64, 96, batch=2)
+    images = compared.noise_images(model, 64, 96, batch=2)
     path = model.export(
         tmp_path / "model.tflite", "tflite", input_size=(64, 96), dtype="int8", representative=list(images)
     )
     got = litert.Runner(path.read_bytes())(images[:1])
-    found = litert.difference(model.predict_on_batch(images[:1]), got, tflite.BOUNDS["int8"])
+    found = compared.difference(model.predict_on_batch(images[:1]), got, tflite.BOUNDS["int8"])
     assert found.found > 5 and found.lost < 0.5 * found.found

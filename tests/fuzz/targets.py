@@ -3,49 +3,24 @@
 A target is a class with ``case(random)``: it makes one input, reads it, and checks what was read.
 """
 
-import functools
 import io
 import json
 import pathlib
 import pickle
 import shutil
 
-import keras
 import numpy as np
 import tensorflow as tf
 from pycocotools import mask as coco_mask
 
 import kdet.data
 from kdet import schema, yaml_loader
-from kdet.convert import cache, read_pth
-from kdet.convert.pth import StoredTensor
 from kdet.data import decoding, proposals, segmentations
 from kdet.evaluation import coco_metrics, voc_metrics
-from tests.convert.plain_layers import Conv, Norm
+from tests.data import made
 from tests.fuzz.mutations import damaged, hostile, mutated
-
-ASSETS = pathlib.Path(__file__).parent.parent / "assets"
-
-
-class Target:
-    """A reader and valid input for it.
-
-    Args:
-        folder: an empty folder.
-    """
-
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
-        self.prepare()
-
-    def prepare(self):
-        """Writes what all cases share."""
-
-    def write(self, name, content):
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
-        return str(path)
+from tests.fuzz.target import ASSETS, Target
+from tests.fuzz.weight_targets import Checkpoints, Converted, KerasArchive, KerasWeights
 
 
 def check_index(index):
@@ -112,6 +87,187 @@ class Voc(Target):
         self.xml.write_bytes(text)
         options = {"on_missing": "skip", "on_corrupt": random.choice(("skip", "error"))}
         check_index(kdet.data.read_voc(str(self.split), **options))
+
+
+class _Made(Target):
+    """A data set of ``tests.data.made``, one file of which is damaged."""
+
+    masks = True
+
+    def make(self):
+        raise NotImplementedError(f"{type(self).__name__} must define make().")
+
+    def prepare(self):
+        self.path = pathlib.Path(self.make())
+        self.content = self.path.read_bytes()
+
+    def changed(self, random):
+        return damaged(random, self.content)
+
+    def case(self, random):
+        self.path.write_bytes(self.changed(random))
+        options = {"on_missing": "skip", "on_corrupt": random.choice(("skip", "error"))}
+        check_index(self.read(masks=self.masks and random.random() < 0.7, **options))
+
+
+class _MadeJson(_Made):
+    def changed(self, random):
+        if random.random() < 0.2:
+            return damaged(random, self.content)
+        return json.dumps(mutated(random, json.loads(self.content))).encode("utf-8", "surrogatepass")
+
+
+class YoloLines(_Made):
+    def make(self):
+        self.yaml = made.yolo(self.folder)
+        return self.folder / "labels" / "train" / "a.txt"
+
+    def changed(self, random):
+        if random.random() < 0.4:
+            return damaged(random, self.content)
+        words = self.content.decode().split(" ")
+        words[random.randrange(len(words))] = str(hostile(random))
+        return " ".join(words).encode("utf-8", "replace")
+
+    def read(self, **options):
+        return kdet.data.read_yolo(self.yaml, **options)
+
+
+class YoloYaml(_Made):
+    def make(self):
+        return made.yolo(self.folder)
+
+    def changed(self, random):
+        if random.random() < 0.5:
+            return damaged(random, self.content)
+        tree = mutated(random, yaml_loader.load(self.content.decode(), "data.yaml"))
+        return json.dumps(tree).encode("utf-8", "surrogatepass")  # JSON is YAML
+
+    def read(self, **options):
+        return kdet.data.read_yolo(self.path, **options)
+
+
+class LabelMe(_MadeJson):
+    def make(self):
+        mask = {"label": "dog", "points": [[4, 6], [13, 10]], "mask": made.labelme_mask(np.tri(5, 10))}
+        circle = {"label": "cat", "points": [[9, 9], [12, 13]], "shape_type": "circle"}
+        shapes = [*made.labelme_shapes(), {**mask, "shape_type": "mask"}, circle]
+        return pathlib.Path(made.labelme(self.folder, shapes)) / "a.json"
+
+    def read(self, **options):
+        return kdet.data.read_labelme(self.path, self.folder, **options)
+
+
+class Cvat(_Made):
+    def make(self):
+        shapes = made.CVAT_SHAPES + (
+            '<mask label="dog" rle="1, 2, 3, 2" left="5" top="7" width="4" height="2"/>'
+            '<ellipse label="cat" cx="30" cy="20" rx="10" ry="5" rotation="30"/>'
+        )
+        return made.cvat(self.folder, shapes)
+
+    def changed(self, random):
+        if random.random() < 0.4:
+            return damaged(random, self.content)
+        words = self.content.split(b'"')
+        words[random.randrange(1, len(words), 2)] = str(hostile(random)).encode("utf-8", "replace")
+        return b'"'.join(words)
+
+    def read(self, **options):
+        return kdet.data.read_cvat(self.path, self.folder / "images", **options)
+
+
+class LabelStudio(_MadeJson):
+    def make(self):
+        # 9600 values in two runs: all of one color
+        bits = f"{9600:032b}{7:05b}" + f"{15:04b}" * 4 + f"100{9599:016b}{255:08b}"
+        bits += "0" * (-len(bits) % 8)
+        rle = [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]
+        brush = {"format": "rle", "rle": rle, "brushlabels": ["cat"]}
+        size = {"original_width": 60, "original_height": 40}
+        results = [*made.label_studio_results(), {**size, "id": "b", "type": "brushlabels", "value": brush}]
+        return made.label_studio(self.folder, results)
+
+    def read(self, **options):
+        return kdet.data.read_label_studio(self.path, self.folder / "images", **options)
+
+
+class OpenImages(_Made):
+    masks = False
+
+    def make(self):
+        return made.open_images(self.folder)
+
+    def changed(self, random):
+        if random.random() < 0.5:
+            return damaged(random, self.content)
+        words = self.content.split(b",")
+        words[random.randrange(len(words))] = str(hostile(random)).encode("utf-8", "replace")
+        return b",".join(words)
+
+    def read(self, **options):
+        return kdet.data.read_open_images(self.path, self.folder / "images", **options)
+
+
+class WiderFace(Target):
+    def prepare(self):
+        for name in ("a.jpg", "b.png", "c.jpg"):
+            shutil.copy(ASSETS / "data" / name, self.folder)
+        faces = "10 12 20 25 0 0 0 0 0 0\n40 12 16 30 0 0 0 1 0 0\n"
+        self.text = f"a.jpg\n2\n{faces}b.png\n0\n0 0 0 0 0 0 0 0 0 0\nc.jpg\n1\n1 1 9 9 0 0 0 0 0 0\n"
+
+    def case(self, random):
+        if random.random() < 0.5:
+            text = damaged(random, self.text.encode())
+        else:
+            words = self.text.split(" ")
+            words[random.randrange(len(words))] = str(hostile(random))[:200]
+            text = " ".join(words)
+        path = self.write("faces.txt", text)
+        options = {"on_missing": "skip", "on_corrupt": random.choice(("skip", "error"))}
+        check_index(kdet.data.read_wider_face(path, str(self.folder), **options))
+
+
+class CrowdHuman(Target):
+    def prepare(self):
+        for name in ("a.jpg", "c.jpg"):
+            shutil.copy(ASSETS / "data" / name, self.folder)
+        boxes = [
+            {"tag": "person", "fbox": [1, 2, 30, 40], "extra": {"ignore": 0}},
+            {"tag": "mask", "fbox": [5, 5, 9, 9]},
+        ]
+        self.entries = [{"ID": name, "gtboxes": boxes} for name in "ac"]
+
+    def case(self, random):
+        text = "\n".join(json.dumps(mutated(random, entry)) for entry in self.entries).encode()
+        path = self.write("people.odgt", damaged(random, text) if random.random() < 0.2 else text)
+        options = {"on_missing": "skip", "on_corrupt": random.choice(("skip", "error"))}
+        check_index(kdet.data.read_crowd_human(path, str(self.folder), **options))
+
+
+class Cityscapes(Target):
+    def prepare(self):
+        for kind in ("gtFine", "leftImg8bit"):
+            (self.folder / kind / "ulm").mkdir(parents=True)
+        for number in range(2):
+            image = np.zeros((20, 30, 3), np.uint8)
+            name = f"leftImg8bit/ulm/ulm_00000{number}_000019_leftImg8bit.png"
+            self.write(name, tf.io.encode_png(image).numpy())
+        pixels = np.zeros((20, 30, 1), np.uint16)
+        pixels[2:9, 3:9], pixels[10:12] = 26001, 24
+        self.map = tf.io.encode_png(pixels).numpy()
+        objects = [
+            {"label": label, "polygon": [[1, 1], [9, 1], [9, 9]]} for label in ("car", "sky", "persongroup")
+        ]
+        self.polygons = {"imgHeight": 20, "imgWidth": 30, "objects": objects}
+
+    def case(self, random):
+        self.write("gtFine/ulm/ulm_000000_000019_gtFine_instanceIds.png", damaged(random, self.map))
+        polygons = json.dumps(mutated(random, self.polygons))
+        self.write("gtFine/ulm/ulm_000001_000019_gtFine_polygons.json", polygons)
+        folders = [str(self.folder / kind) for kind in ("gtFine", "leftImg8bit")]
+        options = {"on_corrupt": random.choice(("skip", "error")), "masks": random.random() < 0.5}
+        check_index(kdet.data.read_cityscapes(*folders, **options))
 
 
 class TfRecord(Target):
@@ -185,49 +341,6 @@ class Images(Target):
         assert image.dtype == np.uint8 and image.shape[2] == 3
 
 
-class Checkpoints(Target):
-    def prepare(self):
-        folder = ASSETS / "checkpoints"
-        self.valid = [(folder / name).read_bytes() for name in ("zip.pth", "stream.pth")]
-
-    def case(self, random):
-        path = self.write("damaged.pth", damaged(random, random.choice(self.valid)))
-        self._walk(read_pth(path))
-
-    def _walk(self, tree):
-        if isinstance(tree, dict):
-            for value in tree.values():
-                self._walk(value)
-        elif isinstance(tree, StoredTensor):
-            assert tree.numpy().shape == tree.shape
-
-
-class Net(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.conv, self.norm = Conv(2, 3), Norm()
-        self(np.zeros((1, 8, 8, 3), np.float32))
-
-    def call(self, x):
-        return self.norm(self.conv(x))
-
-
-class Converted(Target):
-    def prepare(self):
-        self.model = Net()
-        cache.save_weights(self.model, self.folder / "valid.safetensors")
-        self.content = (self.folder / "valid.safetensors").read_bytes()
-        self.values = [v.numpy() for v in self.model.weights]
-
-    def case(self, random):
-        path = self.write("damaged.safetensors", damaged(random, self.content))
-        try:
-            cache.fill(self.model, path)
-        finally:  # either way the values are the true ones
-            for variable, value in zip(self.model.weights, self.values, strict=True):
-                np.testing.assert_array_equal(variable.numpy(), value)
-
-
 class Recipes(Target):
     text = """
 data:
@@ -294,12 +407,8 @@ class Evaluators(Target):
 TARGETS = {
     cls.__name__: cls
     for cls in (
-        Coco, Voc, TfRecord, Proposals, Images, Checkpoints, Converted, Recipes, RunLengths, Evaluators,
+        Coco, Voc, WiderFace, CrowdHuman, Cityscapes, TfRecord, Proposals, Images, Checkpoints, Converted,
+        KerasWeights, KerasArchive, Recipes, RunLengths, Evaluators, YoloLines, YoloYaml, LabelMe, Cvat,
+        LabelStudio, OpenImages,
     )
 }  # fmt: skip
-
-
-@functools.cache
-def target(name, folder):
-    """The prepared target of that name."""
-    return TARGETS[name](folder)

@@ -45,9 +45,22 @@ PROPOSALS = tf.constant([[[0.0, 0, 20, 20], [30, 30, 50, 60], [0, 0, 0, 0]]])
 
 def test_objects_and_padding_are_not_handed_on(head):
     targets = {"boxes": tf.constant([[[1.0, 1, 19, 19], [0, 0, 0, 0]]]), "labels": tf.constant([[2, -1]])}
-    _, handed_on, _ = head.stage_losses(0, FEATURES, PROPOSALS, targets, INFO)
+    present = tf.constant([[True, True, False]])
+    _, (handed_on, present), _ = head.stage_losses(0, FEATURES, PROPOSALS, present, targets, INFO)
     sides = handed_on[0, :, 2:] - handed_on[0, :, :2]
     assert np.sum(np.all(sides > 0, -1)) == 2  # the two real proposals, not the object
+    assert np.sum(present) == 2
+
+
+def test_a_region_that_a_stage_turned_over_is_an_example_of_background(head):
+    # as SABL's sides may, each found for itself; MMDetection's second stage counts such a region
+    targets = {"boxes": tf.constant([[[1.0, 1, 19, 19]]]), "labels": tf.constant([[2]])}
+    regions = tf.constant([[[0.0, 0, 20, 20], [50, 30, 30, 60], [64, 0, 64, 9], [0, 0, 0, 0]]])
+    present = tf.constant([[True, True, True, False]])
+    _, _, (rois, assignment, _) = head.stage_losses(1, FEATURES, regions, present, targets, INFO)
+    background = rois[assignment.negative]
+    assert sorted(map(list, background.numpy())) == [[50, 30, 30, 60], [64, 0, 64, 9]]
+    assert np.sum(assignment.positive) == 2  # the object itself and the region on it
 
 
 def test_losses_are_weighted_and_finite_without_objects(head):

@@ -21,7 +21,7 @@ def case(shape, outputs, seed=0):
 @pytest.mark.parametrize("shape", [(1, 8, 12, 16), (2, 7, 9, 32), (3, 1, 2, 48), (2, 13, 5, 64)])
 @pytest.mark.parametrize("outputs", [32, 40, 64])
 @pytest.mark.parametrize("relu", [False, True])
-def test_forms_agree(shape, outputs, relu):
+def test_forms_agree(cpu, shape, outputs, relu):
     x, kernel, bias = case(shape, outputs)
     plain = ops.conv3x3(x, kernel, bias, relu, implementation="portable")
     quick = ops.conv3x3(x, kernel, bias, relu, implementation="compiled")
@@ -35,7 +35,7 @@ def test_an_empty_batch_gives_an_empty_batch():
 
 
 @needs_library
-def test_gradients_agree():
+def test_gradients_agree(cpu):
     case_ = case((2, 6, 7, 16), 32)
 
     def gradients(form):
@@ -49,7 +49,7 @@ def test_gradients_agree():
 
 
 @needs_library
-def test_channels_that_do_not_fit_are_refused():
+def test_channels_that_do_not_fit_are_refused(cpu):
     with pytest.raises(tf.errors.InvalidArgumentError, match="multiple of 16"):
         ops.conv3x3(*case((1, 4, 4, 10), 32), implementation="compiled")
 

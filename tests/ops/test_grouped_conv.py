@@ -3,7 +3,11 @@ import pytest
 import tensorflow as tf
 
 from kdet import ops
-from kdet.ops import compiled, dispatch
+from kdet.ops import compiled, dispatch, processor
+
+needs_library = pytest.mark.skipif(
+    compiled.why_not() is not None, reason="the compiled ops are not built here"
+)
 
 
 @pytest.mark.parametrize(
@@ -35,8 +39,8 @@ def test_by_hand(form):
     np.testing.assert_array_equal(tf.reshape(out, [-1]), [1 + 2 * 2, 1, 3 * 10 + 4 * 20, 3 - 4])
 
 
-def hold_against_the_direct_sum(x, kernel, tolerance, **settings):
-    """The compiled form and its gradients, against the portable ones in float64."""
+def assert_the_direct_sum(x, kernel, tolerance, **settings):
+    """The compiled form and its gradients for every instruction set, against the portable ones in float64."""
 
     def results(x, kernel, form):
         with tf.GradientTape() as tape:
@@ -46,13 +50,16 @@ def hold_against_the_direct_sum(x, kernel, tolerance, **settings):
         return out, *tape.gradient(loss, (x, kernel))
 
     exact = results(tf.cast(x, tf.float64), tf.cast(kernel, tf.float64), "portable")
-    for found, right in zip(results(x, kernel, "compiled"), exact, strict=True):
-        assert found.dtype == x.dtype
-        error = tf.cast(found, tf.float64) - right
-        assert np.abs(error).max() <= tolerance * np.abs(right).max()
+    for cpu in processor.cpus():
+        with processor.use_cpu(cpu):
+            of_compiled = results(x, kernel, "compiled")
+        for found, right in zip(of_compiled, exact, strict=True):
+            assert found.dtype == x.dtype
+            error = tf.cast(found, tf.float64) - right
+            assert np.abs(error).max() <= tolerance * np.abs(right).max(), cpu
 
 
-@pytest.mark.skipif(compiled.why_not() is not None, reason="the compiled ops are not built here")
+@needs_library
 @pytest.mark.parametrize("width, groups", [(4, 8), (8, 3), (8, 6), (16, 3), (32, 3), (64, 3)])
 @pytest.mark.parametrize(
     "shape, padding", [((2, 7, 9), 1), ((1, 6, 53), 1), ((1, 1, 1), 1), ((2, 5, 8), 0), ((1, 4, 3), (2, 3))]
@@ -64,10 +71,10 @@ def test_winograd_is_the_direct_sum(width, groups, shape, padding, dtype, tolera
     x = tf.constant(rng.normal(size=[*shape, groups * width]), dtype)
     kernel = tf.constant(rng.normal(size=[3, 3, width, groups * width]), dtype)
 
-    hold_against_the_direct_sum(x, kernel, tolerance, padding=padding, groups=groups)
+    assert_the_direct_sum(x, kernel, tolerance, padding=padding, groups=groups)
 
 
-@pytest.mark.skipif(compiled.why_not() is not None, reason="the compiled ops are not built here")
+@needs_library
 @pytest.mark.parametrize("kernel", [(3, 3), (3, 2), (2, 3)])
 @pytest.mark.parametrize(
     "setting",
@@ -79,7 +86,7 @@ def test_what_only_one_axis_has(kernel, setting):
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(size=[2, 7, 9, 32]), tf.float32)
     kernel = tf.constant(rng.normal(size=[*kernel, 8, 32]), tf.float32)
-    hold_against_the_direct_sum(x, kernel, 1e-6, padding=(2, 1), groups=4, **setting)
+    assert_the_direct_sum(x, kernel, 1e-6, padding=(2, 1), groups=4, **setting)
 
 
 @pytest.fixture

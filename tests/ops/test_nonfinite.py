@@ -10,6 +10,7 @@ from tests.ops.cases import CASES
 
 pytestmark = pytest.mark.skipif(compiled.why_not() is not None, reason="compares with the compiled library")
 BAD = (np.nan, np.inf, -np.inf)
+FILTERS = {"masked_conv2d": 1, "conv3x3": 1, "grouped_conv2d": 1}  # op: argument
 FAR = (3e38, -3e38)  # numbers all the same: far off every map
 
 
@@ -48,11 +49,17 @@ def test_positions(name, argument):
 )
 def test_values(name, argument):
     """What is finite is the same. The compiled form loses no more than the portable one, whose products with
-    weights of 0 are NaN too."""
+    weights of 0 are NaN too.
+
+    But for filters: whether TensorFlow multiplies them with the zeros behind a border differs by processor.
+    """
     for seed, value in enumerate(BAD):
         tensors = spoilt(CASES[name], argument, value, seed)
         for one, other in zip(*(results(CASES[name], tensors, form) for form in ("compiled", "portable"))):
             finite = np.isfinite(other)
+            if FILTERS.get(name) == argument:
+                finite &= np.isfinite(one)
+                assert finite.sum() > finite.size // 2
             np.testing.assert_allclose(one[finite], other[finite], rtol=1e-4, atol=1e-4, err_msg=f"{value}")
 
 

@@ -4,17 +4,20 @@ import subprocess
 
 import pytest
 
-from kdet.ops import build
+from kdet.ops import build, processor
 
 HARNESS = build.find_sources() / "tests" / "cpu_kernels.cc"
 
 
 @pytest.mark.skipif(os.environ.get("KDET_SANITIZE") != "1", reason="slow to compile; KDET_SANITIZE=1 runs it")
 @pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
-def test_kernels_are_clean(tmp_path, sanitizer):
+@pytest.mark.parametrize("cpu", build.instruction_sets())
+def test_kernels_are_clean(tmp_path, cpu, sanitizer):
+    if cpu not in ("baseline", *processor.cpus()):
+        pytest.skip(f"this processor has no {cpu}")
     program = pathlib.Path(tmp_path) / "cpu_kernels"
-    machine = os.environ.get("KDET_MARCH", "native")  # as the library is built
-    flags = ["-std=c++17", "-g", "-O1", "-w", "-fopenmp-simd", f"-march={machine}", f"-fsanitize={sanitizer}"]
+    options = [*build.instruction_sets()[cpu], f"-DKDET_ISA={cpu}"]  # as the library is built
+    flags = ["-std=c++17", "-g", "-O1", "-w", "-fopenmp-simd", *options, f"-fsanitize={sanitizer}"]
     include = build.find_tensorflow()["flags"][0]  # Eigen lies in TensorFlow's headers
     command = [build.find_compiler(), *flags, f"-I{build.find_sources()}", include, str(HARNESS)]
     build.run([*command, "-o", str(program), "-lpthread"], verbose=False)

@@ -2,6 +2,8 @@
 
 Writes the losses of every step to ``OUT.<worker>.json``, and what the engine writes to ``OUT``. With
 ``kill_after`` the process kills itself after that many steps; with an ``OUT`` that is there it resumes.
+A run that was not resumed by one device scores fixed weights on images of several sizes, see ``score``;
+the figures go into ``OUT.<worker>.figures.json``.
 """
 
 import json
@@ -9,6 +11,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
 import keras
 import numpy as np
@@ -61,8 +64,8 @@ train:
 IMAGES = 12  # three steps per epoch
 
 
-def write_data(folder):
-    """Twelve images with one to three bright boxes, as COCO JSON."""
+def write_data(folder, sizes=((64, 64),) * IMAGES, name="data"):
+    """Images with one to three bright boxes, as COCO JSON; by default twelve."""
     random = np.random.default_rng(0)
     content = {
         "images": [],
@@ -70,17 +73,18 @@ def write_data(folder):
         "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
     }
     folder.mkdir(parents=True, exist_ok=True)
-    for i in range(IMAGES):
-        image = random.integers(0, 60, (64, 64, 3), np.uint8)
+    for i, (height, width) in enumerate(sizes):
+        image = random.integers(0, 60, (height, width, 3), np.uint8)
         for _ in range(random.integers(1, 4)):
             x, y, w, h = (int(v) for v in (*random.integers(0, 30, 2), *random.integers(12, 32, 2)))
             category = int(random.integers(1, 3))
             image[y : y + h, x : x + w, category] = 220
             annotation = {"id": len(content["annotations"]) + 1, "image_id": i, "category_id": category}
             content["annotations"].append({**annotation, "bbox": [x, y, w, h], "area": w * h, "iscrowd": 0})
-        content["images"].append({"id": i, "file_name": f"{i}.png", "height": 64, "width": 64})
-        (folder / f"{i}.png").write_bytes(tf.io.encode_png(image).numpy())
-    (folder / "data.json").write_text(json.dumps(content))
+        file = f"{name}{i}.png"
+        content["images"].append({"id": i, "file_name": file, "height": height, "width": width})
+        (folder / file).write_bytes(tf.io.encode_png(image).numpy())
+    (folder / f"{name}.json").write_text(json.dumps(content))
 
 
 def write_recipe(folder):
@@ -92,15 +96,47 @@ def write_recipe(folder):
 
 
 class Recorder(keras.callbacks.Callback):
-    def __init__(self, path, kill_after):
+    def __init__(self, folder, path, kill_after):
         super().__init__()
+        self.folder = folder
         self.path, self.kill_after, self.losses = path, kill_after, []
 
     def on_train_batch_end(self, batch, logs=None):
         self.losses.append({k: float(v) for k, v in logs.items()})
         self.path.write_text(json.dumps(self.losses))
         if len(self.losses) == self.kill_after:
+            self.wait_for_checkpoint()
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def wait_for_checkpoint(self):
+        """Checkpoints are written beside the training: the newest one that was begun is to be there."""
+        step = (len(self.losses) - 1) // 2 * 2
+        path = self.folder / "checkpoints" / f"step_{step:08d}.weights.h5"
+        for _ in range(600):
+            if path.exists():
+                return
+            time.sleep(0.05)
+
+
+def score(model, folder):
+    """The figures of fixed weights on seven images of four sizes: batches that do not divide evenly, one
+    canvas for each or a few fixed ones, mirrored views, an image that cannot be read."""
+    from kdet.data import load
+    from kdet.evaluation import evaluate
+
+    model.load_weights(folder / "fixed.weights.h5")
+    section = {"annotations": str(folder / "odd.json"), "images": str(folder)}
+    section["transforms"] = [{"type": "Resize", "sizes": [[80, 64]]}]
+    found = {"own": evaluate(model, load(section, batch_size=2))}
+    found["fixed"] = evaluate(model, load({**section, "buckets": [[64, 128], [128, 64]]}, batch_size=2))
+    found["views"] = evaluate(model, load(section, batch_size=2), ["bbox", "voc12"], augment=True)
+    broken = {**section, "annotations": str(folder / "broken.json")}
+    found["skipped"] = evaluate(model, load({**broken, "on_corrupt": "skip"}, batch_size=2))
+    try:
+        evaluate(model, load(broken, batch_size=2))
+    except ValueError as error:
+        found["error"] = str(error)
+    return found
 
 
 def main(out, strategy, kill_after=0):
@@ -113,12 +149,22 @@ def main(out, strategy, kill_after=0):
 
     strategy = make_strategy(strategy)
     from kdet.config import Config
+    from kdet.errors import Stopped
     from kdet.train.engine import train
 
     config = Config.load(out.parent / "data" / "recipe.yaml")
-    recorder = Recorder(out.with_suffix(f".{worker()[0]}.json"), int(kill_after))
-    model, _ = train(config, out, strategy, resume=out.exists(), callbacks=[recorder], verbose=0)
+    recorder = Recorder(out, out.with_suffix(f".{worker()[0]}.json"), int(kill_after))
+    resumed = out.exists()
+    try:
+        model, _ = train(config, out, strategy, resume="auto", callbacks=[recorder], verbose=0)
+    except Stopped as error:
+        print(error)
+        os._exit(75)  # as the command does; TensorFlow would wait for the worker that is gone
     assert model.train_function is not None
+    if resumed and worker()[1] == 1:
+        return
+    figures = score(model, out.parent / "data")
+    out.with_suffix(f".{worker()[0]}.figures.json").write_text(json.dumps(figures))
 
 
 if __name__ == "__main__":

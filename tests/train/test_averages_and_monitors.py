@@ -10,7 +10,7 @@ import tensorflow as tf
 from kdet.config import Config, ConfigError
 from kdet.registry import register
 from kdet.settings import Train
-from kdet.train import SGD, AdamW, EarlyStopping, SaveBest, averaged, engine
+from kdet.train import SGD, AdamW, EarlyStopping, SaveBest, averaged, engine, section
 from tests.train.run_engine import write_data, write_recipe
 
 
@@ -56,6 +56,20 @@ def test_averages_by_hand():
     (average,) = (v for v in optimizer.variables if "average" in v.path)
     second = 0.75 * 0.9 + 0.25 * 0.8
     np.testing.assert_allclose(average.numpy(), 0.75 * second + 0.25 * 0.7, rtol=1e-6)
+
+
+def test_averages_that_follow_at_first_by_hand():
+    weight = keras.Variable(1.0)
+    optimizer = SGD(0.1, momentum=0.0, use_ema=True, ema_momentum=0.75, ema_ramp_steps=2)
+    optimizer.build([weight])
+    for _ in range(3):
+        optimizer.apply([tf.constant(1.0)], [weight])
+    (average,) = (v for v in optimizer.variables if "average" in v.path)
+    shares = [0.75 * (1 - np.exp(-(step + 1) / 2)) for step in (1, 2)]
+    second = shares[0] * 0.9 + (1 - shares[0]) * 0.8
+    np.testing.assert_allclose(average.numpy(), shares[1] * second + (1 - shares[1]) * 0.7, rtol=1e-6)
+    again = SGD.from_config(optimizer.get_config())
+    assert again.ema_ramp_steps == 2 and again.ema_momentum == 0.75
 
 
 def test_a_model_uses_its_averages_for_a_while():
@@ -152,6 +166,22 @@ def test_early_stopping_counts_evaluations():
     assert stopped_at(EarlyStopping("loss", patience=1), [None]) is None
 
 
+def test_a_resume_after_an_early_end_trains_nothing(recipe, tmp_path, caplog):
+    stop = {"type": "EarlyStopping", "monitor": "loss", "patience": 1, "min_delta": 1e6}
+    changes = {"train.callbacks": [stop], "train.epochs": 4, "train.evaluate_every": 0}
+    config = Config.load(recipe, changes)
+    first, history = engine.train(config, tmp_path / "run", "one", verbose=0)
+    assert len(history) == 2
+    again, rest = engine.train(config, tmp_path / "run", "one", resume=True, verbose=0)
+    assert rest == [] and int(again.optimizer.iterations) == int(first.optimizer.iterations)
+    assert "EarlyStopping ended the run in" in caplog.text and "after epoch 2, as loss got" in caplog.text
+    for one, two in zip(first.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
+    stop["patience"] = 2
+    _, rest = engine.train(Config.load(recipe, changes), tmp_path / "run", "one", resume=True, verbose=0)
+    assert [line["epoch"] for line in rest] == [3]
+
+
 def test_save_best_keeps_the_best(tmp_path):
     saver, model = SaveBest(str(tmp_path / "best.weights.h5"), "loss"), net(SGD(0.1))
     saver.set_model(model)
@@ -234,7 +264,7 @@ def test_the_schedule_and_the_rate_count_whole_steps():
         optimizer={"learning_rate": 0.02, "base_batch_size": 16},
         schedule={"steps": [1]},
     )
-    optimizer = engine.make_optimizer(settings, steps_per_epoch=40)
+    optimizer = section.make_optimizer(settings, steps_per_epoch=40)
     assert float(optimizer.learning_rate) == pytest.approx(0.02)
-    schedule = engine.make_optimizer(settings, steps_per_epoch=40)._learning_rate
+    schedule = section.make_optimizer(settings, steps_per_epoch=40)._learning_rate
     assert [float(schedule(step)) for step in (9, 10)] == pytest.approx([0.02, 0.002])

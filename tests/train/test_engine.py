@@ -2,20 +2,25 @@
 
 import json
 import os
+import pathlib
 import signal
+import threading
 
+import h5py
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from kdet.config import Config
-from kdet.errors import Stopped
+from kdet.convert import keras_files, snapshots
+from kdet.errors import CheckpointError, Stopped, WriteError
 from kdet.settings import Train
-from kdet.train import engine
+from kdet.train import engine, facts, section
+from kdet.train.callbacks import lines_before
 from kdet.train.checkpoints import Checkpoints
 from kdet.train.optimizers import SGD, AdamW, LossScaleOptimizer
-from kdet.train.strategy import make_strategy, worker
+from kdet.train.strategy import make_strategy, require_static, worker
 from kdet.train.tensorboard import EventWriter
 from tests.train.run_engine import write_data, write_recipe
 
@@ -55,15 +60,15 @@ def test_the_optimizer_of_a_recipe():
         "weight_decay": 1e-4,
         "base_batch_size": 16,
     }
-    optimizer = engine.make_optimizer(settings(optimizer=spec, batch_size=4, clip=35.0), steps_per_epoch=10)
+    optimizer = section.make_optimizer(settings(optimizer=spec, batch_size=4, clip=35.0), steps_per_epoch=10)
     assert type(optimizer) is SGD and optimizer.momentum == 0.8 and optimizer.global_clipnorm == 35.0
     assert float(optimizer.learning_rate) == pytest.approx(0.005)
     spec = {"type": "AdamW", "learning_rate": 1e-4, "parameters": {"norm_decay_mult": 0.0}}
-    assert type(engine.make_optimizer(settings(optimizer=spec), 10)) is AdamW
-    scaled = engine.make_optimizer(settings(precision="mixed_float16", loss_scale=512.0), 10)
+    assert type(section.make_optimizer(settings(optimizer=spec), 10)) is AdamW
+    scaled = section.make_optimizer(settings(precision="mixed_float16", loss_scale=512.0), 10)
     assert type(scaled) is LossScaleOptimizer and scaled.initial_scale == 512.0
     with pytest.raises(ValueError, match="train.optimizer.type: No Optimizer is registered as 'Lion'"):
-        engine.make_optimizer(settings(optimizer={"type": "Lion"}), 10)
+        section.make_optimizer(settings(optimizer={"type": "Lion"}), 10)
 
 
 def test_training_scores_and_logs(recipe, tmp_path):
@@ -122,7 +127,7 @@ def test_mixed_precision(recipe, precision, float32_again):
     keras.config.set_dtype_policy(precision)
     config = Config.load(recipe)
     model = config.build("model")
-    model.compile(optimizer=engine.make_optimizer(settings(precision=precision, batch_size=2), 10))
+    model.compile(optimizer=section.make_optimizer(settings(precision=precision, batch_size=2), 10))
     data = engine.load_data(config, "train", 2).dataset()
     losses = model.fit(data, steps_per_epoch=2, verbose=0, shuffle=False).history
     assert np.isfinite(losses["loss"]).all()
@@ -145,9 +150,40 @@ def test_checkpoints_are_replaced_whole_and_pruned(tmp_path):
     fresh.compile(optimizer=SGD(0.1))
     assert checkpoints.restore(fresh) == 15
     np.testing.assert_array_equal(fresh.optimizer.momentums[0].numpy(), [[15.0], [15.0]])
-    slower = Checkpoints(tmp_path / "slower")
-    slower.save(model, 10)
-    assert checkpoints.restore(fresh, [slower, Checkpoints(tmp_path / "on another machine")]) == 10
+
+
+def test_a_checkpoint_is_what_the_weights_were_when_it_was_asked_for(tmp_path, monkeypatch):
+    model = keras.Sequential([keras.layers.Input([2]), keras.layers.Dense(1)])
+    model.compile(optimizer=SGD(0.1, momentum=0.5))
+    model.optimizer.build(model.trainable_variables)
+    kernel = model.weights[0].numpy()
+    checkpoints, go, write = Checkpoints(tmp_path), threading.Event(), snapshots.write
+    monkeypatch.setattr(snapshots, "write", lambda *given: (go.wait(30), write(*given)))
+    checkpoints.start_saving(model, 4)
+    assert checkpoints.steps() == []
+    model.weights[0].assign(kernel + 1.0)
+    go.set()
+    checkpoints.wait()
+    assert checkpoints.steps() == [4] and checkpoints.restore(model) == 4
+    np.testing.assert_array_equal(model.weights[0], kernel)
+    model.save_weights(tmp_path / "keras.weights.h5")
+    with h5py.File(checkpoints.path(4)) as ours, h5py.File(tmp_path / "keras.weights.h5") as theirs:
+        assert keras_files.file_shapes(ours) == keras_files.file_shapes(theirs)
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
+    model = keras.Sequential([keras.layers.Input([2]), keras.layers.Dense(1)])
+    model.compile(optimizer=SGD(0.1))
+
+    def fail(path, values):
+        raise WriteError(f"{path} cannot be written: no space left on device.")
+
+    monkeypatch.setattr(snapshots, "write", fail)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.start_saving(model, 4)
+    with pytest.raises(WriteError, match="no space left"):
+        checkpoints.wait()
+    checkpoints.wait()  # said once
 
 
 def test_event_files_hold_scalars_and_images(tmp_path):
@@ -163,12 +199,43 @@ def test_event_files_hold_scalars_and_images(tmp_path):
     assert (width, height) == (b"6", b"4") and (tf.io.decode_png(encoded).numpy() == 7).all()
 
 
+def test_a_full_disk_ends_the_events_with_a_sentence(tmp_path, monkeypatch):
+    if not pathlib.Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    record_writer = tf.io.TFRecordWriter
+    monkeypatch.setattr(tf.io, "TFRecordWriter", lambda path: record_writer("/dev/full"))
+    writer = EventWriter(tmp_path / "tensorboard")
+    with pytest.raises(WriteError, match="tensorboard cannot be written: .*o space left.* Free some room"):
+        for step in range(3):
+            writer.images("sheet", [np.zeros([300, 300, 3], np.uint8)], step)
+            writer.flush()
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="cannot be written: (Not a directory|File exists)"):
+        EventWriter(tmp_path / "file" / "tensorboard").scalars({"loss": 1.0}, 1)
+
+
+def test_a_tpu_that_is_not_there(monkeypatch):
+    monkeypatch.delenv("TPU_NAME", raising=False)
+    with pytest.raises(ValueError, match="strategy 'tpu' finds no TPU.*TPU_NAME.*--strategy auto"):
+        make_strategy("tpu")
+    monkeypatch.setenv("TPU_NAME", "local")
+    with pytest.raises(ValueError, match="strategy 'tpu' cannot use the TPU 'local'"):
+        make_strategy("tpu")
+
+
+def test_tpus_take_one_shape():
+    one = {"images": tf.TensorSpec([2, 64, 96, 3])}, {"boxes": tf.TensorSpec([2, 5, 4])}
+    require_static(one)
+    with pytest.raises(ValueError, match=r"images come as \(2, None, 96, 3\).*data.train.buckets"):
+        require_static(({"images": tf.TensorSpec([2, None, 96, 3])}, one[1]))
+
+
 def test_strategies(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert worker() == (0, 1) and make_strategy("auto").num_replicas_in_sync == 1
     with pytest.raises(ValueError, match="needs the environment variable TF_CONFIG"):
         make_strategy("multiworker")
-    with pytest.raises(ValueError, match="must be one of auto, one, mirrored, multiworker; got 'two'"):
+    with pytest.raises(ValueError, match="must be one of auto, one, mirrored, multiworker, tpu; got 'two'"):
         make_strategy("two")
     cluster = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 1}}))
@@ -189,3 +256,40 @@ def test_a_signal_ends_a_run_that_can_be_resumed(recipe, tmp_path):
     assert Checkpoints(tmp_path / "run/checkpoints").steps() == [1]
     model, history = engine.train(config, tmp_path / "run", "one", resume=True, verbose=0)
     assert int(model.optimizer.iterations) == 3 and [line["epoch"] for line in history] == [1]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("no json", "TF_CONFIG is not valid JSON"),
+        ("[1]", r"TF_CONFIG must be a mapping; got \[1\]"),
+        ('{"cluster": 3}', "TF_CONFIG must list addresses; got 3"),
+        ('{"cluster": {"worker": "a:1"}}', "TF_CONFIG must list addresses"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "none of its 1"),
+        (
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": "0"}}',
+            "none of its 1",
+        ),
+        ('{"cluster": {"worker": ["a:1"]}, "task": "worker"}', "none of its 1"),
+    ],
+)
+def test_a_cluster_that_cannot_be_used_is_named(monkeypatch, config, message):
+    monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(ValueError, match=message):
+        worker()
+
+
+def test_lines_of_the_log_that_are_none_are_passed_over(tmp_path):
+    path = tmp_path / "log.jsonl"
+    assert lines_before(path, 3) == []
+    lines = ['{"epoch": 1, "loss": 2.0, "val/bbox/AP": null}', "[]", '{"epoch": "2"}', '{"epoch": 2, "lo']
+    path.write_text("\n".join(lines))
+    assert lines_before(path, 3) == [{"epoch": 1, "loss": 2.0}]
+
+
+def test_facts_that_are_damaged_are_named(tmp_path):
+    path = tmp_path / "a.weights.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs[facts.ATTRIBUTE] = "{"
+    with pytest.raises(CheckpointError, match="a.weights.h5 is damaged: what it says about its run"):
+        facts.read(path)

@@ -3,14 +3,17 @@
 import json
 import os
 import pathlib
+import shutil
 import socket
 import subprocess
 import sys
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
+from kdet.config import Config
 from tests.train.run_engine import write_data, write_recipe
 
 SCRIPT = pathlib.Path(__file__).with_name("run_engine.py")
@@ -24,6 +27,18 @@ def start(out, strategy, kill_after=0, **environment):
         return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
+def start_workers(out, kill_after=(0, 0)):
+    """Two processes that train together, the second after so many steps killed."""
+    ports = []
+    for _ in range(2):
+        with socket.socket() as probe:
+            probe.bind(("localhost", 0))
+            ports.append(probe.getsockname()[1])
+    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    config = [json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in range(2)]
+    return [start(out, "multiworker", kill_after[i], TF_CONFIG=config[i], RANK=str(i)) for i in range(2)]
+
+
 def finish(process, folder):
     code = process.wait(timeout=300)
     if code > 0:
@@ -32,34 +47,41 @@ def finish(process, folder):
     return code
 
 
+def write_scene(folder, recipe):
+    """What ``run_engine.score`` wants: weights, and images of several sizes, once with a broken one."""
+    keras.utils.set_random_seed(5)
+    Config.load(recipe).build("model").save_weights(folder / "fixed.weights.h5")
+    sizes = [(64, 64), (60, 80), (80, 60), (64, 72), (60, 80), (80, 60), (60, 80)]
+    write_data(folder, sizes, "odd")
+    content = json.loads((folder / "odd.json").read_text())
+    content["images"][-1]["file_name"] = "broken.png"
+    (folder / "broken.png").write_bytes(b"no image")
+    (folder / "broken.json").write_text(json.dumps(content))
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """All runs side by side: they share nothing but the data."""
     folder = tmp_path_factory.mktemp("runs")
     write_data(folder / "data")
-    write_recipe(folder / "data")
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("localhost", 0))
-            ports.append(probe.getsockname()[1])
-    cluster = {"worker": [f"localhost:{port}" for port in ports]}
+    write_scene(folder / "data", write_recipe(folder / "data"))
     processes = {"one": start(folder / "one", "one"), "mirrored": start(folder / "mirrored", "mirrored")}
-    for i in range(2):
-        config = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}})
-        processes[f"worker{i}"] = start(folder / "workers", "multiworker", TF_CONFIG=config, RANK=str(i))
+    lost = start_workers(folder / "lost", kill_after=[0, 5])
     killed = start(folder / "killed", "one", kill_after=5)
     assert finish(killed, folder) == -9
     checkpoints = sorted(p.name for p in (folder / "killed/checkpoints").iterdir())
     losses = json.loads((folder / "killed.0.json").read_text())
+    shutil.copytree(folder / "killed", folder / "workers")  # where one device stopped, two workers go on
     processes["resumed"] = start(folder / "killed", "one")
     try:
+        codes = [lost[1].wait(timeout=300), lost[0].wait(timeout=300)]
+        processes.update(zip(["worker0", "worker1"], start_workers(folder / "workers")))
         for process in processes.values():
             assert finish(process, folder) == 0
     finally:
-        for process in processes.values():
+        for process in (*processes.values(), *lost):
             process.kill()
-    return {"folder": folder, "checkpoints": checkpoints, "before the kill": losses}
+    return {"folder": folder, "checkpoints": checkpoints, "before the kill": losses, "lost": codes}
 
 
 def losses(runs, name):
@@ -80,8 +102,8 @@ def scores(runs, folder):
     return {k: v for k, v in json.loads(line).items() if k.startswith("val/")}
 
 
-def assert_equal_runs(runs, name, folder):
-    steps, reference = losses(runs, name), losses(runs, "one.0")
+def assert_equal_runs(runs, name, folder, before=()):
+    steps, reference = [*before, *losses(runs, name)], losses(runs, "one.0")
     assert len(steps) == len(reference) == 6
     for step, want in zip(steps, reference):
         assert set(step) == set(want) and len(want) == 5
@@ -108,9 +130,39 @@ def test_two_replicas_equal_one_device(runs):
     assert_equal_runs(runs, "mirrored.0", "mirrored")
 
 
-def test_two_workers_equal_one_device(runs):
-    assert_equal_runs(runs, "workers.0", "workers")
+def test_two_workers_equal_one_device_and_go_on_where_it_stopped(runs):
+    assert len(losses(runs, "lost.1")) == 5 and len(losses(runs, "workers.0")) == 2
+    assert_equal_runs(runs, "workers.0", "workers", before=losses(runs, "lost.1")[:4])
     assert losses(runs, "workers.1") == losses(runs, "workers.0")
+    assert losses(runs, "lost.0")[:5] == losses(runs, "lost.1")
+
+
+def test_the_loss_of_a_worker_is_one_sentence_and_the_code_to_start_again(runs):
+    assert runs["lost"] == [-9, 75]
+    said = (runs["folder"] / "lost.0.log").read_text()
+    assert said.count("Another worker of this run ended or cannot be reached") == 1
+    assert "Traceback" not in said
+    # one process writes them, and they are those of one device
+    assert not list((runs["folder"] / "lost").glob("worker_1/**/*.h5"))
+    ours = weights(runs["folder"] / "lost/checkpoints/step_00000004.weights.h5")
+    theirs = weights(runs["folder"] / "one/checkpoints/step_00000004.weights.h5")
+    assert set(ours) == set(theirs)
+    for key, value in theirs.items():
+        np.testing.assert_allclose(ours[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["mirrored.0", "workers.0", "workers.1"])
+def test_replicas_and_workers_share_an_evaluation_and_score_as_one_device(runs, name):
+    ours, reference = losses(runs, f"{name}.figures"), losses(runs, "one.0.figures")
+    assert reference.pop("error").startswith("Image broken.png of")
+    error = ours.pop("error")
+    assert error.startswith("Worker 1 failed: " if name == "workers.0" else "Image ")
+    assert "Image broken.png of" in error
+    assert set(ours) == set(reference) == {"own", "fixed", "views", "skipped"}
+    for case, wanted in reference.items():
+        assert wanted["bbox/AR"] > 0
+        assert ours[case] == pytest.approx(wanted, abs=1e-9, rel=0, nan_ok=True), case
+    assert reference["own"] != reference["views"]
 
 
 def test_resuming_after_a_kill_is_exact(runs):

@@ -68,3 +68,19 @@ def test_in_a_thread_nothing_is_caught(tmp_path):
     thread.start()
     thread.join()
     assert found == [before]
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_all_workers_end_after_the_step_in_which_one_had_a_signal(tmp_path, writes):
+    said = []
+
+    def exchange(own):
+        said.append(own)
+        return [own, b"SIGTERM" if len(said) == 3 else b""]
+
+    model = keras.Sequential([keras.Input([2]), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    stop = StopOnSignal(Interrupts(), Checkpoints(tmp_path), 10, exchange, writes)
+    with pytest.raises(Stopped, match="SIGTERM ended the run at step 13; step_00000013"):
+        model.fit(X, Y, batch_size=2, verbose=0, callbacks=[stop])
+    assert said == [b""] * 3 and Checkpoints(tmp_path).steps() == ([13] if writes else [])

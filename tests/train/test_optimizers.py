@@ -79,6 +79,21 @@ class Net(keras.Model):
         return self.head(self.backbone[1](self.backbone[0](x), training=training))
 
 
+class Counted(Conv2D):
+    def layers_above(self, name):
+        return 3
+
+
+class TwoParts(keras.Model):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone, self.head = backbone, Conv2D(2, 1)
+        self(tf.zeros([1, 2, 2, 4]))
+
+    def call(self, x):
+        return self.head(self.backbone(x))
+
+
 RULES = {
     "custom_keys": {"backbone": {"lr_mult": 0.1}, "backbone.0": {"lr_mult": 0.5, "decay_mult": 0.0}},
     "bias_lr_mult": 2.0,
@@ -104,6 +119,17 @@ def test_names_and_factors():
     assert rules.factors("head.weight") == (1.0, 1.0)
     assert rules.factors("head.norm.bias", is_norm=True) == (1.0, 0.0)
     assert rules.factors("head.conv2.conv_offset.bias") == rules.factors("conv_offset.bias") == (1.0, 1.0)
+
+
+def test_rates_fall_towards_the_image_and_vectors_do_not_decay():
+    rules = ParamGroups(layer_decay=0.5, vector_decay_mult=0.0)
+    net = TwoParts(Counted(3, 1))
+    names = {id(variable): name for variable, name, _ in parameter_names(net)}
+    found = {names[id(variable)]: factors for variable, factors in rules.resolve(net)}
+    assert found["backbone.weight"] == (0.125, 1.0) and found["backbone.bias"] == (0.125, 0.0)
+    assert found["head.weight"] == (1.0, 1.0) and found["head.bias"] == (1.0, 0.0)
+    with pytest.raises(ValueError, match="layer_decay: the layers of Conv2D are not counted"):
+        rules.resolve(TwoParts(Conv2D(3, 1)))
 
 
 def test_factors_reach_the_update():

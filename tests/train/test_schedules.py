@@ -4,7 +4,15 @@ import keras
 import numpy as np
 import pytest
 
-from kdet.train.schedules import ConstantRate, CosineDecay, PolynomialDecay, StepDecay, scaled_rate
+from kdet.train.schedules import (
+    ConstantRate,
+    CosineDecay,
+    CosineThenFlat,
+    FlatCosine,
+    PolynomialDecay,
+    StepDecay,
+    scaled_rate,
+)
 
 
 def rates(schedule, steps):
@@ -37,6 +45,22 @@ def test_cosine_and_polynomial():
     np.testing.assert_allclose(rates(smooth, [10, 30]), 1 + np.cos(np.pi * np.array([0.25, 0.75])), rtol=1e-6)
     poly = PolynomialDecay(2.0, 10, 4, power=2.0, by_epoch=False)
     np.testing.assert_allclose(rates(poly, [0, 20, 40, 50]), [2, 0.5, 0, 0], atol=1e-7)
+
+
+def test_yolox_rises_falls_and_stays():
+    schedule = CosineThenFlat(2.0, 10, 10, warmup_epochs=2, flat_epochs=3, min_ratio=0.1)
+    want = [2 * 0.05**2, 2.0, 0.2 + 1.8 * 0.5 * (1 + np.cos(np.pi / 50)), 1.1, 0.2, 0.2]
+    np.testing.assert_allclose(rates(schedule, [0, 19, 20, 44, 69, 99]), want, rtol=1e-5)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    np.testing.assert_allclose(rates(again, [0, 44]), [2 * 0.05**2, 1.1], rtol=1e-5)
+
+
+def test_rtmdet_stays_and_falls_in_the_second_half():
+    schedule = FlatCosine(2.0, 10, 9, min_ratio=0.1, warmup_steps=4, warmup_ratio=0.2)
+    want = [0.4, 0.4 + 1.6 / 4, 2.0, 2.0, 1.1, 0.2, 0.2]
+    np.testing.assert_allclose(rates(schedule, [0, 1, 4, 40, 65, 90, 99]), want, rtol=1e-5)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
+    np.testing.assert_allclose(rates(again, [40, 65]), [2.0, 1.1], rtol=1e-5)
 
 
 def test_milestones_in_steps_and_round_trip():

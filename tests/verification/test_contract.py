@@ -26,7 +26,20 @@ SHORT = (
     "htc_r50_fpn_1x",
     "deformable_detr_twostage_refine_r50_16x2_50e",
     "sparse_rcnn_r50_fpn_1x",
+    "yolox_tiny_8x8_300e",
+    "tood_r50_fpn_1x",
+    "centernet_resnet18_dcnv2_140e",
+    "rtdetr_r18vd_6x",
+    "dfine_n",
+    "lwdetr_tiny_60e",
+    "rfdetr_nano",
+    "rfdetr-seg_nano",
+    "dino-4scale_r50_12e",
+    "rtmdet-ins_tiny_300e",
+    "condinst_r50_fpn_ms-poly-90k",
+    "crowddet-rcnn_refine_r50_fpn_30e_crowdhuman",
 )
+pytestmark = pytest.mark.usefixtures("with_grappler")
 NAMES = sorted(recipes()) if os.environ.get("KDET_ALL_MODELS") else SHORT
 
 

@@ -54,3 +54,17 @@ def test_the_table_covers_every_part():
 @pytest.mark.parametrize("recipe, size", [("ssd512", (260, 260)), ("atss_r50_fpn_1x", (128, 192))])
 def test_images_are_small(recipe, size):
     assert small_golden.size(recipe) == size
+
+
+def test_models_that_take_long_get_few_regions():
+    assert small_golden.proposals("tridentnet_r50_caffe_1x") == (16, 32)
+    assert small_golden.proposals("faster_rcnn_r50_fpn_1x") is None
+
+
+def test_reasons_are_kept_of_what_is_missing_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(small_golden, "FOLDER", tmp_path)
+    monkeypatch.setattr(small_golden, "MISSING", tmp_path / "missing.json")
+    small_golden.note_missing({"a": "too slow", "b": "noise"})
+    (tmp_path / "a.npz").touch()
+    small_golden.note_missing({"c": "no detections"})
+    assert small_golden.missing() == {"b": "noise", "c": "no detections"}

@@ -5,6 +5,7 @@ change the compiler sees through), is no mutant; others are drawn in its place.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.util
 import os
@@ -23,8 +24,20 @@ TESTS = "tests/ops"
 HEADERS = ("op.h", "op_kernel.h", "shape_inference.h")
 
 
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A source, and the instruction set that it is compiled for: None for what runs on any processor."""
+
+    source: pathlib.Path
+    cpu: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.source.stem if self.cpu is None else f"{self.source.stem}_{self.cpu}"
+
+
 class Builder:
-    """Compiles the ops of a copy, one object per op.
+    """Compiles the ops of a copy, one object per op and instruction set.
 
     Args:
         copy: copy of the checkout.
@@ -37,9 +50,13 @@ class Builder:
         self.build = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(self.build)
         self.sources = copy / "custom_ops"
-        self.units = sorted(self.sources.glob("*/*_op.cc"))
+        # in the order in which the linker must see them
+        self.units = [Unit(path) for path in sorted(self.sources.glob("*/*_op.cc"))]
+        self.units.append(Unit(self.sources / "common" / "instruction_set.cc"))
+        for cpu in self.build.instruction_sets():
+            self.units += [Unit(path, cpu) for path in sorted(self.sources.glob("*/*_cpu.cc"))]
         found = self.build.find_tensorflow()
-        flags = [*self.build.OPTIONS, "-march=native", f"-I{self.sources}", *found["flags"]]
+        flags = [*self.build.OPTIONS, f"-I{self.sources}", *found["flags"]]
         self.compile = [self.build.find_compiler(), *flags]
         self.link = [*found["link"], "-ldl", "-lrt", "-lpthread"]
 
@@ -51,7 +68,7 @@ class Builder:
         if not header.exists():
             header.write_text(text)
             self._run([*self.compile, "-x", "c++-header", str(header), "-o", f"{header}.gch"])
-        self.compile += ["-include", str(header)]
+        self.header = header
         state, stamp = self.build.sources_digest(), self.folder / "sources"
         if not stamp.exists() or stamp.read_text() != state:
             for unit in self.units:
@@ -75,30 +92,35 @@ class Builder:
             for unit in self.units:
                 if str(self.copy / path) not in self._object(unit).with_suffix(".d").read_text().split():
                     continue
-                changed = self.folder / f"changed_{unit.stem}.o"
+                changed = self.folder / f"changed_{unit.name}.o"
                 try:
                     self._run(self._command(unit, changed))
                 except RuntimeError:
                     return []
                 if changed.read_bytes() != self._object(unit).read_bytes():
                     objects[unit] = changed
-                    different.append(unit.parent.name)
+                    different.append(unit.source.parent.name)
         if different:
             command = [self.compile[0], "-shared", *map(str, objects.values()), "-o", str(target)]
             self._run([*command, *self.link])
-        return different
+        return sorted(set(different))
 
     def _object(self, unit):
-        return self.folder / f"{unit.stem}.o"
+        return self.folder / f"{unit.name}.o"
 
     def _command(self, unit, target):
+        if unit.cpu is None:
+            options = ["-include", str(self.header)]
+        else:
+            options = [*self.build.instruction_sets()[unit.cpu], f"-DKDET_ISA={unit.cpu}"]
         return [
             *self.compile,
+            *options,
             "-MMD",
             "-MF",
             str(target.with_suffix(".d")),
             "-c",
-            str(unit),
+            str(unit.source),
             "-o",
             str(target),
         ]
@@ -175,7 +197,7 @@ def _judge(campaign, builder, runner, copy, mutant, reach):
         os.replace(installed, kept)
         os.replace(library, installed)
         try:
-            for tests in rounds(different, [unit.parent.name for unit in builder.units], reach):
+            for tests in rounds(different, [unit.source.parent.name for unit in builder.units], reach):
                 outcome = runner.run(tests, 3 * sum(reach.seconds[test] for test in tests) + 60)
                 if not outcome.passed:
                     killed, by = True, outcome.reason

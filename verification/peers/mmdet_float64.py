@@ -2,36 +2,26 @@
 
     PEER/bin/python verification/peers/mmdet_float64.py --generator DIR --out FOLDER GOLDEN.npz ...
 
-Runs in the environment of PyTorch and MMDetection 2.x; DIR holds the program that made the goldens
-(``make_golden.py``). Weights, images and settings are those of the golden; whatever the reference computes
-is float64, but for the order of boxes in its NMS, whose kernel knows float32 alone. ``check_parity.py
---float64`` holds kdet against the results.
+Runs in the environment of PyTorch and MMDetection; DIR holds the program that made the goldens
+(``make_golden.py`` for 2.x, ``make_golden3.py`` for 3.x). Weights, images and settings are those of the
+golden; whatever the reference computes is float64, but for the order of boxes in its NMS, whose kernel knows
+float32 alone. ``check_parity.py --float64`` holds kdet against the results.
 """
 
-import argparse
 import functools
 import pathlib
 import sys
-import time
 
 import numpy as np
+from in_float64 import make_torch_double, options_of, print_errors, remake_all, remake_third
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("goldens", nargs="+", type=pathlib.Path)
-    parser.add_argument("--generator", required=True, help="folder of make_golden.py")
-    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the new goldens")
-    options = parser.parse_args()
+    options = options_of(__doc__, "make_golden.py or make_golden3.py")
     sys.path.insert(0, options.generator)
-    compute_in_float64()
-    options.out.mkdir(parents=True, exist_ok=True)
-    for path in options.goldens:
-        start = time.time()
-        meta = remake(path, options.out / path.name)
-        print(f"{path.stem}: training {meta['train']['status']}, {time.time() - start:.0f} s", flush=True)
+    third = (pathlib.Path(options.generator) / "make_golden3.py").exists()
+    compute_in_float64(third)
+    remake_all(options, remake_of_third if third else remake)
 
 
 def remake(path, out):
@@ -53,30 +43,32 @@ def remake(path, out):
     return meta
 
 
-def print_errors(text, *_):
-    if "Traceback" in text or "Error" in text:
-        print(text, file=sys.stderr, flush=True)
+def remake_of_third(path, out):
+    """As ``remake``, for goldens of MMDetection 3.x."""
+    import make_golden3
+
+    def compute(meta, *args, **kwargs):
+        return make_golden3.compute(make_golden3.find_config(meta["config"]), *args, **kwargs)
+
+    return remake_third(path, out, compute)
 
 
-def compute_in_float64():
+def compute_in_float64(third):
     """Makes float64 what PyTorch and MMDetection, which is imported afterwards, would make float32."""
-    import torch
-
-    single, from_numpy = torch.float32, torch.from_numpy
-    torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
-    torch.float = torch.float32 = torch.float64
-    torch.Tensor.float = torch.Tensor.double
-    torch.from_numpy = lambda x: from_numpy(x.astype(np.float64) if x.dtype == np.float32 else x)
-
-    import compat  # noqa: F401  patches MMDetection for current versions
-    import mmcv.ops  # noqa: F401
+    single = make_torch_double()
+    if third:
+        import compat3  # noqa: F401  patches MMDetection for current versions
+        import mmcv.ops
+    else:
+        import compat  # noqa: F401
+        import mmcv.ops  # noqa: F401
     from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
 
     kernels = sys.modules["mmcv.ops.nms"]
     for op in (kernels.NMSop, kernels.SoftNMSop):
         op.forward = staticmethod(given_as(single, op.forward))
-    BaseDenseHead.forward_train = with_stored_proposals(BaseDenseHead.forward_train)
+    if not third:
+        BaseDenseHead.forward_train = with_stored_proposals(BaseDenseHead.forward_train)
 
 
 def given_as(dtype, function):

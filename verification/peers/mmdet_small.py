@@ -2,6 +2,7 @@
 
     PEER/bin/python verification/peers/mmdet_small.py --generator DIR --out FOLDER --size H W CONFIG ...
 
+Writes ``FOLDER/seed0/FAMILY__NAME.npz`` and, with ``--noise``, ``FOLDER/seed0/noisy/FAMILY__NAME.npz``.
 Runs in the environment of PyTorch and MMDetection 2.x; DIR holds the program that makes the goldens
 (``make_golden.py``). What shrinks here is what ``verification.small`` shrinks of kdet's recipe, by the same
 factors: ``python -m verification.record_small`` compares the names and shapes of all weights of the two.
@@ -11,6 +12,7 @@ import argparse
 import functools
 import inspect
 import pathlib
+import re
 import sys
 import time
 
@@ -45,7 +47,6 @@ COUNTS = {
     "max_per_img": 100,
     "nms_post": 100,
     "nms_pre": 300,
-    "num_feat_levels": 1,
     "num_proposals": 50,
     "num_query": 50,
     "num_stages": 3,
@@ -60,7 +61,7 @@ BACKBONES = {
     "HourglassNet": {
         "downsample_times": 3,
         "feat_channel": 64,
-        "num_stacks": 1,
+        "num_stacks": 2,
         "stage_channels": [64, 64, 96, 96],
         "stage_blocks": [1, 1, 1, 1],
     },
@@ -70,6 +71,17 @@ BACKBONES = {
 DARKNET = {53: ((1, 1, 1, 1, 1), ((32, 64), (64, 32), (32, 64), (64, 128), (128, 256)))}
 HRNET_WIDTH = 8
 BOTTLENECKS, BLOCKS = 26, (2, 2, 2, 2)  # ResNet-26, the smallest in use that has them
+
+
+# Further layers whose outputs get a root mean square, as make_golden's CALIB.
+CALIBRATED = [(r"deconv2$", 0.5)]  # heat maps of Grid R-CNN: far from 0 cells tie after the sigmoid
+# Factors of generated weights, by patterns of their names.
+SCALED = {
+    # Split attention normalizes one pixel of the two images: their difference over its root. It must not lie
+    # near the epsilon of the norm, where that multiplies rounding by 300.
+    r"^backbone\.layer.*\.fc1\.weight$": 30.0,
+    r"^backbone\.layer.*\.fc2\.weight$": 0.3,
+}
 
 
 def shrink(model):
@@ -186,13 +198,6 @@ def shrink_backbone(spec):
             spec["stem_channels"] = 32
 
 
-def adjustments(path):
-    """What a golden changed in its generated weights."""
-    from golden import Golden
-
-    return Golden(str(path)).meta["adjust"]
-
-
 def add_architectures():
     """Makes small backbones known to the classes that list theirs."""
     from mmdet.models.backbones import (
@@ -213,12 +218,31 @@ def add_architectures():
 
 def shrink_constants():
     """Makes a quarter of the widths that no config can set."""
+    from mmdet.models.dense_heads import CornerHead
     from mmdet.models.utils.transformer import DeformableDetrTransformer
 
+    layers = CornerHead._make_layers
+    CornerHead._make_layers = functools.partialmethod(layers, feat_channels=256 // DIVIDE)
     embed = DeformableDetrTransformer.get_proposal_pos_embed
     DeformableDetrTransformer.get_proposal_pos_embed = functools.partialmethod(
         embed, num_pos_feats=128 // DIVIDE
     )
+
+
+def scaled(initial_adjust):
+    """``initial_adjust`` of make_golden, with ``SCALED``."""
+
+    @functools.wraps(initial_adjust)
+    def call(model, shapes, tied, seed):
+        adjust = initial_adjust(model, shapes, tied, seed)
+        for name, _ in shapes:
+            for pattern, factor in SCALED.items():
+                if re.search(pattern, name):
+                    times, plus = adjust.get(name, [1.0, 0.0])
+                    adjust[name] = [times * factor, plus]
+        return adjust
+
+    return call
 
 
 def channels_of(spec):
@@ -268,10 +292,11 @@ def main():
     parser.add_argument("--generator", required=True, help="folder of make_golden.py")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the new goldens")
     parser.add_argument("--size", type=int, nargs=2, default=(96, 128), metavar=("H", "W"))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument(
-        "--noise", type=pathlib.Path, metavar="FOLDER", help="of the goldens to compute again with noise"
+        "--proposals", type=int, nargs=2, metavar=("TRAIN", "TEST"), help="most regions of an image's RPN"
     )
+    parser.add_argument("--noise", action="store_true", help="once more with noise on the images")
     options = parser.parse_args()
     sys.path.insert(0, options.generator)
     import common
@@ -290,23 +315,37 @@ def main():
 
     common.load_model_cfg = load_small
     make_golden.BUDGET, make_golden.MAX_VALUES = 60_000, 512
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_golden.CALIB += CALIBRATED
+    make_golden.initial_adjust = scaled(make_golden.initial_adjust)
+    if options.proposals:
+        make_golden.TRAIN_PROPOSALS, make_golden.TEST_PROPOSALS = options.proposals
     for name in options.configs:
-        start = time.time()
         path = common.find_config(name)
         file = make_golden.golden_name(common.config_id(path))
-        again = {"noise": NOISE, "adjust": adjustments(options.noise / file)} if options.noise else {}
-        try:
-            meta, arrays, full, _ = make_golden.compute(
-                path, options.seed, tuple(options.size), log=lambda *x: None, **again
-            )
-        except Exception as error:
-            print(f"{name}: {error!r}", flush=True)
-            continue
-        size = make_golden.save(str(options.out / file), meta, arrays, full)
-        train = meta["train"]
-        print(f"{name}: {size} B, det {meta['ndet']}, training {train['status']} {train.get('error', '')}, "
-              f"{time.time() - start:.1f} s", flush=True)  # fmt: skip
+        for seed in options.seeds:
+            folder = options.out / f"seed{seed}"
+            try:
+                meta = make(path, seed, options.size, folder / file)
+                if options.noise:
+                    make(path, seed, options.size, folder / "noisy" / file, NOISE, meta["adjust"])
+            except Exception as error:
+                print(f"{name}: {error!r}", flush=True)
+
+
+def make(path, seed, size, out, noise=0.0, adjust=None):
+    """Computes and writes the golden of a config; gives its meta data."""
+    import make_golden
+
+    start = time.time()
+    meta, arrays, full, _ = make_golden.compute(
+        path, seed, tuple(size), log=lambda *x: None, noise=noise, adjust=adjust
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    written = make_golden.save(str(out), meta, arrays, full)
+    train = meta["train"]
+    print(f"{out}: {written} B, det {meta['ndet']}, training {train['status']} {train.get('error', '')}, "
+          f"{time.time() - start:.1f} s", flush=True)  # fmt: skip
+    return meta
 
 
 if __name__ == "__main__":

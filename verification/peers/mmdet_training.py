@@ -27,7 +27,7 @@ def main():
         for row in csv.DictReader(rows):
             path = CONFIGS / row["family"] / f"{row['mmdet_config']}.py"
             if path.exists():  # of one published model there is no config
-                found[row["name"]] = settings(Config.fromfile(str(path)))
+                found[row["name"]] = settings(Config.fromfile(str(path), import_custom_modules=False))
     content = json.dumps(found, indent=0, sort_keys=True).encode()
     pathlib.Path(options.out).write_bytes(gzip.compress(content, mtime=0))
 
@@ -46,7 +46,9 @@ def settings(config):
         "parameters": parameters,
         "clip": (config.get("optimizer_config") or {}).get("grad_clip"),
         "schedule": policy,
-        "epochs": config.runner.max_epochs,
+        "epochs": config.runner.get("max_epochs"),
+        "iterations": config.runner.get("max_iters"),
+        "data_set": data["type"],
         "batch_size": config.auto_scale_lr.base_batch_size,
         "loss_scale": (config.get("fp16") or {}).get("loss_scale"),
         "repeat": repeat,

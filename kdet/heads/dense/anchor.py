@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from kdet import ops
 from kdet.assigners import Assigner
 from kdet.coders import Coder
 from kdet.contract import Assignment, ImageInfo, LevelPrediction, Targets
@@ -156,7 +157,7 @@ def sample_and_count(
     if sampler is None:
         count = [assignment.positive]
     else:
-        seed = tf.random.experimental.stateless_fold_in(info["seed"], stream)
+        seed = ops.fold_in(info["seed"], stream)
         assignment = sampler(assignment, seed)
         count = [assignment.positive, assignment.negative]
     # as in MMDetection, at least one of each kind counts in every image

@@ -26,6 +26,7 @@ class ATSSHead(AnchorHead):
     Args:
         loss_centerness: loss of the centerness.
         stacked_convs, filters, norm: the towers, see ``RetinaHead``.
+        kernel_size: of the convolutions that predict.
         other arguments: see ``AnchorHead``; ``loss_bbox`` must take boxes.
 
     Outputs: ``(scores, deltas, centerness)``, tuples of ``[B,h,w,A*classes]``,
@@ -40,14 +41,15 @@ class ATSSHead(AnchorHead):
         stacked_convs: int = 4,
         filters: int = 256,
         norm: str | Spec | None = None,
+        kernel_size: int = 3,
         **kwargs: Any,
     ) -> None:
         super().__init__(num_classes=num_classes, anchor_generator=anchor_generator, **kwargs)
         self.loss_centerness = loss_centerness
         self.cls_convs, self.reg_convs = (conv_tower(stacked_convs, filters, norm=norm) for _ in range(2))
-        self.atss_cls = prediction(self.num_anchors * num_classes, probability=0.01)
-        self.atss_reg = prediction(self.num_anchors * 4)
-        self.atss_centerness = prediction(self.num_anchors)
+        self.atss_cls = prediction(self.num_anchors * num_classes, kernel_size, probability=0.01)
+        self.atss_reg = prediction(self.num_anchors * 4, kernel_size)
+        self.atss_centerness = prediction(self.num_anchors, kernel_size)
         self.scales = [Scale() for _ in anchor_generator.strides]
 
     def call(self, features: Maps, info: ImageInfo, training: bool = False) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from kdet.contract import Candidates, ImageInfo, LevelPrediction
 from kdet.coordinates import original_boxes
 from kdet.heads.base import Head
 from kdet.layers import NoXla
-from kdet.postprocess import PostProcess, keep_above, top_candidates
+from kdet.postprocess import INVALID_SCORE, PostProcess, keep_above, top_candidates
 from kdet.priors.base import Shape
 from kdet.typing import Maps, Tensor
 
@@ -65,7 +65,11 @@ class DenseHead(NoXla, Head):
 
     def candidates(self, outputs: Any, info: ImageInfo) -> Candidates:
         """Best candidates of all levels before suppression, in original pixels."""
-        settings = self.postprocess
+        return self.located_candidates(outputs, info)[0]
+
+    def located_candidates(self, outputs: Any, info: ImageInfo) -> tuple[Candidates, Tensor]:
+        """The candidates, and the prior that each comes from: int32 ``[B,K]``, counted over all levels."""
+        settings, first = self.postprocess, 0
         priors = self.priors(level_shapes(outputs[0]))
         found = []
         for level_priors, level in zip(priors, self.level_predictions(outputs), strict=True):
@@ -76,6 +80,11 @@ class DenseHead(NoXla, Head):
                 scores = tf.where(scores > 0.0, scores * factor, scores)
             chosen = tf.gather(level_priors, rows)  # [B, k, 4]
             boxes = self.decode_boxes(chosen, tf.gather(level.regression, rows, batch_dims=1), info)
-            found.append((boxes, scores, labels))
-        boxes, scores, labels = (tf.concat(parts, 1) for parts in zip(*found))
-        return Candidates(original_boxes(boxes, info), scores, labels)
+            found.append((boxes, scores, labels, rows + first))
+            first += tf.shape(level_priors)[0]
+        boxes, scores, labels, rows = (tf.concat(parts, 1) for parts in zip(*found))
+        boxes = original_boxes(boxes, info)
+        if settings.min_size is not None:
+            longer = tf.reduce_all(boxes[..., 2:] - boxes[..., :2] > float(settings.min_size), -1)
+            scores = tf.where(longer, scores, INVALID_SCORE)
+        return Candidates(boxes, scores, labels), rows

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from kdet.coders import centerness
-from kdet.contract import ImageInfo, LevelPrediction, Targets
+from kdet.contract import Assignment, ImageInfo, LevelPrediction, Targets
 from kdet.heads.base import Losses
 from kdet.heads.dense.base import flatten_levels, flatten_map, level_shapes
 from kdet.heads.dense.point import PointHead
@@ -54,19 +54,26 @@ class FCOSHead(PointHead):
 
     def level(self, x: Tensor, scale: Scale, stride: int) -> tuple[Tensor, ...]:
         """Outputs of one level."""
-        cls, reg = self.class_tower(x), self.box_tower(x)
+        return self.predicted(self.class_tower(x), self.box_tower(x), scale, stride)
+
+    def predicted(self, cls: Tensor, reg: Tensor, scale: Scale, stride: int) -> tuple[Tensor, ...]:
+        """Outputs of one level from the maps of both towers."""
         distances = scale(self.conv_reg(reg))
         distances = tf.nn.relu(distances) * stride if self.norm_on_bbox else tf.exp(distances)
         return self.conv_cls(cls), distances, self.conv_centerness(reg if self.centerness_on_reg else cls)
 
     def level_predictions(self, outputs: Any) -> Iterator[LevelPrediction]:
-        for scores, distances, central in zip(*outputs):
+        for scores, distances, central in zip(*outputs[:3]):
             scores, distances = flatten_map(scores, self.num_classes), flatten_map(distances, 4)
             factor = tf.sigmoid(flatten_map(central, 1)[..., 0])
             yield LevelPrediction(scores, tf.sigmoid, distances, factor)
 
     def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """``{"loss_cls", "loss_bbox", "loss_centerness"}``; boxes weigh as much as their point is central."""
+        return self.assigned_losses(outputs, targets)[0]
+
+    def assigned_losses(self, outputs: Any, targets: Targets) -> tuple[Losses, Assignment]:
+        """The losses, and which point answers for which object."""
         points = tf.concat(self.priors(level_shapes(outputs[0])), 0)  # [P, 3]
         assignment = self.assigner(points, targets)
         positive = tf.cast(assignment.positive, tf.float32)
@@ -77,8 +84,9 @@ class FCOSHead(PointHead):
         decoded = self.coder.decode(points, flatten_levels(outputs[1], 4))
         total = tf.maximum(replica_mean(tf.reduce_sum(central)), 1e-6)
         predicted = flatten_levels(outputs[2], 1)[..., 0]
-        return {
+        losses = {
             "loss_cls": self.loss_cls(flatten_levels(outputs[0], self.num_classes), labels, None, count),
             "loss_bbox": self.loss_bbox(decoded, boxes, central, total),
             "loss_centerness": self.loss_centerness(predicted, central, positive, count),
         }
+        return losses, assignment

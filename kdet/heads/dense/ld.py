@@ -4,7 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from kdet.heads.base import Losses
+from kdet.contract import ImageInfo, Targets
+from kdet.heads.base import Head, Losses
 from kdet.heads.dense.base import flatten_levels
 from kdet.heads.dense.gfl import GFLHead
 from kdet.layers import replica_mean
@@ -28,6 +29,11 @@ class LDHead(GFLHead):
     ) -> None:
         super().__init__(num_classes=num_classes, anchor_generator=anchor_generator, **kwargs)
         self.loss_ld = loss_ld
+
+    def taught_losses(
+        self, outputs: Any, taught: Any, teacher: Head, targets: Targets, info: ImageInfo
+    ) -> Losses:
+        return self.compute_losses((*outputs, taught[1]), targets, info)
 
     def total_weight(self, weight: Tensor) -> Tensor:
         return replica_mean(tf.reduce_sum(weight) + 1e-6)

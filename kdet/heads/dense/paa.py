@@ -49,23 +49,39 @@ class PAAHead(ATSSHead):
 
     # ---- training
 
-    def assigned_losses(
-        self, outputs: Any, anchors: Tensor, assignment: Assignment, targets: Targets, normalizer: Tensor
-    ) -> Losses:
+    def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
         """``{"loss_cls", "loss_bbox", "loss_iou"}``; boxes weigh as much as they overlap."""
-        scores = flatten_levels(outputs[0], self.num_classes)
-        decoded = self.coder.decode(anchors, flatten_levels(outputs[1], 4))  # [B, P, 4]
-        assignment = self.select(scores, decoded, assignment, targets, level_shapes(outputs[0]))
+        return self.chosen_losses(outputs, self.chosen(outputs, targets, info), targets)
+
+    def predicted(self, outputs: Any) -> tuple[Tensor, Tensor]:
+        """Scores ``[B,P,C]`` and boxes ``[B,P,4]`` of all levels."""
+        anchors = tf.concat(self.priors(level_shapes(outputs[0])), 0)
+        decoded = self.coder.decode(anchors, flatten_levels(outputs[1], 4))
+        return flatten_levels(outputs[0], self.num_classes), decoded
+
+    def chosen(self, outputs: Any, targets: Targets, info: ImageInfo) -> Assignment:
+        """Which anchor answers for which object, by what the network does on them."""
+        shapes = level_shapes(outputs[0])
+        assignment, _ = self.assign(tf.concat(self.priors(shapes), 0), shapes, targets, info)
+        return self.select(*self.predicted(outputs), assignment, targets, shapes)
+
+    def box_weight(self, overlap: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights ``[B,P]`` of the boxes' loss, and its normalizer."""
+        return tf.maximum(overlap, 1e-12) * positive, tf.reduce_sum(overlap)
+
+    def chosen_losses(self, outputs: Any, assignment: Assignment, targets: Targets) -> Losses:
+        """Losses by name, given which anchor answers for what."""
+        scores, decoded = self.predicted(outputs)
         boxes, positive = assignment.gather(targets["boxes"]), tf.cast(assignment.positive, tf.float32)
         count = replica_mean(tf.reduce_sum(positive))
         images = tf.cast(tf.shape(scores)[0], tf.float32)
         overlap = tf.stop_gradient(geometry.aligned_iou(decoded, boxes)) * positive
-        weight = tf.maximum(overlap, 1e-12) * positive
+        weight, total = self.box_weight(overlap, positive)
         labels = assignment.labels(targets, background=self.num_classes)
         predicted = flatten_levels(outputs[2], 1)[..., 0]
         return {
             "loss_cls": self.loss_cls(scores, labels, assignment.weight, tf.maximum(count, images)),
-            "loss_bbox": self.loss_bbox(decoded, boxes, weight, replica_mean(tf.reduce_sum(overlap))),
+            "loss_bbox": self.loss_bbox(decoded, boxes, weight, replica_mean(total)),
             "loss_iou": self.loss_centerness(predicted, overlap, positive, count),
         }
 

@@ -4,8 +4,7 @@ from typing import Any
 
 from kdet.contract import ImageInfo
 from kdet.heads.dense.retina import RetinaHead
-from kdet.heads.dense.towers import apply_tower
-from kdet.layers import ConvModule
+from kdet.heads.dense.towers import apply_tower, towers_of_levels
 from kdet.registry import register
 from kdet.typing import Maps, Spec
 
@@ -22,15 +21,8 @@ class RetinaSepBNHead(RetinaHead):
 
     def __init__(self, num_levels: int = 5, norm: str | Spec | None = "bn", **kwargs: Any) -> None:
         super().__init__(norm=norm, **kwargs)
-
-        def levels(tower: list[ConvModule]) -> list[list[ConvModule]]:
-            others = [
-                [ConvModule(m.conv.filters, 3, conv=m.conv, norm=norm) for m in tower]
-                for _ in range(num_levels - 1)
-            ]
-            return [tower, *others]
-
-        self.cls_convs, self.reg_convs = levels(self.cls_convs), levels(self.reg_convs)
+        self.cls_convs = towers_of_levels(self.cls_convs, num_levels, norm)
+        self.reg_convs = towers_of_levels(self.reg_convs, num_levels, norm)
 
     def call(
         self, features: Maps, info: ImageInfo, training: bool = False

@@ -12,7 +12,8 @@ from kdet.coordinates import original_boxes
 from kdet.heads.base import Losses, ProposalHead
 from kdet.heads.dense.anchor import AnchorHead
 from kdet.heads.dense.base import flatten_map, level_shapes
-from kdet.layers import Conv2D
+from kdet.heads.dense.towers import apply_tower
+from kdet.layers import Conv2D, ConvModule
 from kdet.postprocess import INVALID_SCORE, ProposalSelection, top_rows
 from kdet.registry import register
 from kdet.typing import Maps
@@ -23,35 +24,60 @@ class RPNHead(AnchorHead):
     """Objectness and deltas of anchors; makes the proposals of two-stage detectors.
 
     Args:
-        filters: channels of the shared convolution.
+        filters: channels of the shared convolutions.
+        num_convs: how many of them there are.
         train_proposals, test_proposals: ``ProposalSelection`` in training and at inference.
-        other arguments: see ``AnchorHead``.
+        scores_background: background has a score of its own beside the object's, as under a softmax.
+        other arguments: see ``AnchorHead``; the loss of classes is one of logits of objects in either case.
 
-    Outputs: ``(scores, deltas)``, tuples of ``[B,h,w,A]`` and ``[B,h,w,4A]``.
+    Outputs: ``(scores, deltas)``, tuples of ``[B,h,w,A]`` (``[B,h,w,2A]`` with scores of background) and
+    ``[B,h,w,4A]``.
     """
 
     def __init__(
         self,
         filters: int = 256,
+        num_convs: int = 1,
         train_proposals: ProposalSelection | None = None,
         test_proposals: ProposalSelection | None = None,
+        scores_background: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(num_classes=1, **kwargs)
         self.train_proposals = train_proposals or ProposalSelection(nms_pre=2000)
         self.test_proposals = test_proposals or ProposalSelection()
         normal = keras.initializers.RandomNormal(stddev=0.01)
-        self.rpn_conv = Conv2D(filters, 3, padding=1, kernel_initializer=normal)
-        self.rpn_cls = Conv2D(self.num_anchors, 1, kernel_initializer=normal)
+        arguments: dict[str, Any] = dict(filters=filters, kernel_size=3, padding=1, kernel_initializer=normal)
+        # a sequence in the checkpoints only where there are several
+        self.rpn_conv: Any = (
+            Conv2D(**arguments) if num_convs == 1 else [ConvModule(**arguments) for _ in range(num_convs)]
+        )
+        self.scores_background = scores_background
+        scores = self.num_anchors * (2 if scores_background else 1)
+        self.rpn_cls = Conv2D(scores, 1, kernel_initializer=normal)
         self.rpn_reg = Conv2D(self.num_anchors * 4, 1, kernel_initializer=normal)
 
     def call(
         self, features: Maps, info: ImageInfo, training: bool = False
     ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        shared = [tf.nn.relu(self.rpn_conv(x)) for x in features]
+        shared = [self.shared(x) for x in features]
         return tuple(self.rpn_cls(x) for x in shared), tuple(self.rpn_reg(x) for x in shared)
 
+    def shared(self, x: tf.Tensor) -> tf.Tensor:
+        """A map ``[B,h,w,C]`` through the convolutions that both predictions see: ``[B,h,w,filters]``."""
+        if isinstance(self.rpn_conv, list):
+            return apply_tower(self.rpn_conv, x)
+        return tf.nn.relu(self.rpn_conv(x))
+
+    def logits(self, scores: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Logits of objects ``[B,h,w,A]`` from the scores of every level."""
+        if not self.scores_background:
+            return scores
+        pairs = [tf.reshape(x, [*tf.unstack(tf.shape(x)[:3]), self.num_anchors, 2]) for x in scores]
+        return tuple(pair[..., 0] - pair[..., 1] for pair in pairs)  # a softmax of two is a sigmoid
+
     def compute_losses(self, outputs: Any, targets: Targets, info: ImageInfo) -> Losses:
+        outputs = (self.logits(outputs[0]), *outputs[1:])
         targets = {**targets, "labels": tf.minimum(targets["labels"], 0)}  # one class: object
         losses = super().compute_losses(outputs, targets, info)
         return {name.replace("loss_", "loss_rpn_"): value for name, value in losses.items()}
@@ -59,7 +85,8 @@ class RPNHead(AnchorHead):
     def proposals(self, outputs: Any, info: ImageInfo, training: bool = False) -> Proposals:
         """The best boxes of the batch, in network pixels."""
         settings = self.train_proposals if training else self.test_proposals
-        levels = zip(self.priors(level_shapes(outputs[0])), *outputs[:2], strict=True)
+        scores, deltas = self.logits(outputs[0]), outputs[1]
+        levels = zip(self.priors(level_shapes(scores)), scores, deltas, strict=True)
         return select_proposals(settings, self.coder, levels, info)
 
 

@@ -1,8 +1,9 @@
 """The head of SSD (Liu et al., 2015)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from kdet.assigners import Assigner
@@ -11,11 +12,12 @@ from kdet.contract import Assignment, ImageInfo, LevelPrediction, Targets
 from kdet.heads.base import Losses
 from kdet.heads.dense.anchor import AnchorHead
 from kdet.heads.dense.base import flatten_levels, flatten_map
-from kdet.layers import Conv2D
+from kdet.heads.dense.towers import apply_tower, small_normal
+from kdet.layers import Conv2D, ConvModule
 from kdet.losses import CrossEntropyLoss, Loss, SmoothL1Loss
 from kdet.priors import PriorGenerator
 from kdet.registry import register
-from kdet.typing import Maps, Tensor
+from kdet.typing import Maps, Norm, Tensor
 
 
 class SoftmaxAnchorHead(AnchorHead):
@@ -80,6 +82,9 @@ class SSDHead(SoftmaxAnchorHead):
     Args:
         neg_pos_ratio: hard negatives per positive in the class loss.
         loss_cls, loss_bbox: cross entropy and smooth L1 when None.
+        in_channels: of the levels, for a depthwise 3x3 convolution of each before 1x1 predictions (SSDLite);
+            None: the predictions are 3x3.
+        norm, activation: of the depthwise convolutions.
         other arguments: see ``AnchorHead``.
 
     Outputs: ``(scores, deltas)``, tuples of ``[B,h,w,A*(classes+1)]``, ``[B,h,w,A*4]``.
@@ -94,6 +99,9 @@ class SSDHead(SoftmaxAnchorHead):
         neg_pos_ratio: int = 3,
         loss_cls: Loss | None = None,
         loss_bbox: Loss | None = None,
+        in_channels: Sequence[int] | None = None,
+        norm: Norm = None,
+        activation: str = "relu",
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -107,11 +115,20 @@ class SSDHead(SoftmaxAnchorHead):
             **kwargs,
         )
 
-        # lists of one layer, as the checkpoints have sequences there
-        def predictors(channels: int) -> list[list[Conv2D]]:
+        def level(count: int, width: int | None, channels: int) -> list[keras.Layer]:
+            if width is None:
+                return [Conv2D(count * channels, 3, padding=1, kernel_initializer="glorot_uniform")]
+            depthwise = ConvModule(
+                width, 3, padding=1, groups=width, norm=norm, activation=activation,
+                kernel_initializer=small_normal(0.001),
+            )  # fmt: skip
+            return [depthwise, Conv2D(count * channels, 1, kernel_initializer=small_normal(0.001))]
+
+        # lists, as the checkpoints have sequences there
+        def predictors(channels: int) -> list[list[keras.Layer]]:
+            widths: Sequence[int | None] = in_channels or [None] * len(self.num_anchors)
             return [
-                [Conv2D(count * channels, 3, padding=1, kernel_initializer="glorot_uniform")]
-                for count in self.num_anchors
+                level(count, width, channels) for count, width in zip(self.num_anchors, widths, strict=True)
             ]
 
         self.cls_convs = predictors(self.score_channels)
@@ -120,5 +137,5 @@ class SSDHead(SoftmaxAnchorHead):
     def call(
         self, features: Maps, info: ImageInfo, training: bool = False
     ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        scores = tuple(convs[0](x) for convs, x in zip(self.cls_convs, features, strict=True))
-        return scores, tuple(convs[0](x) for convs, x in zip(self.reg_convs, features, strict=True))
+        scores = tuple(apply_tower(convs, x) for convs, x in zip(self.cls_convs, features, strict=True))
+        return scores, tuple(apply_tower(convs, x) for convs, x in zip(self.reg_convs, features, strict=True))

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from kdet.layers import Composite, Conv2D, ConvModule, DeformConv2D, Layer
 from kdet.registry import register
-from kdet.typing import Spec, Tensor
+from kdet.typing import Activation, Norm, Spec, Tensor
 
 
 def prior_bias(probability: float = 0.01) -> keras.initializers.Initializer:
@@ -29,6 +29,7 @@ def conv_tower(
     norm: str | Spec | None = None,
     last_conv: str | Spec | keras.Layer | None = None,
     use_bias: bool | None = None,
+    activation: Activation = "relu",
 ) -> list[ConvModule]:
     """``depth`` 3x3 ``ConvModule`` of ``filters`` channels, a list.
 
@@ -36,16 +37,41 @@ def conv_tower(
         conv, norm: their specs.
         last_conv: spec of the last one's convolution where it differs (deformable).
         use_bias: None for "only without a norm".
+        activation: after every convolution.
     """
     specs = [conv] * depth
     if last_conv is not None:
         specs[-1] = last_conv
     return [
         ConvModule(
-            filters, 3, padding=1, conv=spec, norm=norm, use_bias=use_bias, kernel_initializer=small_normal()
-        )
+            filters,
+            3,
+            padding=1,
+            conv=spec,
+            norm=norm,
+            use_bias=use_bias,
+            activation=activation,
+            kernel_initializer=small_normal(),
+        )  # fmt: skip
         for spec in specs
     ]
+
+
+def towers_of_levels(
+    tower: Sequence[ConvModule], num_levels: int, norm: Norm | None, activation: Activation = "relu"
+) -> list[list[ConvModule]]:
+    """Towers with the convolutions of ``tower``, which is the first of them, and norms of their own.
+
+    Args:
+        tower: of the finest level.
+        num_levels: how many towers.
+        norm, activation: of ``tower``.
+    """
+    others = [
+        [ConvModule(m.conv.filters, 3, conv=m.conv, norm=norm, activation=activation) for m in tower]
+        for _ in range(num_levels - 1)
+    ]
+    return [list(tower), *others]
 
 
 def apply_tower(layers: Sequence[Any], x: Tensor) -> Tensor:

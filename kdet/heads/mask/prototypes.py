@@ -116,8 +116,8 @@ class PrototypeMaskHead(Composite):
         """
         prototypes = self(features, training=True)
         positive = assignment.positive
-        seed = tf.random.experimental.stateless_fold_in(info["seed"], 2)
-        order = tf.cast(positive, tf.float32) * (1.0 + tf.random.stateless_uniform(tf.shape(positive), seed))
+        seed = ops.fold_in(info["seed"], 2)
+        order = tf.cast(positive, tf.float32) * (1.0 + ops.uniform(tf.shape(positive), seed))
         order, rows = tf.math.top_k(order, self.max_masks)
         chosen = tf.cast(order > 0.0, tf.float32)  # [B, M]
         objects = tf.maximum(tf.gather(assignment.gt_index, rows, batch_dims=1), 0)

@@ -40,7 +40,14 @@ class SetCriterion(Component):
         logits = tf.cast(logits, tf.float32)
         return tf.sigmoid(logits) if self.assigner.focal else tf.nn.softmax(logits)[..., :-1]
 
-    def __call__(self, logits: Tensor, boxes: Tensor, targets: Targets, info: ImageInfo) -> list[Losses]:
+    def __call__(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        targets: Targets,
+        info: ImageInfo,
+        usable: Tensor | None = None,
+    ) -> list[Losses]:
         """Losses of several sets, such as those of all decoder layers.
 
         Args:
@@ -48,15 +55,32 @@ class SetCriterion(Component):
             boxes: ``[L,B,Q,4]`` (cx, cy, w, h) in 0..1 of the image.
             targets: the data contract's dict.
             info: ImageInfo.
+            usable: bool ``[L,B,Q]``, the predictions that take part; None for all.
 
         Returns:
             A list of ``L`` dicts with ``loss_cls``, ``loss_bbox``, ``loss_iou``.
         """
+        assignments = self.assign(logits, boxes, targets, info, usable)
+        return self.losses(logits, boxes, assignments, targets, info)
+
+    def assign(
+        self,
+        logits: Tensor,
+        boxes: Tensor,
+        targets: Targets,
+        info: ImageInfo,
+        usable: Tensor | None = None,
+    ) -> list[Assignment]:
+        """Which prediction answers for which object, per set; arguments as in a call."""
+        return self.assigner(logits, boxes, targets, size_as_box(info["valid_size"]), usable)
+
+    def losses(
+        self, logits: Tensor, boxes: Tensor, assignments: list[Assignment], targets: Targets, info: ImageInfo
+    ) -> list[Losses]:
+        """The losses of a call from what ``assign`` gave."""
         size = size_as_box(info["valid_size"])
-        assignments = self.assigner(logits, boxes, targets, size)
-        objects = tf.reduce_sum(tf.cast(targets["labels"] >= 0, tf.int32), 1)
-        matched = tf.reduce_sum(tf.minimum(objects, tf.shape(logits)[2]))
-        matched = replica_mean(tf.cast(matched, tf.float32))
+        # every set has the same number
+        matched = replica_mean(tf.reduce_sum(tf.cast(assignments[0].positive, tf.float32)))
         sets = zip(tf.unstack(logits), tf.unstack(boxes), assignments, strict=True)
         return [self.set_losses(*one, targets, size, matched) for one in sets]
 
@@ -74,7 +98,8 @@ class SetCriterion(Component):
         count = tf.maximum(matched, 1.0)
         classes = logits.shape[-1]
         if self.assigner.focal:
-            labels, weight, normalizer = assignment.labels(targets, background=classes), None, count
+            labels = assignment.labels(targets, background=classes)
+            weight, normalizer = assignment.weight, count
         else:
             labels = assignment.labels(targets, background=classes - 1)
             weight = tf.where(positive > 0.0, 1.0, self.background_weight)
@@ -92,9 +117,14 @@ class SetCriterion(Component):
         }
 
 
-def named_by_layer(losses: Tensor) -> Losses:
-    """Losses of decoder layers under one dict: the last layer's own names, the others' with ``d0.``."""
-    named = dict(losses[-1])
+def named_by_layer(losses: list[Losses], prefix: str = "") -> Losses:
+    """Losses of decoder layers under one dict: the last layer's own names, the others' with ``d0.``.
+
+    Args:
+        losses: a dict per layer.
+        prefix: in front of the losses' own names.
+    """
+    named = {prefix + name: value for name, value in losses[-1].items()}
     for i, found in enumerate(losses[:-1]):
-        named.update({f"d{i}.{name}": value for name, value in found.items()})
+        named.update({f"d{i}.{prefix}{name}": value for name, value in found.items()})
     return named

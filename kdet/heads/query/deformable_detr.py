@@ -22,9 +22,12 @@ def inverse_sigmoid(x: Tensor, epsilon: float = 1e-5) -> Tensor:
     return tf.math.log(tf.maximum(x, epsilon) / tf.maximum(1.0 - x, epsilon))
 
 
-def move(references: Tensor, deltas: Tensor) -> Tensor:
-    """Boxes ``[...,4]`` in 0..1: references ``[...,2 or 4]`` moved by ``deltas [...,4]`` in logits."""
-    start = inverse_sigmoid(references)
+def move(references: Tensor, deltas: Tensor, epsilon: float = 1e-5) -> Tensor:
+    """Boxes ``[...,4]`` in 0..1: references ``[...,2 or 4]`` moved by ``deltas [...,4]`` in logits.
+
+    References are kept ``epsilon`` away from 0 and 1.
+    """
+    start = inverse_sigmoid(references, epsilon)
     if references.shape[-1] == 2:
         start = tf.concat([start, tf.zeros_like(start)], -1)
     return tf.sigmoid(tf.cast(deltas, tf.float32) + start)

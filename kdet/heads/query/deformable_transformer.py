@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -18,8 +18,7 @@ from kdet.layers import (
     MultiheadAttention,
     TransformerEncoder,
     TransformerLayer,
-    interleaved_waves,
-    wavelengths,
+    sine_encoding,
 )
 from kdet.registry import register
 from kdet.typing import Maps, Tensor
@@ -65,7 +64,9 @@ class DeformableDecoder(TransformerEncoder):
 
     Call: ``x [B,Q,units]``, ``memory [B,S,units]``, ``query_pos``, ``references [B,Q,2 or 4]`` (0..1 of
     the image), ``ratios [B,levels,2]``, ``levels`` (``FeatureLevels``), ``refine``: per layer a function
-    of (state, references) that gives better boxes for the next layer, or None -> states
+    of (state, references) that gives better boxes for the next layer, or None, ``visible`` bool
+    ``[1 or B,Q,Q]``: which query (last) another may look at, None for all, ``narrow``: a function of (index,
+    state, references) that says after a layer what is ``visible`` in the next, or None -> states
     ``[layers,B,Q,units]`` and the references after each layer.
     """
 
@@ -81,61 +82,67 @@ class DeformableDecoder(TransformerEncoder):
         ratios: Any = None,
         levels: Any = None,
         refine: Any = None,
+        visible: Tensor | None = None,
+        narrow: Any = None,
         masks: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         states, boxes = [], []
-        among = {"query_pos": query_pos, "key_pos": query_pos}
         for i, layer in enumerate(self.layers):
             scale = tf.tile(ratios, [1, 1, references.shape[-1] // 2])
             places = references[:, :, None] * scale[:, None]  # [B, Q, levels, 2 or 4]
-            across = {"value": memory, "query_pos": query_pos, "references": places, "levels": levels}
+            position = self.position(query_pos, places[:, :, 0], x.dtype)
+            among = {"query_pos": position, "key_pos": position, "key_valid": visible}
+            across = {"value": memory, "query_pos": position, "references": places, "levels": levels}
             x = layer(x, given=Given(among, across), masks=masks)
-            states.append(x)
+            states.append(self.state(x))
             boxes.append(references if refine is None else refine[i](x, references))
             if refine is not None:
                 references = tf.stop_gradient(boxes[-1])
+            if narrow is not None and i + 1 < len(self.layers):
+                visible = narrow(i, x, references)
         return tf.stack(states), tf.stack(boxes)
 
+    def position(self, query_pos: Tensor | None, places: Tensor, dtype: tf.DType) -> Tensor:
+        """Position encoding of a layer's queries, from that given or the places ``[B,Q,2 or 4]``."""
+        return query_pos
 
-@register
-class DeformableTransformer(Composite):
-    """Encoder over all cells of all levels, and the decoder; the head leads from one to the other.
+    def state(self, x: Tensor) -> Tensor:
+        """What a layer says of its result ``x``."""
+        return x
+
+
+class DeformableEncoding(Composite):
+    """The encoder over all cells of all levels.
 
     Args:
         units, num_heads, num_levels, num_points, ffn_units: of all layers.
-        encoder_layers, decoder_layers: their numbers.
+        encoder_layers: their number.
         dropout: rate.
         two_stage: queries are made from the encoder's best cells.
+
+    Attributes:
+        layer_type: of all layers.
     """
+
+    layer_type: ClassVar[type[TransformerLayer]] = TransformerLayer
 
     def __init__(
         self,
-        units: int = 256,
-        num_heads: int = 8,
-        num_levels: int = 4,
-        num_points: int = 4,
-        ffn_units: int = 1024,
-        encoder_layers: int = 6,
-        decoder_layers: int = 6,
-        dropout: float = 0.1,
-        two_stage: bool = False,
+        units: int,
+        num_heads: int,
+        num_levels: int,
+        num_points: int,
+        ffn_units: int,
+        encoder_layers: int,
+        dropout: float,
+        two_stage: bool,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
-
-        def sampling() -> DeformableAttention:
-            return DeformableAttention(units, num_heads, num_levels, num_points, dropout)
-
-        def layer(attentions: list[keras.Layer]) -> TransformerLayer:
-            return TransformerLayer(attentions, ffn_units, units, dropout)
-
-        self.units = units
-        self.encoder = TransformerEncoder([layer([sampling()]) for _ in range(encoder_layers)])
-        self.decoder = DeformableDecoder(
-            [
-                layer([MultiheadAttention(units, num_heads, dropout), sampling()])
-                for _ in range(decoder_layers)
-            ]
+        self.units, self.num_heads, self.ffn_units, self.dropout = units, num_heads, ffn_units, dropout
+        self.sampled = num_levels, num_points
+        self.encoder = TransformerEncoder(
+            [self.make_layer([self.make_sampling()]) for _ in range(encoder_layers)]
         )
         self.level_embeds = self.add_weight(
             name="level_embeds",
@@ -144,9 +151,22 @@ class DeformableTransformer(Composite):
         )
         if two_stage:
             self.enc_output, self.enc_output_norm = Linear(units), LayerNorm()
-            self.pos_trans, self.pos_trans_norm = Linear(2 * units), LayerNorm()
-        else:
-            self.reference_points = Linear(2)
+
+    def make_sampling(self) -> DeformableAttention:
+        """An attention to the cells."""
+        return DeformableAttention(self.units, self.num_heads, *self.sampled, self.dropout)
+
+    def make_layer(self, attentions: list[keras.Layer]) -> TransformerLayer:
+        """A layer of the encoder or a decoder."""
+        return self.layer_type(attentions, self.ffn_units, self.units, self.dropout)
+
+    def make_decoder_layers(self, count: int) -> list[TransformerLayer]:
+        """Layers of a decoder: the queries look at each other, then at the cells."""
+
+        def among() -> MultiheadAttention:
+            return MultiheadAttention(self.units, self.num_heads, self.dropout)
+
+        return [self.make_layer([among(), self.make_sampling()]) for _ in range(count)]
 
     def encode(self, maps: Maps, valid_maps: Maps, positions: Maps, masks: Tensor | None = None) -> Tensor:
         """Encoded cells.
@@ -182,10 +202,42 @@ class DeformableTransformer(Composite):
         memory = tf.where(inside, memory, tf.zeros([], memory.dtype))
         return self.enc_output_norm(self.enc_output(memory)), boxes
 
+
+@register
+class DeformableTransformer(DeformableEncoding):
+    """Encoder and decoder of Deformable DETR; the head leads from one to the other.
+
+    Args:
+        units, num_heads, num_levels, num_points, ffn_units: of all layers.
+        encoder_layers, decoder_layers: their numbers.
+        dropout: rate.
+        two_stage: queries are made from the encoder's best cells.
+    """
+
+    def __init__(
+        self,
+        units: int = 256,
+        num_heads: int = 8,
+        num_levels: int = 4,
+        num_points: int = 4,
+        ffn_units: int = 1024,
+        encoder_layers: int = 6,
+        decoder_layers: int = 6,
+        dropout: float = 0.1,
+        two_stage: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            units, num_heads, num_levels, num_points, ffn_units, encoder_layers, dropout, two_stage, **kwargs
+        )
+        self.decoder = DeformableDecoder(self.make_decoder_layers(decoder_layers))
+        if two_stage:
+            self.pos_trans, self.pos_trans_norm = Linear(2 * units), LayerNorm()
+        else:
+            self.reference_points = Linear(2)
+
     def queries_from(self, boxes: Tensor) -> tuple[Any, Any]:
         """Query features and positions ``[B,Q,units]`` for boxes ``[B,Q,4]`` in 0..1."""
-        angles = boxes[..., None] * (2.0 * math.pi) / wavelengths(self.units // 2)
-        waves = interleaved_waves(angles)  # [B, Q, 4, units/2]
-        waves = tf.reshape(waves, [*tf.unstack(tf.shape(boxes)[:2]), 2 * self.units])
+        waves = sine_encoding(boxes, self.units // 2)
         position, query = tf.split(self.pos_trans_norm(self.pos_trans(waves)), 2, axis=-1)
         return query, position

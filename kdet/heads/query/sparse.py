@@ -1,14 +1,14 @@
 """Sparse R-CNN: learned proposals and their features, refined in turn (Sun et al., 2021)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from kdet import geometry
 from kdet.coders import DeltaXYWHCoder
-from kdet.contract import Detections, ImageInfo, Targets
+from kdet.contract import Assignment, Detections, ImageInfo, Targets
 from kdet.coordinates import size_as_box
 from kdet.heads.base import Losses
 from kdet.heads.dense.towers import prior_bias
@@ -51,16 +51,18 @@ class DynamicConv(Composite):
     Args:
         units: channels of regions and proposals.
         hidden_units: channels between the two.
+        project: a dense layer makes one vector of all cells; otherwise the region keeps its cells.
 
-    Call: ``proposals [R,units]``, ``regions [R,h,w,units]`` -> ``[R,units]``.
+    Call: ``proposals [R,units]``, ``regions [R,h,w,units]`` -> ``[R,units]`` or ``[R,h,w,units]``.
     """
 
-    def __init__(self, units: int = 256, hidden_units: int = 64, **kwargs: Any) -> None:
+    def __init__(self, units: int = 256, hidden_units: int = 64, project: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.units, self.hidden_units = units, hidden_units
+        self.units, self.hidden_units, self.project = units, hidden_units, project
         self.dynamic_layer = Linear(2 * units * hidden_units)
         self.norm_in, self.norm_out = LayerNorm(), LayerNorm()
-        self.fc_layer, self.fc_norm = Linear(units), LayerNorm()
+        if project:
+            self.fc_layer, self.fc_norm = Linear(units), LayerNorm()
 
     def call(self, proposals: Tensor, regions: Tensor) -> Tensor:
         first, second = tf.split(self.dynamic_layer(proposals), 2, axis=-1)
@@ -70,6 +72,8 @@ class DynamicConv(Composite):
         x = tf.nn.relu(self.norm_in(x))
         x = tf.matmul(x, tf.reshape(second, [-1, self.hidden_units, self.units]))
         x = tf.nn.relu(self.norm_out(x))
+        if not self.project:
+            return tf.reshape(x, [-1, *regions.shape[1:]])
         return tf.nn.relu(self.fc_norm(self.fc_layer(tf.reshape(x, [-1, cells * self.units]))))
 
 
@@ -122,6 +126,20 @@ class DynamicHead(Composite):
         return logits, self.fc_reg(apply_list(self.reg_fcs, x)), x, attended
 
 
+class Stage(NamedTuple):
+    """What one stage predicts for the proposals.
+
+    Attributes:
+        logits: ``[B,N,classes]``.
+        boxes: ``[B,N,4]`` in network pixels.
+        attended: features of the proposals after they looked at each other, ``[B,N,units]``.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    attended: Tensor
+
+
 @register
 class SparseRoIHead(Composite):
     """Stages of ``DynamicHead``, each on the boxes and features of the one before.
@@ -148,24 +166,27 @@ class SparseRoIHead(Composite):
     ) -> None:
         super().__init__(**kwargs)
         self.num_classes = num_classes
+        self.units = units
         self.criterion, self.postprocess = criterion, postprocess or TopQueries()
         self.coder = DeltaXYWHCoder(stds=(0.5, 0.5, 1.0, 1.0), clip_border=False)
         stages = range(num_stages)
         self.bbox_roi_extractor = [SingleRoIExtractor(roi_size, strides, sampling_ratio=2) for _ in stages]
         self.bbox_head = [DynamicHead(num_classes, units) for _ in stages]
 
-    def stages(
-        self, features: Maps, boxes: Tensor, proposals: Tensor, training: bool = False
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Logits ``[B,N,classes]`` and boxes ``[B,N,4]`` (network pixels) of every stage: two lists."""
-        logits, refined = [], []
+    @property
+    def mask_threshold(self) -> float:
+        """Probability from which a pixel belongs to the object."""
+        return 0.5
+
+    def stages(self, features: Maps, boxes: Tensor, proposals: Tensor, training: bool = False) -> list[Stage]:
+        """What every stage predicts; arguments as in ``compute_losses``."""
+        found = []
         for extractor, head in zip(self.bbox_roi_extractor, self.bbox_head):
             regions = extractor(features, tf.stop_gradient(boxes))
-            scores, deltas, proposals, _ = head(proposals, regions, training=training)
-            refined.append(self.coder.decode(boxes, deltas))
-            logits.append(scores)
-            boxes = tf.stop_gradient(refined[-1])
-        return logits, refined
+            logits, deltas, proposals, attended = head(proposals, regions, training=training)
+            found.append(Stage(logits, self.coder.decode(boxes, deltas), attended))
+            boxes = tf.stop_gradient(found[-1].boxes)
+        return found
 
     def compute_losses(
         self, features: Maps, boxes: Tensor, proposals: Tensor, targets: Targets, info: ImageInfo
@@ -178,12 +199,35 @@ class SparseRoIHead(Composite):
             targets: the data contract's dict.
             info: ImageInfo.
         """
-        logits, refined = self.stages(features, boxes, proposals, training=True)
-        relative = geometry.to_center_size(tf.stack(refined) / size_as_box(info["valid_size"]))
-        found = self.criterion(tf.stack(logits), relative, targets, info)
+        stages = self.stages(features, boxes, proposals, training=True)
+        logits, refined = (tf.stack([stage[k] for stage in stages]) for k in range(2))
+        relative = geometry.to_center_size(refined / size_as_box(info["valid_size"]))
+        assignments = self.criterion.assign(logits, relative, targets, info)
+        found = self.criterion.losses(logits, relative, assignments, targets, info)
+        for i, (losses, stage, assignment) in enumerate(zip(found, stages, assignments, strict=True)):
+            losses.update(self.more_losses(i, features, stage, assignment, targets, info))
         return {f"stage{i}_{name}": value for i, losses in enumerate(found) for name, value in losses.items()}
+
+    def more_losses(
+        self,
+        index: int,
+        features: Maps,
+        stage: Stage,
+        assignment: Assignment,
+        targets: Targets,
+        info: ImageInfo,
+    ) -> Losses:
+        """What a stage learns beside classes and boxes (QueryInst: masks)."""
+        return {}
 
     def predict(self, features: Maps, boxes: Tensor, proposals: Tensor, info: ImageInfo) -> Detections:
         """Detections in original pixels; arguments as in ``compute_losses``."""
-        logits, refined = self.stages(features, boxes, proposals)
-        return self.postprocess(self.criterion.probabilities(logits[-1]), refined[-1], info)
+        return self.decode(features, self.stages(features, boxes, proposals)[-1], info)
+
+    def decode(self, features: Maps, stage: Stage, info: ImageInfo) -> Detections:
+        """Detections in original pixels from what the last stage predicts."""
+        return self.postprocess(self.criterion.probabilities(stage.logits), stage.boxes, info)
+
+    def build_on(self, features: Maps, boxes: Tensor, proposals: Tensor, info: ImageInfo) -> None:
+        """Call every branch once; arguments as in ``compute_losses``."""
+        self.predict(features, boxes, proposals, info)

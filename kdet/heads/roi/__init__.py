@@ -12,6 +12,7 @@ from kdet.heads.roi.grid import GridHead, GridRoIHead
 from kdet.heads.roi.htc import HTCMaskHead, HTCRoIHead, HTCStage
 from kdet.heads.roi.mask_head import FCNMaskHead
 from kdet.heads.roi.mask_scoring import MaskIoUHead, MaskScoringRoIHead
+from kdet.heads.roi.multi_instance import MultiInstanceBBoxHead, MultiInstanceRoIHead
 from kdet.heads.roi.pisa import PISARoIHead
 from kdet.heads.roi.point_rend import CoarseMaskHead, MaskPointHead, PointRendRoIHead, PointRoIExtractor
 from kdet.heads.roi.sabl import SABLHead
@@ -24,6 +25,7 @@ from kdet.heads.roi.scnet import (
     SCNetSemanticHead,
     SCNetStage,
 )
+from kdet.heads.roi.seesaw import SeesawBBoxHead
 from kdet.heads.roi.semantic import FusedSemanticHead
 from kdet.heads.roi.standard import StandardRoIHead
 
@@ -49,6 +51,8 @@ __all__ = [
     "MaskIoUHead",
     "MaskPointHead",
     "MaskScoringRoIHead",
+    "MultiInstanceBBoxHead",
+    "MultiInstanceRoIHead",
     "PISARoIHead",
     "PointRendRoIHead",
     "PointRoIExtractor",
@@ -58,6 +62,7 @@ __all__ = [
     "SCNetRoIHead",
     "SCNetSemanticHead",
     "SCNetStage",
+    "SeesawBBoxHead",
     "SingleRoIExtractor",
     "StandardRoIHead",
 ]

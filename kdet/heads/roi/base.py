@@ -94,26 +94,35 @@ class RoIHead(Composite):
             }
             self.predict_masks(features, found, info)
 
-    def predict(self, features: Maps, proposals: tf.Tensor, info: ImageInfo) -> Detections:
+    def predict(
+        self,
+        features: Maps,
+        proposals: tf.Tensor,
+        info: ImageInfo,
+        postprocess: PostProcess | None = None,
+    ) -> Detections:
         """Detections in original pixels.
 
         Args:
             features: tuple of ``[B,h,w,C]``.
             proposals: ``[B,N,4]``; zero area is padding.
             info: ImageInfo.
+            postprocess: in the place of the head's own.
         """
-        return self.predict_views([RoIView(features, proposals, info)])
+        return self.predict_views([RoIView(features, proposals, info)], postprocess)
 
-    def predict_views(self, views: list[RoIView]) -> Detections:
+    def predict_views(self, views: list[RoIView], postprocess: PostProcess | None = None) -> Detections:
         """Detections in original pixels: scores, boxes and masks are means over the views (``RoIView``).
 
-        How sure a head is of its boxes (``confidence``) counts with a single view only, as in MMDetection.
+        ``postprocess`` may take the place of the head's own. How sure a head is of its boxes (``confidence``)
+        counts with a single view only, as in MMDetection.
         """
         views = [view._replace(features=self.with_context(view.features)) for view in views]
         scores, boxes, factors = zip(*(self.predict_boxes(*view) for view in views))
         placed = [class_boxes_in_image(b, view.info) for b, view in zip(boxes, views)]
         confidence = factors[0] if len(views) == 1 else None
-        detections = suppress(self.postprocess, mean(scores), mean(placed), views[0].proposals, confidence)
+        rule = postprocess or self.postprocess
+        detections = self.suppress(rule, mean(scores), mean(placed), views[0].proposals, confidence)
         if self.has_masks:
             found = [self.predict_masks(view.features, detections, view.info) for view in views]
             for one, view in zip(found, views):
@@ -121,6 +130,17 @@ class RoIHead(Composite):
             masks = {name: mean([one[name] for one in found]) for name in found[0]}
             detections = cast(Detections, {**detections, **masks})
         return detections
+
+    def suppress(
+        self,
+        postprocess: PostProcess,
+        scores: tf.Tensor,
+        boxes: tf.Tensor,
+        proposals: tf.Tensor,
+        confidence: tf.Tensor | None = None,
+    ) -> Detections:
+        """Detections from what ``predict_boxes`` gives; see :func:`suppress`."""
+        return suppress(postprocess, scores, boxes, proposals, confidence)
 
 
 def mean(values: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -141,6 +161,7 @@ def suppress(
     boxes: tf.Tensor,
     proposals: tf.Tensor,
     confidence: tf.Tensor | None = None,
+    classes: tf.Tensor | None = None,
 ) -> Detections:
     """Class-wise suppression over all (region, class) pairs.
 
@@ -150,6 +171,7 @@ def suppress(
         boxes: ``[B,N,classes or 1,4]`` in original pixels.
         proposals: ``[B,N,4]``; rows of zero area give no detections.
         confidence: ``[B*N]``, factors of the scores that pass the threshold, or None.
+        classes: int32 ``[classes]``, of the columns of ``scores``; their numbers when None.
 
     Returns:
         Detections.
@@ -161,7 +183,7 @@ def suppress(
         scores = tf.where(scores > 0.0, scores * factors, scores)
     scores = tf.where(is_real_box(proposals)[..., None], scores, INVALID_SCORE)
     boxes = tf.broadcast_to(boxes, tf.concat([shape, [4]], 0))
-    labels = tf.broadcast_to(tf.range(shape[2]), shape)
+    labels = tf.broadcast_to(tf.range(shape[2]) if classes is None else classes, shape)
     pairs = -1 if scores.shape[1] is None else scores.shape[1] * scores.shape[2]
     boxes = tf.reshape(boxes, [shape[0], pairs, 4])
     scores, labels = (tf.reshape(x, [shape[0], pairs]) for x in (scores, labels))

@@ -64,12 +64,21 @@ class BBoxHead(Composite):
             Linear(fc_units, flatten=i == 0 and not average_pool) for i in range(num_shared_fcs)
         ]
         flatten = not average_pool and not num_shared_fcs
-        normal = keras.initializers.RandomNormal
-        self.fc_cls = Linear(num_classes + 1, flatten=flatten, kernel_initializer=normal(stddev=0.01))
+        self.fc_cls = self.classifier(num_classes, flatten)
         boxes = 1 if class_agnostic else num_classes
         self.fc_reg = None
         if regress:
-            self.fc_reg = Linear(4 * boxes, flatten=flatten, kernel_initializer=normal(stddev=0.001))
+            self.fc_reg = self.regressor(boxes, flatten)
+
+    def classifier(self, num_classes: int, flatten: bool) -> Any:
+        """The dense layer that gives the scores of the classes and of background."""
+        normal = keras.initializers.RandomNormal(stddev=0.01)
+        return Linear(num_classes + 1, flatten=flatten, kernel_initializer=normal)
+
+    def regressor(self, boxes: int, flatten: bool) -> Any:
+        """The dense layer that gives the deltas of a number of boxes."""
+        normal = keras.initializers.RandomNormal(stddev=0.001)
+        return Linear(4 * boxes, flatten=flatten, kernel_initializer=normal)
 
     def shared(self, x: Tensor) -> Tensor:
         """Maps that both branches see: ``[N,units]`` (or the map when there are no dense layers)."""
@@ -106,6 +115,10 @@ class BBoxHead(Composite):
         """Factors ``[B*N]`` of the scores by how sure the boxes are; None for none."""
         return None
 
+    def class_logits(self, scores: Tensor) -> Tensor:
+        """The scores ``[..., classes]`` of the classes alone."""
+        return scores[..., :-1]
+
     def probabilities(self, scores: Tensor) -> Tensor:
         """``[..., classes+1]`` logits to ``[..., classes]`` probabilities without background."""
         return tf.nn.softmax(tf.cast(scores, tf.float32))[..., :-1]
@@ -123,7 +136,7 @@ class BBoxHead(Composite):
                 background.
         """
         boxes = self.class_boxes(deltas, rois, info)
-        best = tf.argmax(scores[:, :-1], -1, tf.int32)
+        best = tf.argmax(self.class_logits(scores), -1, tf.int32)
         best = tf.reshape(best, tf.shape(rois)[:2])
         if labels is not None:
             best = tf.where(labels < self.num_classes, labels, best)

@@ -5,8 +5,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from kdet import ops
 from kdet.contract import Assignment, Detections, ImageInfo, Targets
 from kdet.coordinates import network_boxes
+from kdet.geometry import is_real_box
 from kdet.heads.base import Losses
 from kdet.heads.roi.base import RoIHead, mean
 from kdet.heads.roi.standard import split_batch
@@ -67,28 +69,46 @@ class CascadeRoIHead(RoIHead):
     def compute_losses(self, features: Maps, proposals: Tensor, targets: Targets, info: ImageInfo) -> Losses:
         """Losses of all stages, named ``s0.loss_cls`` and so on; see ``StandardRoIHead``."""
         losses = {}
+        present = is_real_box(proposals)
         for i, weight in enumerate(self.stage_loss_weights):
             # every stage draws its own regions
             seeded: ImageInfo = {
                 **info,
-                "seed": tf.random.experimental.stateless_fold_in(info["seed"], 16 + i),
+                "seed": ops.fold_in(info["seed"], 16 + i),
             }
-            found, proposals, sampled = self.stage_losses(i, features, proposals, targets, seeded)
+            found, (proposals, present), sampled = self.stage_losses(
+                i, features, proposals, present, targets, seeded
+            )
             losses.update({f"s{i}.{name}": weight * value for name, value in found.items()})
         losses.update(self.final_losses(features, *sampled, targets, info))
         return losses
 
     def stage_losses(
-        self, index: int, features: Maps, proposals: Tensor, targets: Targets, info: ImageInfo
-    ) -> tuple[Losses, Tensor, tuple[Tensor, Assignment, Any]]:
+        self,
+        index: int,
+        features: Maps,
+        proposals: Tensor,
+        present: Tensor,
+        targets: Targets,
+        info: ImageInfo,
+    ) -> tuple[Losses, tuple[Tensor, Tensor], tuple[Tensor, Assignment, Any]]:
         """Losses of one stage, and what the next one goes on from.
 
+        Args:
+            index: of the stage.
+            features: tuple of ``[B,h,w,C]``.
+            proposals: ``[B,P,4]`` in network pixels.
+            present: bool ``[B,P]``, False for padding. A region that a stage has cut off or turned over has
+                no area, but is present: an example of background.
+            targets: the objects.
+            info: ImageInfo with ``seed``.
+
         Returns:
-            ``(losses, proposals [B,S,4] of the next stage, (rois [B,S,4], assignment, outputs))``, the last
-            as its box head saw them.
+            ``(losses, (proposals [B,S,4], present [B,S]) of the next stage, (rois [B,S,4], assignment,
+            outputs))``, the last as its box head saw them.
         """
         stage = self._stages[index]
-        rois, assignment, is_object = stage.sample(features, proposals, targets, info)
+        rois, assignment, is_object = stage.sample(features, proposals, targets, info, present)
         losses, outputs = stage.bbox_losses(features, rois, assignment, targets)
         if stage.mask_head is not None:
             losses.update(stage.mask_losses(features, rois, assignment, targets, info))
@@ -116,12 +136,16 @@ class CascadeRoIHead(RoIHead):
         is_object: Tensor,
         targets: Targets,
         info: ImageInfo,
-    ) -> Tensor:
-        """Sampled regions moved by their stage; the objects among them and empty rows are left out."""
+    ) -> tuple[Tensor, Tensor]:
+        """Sampled regions moved by their stage, and which of them are present.
+
+        The objects among them and empty rows are left out: they become padding.
+        """
         head = self.bbox_head[index]
         labels = assignment.labels(targets, background=head.num_classes)
         boxes = head.refine(*outputs[:2], rois, info, labels)
-        return tf.where(((assignment.weight > 0.0) & ~is_object)[..., None], boxes, 0.0)
+        present = (assignment.weight > 0.0) & ~is_object
+        return tf.where(present[..., None], boxes, 0.0), present
 
     # ---- inference
 

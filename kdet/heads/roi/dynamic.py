@@ -61,8 +61,8 @@ class DynamicRoIHead(StandardRoIHead):
         self._betas = state("betas", 0.0, (interval,))
         self._steps = state("steps", 0.0)
 
-    def match(self, proposals: tf.Tensor, targets: Targets) -> Assignment:
-        return self.assigner(proposals, targets, is_real_box(proposals), threshold=self._iou)
+    def match(self, proposals: tf.Tensor, targets: Targets, present: Tensor) -> Assignment:
+        return self.assigner(proposals, targets, present, threshold=self._iou)
 
     def box_head_losses(
         self, outputs: tuple[Any, ...], rois: tf.Tensor, assignment: Assignment, targets: Targets
@@ -71,8 +71,8 @@ class DynamicRoIHead(StandardRoIHead):
         scores, deltas, *_ = outputs
         return self.bbox_head.compute_losses(scores, deltas, rois, assignment, targets, loss_bbox=loss)
 
-    def assign(self, proposals: Tensor, targets: Targets) -> tuple[Tensor, Assignment]:
-        rois, assignment = super().assign(proposals, targets)
+    def assign(self, proposals: Tensor, targets: Targets, present: Tensor) -> tuple[Tensor, Assignment]:
+        rois, assignment = super().assign(proposals, targets, present)
         iou = overlap_of_rank(assignment.overlaps, is_real_box(rois), self.iou_rank)
         self._remember(self._ious, tf.reduce_mean(iou))
         return rois, assignment
@@ -124,6 +124,6 @@ def overlap_of_rank(overlaps: Tensor, real: Tensor, rank: int) -> Tensor:
         real: bool ``[B,P]``.
         rank: from 1 on.
     """
-    ranked = tf.math.top_k(overlaps, min(rank, overlaps.shape[1])).values  # [B, rank]
+    ranked = tf.math.top_k(overlaps, tf.minimum(rank, tf.shape(overlaps)[1])).values  # [B, rank]
     count = tf.clip_by_value(tf.reduce_sum(tf.cast(real, tf.int32), 1), 1, tf.shape(ranked)[1])
     return tf.gather(ranked, count - 1, batch_dims=1)

@@ -6,13 +6,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kdet import geometry
+from kdet import geometry, ops
 from kdet.contract import Detections, ImageInfo, RoIView, Targets
-from kdet.coordinates import network_boxes, original_boxes
+from kdet.coordinates import original_boxes
 from kdet.heads.base import Losses
 from kdet.heads.roi.standard import StandardRoIHead, first_rows, merge_batch, split_batch
 from kdet.layers import Composite, Conv2D, ConvModule, GroupNorm, Layer, global_uniform, replica_mean
 from kdet.losses import CrossEntropyLoss, Loss
+from kdet.postprocess import PostProcess
 from kdet.registry import register
 from kdet.typing import Maps, Spec, Tensor
 
@@ -140,13 +141,16 @@ class GridHead(Composite):
 
     def targets(self, rois: Tensor, boxes: Tensor) -> Tensor:
         """Binary maps ``[N,m/2,m/2,points]`` with a disc at every grid point of ``boxes``; both ``[N,4]``."""
-        wide = geometry.scale_boxes(rois, 2.0)
-        sides = wide[:, 2:] - wide[:, :2]  # [N, 2]
+        # Points of an object that is a region itself lie on the borders of cells, where the last bit decides.
+        # This is MMDetection's order of operations; `geometry.scale_boxes` rounds otherwise.
+        half = (rois[:, 2:] - rois[:, :2]) / 2.0
+        start, end = rois[:, :2] - half, rois[:, 2:] + half
+        sides = end - start  # [N, 2]
         along = tf.range(self.grid_size, dtype=tf.float32) / (self.grid_size - 1)
         columns, rows = tf.meshgrid(along, along, indexing="ij")
         share = tf.stack([tf.reshape(columns, [-1]), tf.reshape(rows, [-1])], -1)  # [points, 2]
         places = (1.0 - share) * boxes[:, None, :2] + share * boxes[:, None, 2:]  # [N, points, 2]
-        cells = (places - wide[:, None, :2]) / tf.maximum(sides, 1e-6)[:, None] * self.map_size
+        cells = (places - start[:, None]) / tf.maximum(sides, 1e-6)[:, None] * self.map_size
         cells = tf.cast(tf.cast(cells, tf.int32) - self.half_starts(), tf.float32)
         span = tf.range(self.map_size // 2, dtype=tf.float32)
         dx, dy = (tf.square(span[None, :, None] - cells[:, None, :, k]) for k in (0, 1))  # [N, m/2, points]
@@ -223,7 +227,7 @@ class GridRoIHead(StandardRoIHead):
 
     def jittered(self, rois: Tensor, info: ImageInfo) -> Tensor:
         """Regions at random places and sizes near their own, up to the last pixel of the image."""
-        seed = tf.random.experimental.stateless_fold_in(info["seed"], 4)
+        seed = ops.fold_in(info["seed"], 4)
         noise = global_uniform(seed, tf.shape(rois)[0], rois.shape[1] * 4) * 2.0 - 1.0
         noise = tf.reshape(noise * self.jitter, tf.shape(rois))
         center, sides = (rois[..., :2] + rois[..., 2:]) / 2, rois[..., 2:] - rois[..., :2]
@@ -234,13 +238,17 @@ class GridRoIHead(StandardRoIHead):
         super().build_on(features, proposals, info)
         self.grid_head(self.crop(self.grid_roi_extractor, features, proposals))
 
-    def predict_views(self, views: list[RoIView]) -> Detections:
+    def predict_views(self, views: list[RoIView], postprocess: PostProcess | None = None) -> Detections:
         if len(views) > 1:
             # the published procedure leaves the grid branch out here, and what remains is no detector
             raise NotImplementedError("GridRoIHead has no test-time augmentation: predict without `augment`.")
         features, _, info = views[0]
-        detections = super().predict_views(views)
-        rois = network_boxes(detections["boxes"], info)
+        # Regions in network pixels: to original pixels and back a border of the image would move by its last
+        # bit, and a region with it may get a row of samples more.
+        network: ImageInfo = {**info, "scale": tf.ones_like(info["scale"])}
+        network.pop("flipped", None)
+        detections = super().predict_views([views[0]._replace(info=network)], postprocess)
+        rois = detections["boxes"]
         heatmaps = self.grid_head(self.crop(self.grid_roi_extractor, features, rois))["fused"]
         boxes = split_batch(self.grid_head.decode(heatmaps, merge_batch(rois)), rois)
         real = (detections["labels"] >= 0)[..., None]

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kdet import ops
 from kdet.contract import Assignment, ImageInfo, Targets
 from kdet.heads.base import Losses
 from kdet.heads.roi.cascade import CascadeRoIHead
@@ -109,16 +110,22 @@ class HTCRoIHead(CascadeRoIHead):
         return losses
 
     def stage_losses(
-        self, index: int, features: Maps, proposals: Tensor, targets: Targets, info: ImageInfo
-    ) -> tuple[Losses, Tensor, tuple[Tensor, Assignment, Any]]:
+        self,
+        index: int,
+        features: Maps,
+        proposals: Tensor,
+        present: Tensor,
+        targets: Targets,
+        info: ImageInfo,
+    ) -> tuple[Losses, tuple[Tensor, Tensor], tuple[Tensor, Assignment, Any]]:
         stage = self._stages[index]
-        rois, assignment, is_object = stage.sample(features, proposals, targets, info)
+        rois, assignment, is_object = stage.sample(features, proposals, targets, info, present)
         losses, outputs = stage.bbox_losses(features, rois, assignment, targets)
-        proposals = self.refine(index, outputs, rois, assignment, is_object, targets, info)
-        again = {**info, "seed": tf.random.experimental.stateless_fold_in(info["seed"], 1)}
-        rois, assignment, _ = stage.sample(features, proposals, targets, again)
+        refined, present = self.refine(index, outputs, rois, assignment, is_object, targets, info)
+        again = {**info, "seed": ops.fold_in(info["seed"], 1)}
+        rois, assignment, _ = stage.sample(features, refined, targets, again, present)
         losses.update(stage.mask_losses(features, rois, assignment, targets, info))
-        return losses, proposals, (rois, assignment, outputs)
+        return losses, (refined, present), (rois, assignment, outputs)
 
     def with_context(self, features: Maps) -> Maps:
         return features if self.semantic_head is None else (*features, self.semantic_head(features)[1])

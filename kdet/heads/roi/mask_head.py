@@ -8,10 +8,10 @@ import tensorflow as tf
 from kdet import geometry, ops
 from kdet.contract import Assignment, ImageInfo, Targets
 from kdet.heads.base import Losses
-from kdet.layers import Composite, Conv2D, ConvModule, ConvTranspose2D, NoXla, replica_mean
+from kdet.layers import Composite, ConvModule, ConvTranspose2D, NoXla, make_conv, replica_mean
 from kdet.losses import CrossEntropyLoss, Loss
 from kdet.registry import register
-from kdet.typing import Spec, Tensor
+from kdet.typing import Conv, Spec, Tensor
 
 
 @register
@@ -23,6 +23,7 @@ class FCNMaskHead(NoXla, Composite):
         num_convs, filters: 3x3 convolutions.
         class_agnostic: one mask instead of one per class.
         norm, conv: specs of the convolutions.
+        predictor: spec of the last convolution.
         mask_threshold: probability from which a pixel belongs to the object.
         loss_mask: loss on logits and binary targets.
 
@@ -39,10 +40,12 @@ class FCNMaskHead(NoXla, Composite):
         conv: str | Spec | keras.Layer | None = None,
         mask_threshold: float = 0.5,
         loss_mask: Loss | None = None,
+        predictor: Conv = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.num_classes, self.class_agnostic = num_classes, class_agnostic
+        self.predictor = predictor
         self.mask_threshold = mask_threshold
         self.loss_mask = loss_mask or CrossEntropyLoss(use_sigmoid=True)
         he = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
@@ -55,7 +58,7 @@ class FCNMaskHead(NoXla, Composite):
     def add_predictor(self, filters: int, masks: Tensor, initializer: Any) -> None:
         """Adds the layers after the convolutions, for ``masks`` masks per region."""
         self.upsample = ConvTranspose2D(filters, 2, kernel_initializer=initializer)
-        self.conv_logits = Conv2D(masks, 1, kernel_initializer=initializer)
+        self.conv_logits = make_conv(self.predictor, masks, 1, kernel_initializer=initializer)
 
     def features(self, x: Tensor) -> Tensor:
         """The convolutions before the up-sampling."""
@@ -115,7 +118,11 @@ class FCNMaskHead(NoXla, Composite):
         size = logits.shape[1]
         labels = tf.reshape(assignment.labels(targets, background=0), [-1])
         weight = tf.reshape(tf.cast(assignment.positive, tf.float32), [-1])
-        count = replica_mean(tf.reduce_sum(weight)) * size * size
         wanted = self.targets(rois, assignment, targets, info, size) if wanted is None else wanted
-        loss = self.loss_mask(self.of_class(logits, labels), wanted, weight, tf.maximum(count, 1.0))
-        return {"loss_mask": loss}
+        count = replica_mean(tf.reduce_sum(weight))
+        return {"loss_mask": self.loss_of_masks(self.of_class(logits, labels), wanted, weight, count)}
+
+    def loss_of_masks(self, logits: Tensor, wanted: Tensor, weight: Tensor, count: Tensor) -> Tensor:
+        """The loss of masks ``[R,m,m]`` of which those with ``weight [R]`` count, ``count`` of them."""
+        pixels = count * logits.shape[1] * logits.shape[2]
+        return self.loss_mask(logits, wanted, weight, tf.maximum(pixels, 1.0))

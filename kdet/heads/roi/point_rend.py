@@ -172,7 +172,7 @@ class MaskPointHead(NoXla, Composite):
         certainty = tf.abs(ops.point_sample(masks, drawn)[..., 0])
         rows = tf.math.top_k(-certainty, uncertain).indices
         chosen = split_batch(tf.gather(drawn, rows, batch_dims=1), like)
-        seed = tf.random.experimental.stateless_fold_in(seed, 1)
+        seed = ops.fold_in(seed, 1)
         others = self.random_points(seed, like, self.num_points - uncertain)
         return tf.stop_gradient(tf.concat([chosen, others], 2))
 
@@ -210,7 +210,7 @@ class PointRendRoIHead(NoXla, StandardRoIHead):
         # points lie within the image's own padding, as the targets of the coarse masks do
         rois = geometry.clip(rois, info["padded_size"])
         labels = tf.reshape(assignment.labels(targets, background=0), [-1])
-        seed = tf.random.experimental.stateless_fold_in(info["seed"], 3)
+        seed = ops.fold_in(info["seed"], 3)
         own = self.mask_head.of_class(coarse, labels)[..., None]
         points = self.point_head.training_points(own, seed, rois)
         logits = self.point_logits(features, coarse, rois, points)  # [B*S, P, classes]

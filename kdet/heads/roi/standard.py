@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kdet import ops
 from kdet.assigners import Assigner
 from kdet.contract import Assignment, Detections, ImageInfo, Targets
 from kdet.coordinates import network_boxes
@@ -90,17 +91,22 @@ class StandardRoIHead(RoIHead):
 
     # ---- training
 
-    def match(self, proposals: tf.Tensor, targets: Targets) -> Assignment:
-        """What the assigner makes of proposals ``[B,P,4]``."""
-        return self.assigner(proposals, targets, is_real_box(proposals))
+    def match(self, proposals: tf.Tensor, targets: Targets, present: Tensor) -> Assignment:
+        """What the assigner makes of proposals ``[B,P,4]``, of which ``present [B,P]`` are no padding."""
+        return self.assigner(proposals, targets, present)
 
-    def assign(self, proposals: tf.Tensor, targets: Targets) -> tuple[tf.Tensor, Assignment]:
+    def assign(self, proposals: tf.Tensor, targets: Targets, present: Tensor) -> tuple[tf.Tensor, Assignment]:
         """Assignment of ``[objects; proposals]`` when the sampler adds the objects, else of proposals.
+
+        Args:
+            proposals: ``[B,P,4]``.
+            targets: the objects.
+            present: bool ``[B,P]``, False for padding.
 
         Returns:
             ``(rois [B,P,4], Assignment [B,P])``.
         """
-        assignment = self.match(proposals, targets)
+        assignment = self.match(proposals, targets, present)
         if not self.sampler.add_gt_as_proposals:
             return proposals, assignment
         real = targets["labels"] >= 0
@@ -110,16 +116,29 @@ class StandardRoIHead(RoIHead):
         return tf.concat([targets["boxes"], proposals], 1), Assignment(*parts)
 
     def sample(
-        self, features: Maps, proposals: Tensor, targets: Targets, info: ImageInfo
+        self,
+        features: Maps,
+        proposals: Tensor,
+        targets: Targets,
+        info: ImageInfo,
+        present: Tensor | None = None,
     ) -> tuple[Tensor, Assignment, Tensor]:
         """The regions of the loss, positives first.
+
+        Args:
+            features: tuple of ``[B,h,w,C]``.
+            proposals: ``[B,P,4]`` in network pixels.
+            targets: the objects.
+            info: ImageInfo with ``seed``.
+            present: bool ``[B,P]``, False for padding; None where padding is what has no area.
 
         Returns:
             ``(rois [B,S,4], Assignment [B,S], is_object bool [B,S])``; the last marks the objects
             themselves, which the sampler may add.
         """
-        rois, assignment = self.assign(tf.stop_gradient(proposals), targets)
-        seed = tf.random.experimental.stateless_fold_in(info["seed"], 2)
+        present = is_real_box(proposals) if present is None else present
+        rois, assignment = self.assign(tf.stop_gradient(proposals), targets, present)
+        seed = ops.fold_in(info["seed"], 2)
         rows, sampled = self.draw(features, rois, assignment, targets, seed)
         is_object = rows < tf.shape(rois)[1] - tf.shape(proposals)[1]
         return tf.gather(rois, rows, batch_dims=1), sampled, is_object
@@ -198,6 +217,6 @@ class StandardRoIHead(RoIHead):
 
 def first_rows(rois: Tensor, assignment: Assignment, limit: int) -> tuple[Tensor, Assignment]:
     """The first ``limit`` rows of regions and their assignment."""
-    if limit >= rois.shape[1]:
+    if rois.shape[1] is not None and limit >= rois.shape[1]:
         return rois, assignment
     return rois[:, :limit], Assignment(*(None if x is None else x[:, :limit] for x in assignment))

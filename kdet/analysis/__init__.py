@@ -1,0 +1,1 @@
+"""Looking into models, their mistakes and their training: ``kdet analyze`` and ``kdet zoo info --flops``."""
