@@ -83,6 +83,8 @@ class Runner:
             read = runtime.Core().read_model(os.path.join(model, FILE))
         else:
             read = _read(runtime, model)
+        # compiling gives outputs further names, those of operations that it joins with them
+        self.names = [output.get_any_name() for output in read.outputs]
         # processors with bfloat16 would compute in that
         options = {"INFERENCE_PRECISION_HINT": "f32"}
         try:
@@ -92,7 +94,7 @@ class Runner:
 
     def __call__(self, images: Array, **proposals: Array) -> dict[str, Array]:
         found = self.compiled({"images": images, **proposals})
-        return {output.get_any_name(): found[output] for output in self.compiled.outputs}
+        return {name: found[output] for name, output in zip(self.names, self.compiled.outputs)}
 
 
 def _read(runtime: Any, proto: Any) -> Any:
