@@ -5,11 +5,13 @@ streams, equal values are selected as where the goldens were made.
 import numpy as np
 import tensorflow as tf
 
+from kdet.backbones.dinov3 import DINOv3Adapter
 from kdet.heads.query.denoising import NoiseDraws
 from kdet.heads.query.rfdetr_masks import RFDETRMaskHead
 from kdet.heads.query.rtdetr import RTDETRHead
 from kdet.heads.roi.standard import first_rows
 from verification import selection, weights
+from verification.peers.draws import ZOOM
 
 
 def draw_in_order(assignment, seed):
@@ -139,6 +141,8 @@ def fix(model, samplers, golden):
     for chooser in (head, getattr(head, "assigner", None)):
         if hasattr(chooser, "select_smallest"):
             object.__setattr__(chooser, "select_smallest", selection.smallest)
+    if isinstance(model.backbone, DINOv3Adapter) and model.backbone.backbone.most_zoom != 1.0:
+        object.__setattr__(model.backbone.backbone, "zoom", lambda: ZOOM)
     if isinstance(head, RTDETRHead):
         object.__setattr__(head.denoising, "draw", recorded_noise(golden))
     if isinstance(head, RFDETRMaskHead):

@@ -16,6 +16,7 @@ from kdet.layers import (
     LayerNorm,
     Linear,
     SwiGLU,
+    context,
     gelu,
     resize_bilinear,
 )
@@ -24,20 +25,23 @@ from kdet.registry import register
 from kdet.typing import Shape, Tensor, TorchTensors
 
 
-def patch_waves(rows: Tensor | int, columns: Tensor | int, units: int, base: float) -> tuple[Tensor, Tensor]:
+def patch_waves(
+    rows: Tensor | int, columns: Tensor | int, units: int, base: float, zoom: Tensor | float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Cosines and sines by which the features of patches turn: float32 ``[rows*columns,units]`` each.
 
     Args:
         rows, columns: of the patches.
         units: features of a head.
         base: ratio of the longest and the shortest wave.
+        zoom: factor of the places of patches, which are -1..1.
     """
     speed = tf.constant(1.0 / base ** np.arange(0, 1, 4 / units), tf.float32)
     y, x = (
         2.0 * (tf.cast(tf.range(n), tf.float32) + 0.5) / tf.cast(n, tf.float32) - 1.0 for n in (rows, columns)
     )
     places = tf.reshape(tf.stack(tf.meshgrid(y, x, indexing="ij"), -1), [-1, 2, 1])
-    angles = tf.reshape(2.0 * math.pi * places * speed, [-1, units // 2])
+    angles = tf.reshape(2.0 * math.pi * zoom * places * speed, [-1, units // 2])
     angles = tf.concat([angles, angles], -1)
     return tf.cos(angles), tf.sin(angles)
 
@@ -179,8 +183,6 @@ class PatchTokens(Composite):
 class DINOv3ViT(Composite):
     """Vision transformer over patches of 16x16 pixels.
 
-    The random scaling of places in DINOv3's own training is left out.
-
     Args:
         units, num_heads, ffn_units, num_layers: of the transformer.
         out_indices: layers to return, counted from 1.
@@ -188,6 +190,8 @@ class DINOv3ViT(Composite):
         key_bias, gated: of attention and dense layers.
         scale: first value of the factors of the residuals.
         all_normed: all maps go through the last norm, not only that of the last layer.
+        most_zoom: in a training step the places of patches are scaled by a factor between ``1 / most_zoom``
+            and this, drawn evenly in logarithms.
 
     Call: ``[B,H,W,3] -> tuple of [B,H/16,W/16,units]``.
     """
@@ -206,9 +210,11 @@ class DINOv3ViT(Composite):
         gated: bool,
         scale: float,
         all_normed: bool,
+        most_zoom: float,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.most_zoom = most_zoom
         self.units, self.head_units = units, units // num_heads
         self.out_indices, self.all_normed = tuple(out_indices), all_normed
         self.embeddings = PatchTokens(units, registers)
@@ -218,10 +224,17 @@ class DINOv3ViT(Composite):
         self.norm = LayerNorm()
         self.prefix = 1 + registers
 
+    def zoom(self) -> Tensor | float:
+        """The factor of the places of patches: 1 outside of a training step."""
+        draws = context.dropped_paths()
+        if draws is None or self.most_zoom == 1.0:
+            return 1.0
+        return self.most_zoom ** (2.0 * draws.uniform([]) - 1.0)
+
     def call(self, images: Tensor) -> tuple[Tensor, ...]:
         x = self.embeddings(images)
         batch, rows, columns = tf.shape(images)[0], tf.shape(images)[1] // 16, tf.shape(images)[2] // 16
-        waves = patch_waves(rows, columns, self.head_units, 100.0)
+        waves = patch_waves(rows, columns, self.head_units, 100.0, self.zoom())
         maps = []
         for i, layer in enumerate(self.layers, start=1):
             x = layer(x, waves=waves)
@@ -282,7 +295,7 @@ class DINOv3Adapter(Composite):
         layers_out: its layers whose maps are taken, counted from 1.
         out_channels: of the joined maps.
         detail_channels: of ``SpatialTuningAdapter``.
-        registers, key_bias, gated, scale, all_normed: see ``DINOv3ViT``.
+        registers, key_bias, gated, scale, all_normed, most_zoom: see ``DINOv3ViT``.
 
     Call: ``[B,H,W,3] -> tuple of [B,h,w,out_channels]`` of stride 8, 16 and 32.
     """
@@ -301,11 +314,22 @@ class DINOv3Adapter(Composite):
         gated: bool = False,
         scale: float = 1.0,
         all_normed: bool = False,
+        most_zoom: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.backbone = DINOv3ViT(
-            units, num_heads, ffn_units, num_layers, layers_out, registers, key_bias, gated, scale, all_normed
+            units,
+            num_heads,
+            ffn_units,
+            num_layers,
+            layers_out,
+            registers,
+            key_bias,
+            gated,
+            scale,
+            all_normed,
+            most_zoom,
         )
         self.spatial_tuning_adapter = SpatialTuningAdapter(detail_channels)
         self.fusion_proj = [AdapterConv(out_channels, 1, stride=1) for _ in layers_out]

@@ -1,5 +1,7 @@
 """Dropout whose masks follow from the seed of the training step."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from kdet import ops
@@ -23,10 +25,13 @@ class DropoutMasks:
 
     def drop(self, x: Tensor, rate: float) -> Tensor:
         """``x`` with a share ``rate`` of its elements at 0 and the others scaled up."""
-        self._drawn += 1
-        seed = ops.fold_in(self._seed, self._drawn)
-        kept = ops.uniform(tf.shape(x), seed) >= rate
+        kept = self.uniform(tf.shape(x)) >= rate
         return tf.where(kept, x * (1.0 / (1.0 - rate)), tf.zeros([], x.dtype))
+
+    def uniform(self, shape: Tensor | Sequence[int]) -> Tensor:
+        """Numbers in 0..1 of ``shape``, others at every call."""
+        self._drawn += 1
+        return ops.uniform(shape, ops.fold_in(self._seed, self._drawn))
 
     def drop_images(self, x: Tensor, rate: float) -> Tensor:
         """``x`` ``[B,...]`` with a share ``rate`` of its images at 0 and the others scaled up."""
