@@ -4,16 +4,20 @@ A small golden is read and compared as a large one is; its model is ``verificati
 the recipe. ``small_goldens.csv`` says which of them hold the parts of which recorded architecture.
 """
 
+import contextlib
 import csv
 import fnmatch
 import json
 import pathlib
+import traceback
+from unittest import mock
 
 import numpy as np
 
 from kdet import convert, ops
 from kdet.backbones import resnet
 from kdet.config import Config
+from kdet.ops import dispatch
 from verification import checks, run, training
 from verification.golden import Golden
 from verification.small import backbones, default_arguments, small_variant
@@ -139,13 +143,31 @@ def _same(value, default):
     return type(value) is type(default) and value == default
 
 
-def check(path):
-    """All rows of a small golden, whose path this is: ``[Row]``."""
+def check(path, compared=None):
+    """All rows of a small golden, whose path this is: ``[Row]``; ``compared`` as for `compare`."""
     golden = Golden(str(path))
-    return compare(golden, golden.meta["to_defaults"])
+    return compare(golden, golden.meta["to_defaults"], compared=compared)
 
 
-def compare(golden, to_defaults=(), forms=("portable", "auto")):
+@contextlib.contextmanager
+def uses_of_ops():
+    """Collects ``(op, file and function that called it)`` of the ops with two forms that run within."""
+    found, choose = set(), dispatch.choose
+    folder = str(pathlib.Path(dispatch.__file__).parent)
+
+    def noting(name, implementation, portable, compiled_form=None, **options):
+        if compiled_form is not None:
+            outside = (frame for frame, _ in traceback.walk_stack(None)
+                       if not frame.f_code.co_filename.startswith((folder, __file__)))  # fmt: skip
+            caller = next(outside).f_code
+            found.add((name, caller.co_filename, caller.co_name))
+        return choose(name, implementation, portable, compiled_form, **options)
+
+    with mock.patch.object(dispatch, "choose", noting):
+        yield found
+
+
+def compare(golden, to_defaults=(), forms=("portable", "auto"), compared=None):
     """All rows of a small golden.
 
     Args:
@@ -154,6 +176,8 @@ def compare(golden, to_defaults=(), forms=("portable", "auto")):
             that the defaults are tested, too.
         forms: of the ops. All that the golden holds is compared under the first, detections and losses
             under the others.
+        compared: uses of ops (as of `uses_of_ops`) whose forms have been compared; those of this golden are
+            added. The other forms are left out where it has no further one. None compares them always.
 
     Returns:
         ``[Row]``; stages of the second form have its name in front.
@@ -161,9 +185,13 @@ def compare(golden, to_defaults=(), forms=("portable", "auto")):
     recipe = run.recipe_of(golden.meta["config"])
     model = run.build(golden, recipe, lambda name: variant(name, to_defaults if name == recipe else ()))
     state = [(variable, variable.numpy()) for variable in model.non_trainable_variables]
-    with ops.use(forms[0]):
+    with ops.use(forms[0]), uses_of_ops() as uses:
         rows = checks.stage_rows(model, golden)
         rows += training.training_rows(model, golden)
+    if compared is not None:
+        if uses <= compared:
+            return rows
+        compared |= uses
     for form in forms[1:]:
         for variable, value in state:  # which training has changed
             variable.assign(value)

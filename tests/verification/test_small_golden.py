@@ -4,7 +4,9 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from kdet import ops
 from verification import small_golden, small_table
 
 
@@ -68,3 +70,15 @@ def test_reasons_are_kept_of_what_is_missing_alone(tmp_path, monkeypatch):
     (tmp_path / "a.npz").touch()
     small_golden.note_missing({"c": "no detections"})
     assert small_golden.missing() == {"b": "noise", "c": "no detections"}
+
+
+def test_ops_with_two_forms_are_noted_with_their_callers():
+    boxes = tf.constant([[[0.0, 0.0, 4.0, 4.0]]])
+
+    def suppress():
+        return ops.nms(boxes, boxes[..., 0], iou_threshold=0.5, max_output=1)
+
+    with ops.use("portable"), small_golden.uses_of_ops() as uses:
+        suppress()
+        suppress()
+    assert uses == {("nms", __file__, "suppress")}
