@@ -17,7 +17,7 @@ from kdet.detectors.given import images_of
 from kdet.errors import DataError, KdetError, MissingFile, WriteError
 from kdet.train import engine
 from kdet.writing import check_target, whole
-from tests.train.run_engine import write_data, write_recipe
+from tests.train.run_engine import ONE_STAGE, write_data, write_recipe
 
 
 class Flaky(MemoryFileSystem):
@@ -197,7 +197,7 @@ def test_images_to_predict_may_be_urls():
 def recipe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_data(folder)
-    return write_recipe(folder)
+    return write_recipe(folder, ONE_STAGE)
 
 
 def test_weights_and_presets_of_a_model(recipe):
