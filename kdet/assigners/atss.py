@@ -68,7 +68,7 @@ class ATSSAssigner(Assigner):
             inside = tf.minimum(chosen_points - boxes[:, :, None, :2], boxes[:, :, None, 2:] - chosen_points)
             positive = (chosen >= threshold) & (tf.reduce_min(inside, -1) > 0.01) & counted & real[..., None]
             positive = scatter_rows(positive, rows, tf.shape(overlaps)[2])
-            return first_best(*found, tf.where(positive, overlaps, -1.0), first)
+            return first_best(found[0], found[1], tf.where(positive, overlaps, -1.0), first)
 
         start = tf.cast(none, tf.float32) - 1.0, none - 1
         best, index = over_objects(add, [boxes, targets["labels"]], real, start)

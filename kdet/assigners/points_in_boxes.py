@@ -73,7 +73,7 @@ class PointInBoxAssigner(Assigner):
             eligible = tf.reduce_all(inside > 0.0, -1) & (reach >= ranges[:, 0]) & (reach <= ranges[:, 1])
             eligible &= real[..., None] & usable[:, None, :]
             area = tf.where(eligible, geometry.area(boxes), float("inf"))
-            return first_best(*found, -area, first)
+            return first_best(found[0], found[1], -area, first)
 
         none = tf.zeros_like(usable, tf.int32)
         start = tf.cast(none, tf.float32) - float("inf"), none - 1

@@ -69,7 +69,9 @@ class UniformAssigner(Assigner):
         last = tf.math.unsorted_segment_max(tf.reshape(place, [-1]), tf.reshape(cell, [-1]), batch * anchors)
         last = tf.reshape(tf.maximum(last, -1), [batch, anchors])
         matched = last >= 0
-        winner = tf.gather(tf.reshape(counted, [batch, -1]), tf.maximum(last, 0), batch_dims=1)
+        winner = tf.reshape(counted, [batch, 2 * self.match_times * objects])
+        winner = tf.pad(winner, [[0, 0], [0, 1]])  # a place also where there is no object
+        winner = tf.gather(winner, tf.maximum(last, 0), batch_dims=1)
 
         def look(first: Tensor | int, some: list[Tensor], found: list[Tensor]) -> list[Tensor]:
             overlaps = geometry.pairwise_iou(some[0], predictions)  # [B, g, P]
