@@ -48,7 +48,8 @@ class NearestPointAssigner(Assigner):
             eligible = (level[..., None] == levels) & real[..., None]
             distance = tf.where(eligible & usable[:, None, :], distance, float("inf"))
             nearest = -tf.math.top_k(-distance, self.num_positive).values[..., -1:]
-            return first_best(found[0], found[1], tf.where(distance <= nearest, -distance, -float("inf")), first)
+            closeness = tf.where(distance <= nearest, -distance, -float("inf"))
+            return first_best(found[0], found[1], closeness, first)
 
         none = tf.zeros_like(usable, tf.int32)
         start = tf.cast(none, tf.float32) - float("inf"), none - 1
