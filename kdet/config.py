@@ -7,7 +7,7 @@ A recipe is a plain nested mapping with the sections ``model``, ``data``, ``trai
     model:
       backbone: {depth: 101}
 
-A base is a file beside the recipe or the name of one that ships with kdet
+A base is a file beside the recipe (which may be behind a URL) or the name of one that ships with kdet
 (``_base_: mask_rcnn_r50_fpn_1x``). Mappings are merged key by key, everything else (lists too) is
 replaced; ``_delete_: true`` inside a mapping drops what the base says there. A mapping over a list of
 mappings goes into each of them (the stages of a cascade), what it says under a number only into the
@@ -26,12 +26,13 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from kdet import imports, published, schema, yaml_loader
+from kdet import imports, published, schema, storage, yaml_loader
 from kdet.building import build
 from kdet.data import files
-from kdet.errors import ConfigError, short
+from kdet.errors import ConfigError, MissingFile, short
 from kdet.overrides import Overrides, assign, label_count, parse, reach
 from kdet.typing import KeyPath, PathLike
+from kdet.writing import whole
 
 # from a key path to the file that set the value there
 Origin: TypeAlias = Callable[[KeyPath], str | None]
@@ -44,7 +45,7 @@ class Config(dict[str, Any]):
     """A resolved recipe: a plain ``dict`` that knows where its values came from.
 
     Attributes:
-        path: the file it was read from, or ``None``.
+        path: the file it was read from (a URL as text), or ``None``.
         name: stem of that file.
         origins: ``{key path tuple: file}`` of the values, for error messages.
     """
@@ -56,19 +57,20 @@ class Config(dict[str, Any]):
         origins: Mapping[KeyPath, str | None] | None = None,
     ) -> None:
         super().__init__(values)
-        self.path = None if path is None else pathlib.Path(path)
+        self.path = path if path is None or storage.is_url(path) else pathlib.Path(path)
         self.origins = dict(origins or {})
 
     @property
     def name(self) -> str:
-        return self.path.stem if self.path else "config"
+        return storage.stem(self.path) if self.path else "config"
 
     @classmethod
     def load(cls, path_or_name: PathLike, overrides: Overrides = None, check: bool = True) -> "Config":
         """Reads a recipe.
 
         Args:
-            path_or_name: a YAML file, or the name (or an alias) of a recipe that ships with kdet.
+            path_or_name: a YAML file, the URL of one (``kdet.storage``), or the name (or an alias) of a
+                recipe that ships with kdet.
             overrides: ``{"model.backbone.depth": 101}`` or ``["model.backbone.depth=101"]``; list
                 elements are reached by their index (``data.train.annotations.0``). ``num_classes`` on a
                 part that has none itself goes to all parts below it (``model.num_classes=3``).
@@ -147,7 +149,8 @@ class Config(dict[str, Any]):
 
     def save(self, path: PathLike) -> None:
         """Writes :meth:`to_yaml` to ``path``."""
-        pathlib.Path(path).write_text(self.to_yaml())
+        with whole(path) as part:
+            part.write_text(self.to_yaml())
 
 
 def recipes() -> dict[str, pathlib.Path]:
@@ -161,10 +164,12 @@ def _recipes_in(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     return {path.stem: path for path in sorted(found) if not path.parent.name.startswith("_")}
 
 
-def _find(path_or_name: PathLike) -> pathlib.Path:
+def _find(path_or_name: PathLike) -> PathLike:
     named = isinstance(path_or_name, (str, os.PathLike)) and str(path_or_name).strip()
     if not named or "\0" in str(path_or_name):
         raise ConfigError(f"A recipe is given by its name or file; got {short(path_or_name)}.")
+    if storage.is_url(path_or_name):
+        return path_or_name
     path = pathlib.Path(path_or_name)
     if _exists(path) and not path.is_dir():
         return path
@@ -187,11 +192,15 @@ def _exists(path: pathlib.Path) -> bool:
         return False
 
 
-def _find_base(path: pathlib.Path, base: str) -> pathlib.Path:
+def _find_base(path: PathLike, base: str) -> PathLike:
     """The file that ``_base_: base`` in the file ``path`` means: beside it, or a recipe by name."""
     if "\0" in base:
         raise ConfigError(f"{path}: _base_: {short(base)} is no file name.")
-    beside = path.parent / base
+    if storage.is_url(base):
+        return base
+    if storage.is_url(path) and base.endswith((".yaml", ".yml")):
+        return storage.beside(str(path), base)
+    beside = pathlib.Path(path).parent / base
     if _exists(beside) and not beside.is_dir():
         return beside
     known = recipes()
@@ -211,12 +220,15 @@ def _suggest_file(path: pathlib.Path) -> str:
     return schema.suggest(path.name, names)
 
 
-def _read(path: PathLike, seen: tuple[pathlib.Path, ...] = ()) -> tuple[dict[str, Any], Origins]:
+def _read(path: PathLike, seen: tuple[PathLike, ...] = ()) -> tuple[dict[str, Any], Origins]:
     """``(values, origins)`` of the file and its bases."""
-    path = pathlib.Path(path)
-    if path.resolve() in seen:
+    own_path = path if storage.is_url(path) else pathlib.Path(path).resolve()
+    if own_path in seen:
         raise ConfigError(f"{path}: _base_ leads back to this file (a circle).")
-    text = files.read_text(path, "config file", yaml_loader.MAX_TEXT, ConfigError)
+    try:
+        text = files.read_text(path, "config file", yaml_loader.MAX_TEXT, ConfigError)
+    except MissingFile as fault:
+        raise ConfigError(str(fault)) from fault
     own = yaml_loader.load(text, path)
     own = {} if own is None else own
     if not isinstance(own, dict):
@@ -230,7 +242,7 @@ def _read(path: PathLike, seen: tuple[pathlib.Path, ...] = ()) -> tuple[dict[str
     values: dict[str, Any] = {}
     origins: Origins = {}
     for base in bases:
-        base_values, base_origins = _read(_find_base(path, base), (*seen, path.resolve()))
+        base_values, base_origins = _read(_find_base(path, base), (*seen, own_path))
         _merge(values, base_values, origins, base_origins.get)
     _merge(values, own, origins, lambda _: str(path))
     return values, origins

@@ -62,14 +62,32 @@ def pairwise_iou(a: Tensor, b: Tensor, mode: str = "iou", epsilon: float = 1e-6)
         ``[..., N, M]``.
     """
     a, b = a[..., :, None, :], b[..., None, :, :]
+    intersection = _pairwise_intersection(a, b)
+    whole = area(a) if mode == "iof" else area(a) + area(b) - intersection
+    return intersection / tf.maximum(whole, epsilon)
+
+
+def pairwise_giou(a: Tensor, b: Tensor, epsilon: float = 1e-6) -> Tensor:
+    """Generalized IoU of every pair of ``a [..., N, 4]`` and ``b [..., M, 4]``: ``[..., N, M]``."""
+    a, b = a[..., :, None, :], b[..., None, :, :]
+    intersection = _pairwise_intersection(a, b)
+    union = area(a) + area(b) - intersection
+    width, height = (
+        tf.maximum(tf.maximum(a[..., i + 2], b[..., i + 2]) - tf.minimum(a[..., i], b[..., i]), 0.0)
+        for i in (0, 1)
+    )
+    enclosing = tf.maximum(width * height, epsilon)
+    return intersection / tf.maximum(union, epsilon) - (enclosing - union) / enclosing
+
+
+def _pairwise_intersection(a: Tensor, b: Tensor) -> Tensor:
+    """Common areas of ``a [...,N,1,4]`` and ``b [...,1,M,4]``: ``[...,N,M]``."""
     # a side at a time: pairs of two numbers in the last axis take twice as long
     width, height = (
         tf.maximum(tf.minimum(a[..., i + 2], b[..., i + 2]) - tf.maximum(a[..., i], b[..., i]), 0.0)
         for i in (0, 1)
     )
-    intersection = width * height
-    whole = area(a) if mode == "iof" else area(a) + area(b) - intersection
-    return intersection / tf.maximum(whole, epsilon)
+    return width * height
 
 
 def _intersection(a: Tensor, b: Tensor) -> Tensor:

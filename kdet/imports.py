@@ -5,6 +5,7 @@ import importlib.util
 import pathlib
 import sys
 
+from kdet import storage
 from kdet.errors import ConfigError, first_line, short, suggest
 from kdet.typing import PathLike
 
@@ -49,6 +50,11 @@ def _load_module(name: str, origin: PathLike) -> str:
 
 
 def _load_file(name: str, origin: PathLike) -> str:
+    if storage.is_url(origin):
+        raise ConfigError(
+            f"{origin}: imports: {name} behind a URL is not run: install it as a module on this machine, or "
+            "copy the recipe and its files here."
+        )
     path = (pathlib.Path(origin).parent / name).absolute()
     if not path.is_file():
         beside = [file.name for file in path.parent.glob("*.py")] if path.parent.is_dir() else []

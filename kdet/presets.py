@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kdet import hubs, registry
+from kdet import hubs, registry, storage
 from kdet.config import Config
 from kdet.convert import cache
 from kdet.errors import KdetError
@@ -68,6 +68,8 @@ def resolve(name: PathLike, weights: PathLike | None) -> tuple[PathLike, PathLik
         kdet.hubs.HubError: the address cannot be downloaded.
     """
     text = str(name)
+    if storage.is_url(text) and (text.endswith((".yaml", ".yml")) or not hubs.is_address(text)):
+        return _resolve_url(text, weights)
     if not hubs.is_address(text) and not _is_folder(text):
         return name, weights
     if (pathlib.Path(text) / RUN_RECIPE).is_file():
@@ -85,12 +87,24 @@ def resolve(name: PathLike, weights: PathLike | None) -> tuple[PathLike, PathLik
     return recipe, there[0]
 
 
-def save(model: "Detector", folder: PathLike, metadata: Mapping[str, Any] | None = None) -> pathlib.Path:
+def _resolve_url(url: str, weights: PathLike | None) -> tuple[str, PathLike | None]:
+    """As :func:`resolve`, of a recipe, a preset or a work directory behind a URL (``kdet.storage``)."""
+    if url.endswith((".yaml", ".yml")):
+        return url, weights
+    there = storage.listing(url) or set()
+    for recipe, kept in ((RUN_RECIPE, RUN_WEIGHTS), (RECIPE, (WEIGHTS,))):
+        own = [str(storage.join(url, file)) for file in kept if file in there]
+        if recipe in there and (own or weights != "published"):
+            return str(storage.join(url, recipe)), own[0] if weights == "published" else weights
+    raise PresetError(f"{url} is no recipe (a .yaml file), no preset of kdet and no run that has ended.")
+
+
+def save(model: "Detector", folder: PathLike, metadata: Mapping[str, Any] | None = None) -> PathLike:
     """Write a detector as a preset; the folder appears whole or not at all.
 
     Args:
         model: the detector, trained or not.
-        folder: where to; a preset that stands there is replaced.
+        folder: where to; a preset that stands there is replaced. May be a URL (``kdet.storage``).
         metadata: more entries of ``metadata.json``: license, data set, scores ...
 
     Returns:
@@ -101,6 +115,10 @@ def save(model: "Detector", folder: PathLike, metadata: Mapping[str, Any] | None
             holds something else.
         kdet.errors.WriteError: the disk is full or fails.
     """
+    if storage.is_url(folder):
+        with storage.sent(str(folder)) as part:
+            save(model, part, metadata)
+        return folder
     target = pathlib.Path(folder)
     if target.exists() and not (target / RECIPE).is_file() and (target.is_file() or any(target.iterdir())):
         raise PresetError(f"{target} is there already and is no preset: choose another folder.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kdet import storage
 from kdet.typing import Array, PathLike
 
 if TYPE_CHECKING:  # heavy, and each wanted by one method
@@ -238,8 +239,8 @@ class Result:
             found["tracks"] = shown.tracks
         return draw_detections(decoding.load(image), found, self.class_names, threshold=min_score)
 
-    def save(self, path: PathLike, min_score: float = 0.3, image: Source = None) -> pathlib.Path:
-        """Write what ``plot`` draws as PNG or JPEG, by the ending of ``path``; returns the path.
+    def save(self, path: PathLike, min_score: float = 0.3, image: Source = None) -> PathLike:
+        """Write what ``plot`` draws as PNG or JPEG, by the ending of ``path`` (or URL); returns the path.
 
         Raises:
             ValueError: another ending. WriteError: the file cannot be written.
@@ -249,10 +250,11 @@ class Result:
         from kdet.writing import whole
 
         encoders = {".png": tf.io.encode_png, ".jpg": tf.io.encode_jpeg, ".jpeg": tf.io.encode_jpeg}
-        target = pathlib.Path(path)
-        if target.suffix.lower() not in encoders:
+        target = path if storage.is_url(path) else pathlib.Path(path)
+        suffix = pathlib.PurePath(path).suffix.lower()
+        if suffix not in encoders:
             raise ValueError(f"{target} must end in {', '.join(encoders)}.")
-        encoded = encoders[target.suffix.lower()](self.plot(min_score, image)).numpy()
+        encoded = encoders[suffix](self.plot(min_score, image)).numpy()
         with whole(target) as part:
             part.write_bytes(encoded)
         return target
@@ -335,17 +337,17 @@ class Results(dict[str, Any]):
             table.insert(0, "image", i)
         return pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame()
 
-    def save(self, folder: PathLike, min_score: float = 0.3) -> list[pathlib.Path]:
+    def save(self, folder: PathLike, min_score: float = 0.3) -> list[PathLike]:
         """Write every image with its detections drawn in as a PNG; returns the paths.
 
         They are called as their source, or by number where that has no name.
         """
-        paths: list[pathlib.Path] = []
+        paths: list[PathLike] = []
         for i, result in enumerate(self.images()):
             named = isinstance(result.source, (str, os.PathLike))
-            stem = pathlib.Path(result.source).stem if named else f"{i:05d}"
-            target = pathlib.Path(folder) / f"{stem}.png"
+            stem = storage.stem(result.source) if named else f"{i:05d}"
+            target = storage.join(folder, f"{stem}.png")
             if target in paths:
-                target = target.with_stem(f"{stem}_{i}")
+                target = storage.join(folder, f"{stem}_{i}.png")
             paths.append(result.save(target, min_score))
         return paths

@@ -1,4 +1,5 @@
-"""Files behind a URL (``s3://``, ``gs://``, ``az://``, ``hf://``, ``memory://`` ...) through fsspec.
+"""Files behind a URL (``s3://``, ``gs://``, ``az://``, ``hf://``, ``memory://`` ...) through fsspec; those of
+``http://`` and ``https://`` are read without it.
 
 What is read is copied into a cache on this machine, whose size is bounded, and opened there; what is written
 is made here and sent when it is whole. Every transfer is tried again after a pause, a few times.
@@ -14,15 +15,20 @@ import hashlib
 import logging
 import os
 import pathlib
+import posixpath
 import random
 import re
+import shutil
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from kdet.errors import DataError, KdetError, MissingFile, WriteError, first_line
+from kdet.typing import PathLike
 from kdet.writing import cache_folder
 
 T = TypeVar("T")
@@ -31,6 +37,7 @@ logger = logging.getLogger("kdet")
 FIRST_PAUSE = 0.5  # seconds; each further one is twice as long
 # which have no folders, and where to make one may make a bucket
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf")
+_WEB = ("http://", "https://")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 # what another try does not mend
 _FINAL = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, ImportError, ValueError)
@@ -42,6 +49,28 @@ _known: dict[str, pathlib.Path] = {}  # URLs whose copy was compared with them b
 def is_url(path: Any) -> bool:
     """Whether this is the URL of a file or folder, not a local path."""
     return isinstance(path, str) and _URL.match(path) is not None
+
+
+def is_pattern(url: str) -> bool:
+    """Whether a URL has ``*``, ``?`` or ``[``, of which a web address may have any."""
+    return glob.has_magic(url) and not url.startswith(_WEB)
+
+
+def join(folder: PathLike, name: str) -> PathLike:
+    """The path or URL of a file in a folder."""
+    return f"{str(folder).rstrip('/')}/{name}" if is_url(folder) else pathlib.Path(folder) / name
+
+
+def beside(url: str, name: str) -> str:
+    """The URL of a file by its place relative to another's, as in ``../a.yaml``."""
+    scheme, _, place = url.partition("://")
+    folder = posixpath.dirname(place.partition("?")[0])
+    return f"{scheme}://{posixpath.normpath(posixpath.join(folder, name))}"
+
+
+def stem(path: PathLike) -> str:
+    """The name of a file, or of one behind a URL, without its folder and ending."""
+    return pathlib.PurePath(str(path).partition("?")[0] if is_url(path) else path).stem
 
 
 def local(url: str, error: type[Exception] = DataError) -> pathlib.Path:
@@ -62,7 +91,7 @@ def local(url: str, error: type[Exception] = DataError) -> pathlib.Path:
     system, path = _opened(url)
     state = _persistent(url, "read", error, lambda: system.ukey(path))
     key = hashlib.sha256(f"{url}\0{state}".encode()).hexdigest()[:24]
-    target = cache_folder() / "remote" / f"{key}-{pathlib.PurePosixPath(path).name[-80:]}"
+    target = cache_folder() / "remote" / f"{key}-{pathlib.PurePosixPath(path.partition('?')[0]).name[-80:]}"
     if target.is_file():
         os.utime(target)
     else:
@@ -86,11 +115,40 @@ def listing(url: str) -> set[str] | None:
 
 def matching(pattern: str) -> list[str]:
     """The URLs that match a pattern, in order; of a URL without ``*``, ``?`` and ``[`` itself."""
-    if not glob.has_magic(pattern):
+    if not is_pattern(pattern):
         return [pattern]
     system, path = _opened(pattern)
     found = _persistent(pattern, "listed", DataError, lambda: system.glob(path))
+    if pattern.endswith(path):  # spelled as the pattern is
+        return sorted(pattern.removesuffix(path) + str(one) for one in found)
     return sorted(system.unstrip_protocol(one) for one in found)
+
+
+def meant(url: str, endings: tuple[str, ...]) -> list[str]:
+    """The URLs of files that one stands for, in order.
+
+    Args:
+        url: of a file; or a pattern or a folder, which mean the files in it with one of the endings.
+        endings: in lower case, with their dots.
+
+    Raises:
+        MissingFile: a pattern or folder without such a file. DataError: it cannot be listed.
+    """
+    if is_pattern(url):
+        found = [one for one in matching(url) if one.lower().endswith(endings)]
+    elif url.startswith(_WEB) or url.lower().endswith(endings):
+        return [url]
+    else:
+        system, path = _opened(url)
+        entries = _persistent(url, "listed", DataError, lambda: system.ls(path, detail=True))
+        files = sorted(str(entry["name"]) for entry in entries if entry["type"] == "file")
+        if [one.strip("/") for one in files] == [path.strip("/")]:  # a file without an ending
+            return [url]
+        names = [pathlib.PurePosixPath(one).name for one in files if one.lower().endswith(endings)]
+        found = [str(join(url, name)) for name in names]
+    if not found:
+        raise MissingFile(f"There is no file with the ending {', '.join(endings)} in {url}.")
+    return found
 
 
 @contextlib.contextmanager
@@ -167,6 +225,14 @@ class Mirror:
         self._scratch.cleanup()
 
 
+def arrow(url: str) -> tuple[Any, str]:
+    """The file system of a URL for ``pyarrow``, and the path in it; for writing."""
+    from pyarrow import fs
+
+    system, path = _opened(url, WriteError)
+    return fs.PyFileSystem(fs.FSSpecHandler(system)), path
+
+
 def check_target(url: str) -> None:
     """Raise a WriteError where nothing can be written behind a URL of this kind."""
     _opened(url, WriteError)
@@ -174,6 +240,10 @@ def check_target(url: str) -> None:
 
 def _opened(url: str, error: type[Exception] = DataError) -> tuple[Any, str]:
     """The file system of a URL, and the path in it."""
+    if url.startswith(_WEB):
+        if error is WriteError:
+            raise WriteError(f"{url} cannot be written: a web server is only read from.")
+        return _Web(), url
     try:
         import fsspec  # an extra
     except ImportError as fault:
@@ -182,6 +252,46 @@ def _opened(url: str, error: type[Exception] = DataError) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as fault:  # no package for this kind of URL, or no such kind
         raise error(f"{url} cannot be opened: {first_line(fault).rstrip('.')}.") from fault
+
+
+class _Web:
+    """What is used here of a file system of fsspec, for files of web servers."""
+
+    protocol = ("http", "https")
+
+    def ukey(self, url: str) -> str:
+        """What changes when the file does; where the server does not say, another at every call."""
+        try:
+            with self._answer(urllib.request.Request(url, method="HEAD")) as answer:
+                marks = [answer.headers.get(key) for key in ("ETag", "Last-Modified")]
+        except OSError:  # refused; what is wrong with the file itself, reading it says
+            marks = []
+        return str(marks) if any(marks) else str(time.time())
+
+    def get_file(self, url: str, target: str) -> None:
+        """Copy the file to ``target``."""
+        with self._answer(urllib.request.Request(url)) as answer, open(target, "wb") as file:
+            shutil.copyfileobj(answer, file)
+            expected = answer.headers.get("Content-Length")
+            if expected is not None and file.tell() != int(expected):
+                raise OSError(f"{file.tell()} of {expected} bytes arrived")
+
+    def info(self, url: str) -> dict[str, Any]:
+        """Nothing: the size is compared when the file is read."""
+        return {}
+
+    def _answer(self, request: urllib.request.Request) -> Any:
+        try:
+            return urllib.request.urlopen(request, timeout=30)
+        except urllib.error.HTTPError as fault:
+            fault.close()
+            if fault.code in (404, 410):
+                raise FileNotFoundError from fault
+            if fault.code < 500 and fault.code not in (408, 429):
+                raise PermissionError(f"the server answers {fault.code} ({fault.reason})") from fault
+            raise OSError(f"the server answers {fault.code} ({fault.reason})") from fault
+        except urllib.error.URLError as fault:
+            raise OSError(str(fault.reason)) from fault
 
 
 def _persistent(url: str, what: str, error: type[Exception], work: Callable[[], T]) -> T:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from kdet import storage
 from kdet.errors import DataError, KdetError, MissingFile, WriteError
 from kdet.results import Result
 from kdet.typing import Array, PathLike
@@ -35,7 +36,8 @@ class Frames:
     """The frames of a video, one after the other: uint8 RGB ``[h,w,3]``. A context manager.
 
     Args:
-        source: a video file, the address of a stream (``rtsp://...``), or the number of a camera.
+        source: a video file, the URL of one (``kdet.storage``), the address of a stream (``rtsp://...``), or
+            the number of a camera.
 
     Attributes:
         rate: frames per second as the source says, 30 where it does not.
@@ -51,9 +53,12 @@ class Frames:
         cv2 = _opencv()
         self.source = str(source)
         is_file = not (self.source.isdigit() or self.source.startswith(STREAMS))
-        if is_file and not pathlib.Path(self.source).is_file():
+        opened = self.source
+        if is_file and storage.is_url(opened):
+            opened = str(storage.local(opened))
+        if is_file and not pathlib.Path(opened).is_file():
             raise MissingFile(f"There is no video {self.source}.")
-        self._capture = cv2.VideoCapture(int(self.source) if self.source.isdigit() else self.source)
+        self._capture = cv2.VideoCapture(int(opened) if opened.isdigit() else opened)
         if not self._capture.isOpened():
             raise DataError(f"{self.source} cannot be opened as a video: damaged, or of a kind OpenCV lacks.")
         rate = self._capture.get(cv2.CAP_PROP_FPS)

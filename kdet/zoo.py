@@ -60,7 +60,7 @@ class ModelInfo:
 
     name: str
     family: str
-    config: pathlib.Path
+    config: PathLike
     detector: str
     backbone: str
     num_classes: int | None = None
@@ -130,8 +130,8 @@ def info(name: PathLike) -> ModelInfo:
     figures = {key: value for key, value in config.get("metadata", {}).items() if key in known}
     model = config.section("model")
     backbone = model.get("backbone", {})
-    path = pathlib.Path(config.path or "")
-    figures.setdefault("family", path.parent.name)
+    path = config.path or pathlib.Path()
+    figures.setdefault("family", pathlib.PurePath(path).parent.name)
     figures["aliases"] = tuple(figures.get("aliases", ()))
     return ModelInfo(
         name=config.name,
@@ -156,7 +156,7 @@ def load(
     Args:
         name: name or alias of a recipe, path of a YAML file, the work directory of a training run, or a
             preset: its folder (``Detector.save_to_preset``) or its address (``"hf://user/model"``, see
-            ``kdet.hubs``).
+            ``kdet.hubs``). Each may be behind a URL (``kdet.storage``), and so may weights.
         weights: ``"published"`` the detector as published (fetched once, checked, cached), of a preset or run
             its own; ``"imagenet"`` the backbone that training starts from; a path of a ``.pth``,
             ``.safetensors``, ``.weights.h5`` or ``.keras`` file; ``None`` random weights.

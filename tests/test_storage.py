@@ -1,13 +1,14 @@
 """Files behind URLs: in memory, on a server that fails now and then, and on a local S3 server."""
 
+import http.server
 import json
 import os
+import threading
 
 import fsspec
 import keras
 import numpy as np
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 
 import kdet.data
 from kdet import storage
@@ -17,64 +18,11 @@ from kdet.detectors.given import images_of
 from kdet.errors import DataError, KdetError, MissingFile, WriteError
 from kdet.train import engine
 from kdet.writing import check_target, whole
-from tests.train.run_engine import ONE_STAGE, write_data, write_recipe
+from tests import remote
+from tests.remote import Flaky, get, put, put_folder
+from tests.train.run_engine import write_data, write_recipe
 
-
-class Flaky(MemoryFileSystem):
-    """Fails the first ``faults`` transfers, cuts off the first ``cuts`` that it does."""
-
-    protocol, store, pseudo_dirs = "flaky", {}, [""]
-    faults = cuts = calls = 0
-
-    @classmethod
-    def _strip_protocol(cls, path):
-        return MemoryFileSystem._strip_protocol(path.replace("flaky://", "memory://"))
-
-    def _fail(self):
-        Flaky.calls += 1
-        if Flaky.faults > 0:
-            Flaky.faults -= 1
-            raise ConnectionResetError("Connection reset by peer")
-
-    def get_file(self, rpath, lpath, **kwargs):
-        self._fail()
-        super().get_file(rpath, lpath, **kwargs)
-        if Flaky.cuts > 0:
-            Flaky.cuts -= 1
-            os.truncate(lpath, 1)
-
-    def put_file(self, lpath, rpath, **kwargs):
-        self._fail()
-        super().put_file(lpath, rpath, **kwargs)
-
-
-@pytest.fixture(autouse=True)
-def clean(tmp_path, monkeypatch):
-    """An empty cache, empty stores, no pauses."""
-    monkeypatch.setenv("KDET_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(storage, "FIRST_PAUSE", 0.0)
-    fsspec.register_implementation("flaky", Flaky, clobber=True)
-    Flaky.faults = Flaky.cuts = Flaky.calls = 0
-    for kind in (MemoryFileSystem, Flaky):
-        kind.store.clear()
-        kind.pseudo_dirs[:] = [""]
-    storage._known.clear()
-    storage._added[:] = [0, 0]
-
-
-def put(url, content):
-    with fsspec.open(url, "wb") as file:
-        file.write(content)
-
-
-def get(url):
-    with fsspec.open(url, "rb") as file:
-        return file.read()
-
-
-def put_folder(folder, url):
-    for path in folder.iterdir():
-        put(f"{url}/{path.name}", path.read_bytes())
+clean_stores, s3 = remote.clean_stores, remote.s3
 
 
 @pytest.mark.parametrize("path", ["a/b.jpg", "/a/b.jpg", "C:\\a\\b.jpg", "C:/a.jpg", b"s3://a", None])
@@ -189,15 +137,71 @@ def test_tfrecords_behind_a_pattern(tmp_path):
 
 
 def test_images_to_predict_may_be_urls():
-    put("memory://bucket/a.png", b"...")
-    assert images_of("memory://bucket/a.png") == ["memory://bucket/a.png"]
+    for name in ("b.png", "a.JPG", "notes.txt", "hash"):
+        put(f"memory://bucket/set/{name}", b"...")
+    urls = ["memory://bucket/set/a.JPG", "memory://bucket/set/b.png"]
+    assert images_of(urls[1]) == urls[1:]
+    assert images_of("memory://bucket/set") == images_of("memory://bucket/set/*") == urls
+    assert images_of("memory://bucket/set/hash") == ["memory://bucket/set/hash"]
+    assert images_of("https://host/a.png?size=3") == ["https://host/a.png?size=3"]
+    with pytest.raises(MissingFile, match="no file memory://bucket/other"):
+        images_of("memory://bucket/other")
+    with pytest.raises(MissingFile, match=r"ending .jpg, .* in memory://bucket/set/n\*"):
+        images_of("memory://bucket/set/n*")
+
+
+def test_files_of_a_web_server(tmp_path, monkeypatch):
+    answers, asked = {"/a.txt": (200, b"first", "1")}, []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.command)
+            code, content, tag = answers.get(self.path.partition("?")[0], (404, b"", ""))
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(content)))
+            if tag:
+                self.send_header("ETag", tag)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *given):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    root = f"http://127.0.0.1:{server.server_port}"
+    try:
+        assert files.read_text(f"{root}/a.txt?key=1") == files.read_text(f"{root}/a.txt?key=1") == "first"
+        storage._known.clear()  # as in the next process
+        assert files.read_text(f"{root}/a.txt?key=1") == "first" and asked == ["HEAD", "GET", "HEAD"]
+        storage._known.clear()
+        answers["/a.txt"] = 200, b"second", "2"
+        assert files.read_text(f"{root}/a.txt?key=1") == "second"
+        monkeypatch.setenv("KDET_REMOTE_TRIES", "2")
+        for code, message in (
+            (403, "cannot be read: the server answers 403"),
+            (503, "in 2 tries: the .* 503"),
+        ):
+            answers["/b.txt"] = code, b"", ""
+            with pytest.raises(DataError, match=message):
+                files.read_text(f"{root}/b.txt")
+        with pytest.raises(MissingFile, match=f"There is no file {root}/none.txt"):
+            files.read_text(f"{root}/none.txt")
+        with pytest.raises(WriteError, match="a web server is only read from"):
+            check_target(f"{root}/a.txt", folder=False, what="file")
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_data(folder)
-    return write_recipe(folder, ONE_STAGE)
+    return write_recipe(folder)
 
 
 def test_weights_and_presets_of_a_model(recipe):
@@ -235,41 +239,26 @@ def test_a_run_in_a_bucket_goes_on_where_it_stopped(recipe):
     assert "checkpoints/step_00000003.weights.h5" in names
 
 
-def test_an_s3_server(tmp_path, monkeypatch):
-    reason = "s3fs and moto, which play an S3 server, are not installed"
-    s3fs = pytest.importorskip("s3fs", reason=reason)
-    server = pytest.importorskip("moto.server", reason=reason).ThreadedMotoServer(port=0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.setenv(key, "testing")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": f"http://{host}:{port}"})
-        s3fs.S3FileSystem.clear_instance_cache()
-        system = fsspec.filesystem("s3")
-        system.mkdir("bucket")
-        failures = iter([True, False, True, False])
-        send = s3fs.S3FileSystem.put_file
+def test_an_s3_server(s3, tmp_path, monkeypatch):
+    failures = iter([True, False, True, False])
+    send = type(s3).put_file
 
-        def sometimes(self, *given, **keys):
-            if next(failures, False):
-                raise OSError("503 Slow Down")
-            return send(self, *given, **keys)
+    def sometimes(self, *given, **keys):
+        if next(failures, False):
+            raise OSError("503 Slow Down")
+        return send(self, *given, **keys)
 
-        monkeypatch.setattr(s3fs.S3FileSystem, "put_file", sometimes)
-        write_data(tmp_path / "set", [(48, 64)] * 2)
-        for path in (tmp_path / "set").iterdir():
-            with whole(f"s3://bucket/set/{path.name}") as part:
-                part.write_bytes(path.read_bytes())
-        spec = {"annotations": "s3://bucket/set/data.json", "images": "s3://bucket/set"}
-        pipeline = kdet.data.load(spec, batch_size=2)
-        assert sum(len(images) for _, images in enumerate(pipeline.images())) >= 2
-        with pytest.raises(MissingFile, match="There is no file s3://bucket/none.json"):
-            files.read_bytes("s3://bucket/none.json")
-        monkeypatch.setenv("KDET_REMOTE_TRIES", "2")
-        with pytest.raises(WriteError, match="s3://nowhere/a.txt"):
-            with whole("s3://nowhere/a.txt") as part:
-                part.write_text("x")
-    finally:
-        server.stop()
+    monkeypatch.setattr(type(s3), "put_file", sometimes)
+    write_data(tmp_path / "set", [(48, 64)] * 2)
+    for path in (tmp_path / "set").iterdir():
+        with whole(f"s3://bucket/set/{path.name}") as part:
+            part.write_bytes(path.read_bytes())
+    spec = {"annotations": "s3://bucket/set/data.json", "images": "s3://bucket/set"}
+    pipeline = kdet.data.load(spec, batch_size=2)
+    assert sum(len(images) for _, images in enumerate(pipeline.images())) >= 2
+    with pytest.raises(MissingFile, match="There is no file s3://bucket/none.json"):
+        files.read_bytes("s3://bucket/none.json")
+    monkeypatch.setenv("KDET_REMOTE_TRIES", "2")
+    with pytest.raises(WriteError, match="s3://nowhere/a.txt"):
+        with whole("s3://nowhere/a.txt") as part:
+            part.write_text("x")

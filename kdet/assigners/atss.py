@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kdet import geometry
 from kdet.assigners.base import Assigner, finite_predictions, objects_of, usable_priors
+from kdet.assigners.blocks import first_best, over_objects
 from kdet.contract import Assignment, Targets
 from kdet.registry import register
 from kdet.typing import Tensor
@@ -52,32 +53,42 @@ class ATSSAssigner(Assigner):
         priors, usable = usable_priors(priors, valid, boxes)
         if self.alpha is not None and predictions is not None and scores is not None:
             predictions, scores, usable = finite_predictions(predictions, scores, usable)
-        overlaps = self.qualities(priors, {**targets, "boxes": boxes}, predictions, scores)  # [B, G, P]
         points = geometry.centers(priors)
-        rows = self._candidates(points, boxes, usable, level_sizes)  # [B, G, K]
-        counted = tf.gather(tf.broadcast_to(usable[:, None], tf.shape(overlaps)), rows, batch_dims=2)
-        chosen = tf.gather(overlaps, rows, batch_dims=2)
-        threshold = mean_plus_deviation(chosen, tf.cast(counted, tf.float32))
-        chosen_points = tf.gather(points, rows)  # [B, G, K, 2]
-        inside = tf.minimum(chosen_points - boxes[:, :, None, :2], boxes[:, :, None, 2:] - chosen_points)
-        positive = (chosen >= threshold) & (tf.reduce_min(inside, -1) > 0.01) & counted & real[..., None]
+        by_class = None if scores is None else tf.transpose(scores, [0, 2, 1])  # [B, C, P]
+        none = tf.zeros_like(usable, tf.int32)
 
-        overlaps = tf.where(scatter_rows(positive, rows, tf.shape(overlaps)[2]), overlaps, -1.0)
-        best = tf.reduce_max(overlaps, 1)  # [B, P]
-        index = tf.where(best >= 0.0, tf.argmax(overlaps, 1, tf.int32), -1)
+        def add(first: Tensor | int, some: list[Tensor], found: list[Tensor]) -> list[Tensor]:
+            boxes, labels, real = some
+            overlaps = self.qualities(priors, boxes, labels, predictions, by_class)  # [B, g, P]
+            rows = self._candidates(points, boxes, usable, level_sizes)  # [B, g, K]
+            counted = tf.gather(tf.broadcast_to(usable[:, None], tf.shape(overlaps)), rows, batch_dims=2)
+            chosen = tf.gather(overlaps, rows, batch_dims=2)
+            threshold = mean_plus_deviation(chosen, tf.cast(counted, tf.float32))
+            chosen_points = tf.gather(points, rows)  # [B, g, K, 2]
+            inside = tf.minimum(chosen_points - boxes[:, :, None, :2], boxes[:, :, None, 2:] - chosen_points)
+            positive = (chosen >= threshold) & (tf.reduce_min(inside, -1) > 0.01) & counted & real[..., None]
+            positive = scatter_rows(positive, rows, tf.shape(overlaps)[2])
+            return first_best(found[0], found[1], tf.where(positive, overlaps, -1.0), first)
+
+        start = tf.cast(none, tf.float32) - 1.0, none - 1
+        best, index = over_objects(add, [boxes, targets["labels"]], real, start)
         return Assignment(index, tf.cast(usable, tf.float32), tf.maximum(best, 0.0))
 
     def qualities(
-        self, priors: Tensor, targets: Targets, predictions: Tensor | None, scores: Tensor | None
+        self,
+        priors: Tensor,
+        boxes: Tensor,
+        labels: Tensor,
+        predictions: Tensor | None,
+        by_class: Tensor | None,
     ) -> Tensor:
-        """What priors compete for objects by, ``[B,G,P]``, not negative."""
+        """What priors compete for objects by, ``[B,G,P]``, not negative; ``by_class`` is ``[B,C,P]``."""
         if self.alpha is None:
-            return geometry.pairwise_iou(targets["boxes"], priors)
-        if predictions is None or scores is None:
+            return geometry.pairwise_iou(boxes, priors)
+        if predictions is None or by_class is None:
             raise ValueError("ATSSAssigner with alpha compares predictions: give it boxes and scores.")
-        labels = tf.maximum(targets["labels"], 0)
-        own = tf.gather(tf.transpose(scores, [0, 2, 1]), labels, batch_dims=1)  # [B, G, P]
-        overlaps = geometry.pairwise_iou(targets["boxes"], predictions)
+        own = tf.gather(by_class, tf.maximum(labels, 0), batch_dims=1)  # [B, G, P]
+        overlaps = geometry.pairwise_iou(boxes, predictions)
         return tf.pow(own, 1.0 - self.alpha) * tf.pow(overlaps, self.alpha)
 
     def _candidates(

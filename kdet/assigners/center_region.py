@@ -69,5 +69,6 @@ class CenterRegionAssigner(Assigner):
 
 def within(points: Tensor, boxes: Tensor) -> Tensor:
     """bool ``[B,G,P]``: points ``[P,2]`` strictly inside boxes ``[B,G,4]``."""
-    boxes = boxes[:, :, None, :]
-    return tf.reduce_all((points > boxes[..., :2]) & (points < boxes[..., 2:]), -1)
+    x, y = points[:, 0], points[:, 1]
+    left, top, right, bottom = tf.unstack(boxes[:, :, None], axis=-1)  # [B, G, 1] each
+    return (x > left) & (y > top) & (x < right) & (y < bottom)

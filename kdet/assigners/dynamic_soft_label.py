@@ -1,9 +1,13 @@
 """Dynamic soft label assignment of RTMDet (Lyu et al., 2022, arXiv:2212.07784)."""
 
+from typing import TypeAlias
+
 import tensorflow as tf
 
 from kdet import geometry, ops
 from kdet.assigners.base import Assigner, finite_predictions, objects_of, usable_priors
+from kdet.assigners.blocks import over_objects
+from kdet.assigners.center_region import within
 from kdet.assigners.dynamic_matches import dynamic_matches
 from kdet.contract import Assignment, Targets
 from kdet.registry import register
@@ -51,34 +55,49 @@ class DynamicSoftLabelAssigner(Assigner):
         boxes, real = objects_of(targets)
         priors, there = usable_priors(priors, valid, boxes)
         predictions, scores, there = finite_predictions(predictions, scores, there)
-        low, high = boxes[:, :, None, :2], boxes[:, :, None, 2:]
-        inside = tf.reduce_all((priors[:, :2] > low) & (priors[:, :2] < high), -1)  # [B, G, P]
-        usable = tf.reduce_any(inside & real[..., None], 1, keepdims=True) & there[:, None]  # [B, 1, P]
-        overlaps = tf.where(usable, geometry.pairwise_iou(boxes, predictions), 0.0)  # [B, G, P]
+        terms = soft_label_terms(scores)
         centers = geometry.centers(boxes)
         if "masks" in targets:
             centers = ops.packed_mask_centers(targets["masks"])[..., ::-1]  # (y, x) -> (x, y)
-        distance = tf.norm(priors[:, :2] - centers[:, :, None], axis=-1) / priors[:, 2]
-        cost = soft_label_cost(scores, targets["labels"], overlaps)
-        cost += self.iou_weight * -tf.math.log(overlaps + 1e-7)
-        cost += tf.pow(10.0, distance - self.center_radius)
-        cost = tf.where(usable & real[..., None], cost, float("inf"))
-        return dynamic_matches(cost, overlaps, there, self.topk)
+
+        def any_inside(first: Tensor | int, some: list[Tensor], found: list[Tensor]) -> list[Tensor]:
+            inside = within(priors[:, :2], some[0]) & some[1][..., None]  # [B, g, P]
+            return [found[0] | tf.reduce_any(inside, 1)]
+
+        (possible,) = over_objects(any_inside, [boxes], real, [tf.zeros_like(there)])
+        usable = (possible & there)[:, None]  # [B, 1, P]
+
+        def prices(boxes: Tensor, labels: Tensor, centers: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+            overlaps = tf.where(usable, geometry.pairwise_iou(boxes, predictions), 0.0)  # [B, g, P]
+            distance = tf.norm(priors[:, :2] - centers[:, :, None], axis=-1) / priors[:, 2]
+            cost = soft_label_cost(terms, labels, overlaps)
+            cost += self.iou_weight * -tf.math.log(overlaps + 1e-7)
+            cost += tf.pow(10.0, distance - self.center_radius)
+            return tf.where(usable & real[..., None], cost, float("inf")), overlaps
+
+        return dynamic_matches(prices, [boxes, targets["labels"], centers], real, there, self.topk)
 
 
-def soft_label_cost(scores: Tensor, labels: Tensor, overlaps: Tensor) -> Tensor:
-    """Quality focal losses of logits ``[B,P,C]`` against each object's class at its IoU: ``[B,G,P]``.
+# [B, C, P] logits and the losses where the label is 0, and their sum [B, 1, P]
+SoftLabelTerms: TypeAlias = tuple[Tensor, Tensor, Tensor]
+
+
+def soft_label_terms(scores: Tensor) -> SoftLabelTerms:
+    """What :func:`soft_label_cost` needs of logits ``[B,P,C]``."""
+    absent = tf.nn.softplus(scores) * tf.square(tf.sigmoid(scores))  # [B, P, C], where the label is 0
+    by_class, absent_by_class = (tf.transpose(x, [0, 2, 1]) for x in (scores, absent))
+    return by_class, absent_by_class, tf.reduce_sum(absent, -1)[:, None]
+
+
+def soft_label_cost(terms: SoftLabelTerms, labels: Tensor, overlaps: Tensor) -> Tensor:
+    """Quality focal losses of logits against each object's class at its IoU: ``[B,G,P]``.
 
     Args:
-        scores: logits.
+        terms: :func:`soft_label_terms` of the logits.
         labels: int32 ``[B,G]``.
         overlaps: IoUs ``[B,G,P]``.
     """
-    absent = tf.nn.softplus(scores) * tf.square(tf.sigmoid(scores))  # [B, P, C], where the label is 0
-    labels = tf.maximum(labels, 0)
-    own, own_absent = (
-        tf.gather(tf.transpose(x, [0, 2, 1]), labels, batch_dims=1) for x in (scores, absent)
-    )  # [B, G, P]
+    own, own_absent = (tf.gather(x, tf.maximum(labels, 0), batch_dims=1) for x in terms[:2])  # [B, G, P]
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels=overlaps, logits=own)
     present = entropy * tf.square(overlaps - tf.sigmoid(own))
-    return tf.reduce_sum(absent, -1)[:, None] - own_absent + present
+    return terms[2] - own_absent + present

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from kdet import geometry
 from kdet.assigners.base import Assigner, objects_of
+from kdet.assigners.blocks import first_best, over_objects
 from kdet.assigners.max_iou import best_priors
 from kdet.contract import Assignment, Targets
 from kdet.registry import register
@@ -39,15 +40,23 @@ class GridAssigner(Assigner):
         boxes, real = objects_of(targets)
         priors, finite = geometry.finite_rows(priors)
         valid &= finite
-        overlaps = geometry.pairwise_iou(boxes, priors)  # [B, G, P]
-        overlaps = tf.where(real[..., None], overlaps, -1.0)
-        negative = (tf.reduce_max(overlaps, 1) <= self.neg_iou) & finite
 
-        overlaps = tf.where(valid[:, None, :], overlaps, -1.0)
-        best, index = tf.reduce_max(overlaps, 1), tf.argmax(overlaps, 1, tf.int32)  # [B, P]
-        most = tf.reduce_max(overlaps, 2, keepdims=True)  # [B, G, 1]
-        claimed, owner = best_priors(overlaps, most > self.min_pos_iou)
-        index = tf.where(claimed, owner, index)
-        positive = tf.logical_or(best > self.pos_iou, claimed)
+        def add(first: Tensor | int, some: list[Tensor], found: list[Tensor]) -> list[Tensor]:
+            (boxes, real), (highest, best, index, owner) = some, found
+            overlaps = geometry.pairwise_iou(boxes, priors)  # [B, g, P]
+            overlaps = tf.where(real[..., None], overlaps, -1.0)
+            highest = tf.maximum(highest, tf.reduce_max(overlaps, 1))
+            overlaps = tf.where(valid[:, None, :], overlaps, -1.0)
+            most = tf.reduce_max(overlaps, 2, keepdims=True)  # [B, g, 1]
+            claimed, claimant = best_priors(overlaps, most > self.min_pos_iou)
+            owner = tf.where(claimed, claimant + first, owner)  # of several the last
+            return [highest, *first_best(best, index, overlaps, first), owner]
+
+        none = tf.zeros_like(valid, tf.int32)
+        nothing = tf.cast(none, tf.float32) - 1.0
+        highest, best, index, owner = over_objects(add, [boxes], real, (nothing, nothing, none, none - 1))
+        negative = (highest <= self.neg_iou) & finite
+        index = tf.where(owner >= 0, owner, index)
+        positive = tf.logical_or(best > self.pos_iou, owner >= 0)
         counted = tf.cast(tf.logical_or(positive, negative), tf.float32)
         return Assignment(tf.where(positive, index, -1), counted, tf.maximum(best, 0.0))

@@ -70,13 +70,10 @@ class HungarianAssigner(Component):
         by_class = tf.gather(by_class, labels, axis=3, batch_dims=1)  # [B, L, Q, G]
         truth = targets["boxes"] / size
         corners = geometry.from_center_size(boxes)
-        if self.corners:
-            distance = corners[..., :, None, :] - truth[..., None, :, :]
-        else:
-            distance = boxes[..., :, None, :] - geometry.to_center_size(truth)[..., None, :, :]
-        distance = tf.reduce_sum(tf.abs(distance), -1)
-        own, other = (corners * size)[..., :, None, :], targets["boxes"][..., None, :, :]
-        overlap = geometry.aligned_iou(own, other, "giou")
+        # a number at a time: tables of four for every pair would need four times the memory
+        ours, theirs = (corners, truth) if self.corners else (boxes, geometry.to_center_size(truth))
+        distance = tf.add_n([tf.abs(ours[..., i, None] - theirs[..., None, :, i]) for i in range(4)])
+        overlap = geometry.pairwise_giou(corners * size, targets["boxes"])
         cost = self.bbox_weight * distance - self.iou_weight * overlap
         return self.cls_weight * tf.transpose(by_class, [1, 0, 2, 3]) + cost
 

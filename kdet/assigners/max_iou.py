@@ -6,12 +6,11 @@ import tensorflow as tf
 
 from kdet import geometry
 from kdet.assigners.base import Assigner, objects_of, usable_priors
+from kdet.assigners.blocks import over_objects
 from kdet.contract import Assignment, Targets
 from kdet.geometry import is_real_box
 from kdet.registry import register
 from kdet.typing import Tensor
-
-BLOCK = 16  # objects that are held against all priors at a time
 
 
 @register
@@ -89,51 +88,30 @@ class MaxIoUAssigner(Assigner):
     def _matches(
         self, boxes: Tensor, real: Tensor, priors: Tensor, usable: Tensor, least: Tensor | float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The best object of every prior, some objects at a time: all of them would need ``G * P`` floats.
+        """The best object of every prior.
 
         Returns:
             ``[B,P]`` each: the IoU with the best object, -1 where there is none; its number; the number of
             the object that claims the prior though it is of low quality, -1 for none.
         """
         none = tf.zeros_like(usable, tf.int32)
+
+        def add(first: Tensor | int, some: list[Tensor], found: list[Tensor]) -> tuple[Tensor, ...]:
+            (boxes, real), (best, index, rescuer) = some, found
+            overlaps = self.overlaps(boxes, priors)  # [B, g, P]
+            overlaps = tf.where(real[..., None] & usable[:, None, :], overlaps, -1.0)
+            highest = tf.reduce_max(overlaps, 1)  # [B, P]
+            index = tf.where(highest > best, tf.argmax(overlaps, 1, tf.int32) + first, index)
+            if self.match_low_quality:
+                top = tf.reduce_max(overlaps, 2, keepdims=True)  # [B, g, 1]
+                good = tf.logical_and(top >= least, top >= 0.0)
+                claimed, claimant = best_priors(overlaps, good, self.gt_max_assign_all)
+                rescuer = tf.where(claimed, claimant + first, rescuer)  # of several the last
+            return tf.maximum(best, highest), index, rescuer
+
         start = tf.cast(none, tf.float32) - 1.0, none, none - 1
-        if boxes.shape[1] is not None and boxes.shape[1] <= BLOCK:
-            return self._with_block(0, start, boxes, real, priors, usable, least)
-        # blocks behind the last object are left out: padding costs nothing
-        last = tf.reduce_max(tf.where(real, tf.range(1, tf.shape(real)[1] + 1), 0))
-        room = [0, -tf.shape(real)[1] % BLOCK]
-        boxes, real = tf.pad(boxes, [[0, 0], room, [0, 0]]), tf.pad(real, [[0, 0], room])
-
-        def add(first: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
-            some = tf.slice(boxes, [0, first, 0], [-1, BLOCK, -1])
-            there = tf.slice(real, [0, first], [-1, BLOCK])
-            return first + BLOCK, *self._with_block(first, found, some, there, priors, usable, least)
-
-        _, best, index, rescuer = tf.while_loop(lambda first, *_: first < last, add, (0, *start))
+        best, index, rescuer = over_objects(add, [boxes], real, start)
         return best, index, rescuer
-
-    def _with_block(
-        self,
-        first: Tensor | int,
-        found: Sequence[Tensor],
-        boxes: Tensor,
-        real: Tensor,
-        priors: Tensor,
-        usable: Tensor,
-        least: Tensor | float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """What :meth:`_matches` gives, after the objects from number ``first`` on were looked at too."""
-        best, index, rescuer = found
-        overlaps = self.overlaps(boxes, priors)  # [B, g, P]
-        overlaps = tf.where(real[..., None] & usable[:, None, :], overlaps, -1.0)
-        highest = tf.reduce_max(overlaps, 1)  # [B, P]
-        index = tf.where(highest > best, tf.argmax(overlaps, 1, tf.int32) + first, index)
-        if self.match_low_quality:
-            top = tf.reduce_max(overlaps, 2, keepdims=True)  # [B, g, 1]
-            good = tf.logical_and(top >= least, top >= 0.0)
-            claimed, claimant = best_priors(overlaps, good, self.gt_max_assign_all)
-            rescuer = tf.where(claimed, claimant + first, rescuer)  # of several the last
-        return tf.maximum(best, highest), index, rescuer
 
     def _ignored(self, priors: Tensor, regions: Tensor) -> Tensor:
         if self.ignore_wrt_priors:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from kdet.assigners.blocks import of_objects
 from kdet.contract import Assignment
 from kdet.registry import Component, register
 from kdet.typing import Tensor
@@ -52,18 +53,21 @@ class MixtureSelection(Component):
         self, assignment: Assignment, losses: Tensor, level_sizes: Sequence[int], num_objects: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Losses (infinite: none) and anchors of every object, the best first: ``[B,G,K]`` each."""
-        mine = assignment.gt_index[:, None] == tf.range(num_objects)[None, :, None]  # [B, G, P]
-        mine &= assignment.positive[:, None]
-        mine &= tf.math.is_finite(losses)[:, None]
-        losses = tf.where(mine, losses[:, None], float("inf"))
-        values, anchors, start = [], [], 0
-        for size in level_sizes:
-            level = -losses[:, :, start : start + size]
-            best = tf.math.top_k(level, tf.minimum(self.top_k, size))
-            values.append(-best.values)
-            anchors.append(best.indices + start)
-            start += size
-        values, anchors = tf.concat(values, -1), tf.concat(anchors, -1)
+        numbers = tf.broadcast_to(tf.range(num_objects), [tf.shape(losses)[0], num_objects])
+        mine = tf.where(assignment.positive & tf.math.is_finite(losses), assignment.gt_index, -1)  # [B, P]
+
+        def best(numbers: Tensor) -> tuple[Tensor, Tensor]:
+            own = tf.where(mine[:, None] == numbers[..., None], losses[:, None], float("inf"))  # [B, g, P]
+            values, anchors, start = [], [], 0
+            for size in level_sizes:
+                level = -own[:, :, start : start + size]
+                top = tf.math.top_k(level, tf.minimum(self.top_k, size))
+                values.append(-top.values)
+                anchors.append(top.indices + start)
+                start += size
+            return tf.concat(values, -1), tf.concat(anchors, -1)
+
+        values, anchors = of_objects(best, [numbers], [losses.dtype, tf.int32])
         order = tf.argsort(values, stable=True)
         return tf.gather(values, order, batch_dims=2), tf.gather(anchors, order, batch_dims=2)
 

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from kdet import geometry
 from kdet.assigners.base import Assigner, objects_of, usable_priors
+from kdet.assigners.blocks import first_best, over_objects
 from kdet.contract import Assignment, Targets
 from kdet.registry import register
 from kdet.typing import Tensor
@@ -39,14 +40,20 @@ class NearestPointAssigner(Assigner):
         level = tf.cast(tf.reduce_mean(log2(size / self.scale), -1), tf.int32)  # [B, G]
         lowest = tf.reduce_min(tf.where(there, levels, levels.dtype.max))
         level = tf.clip_by_value(level, lowest, tf.reduce_max(tf.where(there, levels, 0)))
-        apart = (priors[:, :2] - geometry.centers(boxes)[:, :, None, :]) / size[:, :, None, :]
-        distance = tf.norm(apart, axis=-1)  # [B, G, P]
-        eligible = (level[..., None] == levels) & real[..., None]
-        distance = tf.where(eligible & usable[:, None, :], distance, float("inf"))
-        nearest = -tf.math.top_k(-distance, self.num_positive).values[..., -1:]
-        distance = tf.where(distance <= nearest, distance, float("inf"))
-        index = tf.argmin(distance, 1, tf.int32)  # [B, P]
-        index = tf.where(tf.reduce_any(distance < float("inf"), 1), index, -1)
+
+        def add(first: Tensor | int, some: list[Tensor], found: list[Tensor]) -> list[Tensor]:
+            boxes, size, level, real = some
+            apart = (priors[:, :2] - geometry.centers(boxes)[:, :, None, :]) / size[:, :, None, :]
+            distance = tf.norm(apart, axis=-1)  # [B, g, P]
+            eligible = (level[..., None] == levels) & real[..., None]
+            distance = tf.where(eligible & usable[:, None, :], distance, float("inf"))
+            nearest = -tf.math.top_k(-distance, self.num_positive).values[..., -1:]
+            closeness = tf.where(distance <= nearest, -distance, -float("inf"))
+            return first_best(found[0], found[1], closeness, first)
+
+        none = tf.zeros_like(usable, tf.int32)
+        start = tf.cast(none, tf.float32) - float("inf"), none - 1
+        _, index = over_objects(add, [boxes, size, level], real, start)
         return Assignment(index, tf.cast(usable, tf.float32))
 
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kdet import geometry, ops
 from kdet.assigners.base import Assigner, objects_of, usable_priors
+from kdet.assigners.blocks import first_best, over_objects
 from kdet.contract import Assignment, Targets
 from kdet.registry import register
 from kdet.typing import Tensor
@@ -54,23 +55,29 @@ class PointInBoxAssigner(Assigner):
         """
         boxes, real = objects_of(targets)
         priors, usable = usable_priors(priors, valid, boxes)
-        boxes = boxes[:, :, None, :]  # [B, G, 1, 4]
         points, stride = priors[:, :2], priors[:, 2:]
-        lower, upper = points - boxes[..., :2], boxes[..., 2:] - points  # [B, G, P, 2]
-        inside = tf.minimum(lower, upper)
-        if self.center_radius is not None:
-            centers = geometry.centers(boxes)  # [B, G, 1, 2]
-            if self.mask_centers and "masks" in targets:
-                centers = ops.packed_mask_centers(targets["masks"])[:, :, None, ::-1]  # (y, x) -> (x, y)
-            reach = stride * self.center_radius
-            inside = tf.minimum(inside, _within_center(boxes, centers, points, reach))
-        reach = tf.reduce_max(tf.maximum(lower, upper), -1)  # [B, G, P]
         ranges = tf.gather(self.regress_ranges, tf.argmax(stride == self.strides, -1))  # [P, 2]
-        eligible = tf.reduce_all(inside > 0.0, -1) & (reach >= ranges[:, 0]) & (reach <= ranges[:, 1])
-        eligible &= real[..., None] & usable[:, None, :]
-        area = tf.where(eligible, geometry.area(boxes), float("inf"))
-        index = tf.argmin(area, 1, tf.int32)  # [B, P]
-        index = tf.where(tf.reduce_any(eligible, 1), index, -1)
+        centers = geometry.centers(boxes)
+        if self.center_radius is not None and self.mask_centers and "masks" in targets:
+            centers = ops.packed_mask_centers(targets["masks"])[..., ::-1]  # (y, x) -> (x, y)
+
+        def add(first: Tensor | int, some: list[Tensor], found: list[Tensor]) -> list[Tensor]:
+            boxes, centers, real = some
+            boxes = boxes[:, :, None, :]  # [B, g, 1, 4]
+            lower, upper = points - boxes[..., :2], boxes[..., 2:] - points  # [B, g, P, 2]
+            inside = tf.minimum(lower, upper)
+            if self.center_radius is not None:
+                reach = stride * self.center_radius
+                inside = tf.minimum(inside, _within_center(boxes, centers[:, :, None], points, reach))
+            reach = tf.reduce_max(tf.maximum(lower, upper), -1)  # [B, g, P]
+            eligible = tf.reduce_all(inside > 0.0, -1) & (reach >= ranges[:, 0]) & (reach <= ranges[:, 1])
+            eligible &= real[..., None] & usable[:, None, :]
+            area = tf.where(eligible, geometry.area(boxes), float("inf"))
+            return first_best(found[0], found[1], -area, first)
+
+        none = tf.zeros_like(usable, tf.int32)
+        start = tf.cast(none, tf.float32) - float("inf"), none - 1
+        _, index = over_objects(add, [boxes, centers], real, start)
         return Assignment(index, tf.cast(usable, tf.float32))
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kdet import geometry
 from kdet.assigners.base import Assigner, objects_of, usable_priors
+from kdet.assigners.blocks import over_objects
 from kdet.contract import Assignment, Targets
 from kdet.priors import AnchorGenerator
 from kdet.priors.base import Shape
@@ -65,27 +66,35 @@ class RegionAssigner(Assigner):
         limit = tf.stack([_by_anchor(side, counts, tf.float32) for side in (widths, heights)], -1)  # [P, 2]
         center = (priors[:, :2] * cells + priors[:, 2:] * cells) * 0.5
 
-        def within(ratio: float) -> Tensor:
+        def within(boxes: Tensor, ratio: float) -> Tensor:
             margin = (1.0 - ratio) / 2.0
-            places = boxes[:, :, None, :] * cells  # [B, G, P, 4]
+            places = boxes[:, :, None, :] * cells  # [B, g, P, 4]
             low = tf.round((1.0 - margin) * places[..., :2] + margin * places[..., 2:])
             high = tf.round(margin * places[..., :2] + (1.0 - margin) * places[..., 2:])
             low, high = (tf.clip_by_value(x, 0.0, limit) for x in (low, high))
-            return tf.reduce_all((center >= low) & (center <= high), -1) & real[..., None]
+            return tf.reduce_all((center >= low) & (center <= high), -1)
 
-        side = tf.sqrt(tf.maximum(geometry.area(boxes), 1e-6))
-        fitting = tf.floor(tf.math.log(side / base_size) / math.log(2.0) + 0.5)
-        fitting = tf.cast(tf.clip_by_value(fitting, 0.0, len(counts) - 1.0), tf.int32)
-        distance = tf.abs(fitting[..., None] - level)  # [B, G, P], in levels
-        fits = distance == 0
-        middle, around = within(self.center_ratio), within(self.ignore_ratio)
-        # of several objects that claim an anchor, the last in the list decides what it is
-        rank = 2 * tf.range(1, tf.shape(boxes)[1] + 1)[None, :, None] + tf.cast(middle, tf.int32)
-        rank = tf.reduce_max(tf.where(fits & (middle | around), rank, 0), 1)  # [B, P]
+        def add(first: Tensor | int, some: list[Tensor], found: list[Tensor]) -> tuple[Tensor, Tensor]:
+            (boxes, real), (rank, near) = some, found
+            side = tf.sqrt(tf.maximum(geometry.area(boxes), 1e-6))
+            fitting = tf.floor(tf.math.log(side / base_size) / math.log(2.0) + 0.5)
+            fitting = tf.cast(tf.clip_by_value(fitting, 0.0, len(counts) - 1.0), tf.int32)
+            distance = tf.abs(fitting[..., None] - level)  # [B, g, P], in levels
+            middle, around = (
+                within(boxes, ratio) & real[..., None] for ratio in (self.center_ratio, self.ignore_ratio)
+            )
+            # of several objects that claim an anchor, the last in the list decides what it is
+            number = tf.range(1, tf.shape(boxes)[1] + 1)[None, :, None] + first
+            own = tf.where((distance == 0) & (middle | around), 2 * number + tf.cast(middle, tf.int32), 0)
+            near |= tf.reduce_any((distance == 1) & around, 1)
+            return tf.maximum(rank, tf.reduce_max(own, 1)), near
+
+        start = tf.zeros_like(usable, tf.int32), tf.zeros_like(usable)
+        rank, near = over_objects(add, [boxes], real, start)  # [B, P]
         positive = rank % 2 == 1
         free = rank == 0
         if self.ignore_neighbors:
-            free &= ~tf.reduce_any((distance == 1) & around, 1)
+            free &= ~near
         counted = usable & (free | positive)
         return Assignment(tf.where(positive & counted, rank // 2 - 1, -1), tf.cast(counted, tf.float32))
 

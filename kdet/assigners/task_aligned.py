@@ -5,6 +5,7 @@ import tensorflow as tf
 from kdet import geometry
 from kdet.assigners.atss import scatter_rows
 from kdet.assigners.base import Assigner, finite_predictions, objects_of, usable_priors
+from kdet.assigners.blocks import first_best, over_objects
 from kdet.contract import Assignment, Targets
 from kdet.registry import register
 from kdet.typing import Tensor
@@ -50,24 +51,37 @@ class TaskAlignedAssigner(Assigner):
         boxes, real = objects_of(targets)
         priors, usable = usable_priors(priors, valid, boxes)
         predictions, scores, usable = finite_predictions(predictions, scores, usable)
-        overlaps = geometry.pairwise_iou(boxes, predictions)  # [B, G, P]
-        own = tf.gather(tf.transpose(scores, [0, 2, 1]), tf.maximum(labels, 0), batch_dims=1)  # [B, G, P]
-        alignment = tf.pow(own, self.alpha) * tf.pow(overlaps, self.beta)
-        possible = usable[:, None] & real[..., None]
-        alignment = tf.where(possible, alignment, -1.0)
+        by_class = tf.transpose(scores, [0, 2, 1])  # [B, C, P]
+        centers, count = geometry.centers(priors), tf.shape(usable)[1]
+        none = tf.zeros_like(usable, tf.int32)
+        zero = tf.cast(none, tf.float32)
 
-        count = tf.shape(alignment)[2]
-        best = tf.math.top_k(alignment, tf.minimum(self.topk, count))
-        chosen = tf.gather(geometry.centers(priors), best.indices)  # [B, G, K, 2]
-        inside = tf.minimum(chosen - boxes[:, :, None, :2], boxes[:, :, None, 2:] - chosen)
-        taken = (best.values > 0.0) & (tf.reduce_min(inside, -1) > 0.01)
-        # a prior of several objects goes to the one that it overlaps most
-        rivals = tf.where(scatter_rows(taken, best.indices, count), overlaps, -1.0)
-        iou = tf.reduce_max(rivals, 1)  # [B, P]
-        index = tf.where(iou >= 0.0, tf.argmax(rivals, 1, tf.int32), -1)
+        def add(first: Tensor | int, some: list[Tensor], found: list[Tensor]) -> list[Tensor]:
+            (boxes, labels, real), (iou, index, own) = some, found
+            overlaps = geometry.pairwise_iou(boxes, predictions)  # [B, g, P]
+            likely = tf.gather(by_class, tf.maximum(labels, 0), batch_dims=1)  # [B, g, P]
+            alignment = tf.pow(likely, self.alpha) * tf.pow(overlaps, self.beta)
+            alignment = tf.where(usable[:, None] & real[..., None], alignment, -1.0)
+            best = tf.math.top_k(alignment, tf.minimum(self.topk, count))
+            chosen = tf.gather(centers, best.indices)  # [B, g, K, 2]
+            inside = tf.minimum(chosen - boxes[:, :, None, :2], boxes[:, :, None, 2:] - chosen)
+            taken = (best.values > 0.0) & (tf.reduce_min(inside, -1) > 0.01)
+            # a prior of several objects goes to the one that it overlaps most
+            rivals = tf.where(scatter_rows(taken, best.indices, count), overlaps, -1.0)
+            return first_best(iou, index, rivals, first, (own, alignment))
 
-        mine = index[:, None] == tf.range(tf.shape(boxes)[1])[None, :, None]  # [B, G, P]
-        alignment = tf.where(mine, alignment, 0.0)
-        largest = tf.reduce_max(tf.where(mine, overlaps, 0.0), -1, keepdims=True)  # [B, G, 1]
-        scaled = alignment / (tf.reduce_max(alignment, -1, keepdims=True) + 1e-7) * largest
-        return Assignment(index, tf.cast(usable, tf.float32), tf.reduce_sum(scaled, 1))
+        iou, index, alignment = over_objects(add, [boxes, labels], real, (zero - 1.0, none - 1, zero))
+        iou, alignment = (tf.where(index >= 0, x, 0.0) for x in (iou, alignment))
+        # the largest of both among the priors of an object, for each of these
+        largest, highest = (_largest_of_owner(x, index, tf.shape(boxes)[1]) for x in (iou, alignment))
+        scaled = alignment / (highest + 1e-7) * largest
+        return Assignment(index, tf.cast(usable, tf.float32), scaled)
+
+
+def _largest_of_owner(values: Tensor, owner: Tensor, objects: Tensor) -> Tensor:
+    """The largest of ``values [B,P]`` among the priors of the same ``owner [B,P]``; 0 where there is none."""
+    batch = tf.shape(values)[0]
+    cell = owner + objects * tf.range(batch)[:, None]
+    place = tf.where(owner >= 0, cell, objects * batch)  # behind all others: no object's
+    most = tf.math.unsorted_segment_max(values, place, objects * batch + 1)
+    return tf.where(owner >= 0, tf.gather(most, place), 0.0)

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from kdet import geometry
 from kdet.assigners.base import Assigner, objects_of, usable_priors
+from kdet.assigners.blocks import over_objects
 from kdet.contract import Assignment, Targets
 from kdet.ops.ranking import smallest_in_passing
 from kdet.registry import register
@@ -58,8 +59,7 @@ class UniformAssigner(Assigner):
         rows = tf.stack(rows, 2)
         rows = tf.transpose(rows, [0, 3, 2, 1])  # [B, k, 2, G]
         rows = tf.reshape(rows, [batch, 2 * self.match_times, objects])
-        overlaps = geometry.pairwise_iou(boxes, priors)  # [B, G, P]
-        chosen = tf.transpose(tf.gather(overlaps, tf.transpose(rows, [0, 2, 1]), batch_dims=2), [0, 2, 1])
+        chosen = geometry.aligned_iou(boxes[:, None], tf.gather(priors, rows))  # [B, K, G]
         counted = (chosen >= self.pos_ignore_iou) & real[:, None, :]
         counted &= tf.gather(usable & finite, rows, batch_dims=1)
 
@@ -69,17 +69,25 @@ class UniformAssigner(Assigner):
         last = tf.math.unsorted_segment_max(tf.reshape(place, [-1]), tf.reshape(cell, [-1]), batch * anchors)
         last = tf.reshape(tf.maximum(last, -1), [batch, anchors])
         matched = last >= 0
-        winner = tf.gather(tf.reshape(counted, [batch, -1]), tf.maximum(last, 0), batch_dims=1)
-        close = tf.where(real[..., None], geometry.pairwise_iou(boxes, predictions), 0.0)
-        close = tf.reduce_max(close, 1) > self.neg_ignore_iou
+        winner = tf.reshape(counted, [batch, 2 * self.match_times * objects])
+        winner = tf.pad(winner, [[0, 0], [0, 1]])  # a place also where there is no object
+        winner = tf.gather(winner, tf.maximum(last, 0), batch_dims=1)
+
+        def look(first: Tensor | int, some: list[Tensor], found: list[Tensor]) -> list[Tensor]:
+            overlaps = geometry.pairwise_iou(some[0], predictions)  # [B, g, P]
+            return [tf.maximum(found[0], tf.reduce_max(tf.where(some[1][..., None], overlaps, 0.0), 1))]
+
+        start = tf.zeros([batch, anchors])
+        close = over_objects(look, [boxes], real, [start])[0] > self.neg_ignore_iou
         weight = tf.where(matched, winner, ~close) & usable
-        index = tf.where(matched & winner, last % objects, -1)
+        index = tf.where(matched & winner, last % tf.maximum(objects, 1), -1)
         return Assignment(index, tf.cast(weight, tf.float32)), rows, counted
 
     def _nearest(self, candidates: Tensor, boxes: Tensor, usable: Tensor) -> Tensor:
         """Rows of the nearest ``candidates [B|1,P,4]`` of each object, ``[B,G,k]``."""
         a, b = geometry.to_center_size(candidates)[:, None], geometry.to_center_size(boxes)[:, :, None]
-        # added up in MMDetection's order, so that sums that tie there tie here
-        x, y, w, h = tf.unstack(tf.abs(a - b), axis=-1)
+        # a number at a time, without a table of all four; added up in MMDetection's order, so that sums that
+        # tie there tie here
+        x, y, w, h = (tf.abs(a[..., i] - b[..., i]) for i in range(4))
         distance = x + y + w + h  # [B, G, P]
         return self.select_smallest(tf.where(usable[:, None, :], distance, float("inf")), self.match_times)

@@ -76,15 +76,15 @@ def add_recipe(parser: argparse.ArgumentParser, *, weights: bool = True, optiona
         "recipe",
         nargs="?" if optional else None,
         help="name of a recipe that ships with kdet (see `kdet zoo list`), a YAML file, the work "
-        "directory of a run, or a preset: a folder or hf://user/model",
+        "directory of a run, a preset (a folder or hf://user/model), or the URL of one of these",
     )
     if weights:
         parser.add_argument(
             "--weights",
             type=path,
             default="published",
-            help="a .pth, .safetensors, .weights.h5 or .keras file, 'published' (default), 'imagenet', or "
-            "'none': untrained, for trials",
+            help="a .pth, .safetensors, .weights.h5 or .keras file or its URL, 'published' (default), "
+            "'imagenet', or 'none': untrained, for trials",
         )
     parser.add_argument(
         "--set",
@@ -180,26 +180,31 @@ def build_model(config: "Config", options: argparse.Namespace, weights: "PathLik
     return model
 
 
-def find_images(given: Iterable[str]) -> list[pathlib.Path]:
+def find_images(given: Iterable[str]) -> "list[PathLike]":
     """Return the files that were named or match a pattern, and the images in the folders that were named.
 
     Raises:
         FileNotFoundError: no such file or folder. ValueError: there is no image in any of them.
     """
-    endings = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-    paths: list[pathlib.Path] = []
-    for item in map(pathlib.Path, given):
-        if item.is_dir():
-            paths += sorted(path for path in item.iterdir() if path.suffix.lower() in endings)
+    from kdet import storage
+    from kdet.detectors.given import SUFFIXES
+
+    paths: list[PathLike] = []
+    for name in given:
+        item = pathlib.Path(name)
+        if storage.is_url(name):
+            paths += storage.meant(name, SUFFIXES)
+        elif item.is_dir():
+            paths += sorted(path for path in item.iterdir() if path.suffix.lower() in SUFFIXES)
         elif item.exists():
             paths.append(item)
-        elif glob.has_magic(str(item)):
-            matches = sorted(map(pathlib.Path, glob.iglob(str(item), recursive=True)))
-            paths += [path for path in matches if path.suffix.lower() in endings]
+        elif glob.has_magic(name):
+            matches = sorted(map(pathlib.Path, glob.iglob(name, recursive=True)))
+            paths += [path for path in matches if path.suffix.lower() in SUFFIXES]
         else:
             raise FileNotFoundError(f"There is no image or folder {item}.")
     if not paths:
-        raise ValueError(f"There are no images ({', '.join(endings)}) in {', '.join(map(str, given))}.")
+        raise ValueError(f"There are no images ({', '.join(SUFFIXES)}) in {', '.join(map(str, given))}.")
     return paths
 
 

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=common.path,
         required=True,
-        help="folder (saved_model, openvino, preset) or file (tflite, onnx)",
+        help="folder (saved_model, openvino, preset) or file (tflite, onnx), or its URL",
     )
     parser.add_argument("--format", choices=FORMATS, default="saved_model")
     parser.add_argument(
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from kdet import zoo
+    from kdet import storage, zoo
     from kdet.export import target
     from kdet.export.formats import find_format
     from kdet.export.options import batch_of, shape_of
@@ -101,7 +101,8 @@ def _run(options: argparse.Namespace) -> None:
     model = config.build("model")
     zoo.fill(model, config, weights)
     written = model.export(options.out, options.format, **chosen)
-    print(f"{written}: {size_of(pathlib.Path(written)) / 1e6:.1f} MB")
+    size = "" if storage.is_url(written) else f": {size_of(pathlib.Path(written)) / 1e6:.1f} MB"
+    print(f"{written}{size}")
 
 
 def spelled(message: str) -> str:

@@ -10,25 +10,32 @@ video with boxes, masks and labels drawn in, and detections.jsonl, a line per im
 {"image", "height", "width", "detections": [{"label", "class", "score", "box" [x1, y1, x2, y2], "mask" (COCO
 RLE, where the model has masks), "track" (--track)}]}, of a frame also "frame" and "time" in seconds. A line
 {"image", "error"} stands for what cannot be read, {"image", "frames"} at the end of a video. detections.json
-holds the same as one list. A run that was stopped goes on with --resume. With --ray the images must be where
-every machine finds them, and detections/ holds Parquet files with a row per image.
+holds the same as one list. A run that was stopped goes on with --resume. Images and --out may be URLs (s3://
+...): the lines are sent every minute, and a run that died goes on from those that arrived. With --ray the
+images must be where every machine finds them, and detections/ holds Parquet files with a row per image.
 """
 
 import argparse
 import collections
 import contextlib
 import json
+import os
 import pathlib
-from typing import TYPE_CHECKING, Any, TextIO
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from kdet.cli import common
 
 if TYPE_CHECKING:
+    from kdet import storage
     from kdet.detectors import Detector
     from kdet.results import Result
+    from kdet.typing import PathLike
 
 HELP = "detect objects in images and videos"
 LINES, LIST, PART = "detections.jsonl", "detections.json", "detections.part.jsonl"
+PAUSE = 60.0  # seconds after which the lines are sent again
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "images", nargs="+", type=common.path, help="images, folders, patterns, videos, streams, cameras"
     )
-    parser.add_argument("--out", required=True, type=common.folder, help="folder for the results")
+    parser.add_argument("--out", required=True, type=common.path, help="folder for the results")
     parser.add_argument("--min-score", type=common.share, default=0.3, help="leave out detections below it")
     parser.add_argument(
         "--batch-size", type=common.whole_number(1, 2**16), default=1, help="images that go through together"
@@ -52,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    from kdet import video
+    from kdet import storage, video
     from kdet.errors import DataError, KdetError
     from kdet.writing import check_target
 
@@ -65,42 +72,97 @@ def run(options: argparse.Namespace) -> None:
         return
     if options.track and not videos:
         raise KdetError("--track follows objects through videos; there is none among the images.")
-    part = options.out / PART
-    if part.exists() and not options.resume:
-        raise KdetError(f"{options.out} holds a run that was stopped: go on with --resume, or delete {part}.")
-    for name in videos:  # before a model is built
-        video.Frames(name).__exit__()
-    _, model = common.load_model(options)
-    options.out.mkdir(parents=True, exist_ok=True)
-    done = finished(part)
-    with open(part, "a", encoding="utf-8") as lines:
-        failed = predict_images(model, paths, done, lines, options)
-        for name in videos:
-            if name not in done:
-                predict_video(model, name, lines, options)
-    part.replace(options.out / LINES)
-    write_list(options.out)
+    with contextlib.ExitStack() as stack:
+        mirror = stack.enter_context(mirrored(options.out)) if storage.is_url(options.out) else None
+        folder = mirror.folder if mirror else pathlib.Path(options.out)
+        part = folder / PART
+        if part.exists() and not options.resume:
+            raise KdetError(
+                f"{options.out} holds a run that was stopped: go on with --resume, or delete "
+                f"{storage.join(options.out, PART)}."
+            )
+        for name in videos:  # before a model is built
+            video.Frames(name).__exit__()
+        _, model = common.load_model(options)
+        folder.mkdir(parents=True, exist_ok=True)
+        done = finished(part)
+        with Lines(part, mirror) as lines:
+            failed = predict_images(model, paths, done, lines, options)
+            for name in videos:
+                if name not in done:
+                    predict_video(model, name, lines, options)
+        part.replace(folder / LINES)
+        write_list(folder)
     if failed:
-        raise DataError(f"{failed} of {len(paths)} images could not be read; {options.out / LINES} says why.")
+        raise DataError(
+            f"{failed} of {len(paths)} images could not be read; {storage.join(options.out, LINES)} says why."
+        )
 
 
-def predict_on_cluster(paths: list[pathlib.Path], videos: list[str], options: argparse.Namespace) -> None:
+@contextlib.contextmanager
+def mirrored(url: str) -> "Iterator[storage.Mirror]":
+    """The folder of this machine that stands for one behind a URL; at the end, whatever it is, it is sent."""
+    from kdet import storage
+
+    mirror = storage.Mirror(url)
+    try:
+        mirror.pull(lambda name: name == PART)
+        try:
+            yield mirror
+        finally:
+            mirror.push()
+    finally:
+        mirror.close()
+
+
+class Lines:
+    """The file of lines while a run goes on; a copy behind a URL follows it. A context manager.
+
+    Args:
+        path: of the file, which is continued.
+        mirror: where its folder stands for one behind a URL.
+    """
+
+    def __init__(self, path: pathlib.Path, mirror: "storage.Mirror | None" = None) -> None:
+        self._file, self._mirror = open(path, "a", encoding="utf-8"), mirror
+        self._due = time.monotonic() + PAUSE
+
+    def write(self, entry: dict[str, Any]) -> None:
+        """Append an entry, at once on disk for whoever follows the file."""
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+        start = time.monotonic()
+        if self._mirror is not None and start >= self._due:
+            self._mirror.push()
+            now = time.monotonic()  # the whole file is sent: of a long one seldom
+            self._due = now + max(PAUSE, 20 * (now - start))
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+
+def predict_on_cluster(paths: "list[PathLike]", videos: list[str], options: argparse.Namespace) -> None:
     """Write the detections of images as Parquet, made by the workers of Ray."""
+    from kdet import storage
     from kdet.cluster import Workers, predict_paths
     from kdet.errors import DataError, KdetError
 
     if videos or options.track:
         raise KdetError("--ray takes images alone; videos go without it.")
+    target = storage.join(options.out, "detections")
     _, model = common.load_model(options)
     count, failed = predict_paths(
-        [str(path.absolute()) for path in paths],
+        [str(path if storage.is_url(path) else os.path.abspath(path)) for path in paths],
         model,
-        options.out / "detections",
+        target,
         workers=Workers.parse(options.ray),
         min_score=options.min_score,
         batch_size=options.batch_size,
     )
-    print(f"{count} images -> {options.out / 'detections'}")
+    print(f"{count} images -> {target}")
     if failed:
         raise DataError(f"{failed} of {count} images could not be read; the column 'error' says why.")
 
@@ -126,7 +188,7 @@ def finished(part: pathlib.Path) -> set[str]:
 
 
 def predict_images(
-    model: "Detector", paths: list[pathlib.Path], done: set[str], lines: TextIO, options: argparse.Namespace
+    model: "Detector", paths: "list[PathLike]", done: set[str], lines: Lines, options: argparse.Namespace
 ) -> int:
     """Write the lines and drawings of all images that are not done; return how many could not be read."""
     pairs = zip(paths, targets(paths, options.out), strict=True)
@@ -142,11 +204,11 @@ def predict_images(
         for (path, target), result in zip(left, results, strict=True):
             if result.error is not None:
                 failed += 1
-                write_line(lines, {"image": str(path), "error": result.error})
+                lines.write({"image": str(path), "error": result.error})
                 bar.write(result.error)
             else:
                 shown = result.above(options.min_score)
-                write_line(lines, {"image": str(path), **describe(shown)})
+                lines.write({"image": str(path), **describe(shown)})
                 if not options.no_draw:
                     result.save(target, options.min_score)
                 bar.write(f"{path}: {len(shown)} objects" + ("" if options.no_draw else f" -> {target}"))
@@ -154,17 +216,19 @@ def predict_images(
     return failed
 
 
-def predict_video(model: "Detector", name: str, lines: TextIO, options: argparse.Namespace) -> None:
+def predict_video(model: "Detector", name: str, lines: Lines, options: argparse.Namespace) -> None:
     """Write the lines of all frames of a video, and the video with what was found drawn in."""
-    from kdet import video
+    from kdet import storage, video
+    from kdet.writing import whole
 
     counts: collections.Counter[str] = collections.Counter()
     with contextlib.ExitStack() as stack:
         frames = stack.enter_context(video.Frames(name))
         bar = stack.enter_context(common.progress_bar(frames.count or 0, "frame"))
-        stem = f"camera{name}" if name.isdigit() else pathlib.PurePath(name).stem or "stream"
-        target = options.out / f"{stem}.mp4"
-        writer = None if options.no_draw else stack.enter_context(video.Writer(target, frames.rate))
+        stem = f"camera{name}" if name.isdigit() else storage.stem(name) or "stream"
+        target = storage.join(options.out, f"{stem}.mp4")
+        drawn = None if options.no_draw else stack.enter_context(whole(target))
+        writer = None if drawn is None else stack.enter_context(video.Writer(drawn, frames.rate))
         tracker = video.Tracker(frames.rate, max(options.min_score, 0.1)) if options.track else None
         results = model.predict_iter(frames, batch_size=options.batch_size, canvas=options.canvas)
         number = -1
@@ -173,24 +237,27 @@ def predict_video(model: "Detector", name: str, lines: TextIO, options: argparse
             shown = result.above(options.min_score)
             counts.update(shown.names)
             entry = {"image": name, "frame": number, "time": round(number / frames.rate, 3)}
-            write_line(lines, {**entry, **describe(shown)})
+            lines.write({**entry, **describe(shown)})
             if writer is not None:
                 writer.write(shown.plot(0.0))
             bar.update()
-        write_line(lines, {"image": name, "frames": number + 1})
+        lines.write({"image": name, "frames": number + 1})
         bar.write(
             f"{name}: {number + 1} frames, {counts.total()} objects" + (f" -> {target}" if writer else "")
         )
 
 
-def targets(paths: list[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]:
+def targets(paths: "list[PathLike]", out: "PathLike") -> "list[PathLike]":
     """Return where each drawn image goes; images of one name get a number."""
-    chosen: dict[str, pathlib.Path] = {}
+    from kdet import storage
+
+    chosen: dict[str, PathLike] = {}
     for number, path in enumerate(paths):
-        name = f"{path.stem}.png"
+        stem = storage.stem(path)
+        name = f"{stem}.png"
         while name in chosen:
-            name, number = f"{path.stem}_{number}.png", number + 1
-        chosen[name] = out / name
+            name, number = f"{stem}_{number}.png", number + 1
+        chosen[name] = storage.join(out, name)
     return list(chosen.values())
 
 
@@ -209,12 +276,6 @@ def describe(result: "Result") -> dict[str, Any]:
         detections.append(detection)
     height, width = result.size or (None, None)
     return {"height": height, "width": width, "detections": detections}
-
-
-def write_line(lines: TextIO, entry: dict[str, Any]) -> None:
-    """Append an entry, at once on disk for whoever follows the file."""
-    lines.write(json.dumps(entry) + "\n")
-    lines.flush()
 
 
 def write_list(out: pathlib.Path) -> None:

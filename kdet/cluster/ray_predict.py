@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from kdet import storage
 from kdet.cluster.ray_start import Workers, library, started
 from kdet.errors import KdetError, short
 from kdet.typing import PathLike
@@ -89,7 +90,8 @@ def predict_paths(
     Args:
         paths: of the images, where every machine finds them.
         model, workers, min_score, batch_size: as in :func:`predict_dataset`.
-        target: folder for the Parquet files, on storage that all machines share.
+        target: folder for the Parquet files, on storage that all machines share, or its URL
+            (``kdet.storage``).
 
     Returns:
         How many images there are, and how many of them could not be read.
@@ -99,15 +101,21 @@ def predict_paths(
     """
     from pyarrow import dataset as parquet
 
-    folder = pathlib.Path(target).absolute()
-    if folder.exists() and any(folder.iterdir()):
-        raise KdetError(f"{folder} is not empty: choose another folder, or delete it.")
+    if storage.is_url(target):
+        system, root = storage.arrow(str(target))
+        used = bool(storage.listing(str(target)))
+    else:
+        folder = pathlib.Path(target).absolute()
+        system, root = None, str(folder)
+        used = folder.exists() and any(folder.iterdir())
+    if used:
+        raise KdetError(f"{target} is not empty: choose another folder, or delete it.")
     ray = library()
     with started():
         images = ray.data.from_items([{"image": path} for path in paths])
         options: dict[str, Any] = {"workers": workers, "min_score": min_score, "batch_size": batch_size}
-        predict_dataset(images, model, **options).write_parquet(str(folder))
-    written = parquet.dataset(folder, format="parquet")
+        predict_dataset(images, model, **options).write_parquet(root, filesystem=system)
+    written = parquet.dataset(root, format="parquet", filesystem=system)
     return written.count_rows(), written.count_rows(filter=~parquet.field("error").is_null())
 
 

@@ -6,7 +6,6 @@ what happens to the images. docs/data.md has examples and all readers and transf
 fail with the nearest valid name.
 """
 
-import glob
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -199,7 +198,7 @@ def _index(split: Split, reader: Reader) -> DatasetIndex:
 
 def _local(annotations: str) -> str:
     """Annotations as a path of this machine; a pattern of URLs stays one, for the reader of TFRecords."""
-    if not storage.is_url(annotations) or glob.has_magic(annotations):
+    if not storage.is_url(annotations) or storage.is_pattern(annotations):
         return annotations
     return str(storage.local(annotations))
 

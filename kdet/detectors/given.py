@@ -4,8 +4,6 @@ import collections.abc
 import os
 import pathlib
 import sys
-import urllib.error
-import urllib.request
 from typing import Any
 
 import keras
@@ -37,7 +35,7 @@ def images_of(x: Any) -> collections.abc.Iterable[Any]:
 
     Raises:
         TypeError: ``x`` or an element is nothing of that kind.
-        FileNotFoundError: a folder without images, a URL that cannot be read.
+        FileNotFoundError: a folder without images. DataError: a folder behind a URL that cannot be listed.
     """
     if isinstance(x, tf.Tensor):
         x = _of_tensor(x)
@@ -62,6 +60,8 @@ def _is_many(x: Any) -> bool:
 
 def _expanded(one: Any) -> list[Any]:
     """The images behind one element: several for a folder."""
+    if storage.is_url(one):
+        return list(storage.meant(str(one), SUFFIXES))
     if isinstance(one, (str, os.PathLike)) and os.path.isdir(one):
         found = sorted(p for p in pathlib.Path(one).iterdir() if p.suffix.lower() in SUFFIXES)
         if not found:
@@ -73,10 +73,6 @@ def _expanded(one: Any) -> list[Any]:
 def _one(one: Any) -> Any:
     if isinstance(one, tf.Tensor):
         one = _of_tensor(one)
-    if isinstance(one, str) and one.startswith(("http://", "https://")):
-        return _fetched(one)
-    if storage.is_url(one):
-        return str(one)
     if isinstance(one, (str, bytes, os.PathLike)):
         return one
     if isinstance(one, bytearray):
@@ -108,11 +104,3 @@ def _of_tensor(tensor: Any) -> Any:
 def _is_pil(x: Any) -> bool:
     module = sys.modules.get("PIL.Image")  # who has such an image has imported it
     return module is not None and isinstance(x, module.Image)
-
-
-def _fetched(address: str) -> bytes:
-    try:
-        with urllib.request.urlopen(address, timeout=30) as answer:
-            return answer.read()
-    except (urllib.error.URLError, OSError) as error:
-        raise FileNotFoundError(f"{address} cannot be read ({error}).") from error

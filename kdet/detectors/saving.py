@@ -11,6 +11,7 @@ import keras
 from kdet import compat, storage
 from kdet.convert import keras_files
 from kdet.errors import CheckpointError
+from kdet.typing import PathLike
 from kdet.writing import whole
 
 logger = logging.getLogger("kdet")
@@ -77,13 +78,13 @@ class Saving(keras.Model):
 
     def save_to_preset(
         self, preset_dir: str | pathlib.Path, metadata: Mapping[str, Any] | None = None
-    ) -> pathlib.Path:
+    ) -> PathLike:
         """Write the detector as a preset: a folder with recipe, weights, class names and a model card.
 
         ``kdet.zoo.load`` and ``from_preset`` load it, ``kdet.zoo.upload`` shares it.
 
         Args:
-            preset_dir: the folder; a preset that stands there is replaced.
+            preset_dir: the folder, or its URL (``kdet.storage``); a preset that stands there is replaced.
             metadata: more entries of its ``metadata.json``, such as ``{"license": "apache-2.0"}``.
 
         Returns:

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from kdet.assigners import DynamicSoftLabelAssigner
-from kdet.assigners.dynamic_soft_label import soft_label_cost
+from kdet.assigners.dynamic_soft_label import soft_label_cost, soft_label_terms
 from kdet.priors import PointGenerator
 
 POINTS = PointGenerator([8], offset=0.0)([(4, 4)])[0]  # corners of the cells of a 32x32 image
@@ -54,7 +54,9 @@ def test_the_distance_is_measured_from_the_center_of_mass():
 
 def test_the_cost_of_classes_is_the_quality_focal_loss():
     scores = np.float32([[[0.3, -1.0, 2.0]]])
-    cost = soft_label_cost(tf.constant(scores), tf.constant([[2]]), tf.constant([[[0.7]]])).numpy()
+    cost = soft_label_cost(
+        soft_label_terms(tf.constant(scores)), tf.constant([[2]]), tf.constant([[[0.7]]])
+    ).numpy()
     wanted = np.array([0.0, 0.0, 0.7])
     p = 1 / (1 + np.exp(-scores[0, 0].astype(np.float64)))
     entropy = -(wanted * np.log(p) + (1 - wanted) * np.log(1 - p))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kdet.assigners import MaxIoUAssigner, max_iou
+from kdet.assigners import MaxIoUAssigner, blocks
 
 PRIORS = tf.constant([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 4], [20, 20, 30, 30], [0, 0, 10, 6]])
 
@@ -72,7 +72,7 @@ def test_objects_in_blocks_match_as_all_at_once(monkeypatch, ties, compiled):
     data = {"boxes": tf.constant(boxes), "labels": tf.constant(labels)}
 
     def assigned(block):
-        monkeypatch.setattr(max_iou, "BLOCK", block)
+        monkeypatch.setattr(blocks, "BLOCK", block)
         assigner = MaxIoUAssigner(0.5, (0.1, 0.4), 0.2, gt_max_assign_all=ties, ignore_iof=0.5)
         given = {**data, "ignore_boxes": tf.constant(boxes[:, :2])}
         run = tf.function(lambda: assigner(priors, given, valid), jit_compile=compiled, autograph=False)

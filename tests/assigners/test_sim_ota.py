@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from kdet.assigners import SimOTAAssigner
-from kdet.assigners.sim_ota import class_cost
+from kdet.assigners.sim_ota import class_cost, class_terms
 from kdet.priors import PointGenerator
 
 POINTS = PointGenerator([8])([(4, 4)])[0]  # middles of the cells of a 32x32 image
@@ -67,5 +67,5 @@ def test_without_objects_all_is_background():
 def test_the_cost_of_classes_is_the_cross_entropy_of_the_root():
     scores = np.float32([[[0.81, 0.04, 0.0]]])
     wanted = [-np.log(0.9) - np.log(0.8), -np.log(0.1) - np.log(0.2), -np.log(0.1) - np.log(0.8) + 100]
-    found = class_cost(tf.constant(scores), tf.constant([[0, 1, 2]]))
+    found = class_cost(class_terms(tf.constant(scores)), tf.constant([[0, 1, 2]]))
     assert found.numpy()[0, :, 0] == pytest.approx(wanted, rel=1e-5)

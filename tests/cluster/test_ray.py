@@ -86,15 +86,17 @@ def test_bytes_and_pixels_are_images_too(cluster, model):
         predict_dataset(photos, model, image="video")
 
 
-def test_files_become_parquet(cluster, model, tmp_path):
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_files_become_parquet(cluster, model, tmp_path, form):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no image")
     paths = [str(IMAGES / "a.jpg"), str(broken)]
-    assert predict_paths(paths, model, tmp_path / "found", workers=Workers()) == (2, 1)
+    target = form.format(tmp_path / "found")
+    assert predict_paths(paths, model, target, workers=Workers()) == (2, 1)
     rows = ray.data.read_parquet(str(tmp_path / "found")).take_all()
     assert sorted(row["image"] for row in rows) == sorted(paths)
     with pytest.raises(KdetError, match="is not empty"):
-        predict_paths(paths, model, tmp_path / "found", workers=Workers())
+        predict_paths(paths, model, target, workers=Workers())
 
 
 @pytest.mark.parametrize(

@@ -100,11 +100,14 @@ def test_gray_and_turned_images(model):
     assert decoding.size_of(file.getvalue()) == (64, 48)
 
 
-def test_addresses_are_fetched(address):
+def test_addresses_are_fetched(address, tmp_path, monkeypatch):
+    from kdet.data import decoding
+
+    monkeypatch.setenv("KDET_HOME", str(tmp_path))
     (found,) = images_of(f"{address}/a.png")
-    assert found[:4] == b"\x89PNG"
-    with pytest.raises(FileNotFoundError, match="missing.png cannot be read .HTTP Error 404"):
-        images_of([f"{address}/missing.png"])
+    np.testing.assert_array_equal(decoding.load(found), IMAGE)
+    with pytest.raises(FileNotFoundError, match="There is no file http.*missing.png"):
+        decoding.load(f"{address}/missing.png")
 
 
 @pytest.mark.parametrize(
