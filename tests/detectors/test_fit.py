@@ -10,7 +10,7 @@ import yaml
 
 from kdet.config import build
 from kdet.train import SGD
-from tests.train.run_engine import ONE_STAGE
+from tests.train.run_engine import MODEL
 
 # needs a package of its own (orbax), or is given to others, not to fit
 LEFT_OUT = {"Callback", "CallbackList", "MonitorCallback", "OrbaxCheckpoint"}
@@ -33,7 +33,7 @@ CALLBACKS = {
 
 @pytest.fixture(scope="module")
 def model():
-    model = build(yaml.safe_load(ONE_STAGE)["model"])
+    model = build(yaml.safe_load(MODEL)["model"])
     model.compile(SGD(0.001))
     return model
 
@@ -88,7 +88,7 @@ def test_every_callback_with_validation_data(model, arrays, tmp_path, name):
 
 
 def test_averaged_weights_are_swapped_in(arrays):
-    model = build(yaml.safe_load(ONE_STAGE)["model"])
+    model = build(yaml.safe_load(MODEL)["model"])
     model.compile(keras.optimizers.SGD(0.001, use_ema=True, ema_momentum=0.5))
     found = model.fit(
         *arrays, batch_size=2, verbose=0, validation_split=0.33,
@@ -104,7 +104,7 @@ def test_history_holds_the_means_of_the_epoch(model, arrays):
         *arrays, batch_size=2, verbose=0, validation_data=arrays, callbacks=[recorder, seen]
     ).history  # fmt: skip
     assert len(recorder.train) == len(recorder.test) == 3
-    for name in ("loss", "loss_cls", "loss_bbox"):
+    for name in ("loss", "loss_cls", "loss_rpn_bbox"):
         assert found[name] == [pytest.approx(np.mean([one[name] for one in recorder.train]))]
         assert found[f"val_{name}"] == [pytest.approx(np.mean([one[name] for one in recorder.test]))]
         assert ends[0][name] == pytest.approx(found[name][0])
@@ -207,7 +207,7 @@ def test_every_form_of_targets_trains_alike(model, arrays):
 
 
 def test_a_frozen_model_says_so(arrays):
-    model = build(yaml.safe_load(ONE_STAGE)["model"])
+    model = build(yaml.safe_load(MODEL)["model"])
     model.trainable = False
     model.compile(SGD(0.001))
     with pytest.raises(ValueError, match="Nothing can be trained: every weight is frozen"):

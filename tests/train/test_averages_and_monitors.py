@@ -11,14 +11,14 @@ from kdet.config import Config, ConfigError
 from kdet.registry import register
 from kdet.settings import Train
 from kdet.train import SGD, AdamW, EarlyStopping, SaveBest, averaged, engine, section
-from tests.train.run_engine import ONE_STAGE, write_data, write_recipe
+from tests.train.run_engine import write_data, write_recipe
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_data(folder)
-    return write_recipe(folder, ONE_STAGE)
+    return write_recipe(folder)
 
 
 def net(optimizer):

@@ -8,7 +8,7 @@ import pytest
 from kdet import evaluation, zoo
 from kdet.config import Config
 from kdet.train import engine, facts
-from tests.train.run_engine import ONE_STAGE, write_data, write_recipe
+from tests.train.run_engine import write_data, write_recipe
 
 QUICK = {"train.epochs": 1, "train.evaluate_every": 0, "train.save_every": 0}
 
@@ -17,7 +17,7 @@ QUICK = {"train.epochs": 1, "train.evaluate_every": 0, "train.save_every": 0}
 def recipe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_data(folder)
-    return write_recipe(folder, ONE_STAGE)
+    return write_recipe(folder)
 
 
 @pytest.fixture(scope="module")
