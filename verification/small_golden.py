@@ -60,8 +60,9 @@ MAX_ZERO_GRADIENTS = 0.2
 # Part of the tolerance of a gradient that noise on the images may change it by.
 STEADY = 0.1
 # How often what misses is computed again, under noise of the size of rounding (relative, on the images).
-# Gradients of ReLUs jump where a unit switches, which a processor's rounding decides where it is near; norms of
-# maps of one pixel amplify it. A number has to meet its golden under one noise; a wrong line misses under all.
+# Gradients of ReLUs jump where a unit switches, which a processor's rounding decides where it is near; norms
+# of maps of one pixel amplify it. A number has to meet its golden under one noise; a wrong line misses under
+# all of them.
 NUDGES, NOISE = 4, 1e-7
 
 
