@@ -17,7 +17,11 @@ def pages():
 
     path = RESULTS / "exports.json"
     made = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    exports = {name: {kind: row[kind] for kind in KINDS if kind in row} for name, row in made.items()}
+    exports = {
+        name: {kind: row[kind] for kind in KINDS if kind in row}
+        for name, row in made.items()
+        if not row.keys().isdisjoint(KINDS)
+    }
     found = zoo_page.records(
         report.load_results(RESULTS / "parity.json"), exact.load(RESULTS / "float64.json"), exports
     )
