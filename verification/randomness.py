@@ -5,11 +5,18 @@ streams, equal values are selected as where the goldens were made.
 import numpy as np
 import tensorflow as tf
 
-from kdet.backbones.dinov3 import DINOv3Adapter
+from kdet.backbones.dinov3 import DINOv3ViT
+from kdet.heads.dense.free_anchor import FreeAnchorHead
+from kdet.heads.dense.yolof import YOLOFHead
 from kdet.heads.query.denoising import NoiseDraws
+from kdet.heads.query.mask_criterion import PointMaskCriterion
+from kdet.heads.query.mask_queries import MaskQueryHead
 from kdet.heads.query.rfdetr_masks import RFDETRMaskHead
 from kdet.heads.query.rtdetr import RTDETRHead
+from kdet.heads.roi.grid import GridRoIHead
+from kdet.heads.roi.point_rend import PointRendRoIHead
 from kdet.heads.roi.standard import first_rows
+from kdet.samplers import RandomSampler
 from verification import selection, weights
 from verification.peers.draws import ZOOM
 
@@ -130,23 +137,22 @@ def fix(model, samplers, golden):
     """Makes the draws of a model those of the golden."""
     seed = golden.meta["seed"]
     for sampler in samplers:
-        if hasattr(sampler, "_keys"):
+        if isinstance(sampler, RandomSampler):
             sampler._keys = draw_in_order
-    roi_head = getattr(model, "roi_head", None)
-    if hasattr(roi_head, "point_head"):
-        PointStream(seed).watch(roi_head)
-    if hasattr(roi_head, "jitter"):
-        roi_head.jitter = 0.0
-    head = getattr(model, "bbox_head", None)
-    for chooser in (head, getattr(head, "assigner", None)):
-        if hasattr(chooser, "select_smallest"):
-            object.__setattr__(chooser, "select_smallest", selection.smallest)
-    if isinstance(model.backbone, DINOv3Adapter) and model.backbone.backbone.most_zoom != 1.0:
-        object.__setattr__(model.backbone.backbone, "zoom", lambda: ZOOM)
-    if isinstance(head, RTDETRHead):
-        object.__setattr__(head.denoising, "draw", recorded_noise(golden))
-    if isinstance(head, RFDETRMaskHead):
-        SharedPointStream(seed).watch(head.point_losses)
-    criterion = getattr(getattr(model, "panoptic_head", None), "criterion", None)
-    if hasattr(criterion, "random_points"):
-        MaskPointStream(seed).watch(criterion)
+    for part in model._flatten_layers():
+        if isinstance(part, PointRendRoIHead):
+            PointStream(seed).watch(part)
+        elif isinstance(part, GridRoIHead):
+            part.jitter = 0.0
+        elif isinstance(part, FreeAnchorHead):
+            object.__setattr__(part, "select_smallest", selection.smallest)
+        elif isinstance(part, YOLOFHead):
+            object.__setattr__(part.assigner, "select_smallest", selection.smallest)
+        elif isinstance(part, DINOv3ViT) and part.most_zoom != 1.0:
+            object.__setattr__(part, "zoom", lambda: ZOOM)
+        elif isinstance(part, RTDETRHead):
+            object.__setattr__(part.denoising, "draw", recorded_noise(golden))
+        elif isinstance(part, RFDETRMaskHead):
+            SharedPointStream(seed).watch(part.point_losses)
+        elif isinstance(part, MaskQueryHead) and isinstance(part.criterion, PointMaskCriterion):
+            MaskPointStream(seed).watch(part.criterion)
