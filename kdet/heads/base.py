@@ -26,11 +26,14 @@ class Head(Composite):
         torch_name: its name in the checkpoint; "" lists its parts at the level of the detector.
         has_late_losses: whether the losses change in the course of a training.
         late_losses: whether they are those of the later phase now (see ``train.late_losses_from``).
+        merges_views: whether detections of several views of an image can be merged; queries of different
+            views have nothing in common that could be.
     """
 
     torch_name: ClassVar[str] = "bbox_head"
     has_late_losses: ClassVar[bool] = False
     late_losses: bool = False
+    merges_views: ClassVar[bool] = True
 
     def __init__(self, num_classes: int, postprocess: Any, **kwargs: Any) -> None:
         # sizes and boxes must not be cast to the compute dtype; the layers inside cast what they work on
@@ -80,7 +83,15 @@ class Head(Composite):
         return self.suppress(self.candidates(outputs, info))
 
     def decode_views(self, views: list[tuple[Any, ImageInfo]]) -> Detections:
-        """Detections in original pixels from ``[(outputs, info), ...]`` of several views of the images."""
+        """Detections in original pixels from ``[(outputs, info), ...]`` of several views of the images.
+
+        Raises:
+            NotImplementedError: the head does not merge views.
+        """
+        if not self.merges_views:
+            raise NotImplementedError(
+                f"{type(self).__name__} has no test-time augmentation: predict without `augment`."
+            )
         found = [self.candidates(outputs, info) for outputs, info in views]
         return self.suppress(Candidates(*(tf.concat(parts, 1) for parts in zip(*found))))
 

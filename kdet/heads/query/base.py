@@ -1,6 +1,5 @@
 """What heads with decoder layers share."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -42,6 +41,8 @@ class QueryHead(Head):
         postprocess: ``TopQueries``.
     """
 
+    merges_views = False
+
     def __init__(
         self,
         num_classes: int,
@@ -68,9 +69,3 @@ class QueryHead(Head):
         scores = self.criterion.probabilities(outputs[0][-1])
         boxes = geometry.from_center_size(outputs[1][-1]) * size_as_box(info["valid_size"])
         return self.postprocess(scores, geometry.clip(boxes, info["valid_size"]), info)
-
-    def decode_views(self, views: Sequence[Any]) -> Any:
-        # queries of different views have nothing in common that could be merged
-        raise NotImplementedError(
-            f"{type(self).__name__} has no test-time augmentation: predict without `augment`."
-        )

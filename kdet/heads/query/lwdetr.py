@@ -1,6 +1,5 @@
 """LW-DETR (Chen et al., 2024, arXiv:2406.03459) and RF-DETR: groups of queries, boxes moved as they are."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -98,6 +97,7 @@ class LWDETRHead(Head):
     """
 
     torch_name = ""
+    merges_views = False
     torch_names = {
         name: f"model.{name}"
         for name in (
@@ -248,9 +248,3 @@ class LWDETRHead(Head):
         """Probabilities of the classes ``[B,Q,num_classes]``, of the last layer."""
         scores = tf.sigmoid(tf.cast(outputs.layers.logits[-1], tf.float32))
         return scores if self.columns is None else tf.gather(scores, self.columns, axis=-1)
-
-    def decode_views(self, views: Sequence[Any]) -> Detections:
-        # queries of different views have nothing in common that could be merged
-        raise NotImplementedError(
-            f"{type(self).__name__} has no test-time augmentation: predict without `augment`."
-        )

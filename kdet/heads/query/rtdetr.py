@@ -1,6 +1,5 @@
 """RT-DETR (Zhao et al., 2023, arXiv:2304.08069)."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -65,6 +64,7 @@ class RTDETRHead(Head):
     """
 
     torch_name = "model"
+    merges_views = False
 
     def __init__(
         self,
@@ -164,9 +164,3 @@ class RTDETRHead(Head):
         scores = tf.sigmoid(tf.cast(outputs.layers.logits[-1], tf.float32))
         boxes = geometry.from_center_size(outputs.layers.boxes[-1]) * size_as_box(info["valid_size"])
         return self.postprocess(scores, boxes, info)
-
-    def decode_views(self, views: Sequence[Any]) -> Detections:
-        # queries of different views have nothing in common that could be merged
-        raise NotImplementedError(
-            f"{type(self).__name__} has no test-time augmentation: predict without `augment`."
-        )
